@@ -1,0 +1,366 @@
+"""The manifest: one commit as one small JSON document, strict to read and sealed against damage.
+
+Encoding and decoding are exact inverses for every value; unknown fields are ignored where they stand
+and those of the `table` action are carried along (``extra``), so that a newer writer's optional facts
+survive an older one. Everything here is bytes in, frozen values out: what a path may be is judged by
+`core.names`, what a type may be by `rows.types`.
+
+Source: specs/3-manifest.md; specs/manifest.schema.json is generated from these types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from txfiles.core import names, times
+from txfiles.core.schema import Column
+from txfiles.errors import CorruptTableError, UnsupportedTableError
+
+FORMAT_VERSION = 1
+
+MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
+"""A manifest is one small put; larger lists of actions go to a sidecar, so nothing honest comes near."""
+
+SIDECAR_LIMIT_BYTES = 4 * 1024**3
+"""A sidecar of some millions of actions; a larger one is refused rather than read into memory."""
+
+INLINE_ACTIONS = 1_000
+"""More actions than this go to a sidecar, so that a manifest stays one small put and readable."""
+
+KNOWN_FEATURES: frozenset[str] = frozenset()
+"""Required features that this release understands (none exist yet)."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+Bound = Annotated[str, msgspec.Meta(max_length=2_000)]
+PropertyValue = str | int | float | bool
+
+
+class ColumnStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one file holds in one column. An absent bound means "may hold anything".
+
+    Attributes:
+        nulls: number of nulls.
+        min: text of a lower bound of the values that are not null.
+        max: text of an upper bound of them.
+        exact: whether both bounds are values of the file, not cut outward.
+    """
+
+    nulls: Count
+    min: Bound | None = None
+    max: Bound | None = None
+    exact: bool = True
+
+
+class KeyRange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The smallest and greatest key of one file, as canonical key bytes (specs/7-keys.md) in hex.
+
+    Attributes:
+        columns: the keys, in the order in which they were encoded.
+        min: a lower bound, at most 64 bytes.
+        max: an upper bound, at most 64 bytes; None is unbounded.
+        exact: whether both bounds are keys of the file, not cut outward.
+    """
+
+    columns: tuple[str, ...]
+    min: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2}){0,64}$")]
+    max: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2}){0,64}$")] | None = None
+    exact: bool = True
+
+
+class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A data file that belongs to the table from this version on.
+
+    Attributes:
+        path: relative to the table's root, URL-encoded.
+        rows: physical rows.
+        bytes: size of the file.
+        sha256: of the whole file.
+        footer_bytes: length of the Parquet footer with its length and magic, 0 for CSV.
+        footer_sha256: of those bytes, empty for CSV.
+        partition: text of each partition column's value, in the table's order; null is null.
+        stats: per column id (as text).
+        key_range: where the table had keys when the file was written.
+    """
+
+    path: Annotated[str, msgspec.Meta(max_length=8_192)]
+    rows: Count
+    bytes: Count
+    sha256: Hash
+    footer_bytes: Count = 0
+    footer_sha256: str = ""
+    partition: tuple[str | None, ...] = ()
+    stats: dict[str, ColumnStats] = {}
+    key_range: KeyRange | None = None
+
+
+class Remove(msgspec.Struct, frozen=True, kw_only=True):
+    """A data file that no longer belongs to the table from this version on."""
+
+    path: Annotated[str, msgspec.Meta(max_length=8_192)]
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was asked for, by whom.
+
+    Attributes:
+        name: append, append_once, upsert, overwrite, set or vacuum.
+        read_version: the version that the operation was planned on; None for a table's creation.
+        keys: the keys of a keyed write.
+        batch_id: the caller's name for the batch.
+        scope: of an overwrite: ``table``, ``partitions`` or ``filter``.
+        library: name and version of the writing library.
+        writer: host and process of the writer.
+        user_metadata: the caller's own facts.
+    """
+
+    name: str
+    read_version: Count | None = None
+    keys: tuple[str, ...] = ()
+    batch_id: str | None = None
+    scope: str | None = None
+    library: str = ""
+    writer: str = ""
+    user_metadata: dict[str, str] = {}
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Rows by fate, and files. `rows_in` is the sum of all but `rows_deleted`."""
+
+    rows_in: Count = 0
+    rows_inserted: Count = 0
+    rows_updated: Count = 0
+    rows_unchanged: Count = 0
+    rows_skipped: Count = 0
+    rows_stale: Count = 0
+    rows_deduplicated: Count = 0
+    rows_deleted: Count = 0
+    files_added: Count = 0
+    files_removed: Count = 0
+    bytes_written: Count = 0
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """What the table is, whole, in version 0 and wherever it changes.
+
+    Attributes:
+        format: ``parquet`` or ``csv``.
+        columns: in order.
+        last_column_id: the greatest column id ever given out.
+        partition_by: names of the partition columns, in the order of the folders.
+        keys: recorded at the first keyed write; empty before.
+        timestamp_col: recorded at the first keyed write that names one.
+        properties: those that were set; the others have their defaults.
+        required_features: a reader or writer that does not know one refuses the table.
+        extra: fields that this release does not know, carried along.
+    """
+
+    format: str
+    columns: tuple[Column, ...]
+    last_column_id: Count
+    partition_by: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    timestamp_col: str | None = None
+    properties: dict[str, PropertyValue] = {}
+    required_features: tuple[str, ...] = ()
+    extra: dict[str, Any] = {}
+
+
+class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest checkpoint known to a manifest's writer."""
+
+    version: Count
+    bytes: Count
+    sha256: Hash
+
+
+class SidecarRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the actions stand that are too many to stand inline."""
+
+    name: Annotated[str, msgspec.Meta(pattern=names.SIDECAR_PATTERN)]
+    bytes: Count
+    sha256: Hash
+
+
+class Vacuum(msgspec.Struct, frozen=True, kw_only=True):
+    """What a vacuum is about to delete, exactly.
+
+    Attributes:
+        smallest_whole_version: from which on every version is whole.
+        deletes: data files (URL-encoded, relative) and own temporary files.
+    """
+
+    smallest_whole_version: Count
+    deletes: tuple[Annotated[str, msgspec.Meta(max_length=8_192)], ...] = ()
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """One commit. See specs/3-manifest.md for a worked example."""
+
+    format_version: int
+    version: Count
+    table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN)]
+    commit_id: Id
+    parent_sha256: Hash | None
+    time: Annotated[str, msgspec.Meta(pattern=times.PATTERN)]
+    operation: Operation
+    metrics: Metrics
+    table: Table | None = None
+    checkpoint: CheckpointRef | None = None
+    vacuum: Vacuum | None = None
+    add: tuple[Add, ...] = ()
+    remove: tuple[Remove, ...] = ()
+    sidecar: SidecarRef | None = None
+
+    @property
+    def time_us(self) -> int:
+        """Commit time, microseconds since 1970."""
+        return times.parse_us(self.time)
+
+
+class Actions(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of a sidecar."""
+
+    add: tuple[Add, ...] = ()
+    remove: tuple[Remove, ...] = ()
+    deletes: tuple[Annotated[str, msgspec.Meta(max_length=8_192)], ...] = ()
+
+
+_TABLE_FIELDS = frozenset(Table.__struct_fields__) - {"extra"}
+_SEAL = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"\s*\}\s*\Z')
+_decode = msgspec.json.Decoder(Manifest).decode
+_decode_table_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_any = msgspec.json.Decoder().decode
+_decode_actions = msgspec.json.Decoder(Actions).decode
+
+
+def sha256(data: bytes | memoryview) -> str:
+    """Hex digest, the only hash of the log."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Write a manifest out, sealed. Cost: O(actions); no I/O."""
+    document = msgspec.to_builtins(manifest)
+    for optional in ("table", "checkpoint", "vacuum", "sidecar"):
+        if document[optional] is None:
+            del document[optional]
+    if manifest.table is not None:
+        del document["table"]["extra"]
+        document["table"].update(manifest.table.extra)
+    body = msgspec.json.format(msgspec.json.encode(document), indent=1)
+    unsealed = body[: body.rindex(b"\n}")] + b",\n "
+    return unsealed + b'"sha256": "' + sha256(unsealed).encode() + b'"\n}\n'
+
+
+def decode(data: bytes, *, version: int, where: str) -> Manifest:
+    """Read a manifest and believe nothing: seal, types, limits, version, features, paths.
+
+    Args:
+        data: the file's bytes.
+        version: the number in the file's name, which the content must repeat.
+        where: the file, for messages.
+    Raises:
+        CorruptTableError: damaged or hostile.
+        UnsupportedTableError: a format version or required feature that is not known.
+    """
+    _check_seal(data, where)
+    try:
+        manifest = _decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        _refuse_newer_format(data, where)
+        raise _corrupt(where, f"it does not have a manifest's form: {error}") from error
+    if manifest.format_version != FORMAT_VERSION:
+        raise _unsupported(where, f"format version {manifest.format_version}")
+    if manifest.version != version:
+        raise _corrupt(where, f"it says that it is version {manifest.version}")
+    if manifest.table is None and version == 0:
+        raise _corrupt(where, "version 0 does not say what the table is")
+    if manifest.table is not None:
+        manifest = _with_extra(manifest, manifest.table, data, where)
+    check_paths(manifest.table_id, manifest.add, manifest.remove, where)
+    if manifest.vacuum is not None:
+        check_deletes(manifest.table_id, manifest.vacuum.deletes, where)
+    return manifest
+
+
+def encode_actions(actions: Actions) -> bytes:
+    """The bytes of a sidecar."""
+    return msgspec.json.encode(actions) + b"\n"
+
+
+def decode_actions(data: bytes, *, table_id: str, where: str) -> Actions:
+    """Read a sidecar, whose hash its manifest vouches for, as strictly as a manifest."""
+    try:
+        actions = _decode_actions(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise _corrupt(where, f"it does not have a sidecar's form: {error}") from error
+    check_paths(table_id, actions.add, actions.remove, where)
+    check_deletes(table_id, actions.deletes, where)
+    return actions
+
+
+def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...], where: str) -> None:
+    """Every path is one that this library would have written for this table, and stands once."""
+    added = [action.path for action in add]
+    removed = [action.path for action in remove]
+    for path in (*added, *removed):
+        if not names.is_data_path(path, table_id):
+            raise _corrupt(where, f"it names the path {path[:200]!r}, which is no data file of this table")
+    if len(set(added)) != len(added) or len(set(removed)) != len(removed):
+        raise _corrupt(where, "it names a path twice")
+
+
+def check_deletes(table_id: str, deletes: tuple[str, ...], where: str) -> None:
+    """Every name that a vacuum lists is one of this table's own."""
+    for name in deletes:
+        if not names.is_deletable(name, table_id):
+            raise _corrupt(where, f"its vacuum names {name[:200]!r}, which is not this table's to delete")
+
+
+def _check_seal(data: bytes, where: str) -> None:
+    at = data.rfind(b'"sha256"')
+    seal = _SEAL.match(data, at) if at >= 0 else None
+    if seal is None:
+        raise _corrupt(where, "it is cut off, or its last field is not its sha256")
+    if sha256(data[:at]) != seal[1].decode():
+        raise _corrupt(where, "its content does not match its sha256")
+
+
+def _refuse_newer_format(data: bytes, where: str) -> None:
+    """A later format may well have another form: say that it is newer, rather than that it is damaged."""
+    try:
+        fields = _decode_any(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return
+    version = fields.get("format_version") if isinstance(fields, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise _unsupported(where, f"format version {version}")
+
+
+def _with_extra(manifest: Manifest, table: Table, data: bytes, where: str) -> Manifest:
+    unknown = sorted(set(table.required_features) - KNOWN_FEATURES)
+    if unknown:
+        raise _unsupported(where, f"the required feature {unknown[0]!r}")
+    fields = _decode_table_fields(_decode_table_fields(data)["table"])
+    extra = {name: _decode_any(raw) for name, raw in fields.items() if name not in _TABLE_FIELDS}
+    return msgspec.structs.replace(manifest, table=msgspec.structs.replace(table, extra=extra))
+
+
+def _corrupt(where: str, why: str) -> CorruptTableError:
+    return CorruptTableError(
+        f"{where} is damaged: {why}",
+        hint="restore the file from a backup; nothing is guessed in its place",
+        file=where,
+    )
+
+
+def _unsupported(where: str, what: str) -> UnsupportedTableError:
+    return UnsupportedTableError(
+        f"{where} needs {what}, which this release does not know", hint="upgrade txfiles", file=where
+    )

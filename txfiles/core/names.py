@@ -1,0 +1,140 @@
+"""Every name below a table's root, and what is allowed to be one.
+
+Two spellings: a *name* is what the store is asked for (`country=a b/part-….parquet`); a *path* is a name
+with each segment URL-encoded, as manifests write it (`country=a%20b/part-….parquet`). Nothing is ever
+normalised: what does not match the grammar is refused. That is what confines a table to its root.
+
+Source: specs/2-layout.md.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote_to_bytes
+
+LOG_DIR = "_txfiles/"
+TABLE_FILE = "_txfiles/table.json"
+LOCK_FILE = "_txfiles/lock"
+HINT_FILE = "_txfiles/hint.json"
+MANIFEST_DIR = "_txfiles/log/"
+CHECKPOINT_DIR = "_txfiles/checkpoints/"
+SIDECAR_DIR = "_txfiles/actions/"
+
+TABLE_ID_PATTERN = r"^[0-9a-f]{16}$"
+SIDECAR_PATTERN = r"^\d{20}-[0-9a-f]{32}\.json$"
+NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
+SEGMENT_LIMIT_BYTES = 255
+"""The longest file name of every common file system; longer ones could not be copied off a bucket."""
+
+_MANIFEST = re.compile(r"_txfiles/log/(\d{20})\.json")
+_CHECKPOINT = re.compile(r"_txfiles/checkpoints/(\d{20})\.parquet")
+_SIDECAR = re.compile(r"_txfiles/actions/(\d{20})-[0-9a-f]{32}\.json")
+_DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-\d{5,9}\.(parquet|csv)")
+_TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-\d{5,9}\.(parquet|csv))")
+_ENCODED = re.compile(r"(?:[A-Za-z0-9._~=-]|%[0-9A-F]{2})+")
+_HIVE_ESCAPED = re.compile(r"[\x00-\x1f\"#%'*/:=?\\\x7f{\[\]^]")
+
+
+def manifest(version: int) -> str:
+    """The name of a version's manifest."""
+    return f"{MANIFEST_DIR}{version:020d}.json"
+
+
+def manifest_version(name: str) -> int | None:
+    """The version in a manifest's name; None for any other name."""
+    found = _MANIFEST.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def checkpoint(version: int) -> str:
+    """The name of the checkpoint at a version."""
+    return f"{CHECKPOINT_DIR}{version:020d}.parquet"
+
+
+def checkpoint_version(name: str) -> int | None:
+    """The version in a checkpoint's name; None for any other name."""
+    found = _CHECKPOINT.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def sidecar(version: int, unique_id: str) -> str:
+    """The last segment of the name of a version's sidecar; only manifest `version` can name it."""
+    return f"{version:020d}-{unique_id}.json"
+
+
+def sidecar_version(name: str) -> int | None:
+    """The version in a sidecar's name; None for any other name."""
+    found = _SIDECAR.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def data_file(table_id: str, commit_id: str, number: int, suffix: str) -> str:
+    """The last segment of a data file's name: unique by its commit's id, and the table's own by the table's id."""
+    return f"part-{table_id}-{commit_id}-{number:05d}.{suffix}"
+
+
+def is_data_path(path: str, table_id: str) -> bool:
+    """Whether a path from a manifest is one that this library would write for this table."""
+    name = decode_path(path)
+    return name is not None and is_data_name(name, table_id)
+
+
+def is_data_name(name: str, table_id: str) -> bool:
+    """Whether a name found in the store is a data file of this table."""
+    *folders, last = name.split("/")
+    found = _DATA_FILE.fullmatch(last)
+    return found is not None and found[1] == table_id and all(_is_partition_folder(folder) for folder in folders)
+
+
+def is_temporary(name: str, table_id: str) -> bool:
+    """Whether a name is a temporary file of a local store, of this table's log or data."""
+    folder, _, last = name.rpartition("/")
+    found = _TEMPORARY.fullmatch(last)
+    if found is None:
+        return False
+    if found[2] is None:
+        return folder == "_txfiles" or folder.startswith(LOG_DIR)
+    return found[2] == table_id and not folder.startswith("_txfiles")
+
+
+def is_deletable(path: str, table_id: str) -> bool:
+    """Whether a vacuum may ever list this path: data and temporary files, checkpoints, sidecars; never a manifest."""
+    name = decode_path(path)
+    if name is None:
+        return False
+    own_log_file = checkpoint_version(name) is not None or sidecar_version(name) is not None
+    return own_log_file or is_data_name(name, table_id) or is_temporary(name, table_id)
+
+
+def encode_path(name: str) -> str:
+    """A store's name as a manifest writes it. The grammar's allowed characters stay, all else is %XX."""
+    return "/".join(quote(segment, safe="=") for segment in name.split("/"))
+
+
+def decode_path(path: str) -> str | None:
+    """The name behind a manifest's path; None unless the path is spelt in the one canonical way."""
+    segments = path.split("/")
+    if not all(_ENCODED.fullmatch(segment) for segment in segments):
+        return None
+    try:
+        decoded = [unquote_to_bytes(segment).decode() for segment in segments]
+    except UnicodeDecodeError:
+        return None
+    if any(segment in (".", "..") or "/" in segment or "\0" in segment for segment in decoded):
+        return None
+    name = "/".join(decoded)
+    return name if encode_path(name) == path else None
+
+
+def partition_folder(column: str, value: str | None) -> str:
+    """One Hive folder, `column=value`, in Hive's escapes; null and the empty text share one folder."""
+    text = NULL_FOLDER if value is None or value == "" else _hive_escape(value)
+    return f"{_hive_escape(column)}={text}"
+
+
+def _hive_escape(text: str) -> str:
+    return _HIVE_ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", text)
+
+
+def _is_partition_folder(folder: str) -> bool:
+    return "=" in folder[1:]

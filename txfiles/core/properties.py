@@ -1,0 +1,116 @@
+"""Table properties: names, types, defaults. Source: specs/4-semantics.md, "Properties"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from txfiles.core.manifest import PropertyValue
+from txfiles.core.words import nearest, one_of
+from txfiles.errors import OptionError
+
+COMPRESSIONS = ("none", "snappy", "gzip", "zstd", "lz4")
+
+_DURATION = re.compile(r"(\d{1,9})\s*(d|h|m|s)")
+_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property: its default, what it means, and how a given value is read (ValueError: what it must be)."""
+
+    default: PropertyValue
+    meaning: str
+    read: Callable[[object], PropertyValue]
+
+
+def duration_us(given: str | timedelta) -> int:
+    """A duration such as ``7d``, ``12h``, ``30m``, ``45s``, ``0`` or a timedelta, in microseconds.
+
+    Raises:
+        OptionError: anything else, or negative.
+    """
+    if isinstance(given, timedelta):
+        if given < timedelta(0):
+            raise OptionError(f"a duration cannot be negative: {given}")
+        return given // timedelta(microseconds=1)
+    text = str(given).strip()
+    if text == "0":
+        return 0
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise OptionError(f"{given!r} is no duration", hint="write 7d, 12h, 30m, 45s or 0")
+    return int(found[1]) * _SECONDS[found[2]] * 1_000_000
+
+
+def _integer(least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        text = str(value).replace("_", "")
+        if isinstance(value, bool) or not re.fullmatch(r"\d{1,18}", text) or not least <= int(text) <= most:
+            raise ValueError(f"an integer from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _choice(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in words:
+            raise ValueError(one_of(words) + nearest(str(value), words))
+        return str(value)
+
+    return read
+
+
+def _duration(value: object) -> str:
+    try:
+        duration_us(value if isinstance(value, timedelta) else str(value))
+    except OptionError:
+        raise ValueError("a duration such as 7d, 12h, 30m, 45s or 0") from None
+    return f"{int(value.total_seconds())}s" if isinstance(value, timedelta) else str(value).strip()
+
+
+PROPERTIES: dict[str, Property] = {
+    "compression": Property("snappy", "codec of Parquet data files", _choice(*COMPRESSIONS)),
+    "target_file_bytes": Property(
+        64 * 1024 * 1024, "a data file is closed when it reaches this size, in bytes", _integer(1_024, 2**40)
+    ),
+    "row_group_rows": Property(32_768, "rows of a Parquet row group", _integer(1, 2**31)),
+    "checkpoint_interval": Property(20, "commits between two checkpoints", _integer(1, 1_000_000)),
+    "batch_ids_kept": Property(10_000, "how many of the newest batch ids are remembered", _integer(0, 1_000_000)),
+    "vacuum_retain": Property("7d", "how long superseded files are kept", _duration),
+    "vacuum_grace": Property("1d", "how long files of unfinished writes are kept", _duration),
+}
+
+
+def read_properties(given: Mapping[str, object]) -> dict[str, PropertyValue]:
+    """Check names and values. Raises `OptionError` with the nearest valid word."""
+    result: dict[str, PropertyValue] = {}
+    for name, value in given.items():
+        known = PROPERTIES.get(name)
+        if known is None:
+            raise OptionError(
+                f"unknown table property {name!r}{nearest(name, PROPERTIES)}", hint=f"there are {', '.join(PROPERTIES)}"
+            )
+        try:
+            result[name] = known.read(value)
+        except ValueError as error:
+            raise OptionError(f"property {name!r} must be {error}, not {value!r}") from None
+    return result
+
+
+def effective(properties: Mapping[str, PropertyValue]) -> dict[str, PropertyValue]:
+    """Every property with the value in force."""
+    return {name: properties.get(name, known.default) for name, known in PROPERTIES.items()}
+
+
+def integer(properties: Mapping[str, PropertyValue], name: str) -> int:
+    """The value in force of a whole-number property."""
+    return int(properties.get(name, PROPERTIES[name].default))
+
+
+def text(properties: Mapping[str, PropertyValue], name: str) -> str:
+    """The value in force of a text property."""
+    return str(properties.get(name, PROPERTIES[name].default))

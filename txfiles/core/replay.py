@@ -1,0 +1,113 @@
+"""What a version is: the fold of its manifests. Everything but the list of files, which is Arrow's.
+
+Source: specs/5-commit.md, "Replay".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from txfiles.core import names, properties
+from txfiles.core.manifest import CheckpointRef, Manifest, Table
+from txfiles.errors import CorruptTableError
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """Where a batch id was committed, and as what."""
+
+    version: int
+    mode: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A version, but for its files.
+
+    Attributes:
+        version: its number.
+        table_id: of the table.
+        commit_id: of the commit that made it.
+        sha256: of its manifest's file, which the next manifest repeats.
+        time_us: its commit time, microseconds since 1970.
+        table: what the table is.
+        batch_ids: remembered batch ids, oldest first.
+        smallest_whole_version: older versions have lost files to a vacuum.
+        checkpoint: the newest that its manifest names.
+    """
+
+    version: int
+    table_id: str
+    commit_id: str
+    sha256: str
+    time_us: int
+    table: Table
+    batch_ids: Mapping[str, BatchRecord]
+    smallest_whole_version: int
+    checkpoint: CheckpointRef | None
+
+
+def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str) -> State:
+    """The state after `manifest`, which must be the successor of `state` (None: version 0).
+
+    Raises:
+        CorruptTableError: the chain of hashes, the table's id or the order of times is broken.
+    """
+    where = names.manifest(manifest.version)
+    _check_chain(state, manifest, where, table_id)
+    table = manifest.table or (state.table if state else None)
+    if table is None:  # pragma: no cover - decode refuses a version 0 without a table
+        raise CorruptTableError(f"{where} does not say what the table is")
+    whole = state.smallest_whole_version if state else 0
+    return State(
+        version=manifest.version,
+        table_id=manifest.table_id,
+        commit_id=manifest.commit_id,
+        sha256=sha256,
+        time_us=manifest.time_us,
+        table=table,
+        batch_ids=_remember(state.batch_ids if state else {}, manifest, table),
+        smallest_whole_version=manifest.vacuum.smallest_whole_version if manifest.vacuum else whole,
+        checkpoint=manifest.checkpoint,
+    )
+
+
+def with_checkpoint(state: State, checkpoint: CheckpointRef) -> State:
+    """The same version, its writer now knowing a newer checkpoint."""
+    return replace(state, checkpoint=checkpoint)
+
+
+def _check_chain(state: State | None, manifest: Manifest, where: str, table_id: str) -> None:
+    if manifest.table_id != table_id:
+        why = f"it belongs to table {manifest.table_id}, this is {table_id}"
+    elif manifest.version != (state.version + 1 if state else 0):
+        why = f"it is version {manifest.version}, expected {state.version + 1 if state else 0}"
+    elif manifest.parent_sha256 != (state.sha256 if state else None):
+        why = "its predecessor is not the one that it was written after"
+    elif state is not None and manifest.time_us <= state.time_us:
+        why = "it is not later than its predecessor"
+    elif manifest.vacuum is not None and not (
+        (state.smallest_whole_version if state else 0) <= manifest.vacuum.smallest_whole_version <= manifest.version
+    ):
+        why = "its smallest whole version is impossible"
+    else:
+        return
+    raise CorruptTableError(
+        f"{where} does not continue the log: {why}", hint="restore _txfiles/ from one backup", file=where
+    )
+
+
+def _remember(known: Mapping[str, BatchRecord], manifest: Manifest, table: Table) -> Mapping[str, BatchRecord]:
+    operation = manifest.operation
+    kept = properties.integer(table.properties, "batch_ids_kept")
+    if operation.batch_id is None and len(known) <= kept:
+        return known
+    ids = dict(known)
+    if operation.batch_id is not None:
+        ids.pop(operation.batch_id, None)
+        ids[operation.batch_id] = BatchRecord(manifest.version, operation.name, operation.keys)
+    for oldest in list(ids)[: max(0, len(ids) - kept)]:
+        del ids[oldest]
+    return ids
