@@ -1,0 +1,188 @@
+"""The public functions: check what was asked for, choose the target, call it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import Any, TypedDict, TypeVar, Unpack
+
+from txfiles import engines
+from txfiles.core.manifest import PropertyValue
+from txfiles.store import open_store
+from txfiles.targets import files
+from txfiles.txn import environment, log
+from txfiles.txn.request import Progress, Request, check, no_progress
+from txfiles.txn.result import Plan, Resolution, WriteResult
+from txfiles.txn.session import Session
+
+Path = str | os.PathLike[str]
+Result = TypeVar("Result", bound=WriteResult)
+
+
+def write(
+    data: Any,
+    path: Path,
+    *,
+    mode: str,
+    format: str | None = None,
+    keys: str | Sequence[str] | None = None,
+    dedup_strategy: str = "error",
+    timestamp_col: str | None = None,
+    stale: str = "skip",
+    batch_id: str | None = None,
+    schema_mode: str = "strict",
+    schema: Any = None,
+    partition_by: str | Sequence[str] | None = None,
+    overwrite_partitions: bool = False,
+    replace_where: Any = None,
+    rekey: bool = False,
+    properties: Mapping[str, PropertyValue] | None = None,
+    user_metadata: Mapping[str, str] | None = None,
+    timeout: float = 60.0,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> WriteResult:
+    """Write one batch into a table, as one transaction; the first write creates the table.
+
+    Args:
+        data: a pandas or polars frame, Arrow table, record batch reader, iterator of such chunks, or the
+            path of a Parquet or CSV file (or a list of paths, taken in order).
+        path: the table's folder.
+        mode: ``overwrite``, ``append``, ``append_once`` (add rows of unknown keys) or ``upsert`` (replace
+            rows of known keys, add the others).
+        format: ``parquet`` or ``csv``; the table's own, and parquet where it is new.
+        keys: the columns that identify a row; recorded by the first keyed write.
+        dedup_strategy: which of several rows with one key inside the batch stays: ``error``,
+            ``newest_wins``, ``first_wins`` or ``last_wins``.
+        timestamp_col: the column that says which row is newer; recorded by the first keyed write that names it.
+        stale: what becomes of rows older than the table's: ``skip`` or ``apply``.
+        batch_id: a name for this delivery; once committed, it is not applied again.
+        schema_mode: ``strict``, ``merge`` (new columns are added, missing ones allowed) or ``overwrite``.
+        schema: types for CSV columns that the table does not know: a pyarrow schema, or name → type.
+        partition_by: columns that become folders; fixed when the table is created.
+        overwrite_partitions: an overwrite replaces the partitions present in the batch only.
+        replace_where: an overwrite replaces the rows that match this filter only: an Arrow expression, or
+            ``[(column, op, value), …]``.
+        rekey: allow other keys, or another timestamp_col, than those recorded.
+        properties: table properties, where the table is new.
+        user_metadata: your own facts for the log, text to text.
+        timeout: seconds to go on after the first lost race with another writer.
+        storage_options: for remote stores; local folders take none.
+        progress: told from time to time how far the call has come.
+    Returns:
+        What was done, row by row counted.
+    Raises:
+        InputError: data or options are at fault; nothing was written.
+        CommitConflictError: other writers kept winning for `timeout` seconds; nothing was written.
+        CommitStateUnknownError: it is unknown whether it was committed; see `resolve`.
+        CorruptTableError: the table is damaged.
+        StoreError: the store failed; nothing was committed.
+    Cost: see the modes in specs/4-semantics.md; memory is bounded by the batch and a few row groups.
+    """
+    return _call(
+        files.write,
+        data,
+        path,
+        mode=mode,
+        format=format,
+        keys=keys,
+        dedup_strategy=dedup_strategy,
+        timestamp_col=timestamp_col,
+        stale=stale,
+        batch_id=batch_id,
+        schema_mode=schema_mode,
+        schema=schema,
+        partition_by=partition_by,
+        overwrite_partitions=overwrite_partitions,
+        replace_where=replace_where,
+        rekey=rekey,
+        properties=properties,
+        user_metadata=user_metadata,
+        timeout=timeout,
+        storage_options=storage_options,
+        progress=progress,
+    )
+
+
+class WriteOptions(TypedDict, total=False):
+    """The options of `write`, but for `mode`."""
+
+    format: str | None
+    keys: str | Sequence[str] | None
+    dedup_strategy: str
+    timestamp_col: str | None
+    stale: str
+    batch_id: str | None
+    schema_mode: str
+    schema: Any
+    partition_by: str | Sequence[str] | None
+    overwrite_partitions: bool
+    replace_where: Any
+    rekey: bool
+    properties: Mapping[str, PropertyValue] | None
+    user_metadata: Mapping[str, str] | None
+    timeout: float
+    storage_options: Mapping[str, Any] | None
+    progress: Callable[[Progress], None] | None
+
+
+def plan(data: Any, path: Path, *, mode: str, **options: Unpack[WriteOptions]) -> Plan:
+    """Say what `write` with the same arguments would do now: rows by fate, files touched. Writes nothing.
+
+    Args:
+        data: as in `write`; a one-pass input is used up.
+        path: the table's folder.
+        mode: as in `write`.
+        options: as in `write`.
+    Raises:
+        InputError: as `write` would.
+    Cost: as `write`, but for the writing.
+    """
+    return _call(files.plan, data, path, mode=mode, **options)
+
+
+def exists(path: Path, *, storage_options: Mapping[str, Any] | None = None) -> bool:
+    """Whether there is a table. An interrupted creation is none; what cannot be read is an error.
+
+    Raises:
+        StoreError: the folder cannot be read.
+        CorruptTableError: the log is damaged or lost.
+    """
+    return log.head(open_session(path, storage_options).store) is not None
+
+
+def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | None = None) -> Resolution:
+    """What became of a commit whose outcome was unknown (`CommitStateUnknownError.commit_id`).
+
+    Cost: reads manifests from the newest back until it is found.
+    """
+    return files.resolve(open_session(path, storage_options), commit_id)
+
+
+def open_session(path: Path, storage_options: Mapping[str, Any] | None) -> Session:
+    """The store at a path and the real environment."""
+    return Session(open_store(path, storage_options), environment.real())
+
+
+def _call(target: Callable[[Session, Request], Result], data: Any, path: Path, *, mode: str, **options: Any) -> Result:
+    """Check the options, make the input readable, and hand both to the target."""
+    session = open_session(path, options.pop("storage_options", None))
+    with closing(engines.source(data, schema=options.pop("schema", None))) as source:
+        request = Request(
+            source=source,
+            mode=mode,
+            keys=_names(options.pop("keys", None)) or (),
+            partition_by=_names(options.pop("partition_by", None)),
+            properties=options.pop("properties", None) or {},
+            user_metadata=options.pop("user_metadata", None) or {},
+            progress=options.pop("progress", None) or no_progress,
+            **options,
+        )
+        return target(session, check(request))
+
+
+def _names(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    return (given,) if isinstance(given, str) else tuple(given)

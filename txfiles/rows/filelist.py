@@ -1,0 +1,178 @@
+"""A snapshot's files as one Arrow table, so that a million of them prune in milliseconds.
+
+Columns: `path`, `rows`, `bytes`, `sha256`, `footer_bytes`, `footer_sha256`, `partition` (list of text),
+`added_version`, `key_min`, `key_max` (canonical key bytes; null is unbounded or unknown), and for each
+table column with id n: `nulls.n`, `min.n`, `max.n`, the bounds in the column's own type. Null bounds mean
+"may hold anything". Row order is commit order; it is the order in which rows are read.
+
+Source: specs/3-manifest.md, "Checkpoints".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.core.manifest import Add
+from txfiles.core.schema import Column
+from txfiles.rows import types
+
+_FIXED = pa.schema(
+    [
+        ("path", pa.string()),
+        ("rows", pa.int64()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("footer_bytes", pa.int64()),
+        ("footer_sha256", pa.string()),
+        ("partition", pa.list_(pa.string())),
+        ("added_version", pa.int64()),
+        ("key_min", pa.binary()),
+        ("key_max", pa.binary()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One live file, as reading it needs it. Attributes as in `core.manifest.Add`."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    footer_bytes: int
+    footer_sha256: str
+    partition: tuple[str | None, ...]
+
+
+def schema(columns: Sequence[Column]) -> pa.Schema:
+    """The file list's schema for a table of these columns."""
+    fields = list(_FIXED)
+    for column in columns:
+        bound = _bound_type(column)
+        fields += [
+            pa.field(f"nulls.{column.id}", pa.int64()),
+            pa.field(f"min.{column.id}", bound),
+            pa.field(f"max.{column.id}", bound),
+        ]
+    return pa.schema(fields)
+
+
+def empty(columns: Sequence[Column]) -> pa.Table:
+    """The file list of a table without files."""
+    return schema(columns).empty_table()
+
+
+def from_adds(adds: Sequence[tuple[Add, int]], columns: Sequence[Column], keys: Sequence[str]) -> pa.Table:
+    """Turn actions into rows.
+
+    Args:
+        adds: n actions, each with the version that added it, in commit order.
+        columns: the table's columns.
+        keys: the table's keys; a key range recorded under others is unknown.
+    Cost: O(n × columns), vectorised by column.
+    """
+    files = [add for add, _ in adds]
+    ranges = [
+        add.key_range if add.key_range is not None and add.key_range.columns == tuple(keys) else None for add in files
+    ]
+    arrays: dict[str, pa.Array] = {
+        "path": [add.path for add in files],
+        "rows": [add.rows for add in files],
+        "bytes": [add.bytes for add in files],
+        "sha256": [add.sha256 for add in files],
+        "footer_bytes": [add.footer_bytes for add in files],
+        "footer_sha256": [add.footer_sha256 for add in files],
+        "partition": [list(add.partition) for add in files],
+        "added_version": [version for _, version in adds],
+        "key_min": [None if found is None else bytes.fromhex(found.min) for found in ranges],
+        "key_max": [None if found is None or found.max is None else bytes.fromhex(found.max) for found in ranges],
+    }
+    target = schema(columns)
+    for column in columns:
+        found_stats = [add.stats.get(str(column.id)) for add in files]
+        arrays[f"nulls.{column.id}"] = [None if stats is None else stats.nulls for stats in found_stats]
+        for side in ("min", "max"):
+            text = pa.array([None if stats is None else getattr(stats, side) for stats in found_stats], pa.string())
+            arrays[f"{side}.{column.id}"] = _typed(text, target.field(f"{side}.{column.id}").type)
+    return pa.table(
+        [
+            value if isinstance(value, pa.Array) else pa.array(value, field.type)
+            for field, value in ((field, arrays[field.name]) for field in target)
+        ],
+        schema=target,
+    )
+
+
+def conform(files: pa.Table, columns: Sequence[Column], *, same_keys: bool) -> pa.Table:
+    """A file list as a table of `columns` has it: new columns unknown, dropped ones gone, widened ones widened.
+
+    Args:
+        files: a file list made for earlier columns.
+        columns: the table's columns now.
+        same_keys: whether the key ranges in `files` were recorded for today's keys.
+    """
+    target = schema(columns)
+    if files.schema.equals(target) and same_keys:
+        return files
+    arrays = []
+    for field in target:
+        known = files.schema.get_field_index(field.name) >= 0
+        if not known or (field.name in ("key_min", "key_max") and not same_keys):
+            arrays.append(pa.nulls(files.num_rows, field.type))
+        elif files.schema.field(field.name).type == field.type:
+            arrays.append(files[field.name])
+        else:
+            arrays.append(_widened(files[field.name], field.type))
+    return pa.table(arrays, schema=target)
+
+
+def without(files: pa.Table, paths: Sequence[str]) -> pa.Table:
+    """The list without some paths. Cost: O(files), vectorised."""
+    if not paths:
+        return files
+    return files.filter(pc.invert(pc.is_in(files["path"], value_set=pa.array(paths, pa.string()))))
+
+
+def data_files(files: pa.Table) -> list[DataFile]:
+    """Rows of the list as values, for those few that are about to be opened."""
+    columns = [files[name].to_pylist() for name in DataFile.__dataclass_fields__]
+    return [
+        DataFile(path, rows, size, digest, footer, footer_digest, tuple(partition or ()))
+        for path, rows, size, digest, footer, footer_digest, partition in zip(*columns, strict=True)
+    ]
+
+
+def bounds(files: pa.Table, column: Column) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """The lower and upper bounds of one column, one per file, null where unknown."""
+    return files[f"min.{column.id}"], files[f"max.{column.id}"]
+
+
+def totals(files: pa.Table) -> Mapping[str, int]:
+    """Sums over the list: files, rows and bytes."""
+    return {
+        "files": files.num_rows,
+        "rows": pc.sum(files["rows"]).as_py() or 0,
+        "bytes": pc.sum(files["bytes"]).as_py() or 0,
+    }
+
+
+def _bound_type(column: Column) -> pa.DataType:
+    found = types.from_spec(column.type)
+    return pa.null() if pa.types.is_nested(found) else found
+
+
+def _typed(text: pa.Array, wanted: pa.DataType) -> pa.Array:
+    return pa.nulls(len(text), wanted) if text.null_count == len(text) else types.from_text(text, wanted)
+
+
+def _widened(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    try:
+        return values.cast(wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        # A bound that the new type cannot hold is no bound: the file may then hold anything.
+        return pa.nulls(len(values), wanted)

@@ -1,0 +1,140 @@
+"""What becomes of each row of an upsert, and what the touched files hold afterwards: pure rules on rows.
+
+Source: specs/4-semantics.md, "Upsert".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.rows import dedup
+from txfiles.rows.equality import same_rows
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What becomes of a batch's rows and of the stored rows that they hit.
+
+    Hits are pairs (batch row, stored row) with equal keys, in the order of the table.
+
+    Attributes:
+        merged: one row for each entry of `replaces`: the batch's, with stored values in the columns it lacks.
+        replaces: indices of hits whose stored row is replaced, ascending by batch row.
+        deletes: indices of hits whose stored row is surplus (its key stood there more than once).
+        inserts: batch rows without a hit, ascending.
+        updated: number of batch rows that replace a different row.
+        unchanged: number of batch rows that stand in the table already.
+        stale: number of batch rows older than the table's.
+    """
+
+    merged: pa.Table
+    replaces: np.ndarray
+    deletes: np.ndarray
+    inserts: np.ndarray
+    updated: int
+    unchanged: int
+    stale: int
+
+
+def decide(
+    batch: pa.Table,
+    hit_rows: np.ndarray,
+    stored: pa.Table,
+    *,
+    missing: Sequence[str],
+    timestamp_col: str | None,
+    skip_stale: bool,
+) -> Fates:
+    """Decide an upsert.
+
+    Args:
+        batch: m rows, each key once.
+        hit_rows: h batch row numbers, one for each hit, in the order of the table.
+        stored: the h stored rows, in the batch's columns.
+        missing: columns that the batch lacks: updated rows keep their stored values there.
+        timestamp_col: by which rows are newer or older.
+        skip_stale: whether a batch row strictly older than the stored one is passed over.
+    Cost: O(m + h log h).
+    """
+    newest = _newest_hits(hit_rows, stored, timestamp_col)  # one hit for each batch row that was hit
+    rows = hit_rows[newest]
+    standing = stored.take(newest)
+    merged = _fill(batch.take(rows), standing, missing)
+    stale = np.zeros(len(rows), bool)
+    if timestamp_col is not None and skip_stale and timestamp_col not in missing:
+        stale = np.asarray(dedup.older(merged[timestamp_col], standing[timestamp_col]))
+    differs = ~same_rows(merged, standing) & ~stale
+    surplus = np.ones(len(hit_rows), bool)
+    surplus[newest] = False
+    surplus &= ~np.isin(hit_rows, rows[stale])
+    hit = np.zeros(batch.num_rows, bool)
+    hit[rows] = True
+    return Fates(
+        merged=merged.filter(pa.array(differs)),
+        replaces=newest[differs],
+        deletes=np.flatnonzero(surplus),
+        inserts=np.flatnonzero(~hit),
+        updated=int(differs.sum()),
+        unchanged=int((~differs & ~stale).sum()),
+        stale=int(stale.sum()),
+    )
+
+
+def replace_rows(old: pa.Table, at: np.ndarray, rows: pa.Table, without: np.ndarray) -> pa.Table:
+    """Some rows of `old` replaced in place, some left out, the others as they were.
+
+    Args:
+        old: n rows.
+        at: k distinct positions in `old`, ascending.
+        rows: k rows that take their places, in the columns of `old`.
+        without: positions in `old` to leave out.
+    Cost: O(n + k); columns are replaced with a mask where their type allows, else gathered.
+    """
+    if len(at):
+        mask = np.zeros(old.num_rows, bool)
+        mask[at] = True
+        arrow_mask = pa.array(mask)
+        columns = [
+            _replace(column.combine_chunks(), arrow_mask, mask, new.combine_chunks())
+            for column, new in zip(old.columns, rows.select(old.column_names).columns, strict=True)
+        ]
+        old = pa.table(columns, schema=old.schema)
+    if len(without):
+        keep = np.ones(old.num_rows, bool)
+        keep[without] = False
+        old = old.filter(pa.array(keep))
+    return old
+
+
+def _replace(old: pa.Array, arrow_mask: pa.Array, mask: np.ndarray, new: pa.Array) -> pa.Array:
+    if isinstance(old, pa.ChunkedArray):
+        old = pa.concat_arrays(old.chunks)
+    if isinstance(new, pa.ChunkedArray):
+        new = pa.concat_arrays(new.chunks)
+    if not pa.types.is_nested(old.type) and not pa.types.is_null(old.type):
+        return pc.replace_with_mask(old, arrow_mask, new)
+    positions = np.arange(len(old))
+    positions[mask] = len(old) + np.arange(len(new))
+    return pa.concat_arrays([old, new]).take(pa.array(positions))
+
+
+def _newest_hits(hit_rows: np.ndarray, stored: pa.Table, timestamp_col: str | None) -> np.ndarray:
+    """For each batch row that was hit, its newest stored row: by time if there is one, else the last. Ascending."""
+    if len(hit_rows) == len(np.unique(hit_rows)):
+        return np.argsort(hit_rows, kind="stable")
+    order = np.arange(len(hit_rows))
+    ranks = order if timestamp_col is None else dedup.ranks(stored[timestamp_col])
+    by_row = np.lexsort((order, ranks, hit_rows))
+    last = np.flatnonzero(np.diff(hit_rows[by_row], append=-1))
+    return by_row[last]
+
+
+def _fill(rows: pa.Table, standing: pa.Table, missing: Sequence[str]) -> pa.Table:
+    for name in missing:
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), standing[name])
+    return rows

@@ -1,0 +1,266 @@
+"""The target of plain Parquet and CSV folders with our own log.
+
+Each public operation is one function: it makes the call's attempt, runs its story and tells what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
+
+from msgspec.structs import replace as replace_struct
+
+from txfiles.core import names, properties
+from txfiles.core.manifest import Operation, PropertyValue
+from txfiles.core.replay import BatchRecord
+from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError
+from txfiles.txn import log
+from txfiles.txn import vacuum as vacuum_story
+from txfiles.txn.append import append
+from txfiles.txn.append_once import append_once
+from txfiles.txn.commit import Done, Work, fresh_attempt, run
+from txfiles.txn.log import Snapshot
+from txfiles.txn.overwrite import overwrite
+from txfiles.txn.request import Progress, Request, keys_required
+from txfiles.txn.result import Plan, Resolution, VacuumResult, WriteResult
+from txfiles.txn.session import Session
+from txfiles.txn.set_properties import set_properties
+from txfiles.txn.staging import Estimate, Staging
+from txfiles.txn.story import Pass
+from txfiles.txn.upsert import upsert
+from txfiles.version import LIBRARY
+
+Result = TypeVar("Result", bound=WriteResult)
+
+STORIES: dict[str, Callable[[Pass], Work]] = {
+    "append": append,
+    "append_once": append_once,
+    "upsert": upsert,
+    "overwrite": overwrite,
+}
+
+FOREIGN_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
+FOREIGN_LOGS = {"_delta_log/": "a Delta table", "metadata/": "an Iceberg table", ".hoodie/": "a Hudi table"}
+
+
+def write(session: Session, request: Request) -> WriteResult:
+    """Run one write to its commit. See `txfiles.write`."""
+    started = session.environment.monotonic()
+    base = log.head(session.store)
+    known = _known_batch(session, request, base)
+    if known is not None:
+        return _already(session, request, known.version, started)
+    operation = Operation(
+        name=request.mode,
+        read_version=base.state.version if base else None,
+        keys=_keys(request, base),
+        batch_id=request.batch_id,
+        scope=request.scope,
+        library=LIBRARY,
+        writer=session.environment.writer,
+        user_metadata=dict(request.user_metadata),
+    )
+
+    def story(snapshot: Snapshot | None, staging: Staging) -> Work:
+        if snapshot is None:
+            refuse_foreign_files(session)
+        attempt.operation = _at(operation, request, snapshot)
+        return STORIES[request.mode](Pass(session, request, snapshot, staging))
+
+    attempt = fresh_attempt(session, operation, request.timeout)
+    done = run(attempt, story, base=base)
+    if done.already_committed:
+        assert done.snapshot is not None
+        known = _known_batch(session, request, done.snapshot)
+        return _already(session, request, known.version if known else done.version, started, done.attempts)
+    assert done.work is not None
+    elapsed = session.environment.monotonic() - started
+    return _result(WriteResult, request, done, elapsed, attempt.commit_id if done.committed else None)
+
+
+def plan(session: Session, request: Request) -> Plan:
+    """What the same write would do now; writes nothing. See `txfiles.plan`."""
+    started = session.environment.monotonic()
+    base = log.head(session.store)
+    known = _known_batch(session, request, base)
+    if known is not None:
+        return Plan(version=known.version, committed=False, already_committed=True, mode=request.mode)
+    if base is None:
+        refuse_foreign_files(session)
+    work = STORIES[request.mode](Pass(session, request, base, Estimate()))
+    done = Done(work, base.state.version if base else None, not work.nothing)
+    result = _result(Plan, request, done, session.environment.monotonic() - started, None)
+    return replace(result, files_to_rewrite=work.files_rewritten)
+
+
+def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, object]) -> Snapshot:
+    """Commit new values of table properties; the snapshot after it."""
+    wanted: dict[str, PropertyValue] = properties.read_properties(given)
+    if not wanted:
+        raise OptionError("no property is given", hint=f"there are {', '.join(properties.PROPERTIES)}")
+    operation = Operation(
+        name="set", read_version=base.state.version, library=LIBRARY, writer=session.environment.writer
+    )
+
+    def story(snapshot: Snapshot | None, _: Staging) -> Work:
+        return set_properties(snapshot or base, wanted)
+
+    done = run(fresh_attempt(session, operation, 60.0), story, base=base)
+    return done.snapshot or log.advance(session.store, base)
+
+
+def vacuum(
+    session: Session,
+    base: Snapshot,
+    *,
+    retain: str | timedelta | None,
+    keep_versions: int | None,
+    dry_run: bool,
+    force: bool,
+    progress: Callable[[Progress], None],
+) -> tuple[VacuumResult, Snapshot]:
+    """Commit what is to be deleted, then delete it. See `Table.vacuum`."""
+    newest = log.advance(session.store, base)
+    rules = _vacuum_rules(newest, retain, keep_versions, force=force)
+    if dry_run:
+        found = vacuum_story.find(session.store, newest, rules)
+        deleted = tuple(entry.name for entry in found.entries)
+        size = sum(entry.bytes for entry in found.entries)
+        return VacuumResult(
+            version=newest.state.version, committed=False, deleted=deleted, bytes=size, dry_run=True
+        ), newest
+    operation = Operation(
+        name="vacuum", read_version=newest.state.version, library=LIBRARY, writer=session.environment.writer
+    )
+
+    def story(snapshot: Snapshot | None, _: Staging) -> Work:
+        return vacuum_story.plan_vacuum(session.store, snapshot or newest, rules)
+
+    done = run(fresh_attempt(session, operation, 60.0), story, base=newest)
+    assert done.work is not None
+    committed = done.work.vacuum
+    paths = committed.deletes if committed and done.committed else ()
+    vacuum_story.delete(session.store, paths, lambda count: progress(Progress("deleting files", count, len(paths))))
+    deleted = tuple(name for path in paths if (name := names.decode_path(path)) is not None)
+    result = VacuumResult(
+        version=done.version or 0,
+        committed=done.committed,
+        deleted=deleted,
+        bytes=done.work.vacuum_bytes,
+        dry_run=False,
+    )
+    return result, done.snapshot or newest
+
+
+def resolve(session: Session, commit_id: str) -> Resolution:
+    """Whether a commit is in the log. Cost: reads manifests from the newest back until it is found."""
+    newest = log.require_head(session.store)
+    for manifest in log.history(session.store, newest.state.version, None):
+        if manifest.commit_id == commit_id:
+            return Resolution(committed=True, version=manifest.version)
+    return Resolution(committed=False, version=None)
+
+
+def refuse_foreign_files(session: Session) -> None:
+    """A table is not created among somebody's data files.
+
+    Raises:
+        FolderNotEmptyError: names the first such file.
+    """
+    store = session.store
+    own = log.table_id(store)
+    for entry in store.list(""):
+        if entry.name.startswith(names.LOG_DIR) or (own is not None and names.is_data_name(entry.name, own)):
+            continue
+        foreign = next((what for folder, what in FOREIGN_LOGS.items() if entry.name.startswith(folder)), None)
+        if foreign is None and not entry.name.endswith(FOREIGN_SUFFIXES):
+            continue
+        raise FolderNotEmptyError(
+            f"{store.root} has no txfiles log and holds {foreign or 'data files'} ({entry.name}); nothing was written",
+            hint="write to a new folder; taking over files that stand there is called adopt, and comes later",
+            file=entry.name,
+        )
+
+
+def _known_batch(session: Session, request: Request, base: Snapshot | None) -> BatchRecord | None:
+    """Where the request's batch id was committed, if it was.
+
+    Raises:
+        BatchIdMismatchError: as another mode, or with other keys.
+    """
+    known = base.state.batch_ids.get(request.batch_id) if base and request.batch_id is not None else None
+    if known is None or base is None:
+        return None
+    keys = _keys(request, base)
+    if known.mode != request.mode or set(known.keys) != set(keys):
+        raise BatchIdMismatchError(
+            f"batch id {request.batch_id!r} was committed to {session.store.root} in version {known.version} as "
+            f"{known.mode} with keys {list(known.keys)}, not {request.mode} with keys {list(keys)}",
+            hint="a batch id names one delivery; give this one another",
+            version=known.version,
+        )
+    return known
+
+
+def _keys(request: Request, base: Snapshot | None) -> tuple[str, ...]:
+    """The keys that the write works with, in the table's order where it has them."""
+    if request.mode == "append" or (request.mode == "overwrite" and not request.keys):
+        return ()
+    recorded = base.state.table.keys if base else ()
+    if not request.keys or set(request.keys) == set(recorded):
+        if not recorded:
+            raise keys_required(request.mode)
+        return recorded
+    return request.keys
+
+
+def _at(operation: Operation, request: Request, snapshot: Snapshot | None) -> Operation:
+    return replace_struct(
+        operation, read_version=snapshot.state.version if snapshot else None, keys=_keys(request, snapshot)
+    )
+
+
+def _vacuum_rules(
+    snapshot: Snapshot, retain: str | timedelta | None, keep_versions: int | None, *, force: bool
+) -> vacuum_story.Rules:
+    known = snapshot.state.table.properties
+    if keep_versions is not None and (type(keep_versions) is not int or keep_versions < 1):
+        raise OptionError(f"keep_versions is a whole number of at least 1, not {keep_versions!r}")
+    return vacuum_story.Rules(
+        retain_us=properties.duration_us(properties.text(known, "vacuum_retain") if retain is None else retain),
+        keep_versions=keep_versions or 1,
+        grace_us=properties.duration_us(properties.text(known, "vacuum_grace")),
+        force=force,
+    )
+
+
+def _already(session: Session, request: Request, version: int | None, started: float, attempts: int = 1) -> WriteResult:
+    return WriteResult(
+        version=version,
+        committed=False,
+        already_committed=True,
+        mode=request.mode,
+        attempts=attempts,
+        elapsed=session.environment.monotonic() - started,
+    )
+
+
+def _result(kind: type[Result], request: Request, done: Done, elapsed: float, commit_id: str | None) -> Result:
+    work = done.work
+    assert work is not None
+    counts = {name: getattr(work.metrics, name) for name in work.metrics.__struct_fields__}
+    return kind(
+        version=done.version,
+        committed=done.committed,
+        already_committed=False,
+        mode=request.mode,
+        files_scanned=work.files_scanned,
+        files_pruned=work.files_pruned,
+        attempts=done.attempts,
+        elapsed=elapsed,
+        commit_id=commit_id,
+        schema_inferred=work.inferred,
+        **counts,
+    )

@@ -1,0 +1,111 @@
+"""Checkpoints: a whole snapshot as one Parquet file, so that opening need not replay the history.
+
+The rows are the list of files (`rows.filelist`); everything else stands as JSON in the file's metadata.
+A checkpoint of version v is written by a writer that holds v whole and is about to commit after it; the
+manifest of that commit is the first to name it, with its size and hash. One that no manifest names is
+never read, so nobody can be led astray by a file in that folder.
+
+Source: specs/3-manifest.md, "Checkpoints"; specs/decisions/0002-checkpoint-before-commit.md.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from txfiles.core import manifest as codec
+from txfiles.core import names, properties, times
+from txfiles.core.manifest import CheckpointRef, Table
+from txfiles.core.replay import BatchRecord, State
+from txfiles.errors import CorruptTableError, StoreError
+from txfiles.rows import filelist
+from txfiles.store.port import Put, Store
+
+logger = logging.getLogger("txfiles")
+
+_METADATA_KEY = b"txfiles"
+
+
+class _Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """The metadata of a checkpoint: a `State`, but for the reference to itself."""
+
+    version: codec.Count
+    table_id: str
+    commit_id: codec.Id
+    sha256: codec.Hash
+    time: str
+    table: Table
+    batch_ids: list[tuple[str, int, str, tuple[str, ...]]]
+    smallest_whole_version: codec.Count
+
+
+def encode(state: State, files: pa.Table) -> bytes:
+    """The checkpoint's bytes; the same snapshot gives the same bytes. Cost: O(files), in memory."""
+    saved = _Saved(
+        version=state.version,
+        table_id=state.table_id,
+        commit_id=state.commit_id,
+        sha256=state.sha256,
+        time=times.format_us(state.time_us),
+        table=state.table,
+        batch_ids=[(name, known.version, known.mode, known.keys) for name, known in state.batch_ids.items()],
+        smallest_whole_version=state.smallest_whole_version,
+    )
+    buffer = io.BytesIO()
+    # One chunk, so that the bytes do not depend on how the list was put together.
+    whole = files.combine_chunks().replace_schema_metadata({_METADATA_KEY: msgspec.json.encode(saved)})
+    pq.write_table(whole, buffer, compression="zstd", use_dictionary=["partition"], write_page_checksum=True)
+    return buffer.getvalue()
+
+
+def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
+    """The inverse of `encode`, for bytes whose hash a manifest vouches for.
+
+    Raises:
+        CorruptTableError: not a checkpoint's form.
+    """
+    try:
+        files = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        saved = msgspec.json.decode((files.schema.metadata or {})[_METADATA_KEY], type=_Saved)
+        files = files.replace_schema_metadata(None).cast(filelist.schema(saved.table.columns))
+    except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise CorruptTableError(f"{where} does not have a checkpoint's form: {error}", file=where) from error
+    state = State(
+        version=saved.version,
+        table_id=saved.table_id,
+        commit_id=saved.commit_id,
+        sha256=saved.sha256,
+        time_us=times.parse_us(saved.time),
+        table=saved.table,
+        batch_ids={name: BatchRecord(version, mode, keys) for name, version, mode, keys in saved.batch_ids},
+        smallest_whole_version=saved.smallest_whole_version,
+        checkpoint=None,
+    )
+    return state, files
+
+
+def due(state: State) -> bool:
+    """Whether the table has come so far from its newest checkpoint that the next writer leaves one."""
+    newest = state.checkpoint.version if state.checkpoint else -1
+    return state.version - newest >= properties.integer(state.table.properties, "checkpoint_interval")
+
+
+def write(store: Store, state: State, files: pa.Table) -> CheckpointRef | None:
+    """Save a snapshot and return what the next manifest says of it; None where another one stands there.
+
+    Best effort: a store that fails here costs the next openers time, and must not cost this commit.
+    """
+    data = encode(state, files)
+    ref = CheckpointRef(version=state.version, bytes=len(data), sha256=codec.sha256(data))
+    try:
+        put = store.put_if_absent(names.checkpoint(state.version), data)
+        # A racing or killed writer may have left its own; name it only if it is what we would have written.
+        if put is Put.CREATED or store.get(names.checkpoint(state.version), limit=len(data)) == data:
+            return ref
+    except (StoreError, CorruptTableError) as error:
+        logger.warning("no checkpoint at version %d of %s: %s", state.version, store.root, error)
+    return None

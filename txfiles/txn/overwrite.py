@@ -1,0 +1,255 @@
+"""`overwrite`: the table, the partitions present in the batch, or the rows that match a filter are replaced.
+
+Source: specs/4-semantics.md, "Overwrite".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec.structs import replace as replace_struct
+
+from txfiles.core.manifest import Add, Table
+from txfiles.errors import DuplicateKeyError, InputError, NullKeyError, OptionError
+from txfiles.rows import filelist, filters, types
+from txfiles.rows import keys as key_codec
+from txfiles.rows.filelist import DataFile
+from txfiles.txn import scan
+from txfiles.txn.commit import Work
+from txfiles.txn.live import groups
+from txfiles.txn.log import Snapshot
+from txfiles.txn.prepare import Prepared, prepare
+from txfiles.txn.probe import Needle, candidates, needle, probe
+from txfiles.txn.staging import split
+from txfiles.txn.story import Found, Pass, chosen, work
+
+
+def overwrite(here: Pass) -> Work:
+    """Replace what `request.scope` says by the batch.
+
+    Cost: table and partitions: the batch written once, nothing read. A filter: the files that may match it are
+    read, those that hold other rows too are rewritten. With keys: as a probe of the rows that stay.
+    """
+    batch = prepare(here.request, here.table)
+    scope = here.request.scope
+    if scope == "partitions":
+        return _partitions(here, batch)
+    if scope == "filter":
+        return _filter(here, batch)
+    return _table(here, batch)
+
+
+def _table(here: Pass, batch: Prepared) -> Work:
+    added = here.stage.rows(batch.table, batch.rows)
+
+    def replacing(snapshot: Snapshot | None) -> Work:
+        """What was written stands; what it replaces is whatever is there when it is committed."""
+        files = snapshot.files if snapshot else filelist.empty(())
+        gone = files["path"].to_pylist()
+        deleted = filelist.totals(files)["rows"]
+        on = replace(here, base=snapshot)
+        mine = batch if snapshot is here.base or snapshot is None else _with_properties(batch, snapshot.state.table)
+        found = Found(mine, add=added, remove=gone, inserted=batch.rows.num_rows, deleted=deleted)
+        return work(on, found, kind="overwrite", derive=replacing, empties=bool(batch.rows.num_rows or gone))
+
+    return replacing(here.base)
+
+
+def _with_properties(batch: Prepared, newest: Table) -> Prepared:
+    """The same batch for a table of which only the properties have changed since."""
+    table = replace_struct(batch.table, properties=newest.properties, extra=newest.extra)
+    return replace(batch, table=table)
+
+
+def _partitions(here: Pass, batch: Prepared) -> Work:
+    if not batch.table.partition_by:
+        raise OptionError(
+            "overwrite_partitions needs a partitioned table",
+            hint="create it with partition_by=[…], or leave overwrite_partitions out to replace the whole table",
+        )
+    files = here.files(batch.table)
+    present = {partition for partition, _ in split(batch.table, batch.rows)}
+    listed = [tuple(partition) for partition in files["partition"].to_pylist()]
+    replaced = np.array([partition in present for partition in listed], bool)
+    gone, rest = files.filter(pa.array(replaced)), files.filter(pa.array(~replaced))
+    guard = _guard(here, batch, chosen(rest, range(rest.num_rows)), rest)
+    added = here.stage.rows(batch.table, batch.rows)
+    paths = gone["path"].to_pylist()
+    return work(
+        here,
+        Found(
+            batch,
+            add=added,
+            remove=paths,
+            relies_on=paths,
+            scanned=guard.scanned,
+            inserted=batch.rows.num_rows,
+            deleted=filelist.totals(gone)["rows"],
+        ),
+        kind="overwrite part",
+        in_part=lambda add: guard.whole_table or add.partition in present,
+        keyed=guard.keys is not None,
+        meets=guard.meets,
+        empties=bool(batch.rows.num_rows),
+    )
+
+
+def _filter(here: Pass, batch: Prepared) -> Work:
+    schema = types.arrow_schema(batch.table.columns)
+    where = filters.parse(here.request.replace_where, schema)
+    assert where is not None
+    _refuse_rows_outside(batch, where)
+    files = here.files(batch.table)
+    may = scan.may_match(files, batch.table, where)
+    looked_in = chosen(files, np.flatnonzero(may))
+    parts = list(here.session.environment.map(lambda file: _part(here, batch, file, where), looked_in))
+    touched = [part for part in parts if len(part.gone)]
+    guard = _guard(here, batch, chosen(files, range(files.num_rows)), files, touched)
+    rewritten: list[Add] = []
+    for part in touched:
+        if len(part.gone) < part.file.rows:
+            pieces = _remaining(here, batch, part)
+            rewritten += here.stage.file(batch.table, part.file.partition, pieces, like_bytes=part.file.bytes)
+    added = here.stage.rows(batch.table, batch.rows)
+
+    def in_part(add: Add) -> bool:
+        one = filelist.from_adds([(add, 0)], batch.table.columns, batch.table.keys)
+        return guard.whole_table or bool(scan.may_match(one, batch.table, where)[0])
+
+    return work(
+        here,
+        Found(
+            batch,
+            add=[*rewritten, *added],
+            remove=[part.file.path for part in touched],
+            relies_on=[part.file.path for part in touched],
+            scanned=max(len(looked_in), guard.scanned),
+            rewritten=sum(len(part.gone) < part.file.rows for part in touched),
+            inserted=batch.rows.num_rows,
+            deleted=sum(len(part.gone) for part in touched),
+        ),
+        kind="overwrite part",
+        in_part=in_part,
+        keyed=guard.keys is not None,
+        meets=guard.meets,
+        empties=bool(batch.rows.num_rows or touched),
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one file that match the filter: their positions."""
+
+    file: DataFile
+    gone: np.ndarray
+
+
+def _refuse_rows_outside(batch: Prepared, where: Any) -> None:
+    matches = scan.mask(batch.rows, where)
+    if not matches.all():
+        rows = np.flatnonzero(~matches)
+        raise InputError(
+            f"{len(rows)} rows of the batch do not match replace_where (rows {', '.join(map(str, rows[:10]))}); "
+            "nothing was written",
+            hint="leave them out, or widen replace_where",
+            rows=rows[:10].tolist(),
+        )
+
+
+def _part(here: Pass, batch: Prepared, file: DataFile, where: Any) -> Part:
+    names = batch.rows.column_names
+    found = [
+        np.flatnonzero(scan.mask(group.read(names), where)) + group.first_row
+        for group in groups(here.session.store, batch.table, file)
+    ]
+    return Part(file, np.concatenate(found) if found else np.empty(0, np.int64))
+
+
+def _remaining(here: Pass, batch: Prepared, part: Part) -> Iterator[pa.Table]:
+    for group in groups(here.session.store, batch.table, part.file):
+        keep = np.ones(group.rows, bool)
+        first, last = np.searchsorted(part.gone, [group.first_row, group.first_row + group.rows])
+        keep[part.gone[first:last] - group.first_row] = False
+        yield group.read(batch.rows.column_names).filter(pa.array(keep))
+
+
+@dataclass(frozen=True)
+class Guard:
+    """That keys stay unique where an overwrite of a part names them.
+
+    Attributes:
+        keys: the batch's, to be looked for in files that others add; None where no keys are named.
+        whole_table: whether every other row was checked too (keys that the table did not have before).
+        scanned: files opened for it.
+    """
+
+    keys: Needle | None
+    whole_table: bool
+    scanned: int
+    here: Pass
+
+    def meets(self, others: pa.Table) -> bool:
+        """Whether files that others added since hold a key of the batch."""
+        if self.keys is None:
+            return False
+        return bool(probe(self.here.session, self.keys, chosen(others, candidates(self.keys, others)), ()))
+
+
+def _guard(
+    here: Pass, batch: Prepared, staying: Sequence[DataFile], listed: pa.Table, touched: Sequence[Part] = ()
+) -> Guard:
+    """Check the keys of the resulting table.
+
+    The batch is checked against the rows that stay; where the keys are new to the table, these also among themselves.
+    """
+    if not here.request.keys:
+        return Guard(None, whole_table=False, scanned=0, here=here)
+    gone = {part.file.path: part.gone for part in touched}
+    fresh = here.table is not None and here.table.keys != batch.table.keys
+    if fresh:
+        _check_whole(here, batch.table, staying, gone)
+    keys = needle(batch.table, batch.rows, batch.keys)
+    looked_in = [staying[position] for position in candidates(keys, listed)]
+    for hit in probe(here.session, keys, looked_in, ()):
+        stays = ~np.isin(hit.positions, gone.get(hit.file.path, ()))
+        if stays.any():
+            key = batch.rows.select(batch.table.keys).slice(int(hit.batch_rows[stays][0]), 1).to_pylist()[0]
+            raise DuplicateKeyError(
+                f"{int(stays.sum())} keys of the batch are in rows that stay, the first is {key}; nothing was written",
+                hint="an overwrite of a part must not bring keys that the rest of the table has",
+                keys=[key],
+                count=int(stays.sum()),
+            )
+    return Guard(keys, fresh, len(staying) if fresh else len(looked_in), here)
+
+
+def _check_whole(here: Pass, table: Table, staying: Sequence[DataFile], gone: dict[str, np.ndarray]) -> None:
+    """Keys that are new to the table: every row that stays must have them, once. Cost: all key columns in memory."""
+    encoded: list[pa.Array] = []
+    for file in staying:
+        for group in groups(here.session.store, table, file):
+            keep = ~np.isin(np.arange(group.rows) + group.first_row, gone.get(file.path, ()))
+            found = key_codec.encode(group.read(table.keys), table.keys).filter(pa.array(keep))
+            if found.null_count:
+                raise NullKeyError(
+                    f"{found.null_count} rows that stay in the table have a null in {', '.join(table.keys)}",
+                    hint="choose other keys, or overwrite the whole table",
+                    column=table.keys[0],
+                    count=found.null_count,
+                    file=file.path,
+                )
+            encoded.append(found)
+    whole = pa.chunked_array(encoded, encoded[0].type) if encoded else pa.chunked_array([], pa.binary())
+    repeated = len(whole) - pc.count_distinct(whole).as_py()
+    if repeated:
+        raise DuplicateKeyError(
+            f"{repeated} rows that stay in the table repeat a key in {', '.join(table.keys)}",
+            hint="choose other keys, or overwrite the whole table",
+            count=repeated,
+            keys=[],
+        )

@@ -1,0 +1,148 @@
+"""Finding a batch's keys in the table: prune the files, then stream the key columns of the candidates.
+
+Memory: the batch, one row group for each file under way, and the stored rows that were hit.
+
+Source: specs/4-semantics.md, "Finding keys".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from txfiles.core.manifest import Table
+from txfiles.rows import filelist
+from txfiles.rows import keys as key_codec
+from txfiles.rows.filelist import DataFile
+from txfiles.txn.live import LiveGroup, groups
+from txfiles.txn.session import Session
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Where a batch's keys stand in one file.
+
+    Attributes:
+        file: the file.
+        positions: h rows of the file, ascending.
+        batch_rows: h rows of the batch with the same keys.
+        stored: the h stored rows in the columns that were asked for.
+    """
+
+    file: DataFile
+    positions: np.ndarray
+    batch_rows: np.ndarray
+    stored: pa.Table
+
+
+@dataclass(frozen=True)
+class Needle:
+    """A batch's keys, made ready for looking up.
+
+    Attributes:
+        table: whose keys they are.
+        rows: the key columns of the batch.
+        encoded: their canonical bytes.
+        prefixes: those sorted, for pruning by the key tuple.
+        column_prefixes: for each key column the same, for pruning by columns.
+        matcher: finds rows with the same key.
+    """
+
+    table: Table
+    prefixes: np.ndarray
+    column_prefixes: dict[str, np.ndarray]
+    matcher: key_codec.Matcher
+
+
+def needle(table: Table, rows: pa.Table, encoded: pa.Array) -> Needle:
+    """Make a batch's keys ready. Cost: O(m log m) for m rows and each key column."""
+    whole = key_codec.prefixes(encoded)
+    by_column = {
+        name: whole if len(table.keys) == 1 else key_codec.prefixes(key_codec.encode(rows, [name]))
+        for name in table.keys
+    }
+    return Needle(table, whole, by_column, key_codec.Matcher(encoded))
+
+
+def candidates(found: Needle, files: pa.Table) -> np.ndarray:
+    """Positions in the file list of those files that may hold a key of the batch.
+
+    Cost: O(files × key columns × log m), vectorised; no I/O.
+    """
+    may = key_codec.candidates(found.prefixes, files["key_min"], files["key_max"])
+    for column in found.table.columns:
+        if column.name in found.column_prefixes:
+            low, high = filelist.bounds(files, column)
+            may &= key_codec.candidates(
+                found.column_prefixes[column.name],
+                key_codec.encode(pa.table({column.name: low}), [column.name]),
+                key_codec.encode(pa.table({column.name: high}), [column.name]),
+            )
+    return np.flatnonzero(may)
+
+
+def probe(
+    session: Session,
+    found: Needle,
+    files: Sequence[DataFile],
+    columns: Sequence[str],
+    done: Callable[[int], None] = lambda _: None,
+) -> list[Hits]:
+    """Look the keys up in files.
+
+    Args:
+        session: where the files are.
+        found: the batch's keys.
+        files: candidates, in the table's order.
+        columns: what to read of the stored rows that are hit.
+        done: told how many files have been looked through.
+    Returns:
+        One `Hits` for each file that holds a key of the batch, in the order of `files`.
+    """
+    hits = []
+    for number, found_hits in enumerate(
+        session.environment.map(lambda file: _probe_file(session, found, file, columns), files), 1
+    ):
+        done(number)
+        if len(found_hits.positions):
+            hits.append(found_hits)
+    return hits
+
+
+def _probe_file(session: Session, found: Needle, file: DataFile, columns: Sequence[str]) -> Hits:
+    positions, batch_rows, stored = [], [], []
+    for group in groups(session.store, found.table, file):
+        if not _may_hold(found, group):
+            continue
+        encoded = key_codec.encode(group.read(found.table.keys), found.table.keys)
+        matches = found.matcher.match(encoded)
+        at = np.flatnonzero(matches >= 0)
+        if len(at):
+            positions.append(at + group.first_row)
+            batch_rows.append(matches[at])
+            if columns:
+                stored.append(group.read(columns).take(pa.array(at)))
+    none = np.empty(0, np.int64)
+    return Hits(
+        file,
+        np.concatenate(positions) if positions else none,
+        np.concatenate(batch_rows) if batch_rows else none,
+        pa.concat_tables(stored) if stored else pa.table({}),
+    )
+
+
+def _may_hold(found: Needle, group: LiveGroup) -> bool:
+    """Whether a row group's own bounds leave room for a key of the batch."""
+    for name, prefixes in found.column_prefixes.items():
+        bounds = group.bounds(name)
+        if bounds is None:
+            continue
+        low, high = (
+            key_codec.encode(pa.table({name: pa.array([bound.as_py()], bound.type)}), [name]) for bound in bounds
+        )
+        if not key_codec.candidates(prefixes, low, high)[0]:
+            return False
+    return True

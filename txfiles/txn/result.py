@@ -1,0 +1,148 @@
+"""What calls return: frozen facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from txfiles.core import times
+from txfiles.core.manifest import Manifest, Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteResult:
+    """What a write did.
+
+    ``rows_in = inserted + updated + unchanged + skipped + stale + deduplicated``; a count that a backend
+    cannot know is None.
+
+    Attributes:
+        version: the version committed, or the one that the write was decided against.
+        committed: whether this call made a version.
+        already_committed: the batch id had been committed before; every count is 0.
+        mode: as asked for.
+        rows_in: rows given.
+        rows_inserted: rows added.
+        rows_updated: rows that replaced one with the same key.
+        rows_unchanged: rows that stood in the table already, equal in every column.
+        rows_skipped: rows of a known key under append_once.
+        rows_stale: rows older than the table's row of that key.
+        rows_deduplicated: rows dropped as duplicates inside the batch.
+        rows_deleted: rows removed without a successor.
+        files_added: data files added.
+        files_removed: data files superseded.
+        files_scanned: data files in which keys or rows were looked for.
+        files_pruned: live files that need not be opened.
+        bytes_written: bytes of the added files.
+        attempts: how many times the write was planned.
+        elapsed: seconds.
+        commit_id: of this call, for `txfiles.resolve`; of the earlier commit where already committed.
+        schema_inferred: types that were guessed from a CSV input, else None.
+    """
+
+    version: int | None
+    committed: bool
+    already_committed: bool
+    mode: str
+    rows_in: int | None = 0
+    rows_inserted: int | None = 0
+    rows_updated: int | None = 0
+    rows_unchanged: int | None = 0
+    rows_skipped: int | None = 0
+    rows_stale: int | None = 0
+    rows_deduplicated: int | None = 0
+    rows_deleted: int | None = 0
+    files_added: int | None = 0
+    files_removed: int | None = 0
+    files_scanned: int | None = 0
+    files_pruned: int | None = 0
+    bytes_written: int | None = 0
+    attempts: int = 1
+    elapsed: float = 0.0
+    commit_id: str | None = None
+    schema_inferred: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(WriteResult):
+    """What a write would do; nothing was written. `bytes_written` is an estimate.
+
+    Attributes:
+        files_to_rewrite: data files of which some rows would be replaced and the others kept.
+    """
+
+    files_to_rewrite: int | None = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VacuumResult:
+    """What a vacuum deleted, or under `dry_run` would delete.
+
+    Attributes:
+        version: the vacuum's commit, or the version that it was decided against.
+        committed: whether it made a version; it makes none where there is nothing to delete.
+        deleted: names relative to the table's root.
+        bytes: their size.
+        dry_run: nothing was deleted.
+    """
+
+    version: int
+    committed: bool
+    deleted: tuple[str, ...]
+    bytes: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """What became of a commit. `version` is None where it was not committed."""
+
+    committed: bool
+    version: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """One version, as `Table.history` tells it. Counts as in `WriteResult`."""
+
+    version: int
+    time: datetime
+    operation: str
+    keys: tuple[str, ...]
+    batch_id: str | None
+    commit_id: str
+    read_version: int | None
+    rows_in: int
+    rows_inserted: int
+    rows_updated: int
+    rows_unchanged: int
+    rows_skipped: int
+    rows_stale: int
+    rows_deduplicated: int
+    rows_deleted: int
+    files_added: int
+    files_removed: int
+    bytes_written: int
+    user_metadata: dict[str, str]
+    library: str
+    writer: str
+
+
+def commit_record(manifest: Manifest) -> Commit:
+    """A manifest as the history shows it."""
+    operation = manifest.operation
+    counts = {name: getattr(manifest.metrics, name) for name in Metrics.__struct_fields__}
+    return Commit(
+        version=manifest.version,
+        time=times.moment(manifest.time_us),
+        operation=operation.name,
+        keys=operation.keys,
+        batch_id=operation.batch_id,
+        commit_id=manifest.commit_id,
+        read_version=operation.read_version,
+        user_metadata=dict(operation.user_metadata),
+        library=operation.library,
+        writer=operation.writer,
+        **counts,
+    )

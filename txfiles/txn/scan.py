@@ -1,0 +1,131 @@
+"""Reading a snapshot's rows: prune, read the live rows, keep those that match.
+
+Source: specs/4-semantics.md, "Reading".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from txfiles.core import names
+from txfiles.core.manifest import Table
+from txfiles.core.words import nearest
+from txfiles.errors import InputError
+from txfiles.rows import filelist, filters, prune, types
+from txfiles.rows.filelist import DataFile
+from txfiles.txn.live import LiveGroup, groups, partition_values
+from txfiles.txn.log import Snapshot
+from txfiles.txn.session import Session
+
+
+def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, where: Any) -> pa.Table:
+    """All rows of a snapshot that match, in the table's order.
+
+    Args:
+        session: where the files are.
+        snapshot: what to read.
+        columns: which columns, in which order; None is all.
+        where: None, an Arrow expression, or conditions that all hold.
+    Raises:
+        InputError: an unknown column, or a filter that does not fit the schema.
+        CorruptTableError: a file is missing or damaged.
+    Cost: the asked columns, and those of the filter, of the row groups that may match; in parallel by file.
+    """
+    table = snapshot.state.table
+    schema = types.arrow_schema(table.columns)
+    wanted = check_columns(schema, columns)
+    found = filters.parse(where, schema)
+    files = snapshot.files
+    if found is not None:
+        files = files.filter(pa.array(may_match(files, table, found)))
+    pieces = [
+        piece
+        for of_file in session.environment.map(
+            lambda file: list(_matching(session, table, file, wanted, found)), filelist.data_files(files)
+        )
+        for piece in of_file
+    ]
+    target = pa.schema([schema.field(name).remove_metadata() for name in wanted])
+    return pa.concat_tables([piece.cast(target) for piece in pieces]) if pieces else target.empty_table()
+
+
+def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
+    """The live Parquet files as a pyarrow dataset that prunes by what the log knows of them."""
+    table = snapshot.state.table
+    schema = types.arrow_schema(table.columns)
+    layout = ds.ParquetFileFormat(
+        default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    )
+    file_system, root = session.store.arrow()
+    fragments = []
+    for file in filelist.data_files(snapshot.files):
+        values = partition_values(table, schema, file)
+        guarantee = pc.scalar(value=True)
+        for name in table.partition_by:
+            value = values[name][0]
+            guarantee &= (pc.field(name) == value) if value.is_valid else pc.field(name).is_null()
+        inside = names.decode_path(file.path)
+        fragments.append(layout.make_fragment(f"{root}/{inside}", file_system, partition_expression=guarantee))
+    plain = pa.schema([field.remove_metadata() for field in schema])
+    return ds.FileSystemDataset(fragments, plain, layout, file_system)
+
+
+def check_columns(schema: pa.Schema, columns: Sequence[str] | None) -> list[str]:
+    """The columns to read. Raises `InputError` for one that is not there."""
+    wanted = list(schema.names if columns is None else [columns] if isinstance(columns, str) else columns)
+    for name in wanted:
+        if name not in schema.names:
+            raise InputError(
+                f"the table has no column {name!r}{nearest(str(name), schema.names)}",
+                hint=f"its columns are {', '.join(schema.names)}",
+            )
+    return wanted
+
+
+def may_match(files: pa.Table, table: Table, where: filters.Filter) -> np.ndarray:
+    """Which files of a list may hold a matching row."""
+    by_name = {column.name: column for column in table.columns}
+
+    def bounds(name: str) -> tuple[Any, Any] | None:
+        return filelist.bounds(files, by_name[name])
+
+    return _judge(bounds, files.num_rows, where, types.arrow_schema(table.columns))
+
+
+def mask(rows: pa.Table, where: filters.Filter) -> np.ndarray:
+    """Which rows match; a row for which the filter is unknown does not."""
+    marked = rows.append_column("\0row", pa.array(np.arange(rows.num_rows)))
+    keep = np.zeros(rows.num_rows, bool)
+    keep[marked.filter(where.expression)["\0row"].to_numpy()] = True
+    return keep
+
+
+def _matching(
+    session: Session, table: Table, file: DataFile, wanted: list[str], where: filters.Filter | None
+) -> Iterator[pa.Table]:
+    needed = wanted if where is None else list(dict.fromkeys([*wanted, *where.columns]))
+    for group in groups(session.store, table, file):
+        if where is None:
+            yield group.read(wanted)
+        elif _group_may_match(group, table, where):
+            yield group.read(needed).filter(where.expression).select(wanted)
+
+
+def _group_may_match(group: LiveGroup, table: Table, where: filters.Filter) -> bool:
+    def bounds(name: str) -> tuple[Any, Any] | None:
+        found = group.bounds(name) if name in where.columns else None
+        return None if found is None else tuple(pa.array([side.as_py()], side.type) for side in found)  # type: ignore[return-value]
+
+    return bool(_judge(bounds, 1, where, types.arrow_schema(table.columns))[0])
+
+
+def _judge(bounds: prune.Bounds, count: int, where: filters.Filter, schema: pa.Schema) -> np.ndarray:
+    if where.conditions is not None:
+        return prune.by_conditions(bounds, count, where.conditions)
+    return prune.by_expression(bounds, count, where.expression, schema)
