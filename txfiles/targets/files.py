@@ -72,9 +72,8 @@ def write(session: Session, request: Request) -> WriteResult:
     attempt = fresh_attempt(session, operation, request.timeout)
     done = run(attempt, story, base=base)
     if done.already_committed:
-        assert done.snapshot is not None
-        known = _known_batch(session, request, done.snapshot)
-        return _already(session, request, known.version if known else done.version, started, done.attempts)
+        _known_batch(session, request, log.head(session.store))  # an error if it was as another mode
+        return _already(session, request, done.version, started, done.attempts)
     assert done.work is not None
     elapsed = session.environment.monotonic() - started
     return _result(WriteResult, request, done, elapsed, attempt.commit_id if done.committed else None)
@@ -107,8 +106,8 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
     def story(snapshot: Snapshot | None, _: Staging) -> Work:
         return set_properties(snapshot or base, wanted)
 
-    done = run(fresh_attempt(session, operation, 60.0), story, base=base)
-    return done.snapshot or log.advance(session.store, base)
+    run(fresh_attempt(session, operation, 60.0), story, base=base)
+    return log.advance(session.store, base)
 
 
 def vacuum(
@@ -151,7 +150,7 @@ def vacuum(
         bytes=done.work.vacuum_bytes,
         dry_run=False,
     )
-    return result, done.snapshot or newest
+    return result, log.advance(session.store, newest)
 
 
 def resolve(session: Session, commit_id: str) -> Resolution:

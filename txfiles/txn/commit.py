@@ -95,7 +95,6 @@ class Done:
     committed: bool
     already_committed: bool = False
     attempts: int = 1
-    snapshot: Snapshot | None = None
 
 
 @dataclass
@@ -180,7 +179,8 @@ def _commit(attempt: Attempt, work: Work, staging: Staging) -> Done | Snapshot:
             manifest, data = _write_down(attempt, work, staging)
             if _put(attempt, manifest, data, staging):
                 staging.keep()
-                return _committed(attempt, work, manifest, data)
+                log.write_hint(store, manifest.version)
+                return Done(work, manifest.version, committed=True, attempts=attempt.count)
             attempt.lost(manifest.version, "it was created first")
 
 
@@ -190,7 +190,7 @@ def _rebase(attempt: Attempt, work: Work, theirs: Sequence[Loaded]) -> Work | Do
     decision = conflicts.decide(work.footprint, [loaded.manifest for loaded in theirs])
     if decision.outcome is Outcome.DONE:
         return Done(
-            None, decision.version, committed=False, already_committed=True, attempts=attempt.count, snapshot=newest
+            None, decision.version, committed=False, already_committed=True, attempts=attempt.count
         )
     if decision.outcome is Outcome.PROBE:
         added = [(add, newest.state.version) for add in decision.probe]
@@ -293,17 +293,6 @@ def _read_back(attempt: Attempt, name: str, staging: Staging) -> bytes | None:
             raise
     staging.keep()
     raise _unknown(attempt)
-
-
-def _committed(attempt: Attempt, work: Work, manifest: Manifest, data: bytes) -> Done:
-    store = attempt.session.store
-    log.write_hint(store, manifest.version)
-    full = manifest
-    if manifest.sidecar is not None:
-        removes = tuple(Remove(path=path) for path in work.remove)
-        full = replace_struct(manifest, add=tuple(work.add), remove=removes, vacuum=work.vacuum)
-    snapshot = log.extend(work.base, [Loaded(full, codec.sha256(data))])
-    return Done(work, manifest.version, committed=True, attempts=attempt.count, snapshot=snapshot)
 
 
 def _unknown(attempt: Attempt) -> CommitStateUnknownError:

@@ -141,7 +141,7 @@ def _may_hold(found: Needle, group: LiveGroup) -> bool:
         if bounds is None:
             continue
         low, high = (
-            key_codec.encode(pa.table({name: pa.array([bound.as_py()], bound.type)}), [name]) for bound in bounds
+            key_codec.encode(pa.table({name: pa.array([bound], bound.type)}), [name]) for bound in bounds
         )
         if not key_codec.candidates(prefixes, low, high)[0]:
             return False

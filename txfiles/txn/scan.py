@@ -120,7 +120,7 @@ def _matching(
 def _group_may_match(group: LiveGroup, table: Table, where: filters.Filter) -> bool:
     def bounds(name: str) -> tuple[Any, Any] | None:
         found = group.bounds(name) if name in where.columns else None
-        return None if found is None else tuple(pa.array([side.as_py()], side.type) for side in found)  # type: ignore[return-value]
+        return None if found is None else tuple(pa.array([side], side.type) for side in found)  # type: ignore[return-value]
 
     return bool(_judge(bounds, 1, where, types.arrow_schema(table.columns))[0])
 

@@ -72,7 +72,7 @@ class Staging:
             adds += self.file(table, partition, _slices(part), like_bytes=0)
         return adds
 
-    def file(self, table: Table, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int) -> list[Add]:  # noqa: ARG002
+    def file(self, table: Table, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int) -> list[Add]:
         """Write pieces into new files of one partition. Pieces are in the table's schema, one in memory at a time."""
         adds: list[Add] = []
         target = properties.integer(table.properties, "target_file_bytes")
@@ -122,7 +122,7 @@ class Estimate:
         """One file for each partition that the rows have."""
         return [_imagined(partition, part.num_rows, part.nbytes) for partition, part in split(table, rows)]
 
-    def file(self, table: Table, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int) -> list[Add]:  # noqa: ARG002
+    def file(self, table: Table, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int) -> list[Add]:
         """One file as large as the one that it replaces; the pieces are not read."""
         return [_imagined(partition, 0, like_bytes)]
 
@@ -194,9 +194,10 @@ def split(table: Table, rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
     Raises:
         InputError: a value makes a folder name longer than file systems allow.
     """
+    if not rows.num_rows:
+        return
     if not table.partition_by:
-        if rows.num_rows:
-            yield (), rows
+        yield (), rows
         return
     texts = [partition_text(rows, name) for name in table.partition_by]
     codes = np.zeros(rows.num_rows, np.int64)

@@ -106,7 +106,7 @@ def find(store: Store, base: Snapshot, rules: Rules) -> Found:
             entries.append(entry)
     if not rules.force and orphans > ORPHANS_PER_LIVE_FILE * max(1, len(live)):
         raise ConfirmationRequiredError(
-            f"{orphans} files of {store.root} are in no version, beside {len(live)} live ones: a lost log looks like that",
+            f"{orphans} files of {store.root} are in no version, beside {len(live)} live ones: perhaps a lost log",
             hint="if they are to be deleted, say force=True or --force",
             orphans=orphans,
             live=len(live),

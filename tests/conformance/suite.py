@@ -1,0 +1,450 @@
+"""What every target must do, whatever the engine: one class of cases.
+
+A target plugs in with a fixture `target` (see `Target`). A case says what it writes and what must be there
+afterwards: rows, counts, versions, files. Where a backend cannot know a count it reports None, which passes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import txfiles as tx
+from tests.model import bag
+
+Rows = Sequence[dict[str, Any]]
+
+SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("at", pa.timestamp("us", "UTC")), ("x", pa.float64())])
+NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
+
+
+def row(id: int | None, name: str | None = "n", at: int | None = 0, x: float | None = 1.0) -> dict[str, Any]:
+    """One row; `at` counts hours from noon."""
+    return {"id": id, "name": name, "at": None if at is None else NOON + dt.timedelta(hours=at), "x": x}
+
+
+@dataclass
+class Target:
+    """A place to write to, and the engine that gives it data.
+
+    Attributes:
+        path: where the table is.
+        options: what every first write says besides (format, …).
+        give: turns Arrow rows into the engine's kind of data.
+        residue: names of everything that stands there, to see that nothing was written.
+    """
+
+    path: Any
+    options: dict[str, Any]
+    give: Callable[[pa.Table], Any]
+    residue: Callable[[], list[str]]
+
+    def write(self, rows: Rows | pa.Table, **options: Any) -> tx.WriteResult:
+        """Write rows of `SCHEMA` (or an Arrow table of another)."""
+        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), SCHEMA)
+        return tx.write(self.give(table), self.path, **{**self.options, **options})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What the table holds."""
+        return tx.Table(self.path).to_arrow().to_pylist()
+
+    def holds(self, rows: Rows) -> bool:
+        """Whether the table holds exactly these rows, in any order."""
+        return bag(self.rows()) == bag(list(rows))
+
+
+def counts(result: tx.WriteResult, **expected: int) -> bool:
+    """Whether a result reports these counts, 0 for all others, and they add up."""
+    fates = ("inserted", "updated", "unchanged", "skipped", "stale", "deduplicated")
+    for name in (*fates, "deleted"):
+        reported = getattr(result, f"rows_{name}")
+        assert reported in (None, expected.get(name, 0)), (name, result)
+    known = [getattr(result, f"rows_{name}") for name in fates]
+    assert None in known or sum(known) == result.rows_in, result
+    return True
+
+
+class ConformanceCases:
+    """All modes, keys, duplicates, stale rows, batch ids and schemas."""
+
+    # ---- creation and empty batches
+
+    @pytest.mark.parametrize("mode", ["overwrite", "append", "append_once", "upsert"])
+    def test_first_write_creates(self, target: Target, mode: str) -> None:
+        """Any mode creates the table."""
+        assert not tx.exists(target.path)
+        result = target.write([row(1), row(2)], mode=mode, keys=["id"] if mode in ("append_once", "upsert") else None)
+        assert (result.version, result.committed) == (0, True)
+        assert counts(result, inserted=2)
+        assert tx.exists(target.path)
+        assert target.holds([row(1), row(2)])
+
+    @pytest.mark.parametrize("mode", ["overwrite", "append", "append_once", "upsert"])
+    def test_empty_batch_creates(self, target: Target, mode: str) -> None:
+        """An empty first batch creates an empty table."""
+        result = target.write([], mode=mode, keys=["id"] if mode in ("append_once", "upsert") else None)
+        assert (result.version, result.committed, result.files_added) == (0, True, 0)
+        assert target.rows() == []
+        assert tx.Table(target.path).schema.names == SCHEMA.names
+
+    @pytest.mark.parametrize("mode", ["append", "append_once", "upsert"])
+    def test_empty_batch_commits_nothing(self, target: Target, mode: str) -> None:
+        """An empty later batch commits nothing."""
+        target.write([row(1)], mode="upsert", keys=["id"])
+        before = target.residue()
+        result = target.write([], mode=mode)
+        assert (result.version, result.committed) == (0, False)
+        assert target.residue() == before
+
+    def test_empty_overwrite_empties(self, target: Target) -> None:
+        """An empty overwrite empties the table, once."""
+        target.write([row(1)], mode="append")
+        assert counts(target.write([], mode="overwrite"), deleted=1)
+        assert target.rows() == []
+        assert not target.write([], mode="overwrite").committed
+
+    def test_empty_batch_is_checked(self, target: Target) -> None:
+        """An empty batch of other columns is refused all the same."""
+        target.write([row(1)], mode="append")
+        with pytest.raises(tx.SchemaMismatchError):
+            target.write(pa.table({"other": pa.array([], pa.int64())}), mode="append")
+
+    # ---- modes
+
+    def test_append_again_adds_again(self, target: Target) -> None:
+        """A retried append without a batch id doubles its rows."""
+        target.write([row(1)], mode="append")
+        assert counts(target.write([row(1)], mode="append"), inserted=1)
+        assert target.holds([row(1), row(1)])
+
+    @pytest.mark.parametrize("mode", ["append_once", "upsert"])
+    def test_retry_commits_nothing(self, target: Target, mode: str) -> None:
+        """A retried keyed write commits nothing and writes nothing."""
+        rows = [row(1), row(2, None, None, None), row(3, "", 5, float("nan"))]
+        target.write(rows, mode=mode, keys=["id"])
+        before = target.residue()
+        result = target.write(rows, mode=mode, keys=["id"])
+        assert (result.committed, result.version, result.files_added, result.bytes_written) == (False, 0, 0, 0)
+        assert counts(result, **{"skipped" if mode == "append_once" else "unchanged": 3})
+        assert target.residue() == before
+
+    def test_append_once_adds_unknown_keys(self, target: Target) -> None:
+        """A known key is skipped, whatever its row says and however new it is."""
+        target.write([row(1)], mode="append_once", keys="id", timestamp_col="at")
+        assert counts(target.write([row(1, "x", 9), row(2)], mode="append_once"), inserted=1, skipped=1)
+        assert target.holds([row(1), row(2)])
+
+    def test_upsert_replaces_and_adds(self, target: Target) -> None:
+        """Known keys replace their row, unknown ones are added, equal ones stay."""
+        target.write([row(1), row(2), row(3)], mode="upsert", keys=["id"])
+        result = target.write([row(2, "new"), row(3), row(4)], mode="upsert")
+        assert counts(result, inserted=1, updated=1, unchanged=1)
+        assert target.holds([row(1), row(2, "new"), row(3), row(4)])
+
+    def test_upsert_is_exact(self, target: Target) -> None:
+        """-0.0 is not 0.0, null is not NaN, and each is stored as it is."""
+        target.write([row(1, x=0.0), row(2, x=None), row(3, x=float("nan"))], mode="upsert", keys=["id"])
+        changed = [row(1, x=-0.0), row(2, x=None), row(3, x=1.0)]
+        assert counts(target.write(changed, mode="upsert"), updated=2, unchanged=1)
+        assert target.holds(changed)
+
+    def test_overwrite_replaces(self, target: Target) -> None:
+        """An overwrite counts its rows as inserted and the old ones as deleted."""
+        target.write([row(1), row(2)], mode="append")
+        assert counts(target.write([row(3)], mode="overwrite"), inserted=1, deleted=2)
+        assert target.holds([row(3)])
+
+    def test_overwrite_checks_keys_it_names(self, target: Target) -> None:
+        """An overwrite that names keys is checked, deduplicated and recorded like a keyed write."""
+        with pytest.raises(tx.DuplicateKeyError):
+            target.write([row(1, "a"), row(1, "b")], mode="overwrite", keys=["id"])
+        assert not tx.exists(target.path)
+        result = target.write([row(1, "a"), row(1, "b")], mode="overwrite", keys=["id"], dedup_strategy="last_wins")
+        assert counts(result, inserted=1, deduplicated=1)
+        assert tx.Table(target.path).keys == ("id",)
+        assert target.holds([row(1, "b")])
+
+    # ---- keys
+
+    @pytest.mark.parametrize("mode", ["append_once", "upsert"])
+    def test_keys_are_required(self, target: Target, mode: str) -> None:
+        """Missing keys are a ValueError that says "requires 'keys'"."""
+        with pytest.raises(ValueError, match="requires 'keys'"):
+            target.write([row(1)], mode=mode)
+        assert not tx.exists(target.path)
+
+    def test_key_column_must_be_there(self, target: Target) -> None:
+        """A key column that is not in the data is a KeyError that says "not found"."""
+        with pytest.raises(KeyError, match="not found"):
+            target.write([row(1)], mode="upsert", keys=["idd"])
+        assert not tx.exists(target.path)
+
+    def test_null_keys_are_refused(self, target: Target) -> None:
+        """A null key names the column, the count and the first rows from 0."""
+        target.write([row(1)], mode="upsert", keys=["id"])
+        before = target.residue()
+        with pytest.raises(tx.NullKeyError, match="'id'") as caught:
+            target.write([row(2), row(None), row(3), row(None)], mode="upsert")
+        assert (caught.value.column, caught.value.count, caught.value.rows) == ("id", 2, [1, 3])
+        assert target.residue() == before
+
+    def test_keys_are_recorded(self, target: Target) -> None:
+        """Later writes need not repeat the keys, may name them in any order, and not name others."""
+        target.write([row(1)], mode="upsert", keys=["id", "name"])
+        assert tx.Table(target.path).keys == ("id", "name")
+        assert counts(target.write([row(1)], mode="upsert", keys=["name", "id"]), unchanged=1)
+        with pytest.raises(tx.OptionError, match="keys"):
+            target.write([row(1)], mode="upsert", keys=["id"])
+        assert counts(target.write([row(1, "m")], mode="upsert", keys=["id"], rekey=True), updated=1)
+        assert tx.Table(target.path).keys == ("id",)
+
+    def test_recording_keys_alone_commits_nothing(self, target: Target) -> None:
+        """A keyed write that changes no row records no keys."""
+        target.write([row(1)], mode="append")
+        assert not target.write([row(1)], mode="upsert", keys=["id"]).committed
+        assert tx.Table(target.path).keys == ()
+
+    def test_append_refuses_keys(self, target: Target) -> None:
+        """`append` would not use keys."""
+        with pytest.raises(tx.OptionError, match="keys"):
+            target.write([row(1)], mode="append", keys=["id"])
+
+    def test_duplicates_left_by_appends_are_replaced(self, target: Target) -> None:
+        """Where appends left a key twice, an upsert replaces all its rows by the one."""
+        target.write([row(1, "a"), row(2)], mode="append")
+        target.write([row(1, "b")], mode="append")
+        result = target.write([row(1, "c")], mode="upsert", keys=["id"])
+        assert counts(result, updated=1, deleted=1)
+        assert target.holds([row(1, "c"), row(2)])
+
+    # ---- duplicates inside a batch
+
+    def test_duplicates_are_an_error(self, target: Target) -> None:
+        """By default the first duplicated keys are named, and nothing is written."""
+        with pytest.raises(tx.DuplicateKeyError) as caught:
+            target.write([row(7, "a"), row(8), row(7, "b")], mode="upsert", keys=["id"])
+        assert "7" in str(caught.value)
+        assert not tx.exists(target.path)
+
+    @pytest.mark.parametrize(
+        ("strategy", "expected"), [("newest_wins", "new"), ("first_wins", "old"), ("last_wins", "null")]
+    )
+    def test_strategies(self, target: Target, strategy: str, expected: str) -> None:
+        """Each strategy keeps the row that its name says."""
+        rows = [row(1, "old", 1), row(1, "new", 2), row(1, "null", None)]
+        result = target.write(rows, mode="upsert", keys=["id"], dedup_strategy=strategy, timestamp_col="at")
+        assert counts(result, inserted=1, deduplicated=2)
+        assert [found["name"] for found in target.rows()] == [expected]
+
+    @pytest.mark.parametrize("strategy", ["error", "first_wins", "last_wins", "newest_wins"])
+    def test_equal_rows_are_one(self, target: Target, strategy: str) -> None:
+        """Rows equal in every column are one row under each strategy."""
+        result = target.write(
+            [row(1), row(1)], mode="append_once", keys=["id"], dedup_strategy=strategy, timestamp_col="at"
+        )
+        assert counts(result, inserted=1, deduplicated=1)
+
+    def test_newest_ties_go_to_the_later_row(self, target: Target) -> None:
+        """Of equally new rows the later one stays."""
+        rows = [row(1, "a", 3), row(1, "b", 3)]
+        target.write(rows, mode="upsert", keys=["id"], dedup_strategy="newest_wins", timestamp_col="at")
+        assert [found["name"] for found in target.rows()] == ["b"]
+
+    # ---- stale rows
+
+    def test_stale_rows_are_skipped(self, target: Target) -> None:
+        """A row strictly older than the table's is skipped, an equally old one is applied, unasked."""
+        target.write([row(1, "tue", 24), row(2, "tue", 24)], mode="upsert", keys=["id"], timestamp_col="at")
+        result = target.write([row(1, "mon", 0), row(2, "tie", 24)], mode="upsert")
+        assert counts(result, stale=1, updated=1)
+        assert target.holds([row(1, "tue", 24), row(2, "tie", 24)])
+
+    def test_stale_rows_can_be_applied(self, target: Target) -> None:
+        """`stale="apply"` turns it off."""
+        target.write([row(1, "tue", 24)], mode="upsert", keys=["id"], timestamp_col="at")
+        assert counts(target.write([row(1, "mon", 0)], mode="upsert", stale="apply"), updated=1)
+
+    def test_null_times_are_oldest(self, target: Target) -> None:
+        """A null time is older than any, and as old as another null."""
+        target.write([row(1, "a", 0), row(2, "a", None)], mode="upsert", keys=["id"], timestamp_col="at")
+        result = target.write([row(1, "b", None), row(2, "b", None)], mode="upsert")
+        assert counts(result, stale=1, updated=1)
+
+    def test_another_timestamp_needs_rekey(self, target: Target) -> None:
+        """The recorded timestamp_col is not changed by the way."""
+        target.write([row(1)], mode="upsert", keys=["id"], timestamp_col="at")
+        with pytest.raises(tx.OptionError, match="timestamp_col"):
+            target.write([row(1)], mode="upsert", timestamp_col="x")
+
+    # ---- batch ids
+
+    @pytest.mark.parametrize("mode", ["overwrite", "append", "append_once", "upsert"])
+    def test_batch_id_is_applied_once(self, target: Target, mode: str) -> None:
+        """A committed batch id is not applied again, and the result says so."""
+        keys = ["id"] if mode in ("append_once", "upsert") else None
+        first = target.write([row(1)], mode=mode, keys=keys, batch_id="monday")
+        again = target.write([row(1), row(2)], mode=mode, keys=keys, batch_id="monday")
+        assert (again.already_committed, again.committed, again.version) == (True, False, first.version)
+        assert counts(again)
+        assert target.holds([row(1)])
+
+    def test_batch_id_of_no_change_is_committed(self, target: Target) -> None:
+        """A first delivery that changes no row still commits its id, in a version without files."""
+        target.write([row(1)], mode="upsert", keys=["id"])
+        result = target.write([row(1)], mode="upsert", batch_id="b")
+        assert (result.committed, result.version, result.files_added) == (True, 1, 0)
+        target.write([row(1, "later")], mode="upsert")
+        assert target.write([row(1)], mode="upsert", batch_id="b").already_committed
+        assert target.holds([row(1, "later")])
+
+    def test_batch_id_with_another_mode_is_refused(self, target: Target) -> None:
+        """The same id as another mode, or with other keys, is an error."""
+        target.write([row(1)], mode="upsert", keys=["id"], batch_id="b")
+        with pytest.raises(tx.BatchIdMismatchError):
+            target.write([row(1)], mode="append", batch_id="b")
+
+    # ---- schema
+
+    def test_columns_in_any_order(self, target: Target) -> None:
+        """Strict wants the same columns, in any order."""
+        target.write([row(1)], mode="append")
+        swapped = pa.Table.from_pylist([row(2)], SCHEMA).select(["x", "at", "id", "name"])
+        target.write(swapped, mode="append")
+        assert target.holds([row(1), row(2)])
+
+    @pytest.mark.parametrize("columns", [["id"], ["id", "name", "at", "x", "more"]])
+    def test_strict_refuses_other_columns(self, target: Target, columns: list[str]) -> None:
+        """Missing and extra columns are an error that names them."""
+        target.write([row(1)], mode="append")
+        before = target.residue()
+        other = pa.table({name: pa.array([1]) for name in columns})
+        with pytest.raises(tx.SchemaMismatchError):
+            target.write(other, mode="append")
+        assert target.residue() == before
+
+    def test_lossless_casts(self, target: Target) -> None:
+        """A cast that loses nothing is made; the column keeps its type."""
+        target.write([row(1)], mode="append")
+        narrow = pa.Table.from_pylist([row(2)], SCHEMA).set_column(0, "id", pa.array([2], pa.int32()))
+        target.write(narrow, mode="append")
+        assert tx.Table(target.path).schema.field("id").type == pa.int64()
+        assert target.holds([row(1), row(2)])
+
+    def test_lossy_casts_are_refused(self, target: Target) -> None:
+        """A value that would change names column and types, and nothing is written."""
+        target.write(pa.table({"id": pa.array([1], pa.int32())}), mode="append")
+        before = target.residue()
+        with pytest.raises(tx.LossyCastError, match="'id'"):
+            target.write(pa.table({"id": pa.array([2**40])}), mode="append")
+        assert target.residue() == before
+
+    def test_merge_adds_columns(self, target: Target) -> None:
+        """New columns are added; old rows are null there; missing ones keep their value in updated rows."""
+        target.write([row(1), row(2)], mode="upsert", keys=["id"])
+        more = pa.table({"id": [2, 3], "extra": ["e2", "e3"]})
+        result = target.write(more, mode="upsert", schema_mode="merge")
+        assert counts(result, inserted=1, updated=1)
+        assert target.holds(
+            [row(1) | {"extra": None}, row(2) | {"extra": "e2"}, row(3, None, None, None) | {"extra": "e3"}]
+        )
+        assert counts(target.write(more, mode="upsert", schema_mode="merge"), unchanged=2)
+
+    def test_merge_widens_by_type(self, target: Target) -> None:
+        """A wider type widens the column, also where no row changes."""
+        target.write(pa.table({"id": pa.array([1], pa.int32())}), mode="upsert", keys=["id"])
+        result = target.write(pa.table({"id": pa.array([1], pa.int64())}), mode="upsert", schema_mode="merge")
+        assert (result.committed, result.rows_unchanged) == (True, 1)
+        assert tx.Table(target.path).schema.field("id").type == pa.int64()
+        assert target.rows() == [{"id": 1}]
+
+    def test_overwrite_of_the_schema(self, target: Target) -> None:
+        """The batch's columns replace the table's; keys that are gone are forgotten."""
+        target.write([row(1)], mode="upsert", keys=["id"])
+        target.write(pa.table({"other": ["a"]}), mode="overwrite", schema_mode="overwrite")
+        table = tx.Table(target.path)
+        assert (table.schema.names, table.keys) == (["other"], ())
+        assert target.rows() == [{"other": "a"}]
+
+    def test_all_null_column_takes_its_type_later(self, target: Target) -> None:
+        """A column that was all null at creation takes its type from the first batch that has one, in strict too."""
+        target.write(pa.table({"id": [1], "v": pa.nulls(1)}), mode="append")
+        target.write(pa.table({"id": [2], "v": ["text"]}), mode="append")
+        assert tx.Table(target.path).schema.field("v").type == pa.string()
+        assert target.holds([{"id": 1, "v": None}, {"id": 2, "v": "text"}])
+
+    def test_types_come_back(self, target: Target) -> None:
+        """Units, zones, widths, signs and hard values come back as they went in."""
+        table = hard_types()
+        target.write(table, mode="append")
+        found = tx.Table(target.path).to_arrow()
+        assert found.schema.equals(table.schema)
+        assert bag(found.to_pylist()) == bag(table.to_pylist())
+
+    # ---- plan and time
+
+    def test_plan_writes_nothing(self, target: Target) -> None:
+        """`plan` says what the write then does, and writes nothing."""
+        target.write([row(1), row(2)], mode="upsert", keys=["id"])
+        before = target.residue()
+        rows = pa.Table.from_pylist([row(2, "new"), row(3)], SCHEMA)
+        plan = tx.plan(target.give(rows), target.path, mode="upsert")
+        assert target.residue() == before
+        done = target.write(rows, mode="upsert")
+        for name in ("rows_in", "rows_inserted", "rows_updated", "rows_unchanged", "files_added", "files_removed"):
+            assert getattr(plan, name) == getattr(done, name), name
+        assert plan.files_to_rewrite == 1
+
+    def test_versions_stay_readable(self, target: Target) -> None:
+        """Each version is as it was; a time names the last version at or before it."""
+        for number in range(3):
+            target.write([row(number)], mode="append")
+        table = tx.Table(target.path)
+        assert [table.at(version=number).to_arrow().num_rows for number in range(3)] == [1, 2, 3]
+        times = [commit.time for commit in reversed(table.history())]
+        assert table.at(timestamp=times[1]).version == 1
+        with pytest.raises(tx.OptionError, match="zone"):
+            table.at(timestamp="2026-01-01T00:00:00")
+        with pytest.raises(tx.TableNotFoundError):
+            table.at(version=3)
+
+    def test_lookup(self, target: Target) -> None:
+        """Rows are found by key, given as scalars or as a table."""
+        target.write([row(1), row(2), row(3)], mode="upsert", keys=["id"])
+        table = tx.Table(target.path)
+        assert bag(table.lookup([3, 1, 9]).to_pylist()) == bag([row(1), row(3)])
+        assert table.lookup(pa.table({"id": [2]}), columns=["name"]).to_pylist() == [{"name": "n"}]
+
+
+def hard_types() -> pa.Table:
+    """One column for each type that all formats can hold, with the values that bite."""
+    zone = "Europe/Oslo"
+    columns: dict[str, pa.Array] = {
+        "bool": pa.array([True, False, None]),
+        "int8": pa.array([-128, 127, None], pa.int8()),
+        "uint64": pa.array([2**64 - 1, 0, None], pa.uint64()),
+        "int64": pa.array([-(2**63), 2**53 + 1, None]),
+        "float32": pa.array([1.1, float("nan"), -0.0], pa.float32()),
+        "float64": pa.array([5e-324, float("inf"), -0.0]),
+        "text": pa.array(["", 'q"\n,\r\n', None]),
+        "unicode": pa.array(["e\u0301", "\u00e9", "\U0001f600" * 50]),
+        "digits": pa.array(["001", "1e5", "NA"]),
+        "binary": pa.array([b"", b"\x00\xff\n", None]),
+        "date": pa.array([dt.date(1, 1, 1), dt.date(9999, 12, 31), None]),
+        "date_old": pa.array([dt.date(1899, 12, 31), dt.date(2263, 1, 1), None]),
+        "naive_us": pa.array([dt.datetime(1600, 1, 1, 0, 0, 0, 1), dt.datetime(3000, 1, 1), None]),
+        "naive_ns": pa.array([1, -1, None], pa.timestamp("ns")),
+        "naive_s": pa.array([1, -1, None], pa.timestamp("s")),
+        "zoned": pa.array([0, 1, None], pa.timestamp("ms", zone)),
+        "time": pa.array([dt.time(23, 59, 59, 999999), dt.time(0), None]),
+        "duration": pa.array([dt.timedelta(days=-1, microseconds=1), dt.timedelta(0), None]),
+        "decimal": pa.array([Decimal("-1.20"), Decimal("99999999.99"), None], pa.decimal128(10, 2)),
+        "decimal_big": pa.array([Decimal(10) ** 60, None, Decimal(-1)], pa.decimal256(70, 2)),
+        "fixed": pa.array([b"ab", b"\x00\x00", None], pa.binary(2)),
+    }
+    return pa.table(columns)

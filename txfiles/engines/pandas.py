@@ -1,0 +1,231 @@
+"""pandas frames in and out. The only module that imports pandas.
+
+In: what pyarrow makes of each column, except where it would change values without a word: a datetime among dates,
+bytes among text, zoned among naive times, nanoseconds. Out: what pyarrow makes of each column, except where integers
+would pass through floats.
+
+Source: specs/4-semantics.md, "Inputs"; the design's paragraph on `to_pandas`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from txfiles.errors import LossyCastError, OptionError, SchemaMismatchError, UnsupportedTypeError
+
+BACKENDS = ("numpy_nullable", "pyarrow")
+
+_REFUSALS = (pa.ArrowException, TypeError, ValueError, OverflowError)
+"""What pyarrow raises for values that it cannot convert; UnicodeEncodeError is a ValueError."""
+
+_NULLS = (type(None), type(pd.NA), type(pd.NaT))
+_WHOLE = (int, np.integer)
+_FAMILIES: tuple[tuple[Callable[[pa.DataType], bool], tuple[type, ...]], ...] = (
+    (pa.types.is_boolean, (bool, np.bool_)),
+    (pa.types.is_integer, _WHOLE),
+    (pa.types.is_floating, (*_WHOLE, np.floating)),
+    (pa.types.is_decimal, (*_WHOLE, Decimal)),
+    (pa.types.is_binary, (bytes, bytearray, memoryview)),
+    (pa.types.is_string, (str,)),
+    (pa.types.is_date, (date,)),
+    (pa.types.is_timestamp, (datetime, np.datetime64)),
+    (pa.types.is_duration, (timedelta, np.timedelta64)),
+)
+"""Which Python values make a column of a type, besides null ones; pyarrow itself takes True for 1.0, bytes for text."""
+
+_INTEGERS: dict[pa.DataType, Any] = {
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+}
+_NULLABLE: dict[pa.DataType, Any] = _INTEGERS | {
+    pa.float32(): pd.Float32Dtype(),
+    pa.float64(): pd.Float64Dtype(),
+    pa.string(): pd.StringDtype(),
+    pa.large_string(): pd.StringDtype(),
+}
+
+
+def from_pandas(frame: pd.DataFrame) -> pa.Table:
+    """The rows of a frame, without its index. NaN in numpy-backed columns is null, as pandas means it.
+
+    Raises:
+        SchemaMismatchError: column names that are repeated, nested or no text; a column of mixed values.
+        UnsupportedTypeError: a column that Arrow cannot hold.
+    Cost: mostly without a copy; object columns value by value.
+    """
+    _check_names(frame)
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except _REFUSALS as error:
+        for name in frame.columns:
+            _from_series(frame[name], name)
+        # Each column alone converts, so the refusal was about something else.
+        raise UnsupportedTypeError(f"the DataFrame cannot be converted: {error}") from error
+    for at, name in enumerate(table.column_names):
+        if frame[name].dtype == object:
+            table = table.set_column(at, name, _exact(frame[name], name, table.column(at)))
+    return table.replace_schema_metadata(None)
+
+
+def to_pandas(table: pa.Table, dtype_backend: str | None = None) -> pd.DataFrame:
+    """The rows of a table.
+
+    Args:
+        table: any; columns of one name are kept apart.
+        dtype_backend: None: numpy types, and pandas' nullable ones for integers and booleans that hold nulls;
+            or one of `BACKENDS`, as in pandas.
+    Returns:
+        Timestamps in their unit and zone, dates and decimals as Python objects, nested values as lists and dicts,
+        null in a float column as NaN.
+    Raises:
+        OptionError: another `dtype_backend`.
+    Cost: a copy of most columns; nested ones value by value.
+    """
+    if dtype_backend is not None and dtype_backend not in BACKENDS:
+        raise OptionError(
+            f"dtype_backend={dtype_backend!r} is not known", hint=f"valid are {', '.join(map(repr, BACKENDS))} and None"
+        )
+    columns = {str(at): _to_series(column, dtype_backend) for at, column in enumerate(table.columns)}
+    frame = pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
+    frame.columns = pd.Index(table.column_names, dtype="str" if table.num_columns else object)
+    return frame
+
+
+def _to_series(column: pa.ChunkedArray, dtype_backend: str | None) -> pd.Series:
+    if dtype_backend == "pyarrow":
+        return column.to_pandas(types_mapper=pd.ArrowDtype)
+    if pa.types.is_nested(column.type):
+        # pyarrow would make float arrays of integer lists that hold nulls.
+        return pd.Series(column.to_pylist(), dtype=object)
+    mapper: Callable[[pa.DataType], Any] | None = None
+    if dtype_backend == "numpy_nullable":
+        mapper = _NULLABLE.get
+    elif column.null_count:
+        mapper = _INTEGERS.get
+    return column.to_pandas(types_mapper=mapper)
+
+
+def _check_names(frame: pd.DataFrame) -> None:
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise SchemaMismatchError(
+            f"the DataFrame has column names of {frame.columns.nlevels} levels",
+            hint="join them: df.columns = ['_'.join(map(str, c)) for c in df.columns]",
+        )
+    for name in frame.columns:
+        if not isinstance(name, str):
+            raise SchemaMismatchError(
+                f"column name {name!r} is no text", hint="df.columns = df.columns.astype(str)", column=name
+            )
+    if not frame.columns.is_unique:
+        name = frame.columns[frame.columns.duplicated()][0]
+        raise SchemaMismatchError(f"column name {name!r} is there twice", hint="rename one", column=name)
+
+
+def _from_series(series: pd.Series, name: str) -> pa.Array:
+    try:
+        return pa.array(series, from_pandas=True)
+    except _REFUSALS as error:
+        if series.dtype != object:
+            raise UnsupportedTypeError(
+                f"column {name!r} of type {series.dtype} cannot be converted: {error}",
+                hint="convert the column, for example by .astype(str)",
+                column=name,
+            ) from error
+        raise _mixed(series, name, _first_refused(series), error) from error
+
+
+def _first_refused(series: pd.Series) -> int:
+    """The first row that does not convert together with those before it.
+
+    Cost: O(n log n): beginnings of the column are tried.
+    """
+    low, high = 0, len(series)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _converts(series.iloc[:middle]):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _converts(series: pd.Series) -> bool:
+    try:
+        pa.array(series, from_pandas=True)
+    except _REFUSALS:
+        return False
+    return True
+
+
+def _exact(series: pd.Series, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """The converted column, unless pyarrow changed values to make it of one type."""
+    allowed = next((kinds for is_it, kinds in _FAMILIES if is_it(column.type)), (object,))
+    kinds = {kind for kind in set(map(type, series)) if not _fits(kind, allowed)}
+    if kinds:
+        raise _mixed(series, name, next(row for row, value in enumerate(series) if type(value) in kinds), None)
+    if pa.types.is_timestamp(column.type):
+        return _exact_times(series, name, column)
+    if pa.types.is_duration(column.type) and any(getattr(value, "nanoseconds", 0) for value in series):
+        return _in_nanoseconds(series, name, pa.duration("ns"))
+    return column
+
+
+def _fits(kind: type, allowed: tuple[type, ...]) -> bool:
+    if object in allowed:
+        return True
+    # As Python has it a bool is an int and a datetime a date; as values they are not.
+    if issubclass(kind, bool):
+        return bool in allowed
+    if issubclass(kind, datetime) and kind is not type(pd.NaT):
+        return datetime in allowed
+    # NaN is null in each column; pyarrow refuses other floats among values that are none.
+    return issubclass(kind, (*_NULLS, float)) or issubclass(kind, allowed)
+
+
+def _exact_times(series: pd.Series, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    zoned = column.type.tz is not None
+    nanoseconds = False
+    for row, value in enumerate(series):
+        if isinstance(value, datetime) and value is not pd.NaT:
+            if (value.tzinfo is not None) != zoned:
+                raise _mixed(series, name, row, None)
+            nanoseconds = nanoseconds or bool(getattr(value, "nanosecond", 0))
+    return _in_nanoseconds(series, name, pa.timestamp("ns", column.type.tz)) if nanoseconds else column
+
+
+def _in_nanoseconds(series: pd.Series, name: str, to: pa.DataType) -> pa.Array:
+    """Nanoseconds kept: pyarrow takes the microseconds of pandas' objects."""
+    try:
+        return pa.array(series, to, from_pandas=True)
+    except _REFUSALS as error:
+        raise LossyCastError(
+            f"column {name!r} has both nanoseconds and times that {to} cannot hold: {error}",
+            hint="round it to microseconds, or drop what is beyond the years 1677 to 2262",
+            column=name,
+        ) from error
+
+
+def _mixed(series: pd.Series, name: str, row: int, error: Exception | None) -> SchemaMismatchError:
+    value = series.iloc[row]
+    reason = f": {error}" if error is not None else ""
+    return SchemaMismatchError(
+        f"column {name!r} mixes types: row {row} is a {type(value).__name__} ({ascii(value)[:80]}){reason}",
+        hint="make its values of one type, for example by .astype(str)",
+        column=name,
+        row=row,
+        value=value,
+    )

@@ -1,0 +1,468 @@
+"""What the file formats share: their one shape, hashing while writing, and how damage is told.
+
+A file is written by a `Writer` and read as an `OpenFile`: a sequence of groups (Parquet row groups, CSV
+blocks) in row order, each of which reads the columns that it is asked for, any number of times. Code above
+never needs to know which format it holds.
+
+Source: specs/2-layout.md, "Data files".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.errors import CorruptTableError, LossyCastError, SchemaMismatchError, StoreError, TxFilesError
+
+SHOWN = 80
+"""Characters of a value that a message shows."""
+
+CAUSE_SHOWN = 300
+"""Characters of a decoder's own words that a message shows."""
+
+
+Footer = bytes
+"""The last bytes of a file that has a footer; none of a file that has not."""
+
+
+class Sink(Protocol):
+    """A data file in the making, as a store gives it: only `close` publishes it."""
+
+    def write(self, data: bytes | memoryview | pa.Buffer) -> int:
+        """Append bytes; returns how many."""
+
+    def close(self) -> None:
+        """Publish the file."""
+
+    def abort(self) -> None:
+        """Forget what was written. Never raises."""
+
+
+class Files(Protocol):
+    """Where data files are read from: the part of a store that a format needs."""
+
+    def open_input(self, name: str) -> pa.NativeFile:
+        """Random access to a data file. Missing: `CorruptTableError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How a file is written.
+
+    Attributes:
+        compression: codec of Parquet pages: none, snappy, gzip, zstd or lz4. CSV files are plain text.
+        row_group_rows: rows of a Parquet row group.
+    """
+
+    compression: str = "snappy"
+    row_group_rows: int = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of a file once it is written.
+
+    Attributes:
+        rows: physical rows.
+        bytes: size of the file.
+        sha256: of the whole file.
+        footer_bytes: length of the Parquet footer with its length and magic, 0 for CSV.
+        footer_sha256: of those bytes, empty for CSV.
+    """
+
+    rows: int
+    bytes: int
+    sha256: str
+    footer_bytes: int = 0
+    footer_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileToRead:
+    """A file and what the log says of it; `name` is for the store, `path` for messages, the rest as in `FileFacts`."""
+
+    name: str
+    path: str
+    bytes: int
+    rows: int
+    sha256: str
+    footer_bytes: int = 0
+    footer_sha256: str = ""
+
+
+class Writer(Protocol):
+    """A data file being written. Leaving it, or an exception, never publishes it."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes written so far; rows that wait for a full row group are not among them."""
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows: the columns of the schema in any order, exactly its types."""
+
+    def close(self) -> FileFacts:
+        """Write what is left and publish the file."""
+
+    def abort(self) -> None:
+        """Forget what was written. May be called at any time, and twice."""
+
+
+class Group(Protocol):
+    """Some successive rows of a file."""
+
+    @property
+    def rows(self) -> int:
+        """How many; known without reading them."""
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """The rows' values in these columns, in this order, in the types of the schema that the file was opened with.
+
+        A column that the file lacks, because it is older than the column, is null.
+        """
+
+    def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
+        """Two values of the column's type between which all its values lie that are not null; None: not known."""
+
+
+class OpenFile(Protocol):
+    """A file open for reading, found to be as the log says. For one thread at a time."""
+
+    def groups(self) -> Iterator[Group]:
+        """All groups, in row order."""
+
+    def close(self) -> None:
+        """Let go of the file; its groups cannot be read any more."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A file format as a record of functions.
+
+    Attributes:
+        name: as users write it.
+        suffix: of file names, without the dot.
+        writer: begins a file of a schema; the sink's name is published by `Writer.close` only.
+        open: opens a file to read it as a schema (all data columns of the table, partition columns excluded).
+        check_types: raises `UnsupportedTypeError` for a column that the format cannot hold.
+    """
+
+    name: str
+    suffix: str
+    writer: Callable[[Sink, pa.Schema, WriteOptions], Writer]
+    open: Callable[[Files, FileToRead, pa.Schema], OpenFile]
+    check_types: Callable[[pa.Schema], None]
+
+
+class HashingSink:
+    """A sink that knows the size and SHA-256 of what went through it.
+
+    pyarrow may write to it and close it, also while it is collected as garbage: that never publishes.
+    `publish` does, once, and only if no write failed.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._hash = hashlib.sha256()
+        self._tail: list[bytes] | None = None
+        self._over = False
+        self.bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        """Always open, as far as pyarrow is concerned."""
+        return False
+
+    def writable(self) -> bool:
+        """Part of Python's protocol of files."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self.bytes
+
+    def write(self, data: bytes | memoryview | pa.Buffer) -> int:
+        """Append bytes. After `abort` they go nowhere: pyarrow writes a footer even for a file that it drops."""
+        size = memoryview(data).nbytes
+        if self._over:
+            return size
+        self._sink.write(data)
+        self._hash.update(data)
+        if self._tail is not None:
+            self._tail.append(bytes(data))
+        self.bytes += size
+        return size
+
+    def flush(self) -> None:
+        """Durability is the business of `publish`."""
+
+    def close(self) -> None:
+        """Does nothing: the end of pyarrow's interest in the file is no reason to publish it."""
+
+    def begin_tail(self) -> None:
+        """Remember what is written from here on."""
+        self._tail = []
+
+    def tail(self) -> bytes:
+        """What was written since `begin_tail`."""
+        return b"".join(self._tail or [])
+
+    def check_open(self) -> None:
+        """Raises `ValueError` once the file is published or aborted."""
+        if self._over:
+            raise ValueError("the file is closed or aborted already")
+
+    def publish(self) -> str:
+        """Close the sink itself; returns the SHA-256 of the file."""
+        self.check_open()
+        self._sink.close()
+        self._over = True
+        return self._hash.hexdigest()
+
+    def abort(self) -> None:
+        """Drop the file, unless it is published."""
+        if not self._over:
+            self._over = True
+            self._sink.abort()
+
+
+class FileWriter(ABC):
+    """The frame of both writers: checks rows, counts them, aborts the file on any exception."""
+
+    def __init__(self, sink: Sink, schema: pa.Schema, options: WriteOptions) -> None:
+        self._sink = HashingSink(sink)
+        self._schema = schema
+        self._options = options
+        self._rows = 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes written so far; rows that wait for a full row group are not among them."""
+        return self._sink.bytes
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows.
+
+        Args:
+            table: n rows, the columns of the schema in any order, exactly its types.
+        Raises:
+            SchemaMismatchError: other columns or types.
+            LossyCastError: a value that would not come back as it is.
+            StoreError: the store failed.
+        """
+        self._sink.check_open()
+        try:
+            self._append(_typed(table, self._schema))
+            self._rows += table.num_rows
+        except BaseException:
+            self.abort()
+            raise
+
+    def close(self) -> FileFacts:
+        """Write what is left and publish the file. Raises `StoreError`; the file is not there then."""
+        self._sink.check_open()
+        try:
+            footer = self._finish()
+            sha256 = self._sink.publish()
+        except BaseException:
+            self.abort()
+            raise
+        footer_sha256 = hashlib.sha256(footer).hexdigest() if footer else ""
+        return FileFacts(self._rows, self._sink.bytes, sha256, len(footer), footer_sha256)
+
+    def abort(self) -> None:
+        """Forget what was written. May be called at any time, and twice."""
+        self._sink.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.abort()
+
+    @abstractmethod
+    def _append(self, table: pa.Table) -> None:
+        """Write, or keep, rows that are in the schema's order and types."""
+
+    @abstractmethod
+    def _finish(self) -> Footer:
+        """Write the rest of the file; returns its footer, if the format has one."""
+
+
+def read(opened: OpenFile, columns: Sequence[str], groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
+    """One table per group, in row order, then the file is closed.
+
+    Args:
+        opened: an open file.
+        columns: names of the schema that the file was opened with, in the order in which they are wanted.
+        groups: positions of the groups to read; None is all.
+    """
+    wanted = None if groups is None else set(groups)
+    with opened:
+        for position, group in enumerate(opened.groups()):
+            if wanted is None or position in wanted:
+                yield group.read(columns)
+
+
+def open_input(files: Files, file: FileToRead) -> pa.NativeFile:
+    """Open a data file and see that it has the size that the log says.
+
+    Raises:
+        CorruptTableError: it is missing, or is shorter or longer.
+        StoreError: the store failed.
+    """
+    with decoding(file):
+        source = files.open_input(file.name)
+        size = source.size()
+    if size != file.bytes:
+        source.close()
+        raise damaged(file, f"it has {size} bytes, the log says {file.bytes}")
+    return source
+
+
+@contextmanager
+def decoding(file: FileToRead) -> Iterator[None]:
+    """Turn what goes wrong while a file's bytes are read or decoded into an error that names the file.
+
+    An `OSError` with an error number comes from the operating system: reading failed, which says nothing of the
+    file. Without a number it is a decoder's. Running out of memory says nothing of the file either.
+    """
+    try:
+        yield
+    except (TxFilesError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise damaged(file, "it is missing") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise StoreError(f"{file.path} could not be read: {error}", file=file.path) from error
+        raise damaged(file, f"it cannot be decoded: {_bounded(error)}") from error
+    except (pa.ArrowException, ValueError) as error:
+        raise damaged(file, f"it cannot be decoded: {_bounded(error)}") from error
+
+
+def damaged(file: FileToRead, what: str) -> CorruptTableError:
+    """The error for a file that is not as the log says."""
+    return CorruptTableError(
+        f"{file.path} is damaged: {what}",
+        hint="restore the file from a backup, or restore a version of the table that does not need it",
+        file=file.path,
+    )
+
+
+def as_schema(found: Mapping[str, Any], columns: Sequence[str], schema: pa.Schema, rows: int) -> pa.Table:
+    """Stored columns as the caller wants them: in order, widened to the schema's types, null where not stored.
+
+    Raises:
+        pa.ArrowInvalid: a stored value does not fit the type.
+    """
+    if not columns:
+        return pa.table({"": pa.nulls(rows)}).select([])
+    arrays = []
+    for name in columns:
+        wanted, column = schema.field(name).type, found.get(name)
+        if column is None or pa.types.is_null(column.type):
+            column = pa.nulls(rows, wanted)
+        elif column.type != wanted:
+            column = column.cast(wanted)
+        arrays.append(column)
+    return pa.Table.from_arrays(arrays, schema=pa.schema([(name, schema.field(name).type) for name in columns]))
+
+
+def check_column(column: pa.ChunkedArray, name: str, first_row: int) -> None:
+    """Refuse what is no value of its type, such as text that is not UTF-8, or the time 25:00.
+
+    Raises:
+        LossyCastError: names the column, the first such row and what it holds.
+    Cost: O(n) once; O(n) more on failure.
+    """
+    if not _invalid(column):
+        return
+    row = first_bad(column, _invalid)
+    raise not_exact(column, name, first_row, row, f"is no valid {column.type}")
+
+
+def first_bad(column: pa.ChunkedArray, bad: Callable[[pa.ChunkedArray], bool]) -> int:
+    """Position of the first value for which a test of slices, known to fail on the whole, fails."""
+    start, count = 0, len(column)
+    while count > 1:
+        half = count // 2
+        if bad(column.slice(start, half)):
+            count = half
+        else:
+            start, count = start + half, count - half
+    return start
+
+
+def not_exact(column: pa.ChunkedArray, name: str, first_row: int, row: int, why: str) -> LossyCastError:
+    """The error for a value that would not come back as it is; `row` counts from the column's first."""
+    value = shown(column[row])
+    return LossyCastError(
+        f"column {name!r} holds {value} in row {first_row + row} of the file, which {why}",
+        hint="correct the value, or give the column another type",
+        column=name,
+        row=first_row + row,
+        value=value,
+    )
+
+
+def shown(value: pa.Scalar) -> str:
+    """A scalar as a message shows it: short, and also where it is out of range or no valid text."""
+    kind = value.type
+    if pa.types.is_nested(kind):
+        return f"a {str(kind)[:SHOWN]}"
+    if not value.is_valid:
+        return "null"
+    if pa.types.is_string(kind):
+        return repr(value.as_buffer().to_pybytes()[: 4 * SHOWN].decode("utf-8", "backslashreplace")[:SHOWN])
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return repr(value.as_buffer().to_pybytes()[:SHOWN])
+    return str(value.cast(pa.string()).as_py())[:SHOWN]
+
+
+def out_of_range(column: pa.ChunkedArray, low: int, high: int) -> int | None:
+    """Position of the first integer outside [low, high]; None where there is none."""
+    bounds = pc.min_max(column).as_py()
+    if bounds["min"] is None or (low <= bounds["min"] and bounds["max"] <= high):
+        return None
+    outside = pc.or_(
+        pc.less(column, pa.scalar(low, column.type)),
+        pc.greater(column, pa.scalar(high, column.type)),
+    )
+    return int(pc.index(outside, value=True).as_py())
+
+
+def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing or table.num_columns != len(schema):
+        raise SchemaMismatchError(f"the file has the columns {schema.names}, the rows have {table.column_names}")
+    table = table.select(schema.names)
+    for given, wanted in zip(table.schema, schema, strict=True):
+        if given.type != wanted.type:
+            raise SchemaMismatchError(
+                f"column {wanted.name!r} of the file is {wanted.type}, the rows have {given.type}"
+            )
+    return pa.Table.from_arrays(table.columns, schema=schema)
+
+
+def _invalid(column: pa.ChunkedArray) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return True
+    return False
+
+
+def _bounded(error: BaseException) -> str:
+    return str(error)[:CAUSE_SHOWN]

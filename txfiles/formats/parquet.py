@@ -1,0 +1,384 @@
+"""Parquet data files: full row groups, page checksums, a footer that the log vouches for.
+
+Source: specs/2-layout.md, "Data files"; https://github.com/apache/parquet-format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from txfiles.errors import UnsupportedTypeError
+from txfiles.formats import common
+from txfiles.formats.common import Files, FileToRead, Format, Sink, WriteOptions
+
+GROUP_LIMIT_BYTES = 512 * 1024 * 1024
+"""Rows in memory of one row group: far below the 2 GiB at which Arrow's nested text columns cannot be read back."""
+
+SAMPLE_ROWS = 65_536
+"""Rows by which a file's dictionary columns are chosen: two default row groups, some milliseconds."""
+
+TEXT_ROWS_PER_VALUE = 4
+"""From this many rows per distinct value on, a dictionary of texts is worth its cost."""
+
+FIXED_ROWS_PER_VALUE = 16
+"""The same for values of a fixed width: they are cheap to write as they are."""
+
+FOOTER_END_BYTES = 8
+"""After the footer: its length, 4 bytes little-endian, and the magic `PAR1`."""
+
+MAGIC = b"PAR1"
+
+DAY_MS = 86_400_000
+DATE32_LIMITS_MS = (-(2**31) * DAY_MS, (2**31 - 1) * DAY_MS)
+"""What a date64 may be: Parquet's dates are days in 32 bits."""
+
+SECONDS_LIMITS = (-(2**63) // 1_000 + 1, (2**63 - 1) // 1_000)
+"""What a timestamp[s] may be: Parquet's coarsest unit is a millisecond, in 64 bits."""
+
+
+class Writer(common.FileWriter):
+    """Writes a Parquet file in row groups of `options.row_group_rows` rows, whatever the chunks it is given.
+
+    Columns with few distinct values, by the first rows, are dictionary-encoded, others are plain.
+
+    Cost: holds at most one row group of rows beside what it is given.
+    """
+
+    def __init__(self, sink: Sink, schema: pa.Schema, options: WriteOptions) -> None:
+        super().__init__(sink, schema, options)
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._writer: pq.ParquetWriter | None = None
+
+    def abort(self) -> None:
+        """Forget what was written. May be called at any time, and twice."""
+        super().abort()
+        self._pending = []
+
+    def _append(self, table: pa.Table) -> None:
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            common.check_column(column, name, self._rows)
+            _check_limits(column, name, self._rows)
+        self._pending.append(table)
+        self._pending_rows += table.num_rows
+        full = self._options.row_group_rows
+        if self._pending_rows < full:
+            return
+        rows = pa.concat_tables(self._pending)
+        cut = rows.num_rows - rows.num_rows % full
+        for start in range(0, cut, full):
+            self._write_group(rows.slice(start, full))
+        self._pending = [rows.slice(cut)] if cut < rows.num_rows else []
+        self._pending_rows = rows.num_rows - cut
+
+    def _finish(self) -> common.Footer:
+        if self._pending_rows:
+            self._write_group(pa.concat_tables(self._pending))
+        writer = self._writer or self._begin(self._schema.empty_table())
+        self._sink.begin_tail()
+        writer.close()
+        tail = self._sink.tail()
+        size = int.from_bytes(tail[-FOOTER_END_BYTES : -len(MAGIC)], "little") + FOOTER_END_BYTES
+        if not tail.endswith(MAGIC) or size > len(tail):
+            raise ValueError("pyarrow did not end the file with a Parquet footer")
+        return tail[-size:]
+
+    def _write_group(self, rows: pa.Table) -> None:
+        writer = self._writer or self._begin(rows)
+        for part in _within_limit(rows):
+            writer.write_table(part, row_group_size=part.num_rows)
+
+    def _begin(self, first: pa.Table) -> pq.ParquetWriter:
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            version="2.6",
+            compression=self._options.compression,
+            use_dictionary=dictionary_columns(first),
+            write_statistics=True,
+            write_page_checksum=True,
+            store_schema=True,
+        )
+        return self._writer
+
+
+class ParquetFile:
+    """A Parquet file of which the size and the footer are as the log says. For one thread at a time."""
+
+    def __init__(self, source: pa.NativeFile, file: FileToRead, schema: pa.Schema) -> None:
+        self.file = file
+        self.schema = schema
+        self._source = source
+        with common.decoding(file):
+            self._metadata = _footer(source, file)
+            # int96, of other writers only, is decoded in the finest unit wanted: ns would overflow in year 3000.
+            wants_ns = any(pa.types.is_timestamp(kind) and kind.unit == "ns" for kind in schema.types)
+            self._parquet = pq.ParquetFile(
+                source,
+                metadata=self._metadata,
+                page_checksum_verification=True,
+                # Coalescing reads saves requests; a file in memory has none to save.
+                pre_buffer=not isinstance(source, pa.MemoryMappedFile | pa.BufferReader),
+                coerce_int96_timestamp_unit="ns" if wants_ns else "us",
+            )
+            self._stored = self._parquet.schema_arrow
+        self._check_shape()
+        self._leaves = _leaves(self._stored)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def num_groups(self) -> int:
+        """How many row groups there are."""
+        return int(self._metadata.num_row_groups)
+
+    def groups(self) -> Iterator[RowGroup]:
+        """All row groups, in row order."""
+        for index in range(self.num_groups):
+            yield self.group(index)
+
+    def group(self, index: int) -> RowGroup:
+        """One row group. Cost: nothing is read."""
+        return RowGroup(self, index, self._metadata.row_group(index).num_rows)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._parquet.close()
+        self._source.close()
+
+    def read_group(self, index: int, columns: Sequence[str]) -> pa.Table:
+        """Some columns of one row group; see `common.Group.read`.
+
+        Raises:
+            CorruptTableError: it cannot be decoded, or a page does not match its checksum.
+        Cost: reads the columns' pages of that row group only.
+        """
+        rows = self._metadata.row_group(index).num_rows
+        stored = [name for name in columns if name in self._leaves]
+        with common.decoding(self.file):
+            # pyarrow selects by dotted path: asked for "a" it also reads a column "a.b", which is left out below.
+            found = self._parquet.read_row_group(index, columns=stored)
+            if found.num_rows != rows:
+                raise common.damaged(self.file, f"row group {index} has {found.num_rows} rows, its footer says {rows}")
+            return common.as_schema({name: found[name] for name in stored}, columns, self.schema, rows)
+
+    def group_bounds(self, index: int, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
+        """Least and greatest value of a column in one row group by its statistics; see `common.Group.bounds`."""
+        leaf = self._leaves.get(column)
+        if leaf is None or column not in self.schema.names:
+            return None
+        statistics = self._metadata.row_group(index).column(leaf).statistics
+        if statistics is None or not statistics.has_min_max:
+            return None
+        return _typed_bounds(statistics, self._stored.field(column).type, self.schema.field(column).type)
+
+    def _check_shape(self) -> None:
+        """Counts and names of the footer are what the log leads to expect, before any page is decoded."""
+        if len(set(self._stored.names)) != len(self._stored.names):
+            raise common.damaged(self.file, "two of its columns have one name")
+        if self.num_groups > self.file.rows + 1:
+            raise common.damaged(self.file, f"it has {self.num_groups} row groups for {self.file.rows} rows")
+        rows = [self._metadata.row_group(index).num_rows for index in range(self.num_groups)]
+        if sum(rows) != self.file.rows or min(rows, default=0) < 0:
+            raise common.damaged(self.file, f"it has {sum(rows)} rows, the log says {self.file.rows}")
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """A `common.Group`: one row group."""
+
+    _file: ParquetFile
+    _index: int
+    rows: int
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """The rows' values in these columns, in this order."""
+        return self._file.read_group(self._index, columns)
+
+    def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
+        """Least and greatest value by the statistics; None: not known."""
+        return self._file.group_bounds(self._index, column)
+
+
+def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> ParquetFile:
+    """Open a Parquet file and check it against the log: size, footer, number of rows.
+
+    Args:
+        files: the store.
+        file: what the log says of the file.
+        schema: names and types in which to read; the file may lack columns, or have narrower types.
+    Raises:
+        CorruptTableError: missing, of another size, or its footer is not the one that was written.
+        StoreError: the store failed.
+    Cost: one exact read of the footer; pages are read as groups are.
+    """
+    source = common.open_input(files, file)
+    try:
+        return ParquetFile(source, file, schema)
+    except BaseException:
+        source.close()
+        raise
+
+
+def read(
+    files: Files, file: FileToRead, columns: Sequence[str], schema: pa.Schema, row_groups: Sequence[int] | None = None
+) -> Iterator[pa.Table]:
+    """One table per row group, in row order; see `open_file` and `common.read`."""
+    yield from common.read(open_file(files, file, schema), columns, row_groups)
+
+
+def check_types(schema: pa.Schema) -> None:
+    """Refuse types that do not come back from Parquet.
+
+    Raises:
+        UnsupportedTypeError: an empty struct, a width of 0, a negative decimal scale.
+    """
+    for field in schema:
+        why = _unsupported(field.type)
+        if why is not None:
+            raise UnsupportedTypeError(
+                f"column {field.name!r} of type {field.type} cannot be stored as Parquet: {why}",
+                hint="give the column another type",
+                column=field.name,
+            )
+
+
+FORMAT = Format(name="parquet", suffix="parquet", writer=Writer, open=open_file, check_types=check_types)
+
+
+def dictionary_columns(rows: pa.Table) -> list[str]:
+    """The flat columns that have few distinct values, by the first rows. Cost: O(rows), at most `SAMPLE_ROWS`."""
+    head = rows.slice(0, SAMPLE_ROWS)
+    found = []
+    for name, column in zip(head.column_names, head.columns, strict=True):
+        per_value = _rows_per_value(column.type)
+        if per_value is not None and pc.count_distinct(column, mode="all").as_py() * per_value <= len(column):
+            found.append(name)
+    return found
+
+
+def _rows_per_value(kind: pa.DataType) -> int | None:
+    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return TEXT_ROWS_PER_VALUE
+    if pa.types.is_nested(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_float16(kind):
+        return None
+    return FIXED_ROWS_PER_VALUE
+
+
+def _within_limit(rows: pa.Table) -> Iterator[pa.Table]:
+    if rows.num_rows <= 1 or rows.nbytes <= GROUP_LIMIT_BYTES:
+        yield rows
+        return
+    half = rows.num_rows // 2
+    yield from _within_limit(rows.slice(0, half))
+    yield from _within_limit(rows.slice(half))
+
+
+def _check_limits(column: pa.ChunkedArray, name: str, first_row: int) -> None:
+    """Values that pyarrow would write as others, or refuse in words that name no row."""
+    if not _has_narrow_leaf(column.type):
+        return
+    if _beyond_limits(column):
+        row = common.first_bad(column, _beyond_limits)
+        raise common.not_exact(column, name, first_row, row, "is beyond what Parquet holds")
+
+
+def _has_narrow_leaf(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_narrow_leaf(child.type) for child in _children(kind))
+    return bool(pa.types.is_date64(kind) or (pa.types.is_timestamp(kind) and kind.unit == "s"))
+
+
+def _beyond_limits(column: pa.ChunkedArray) -> bool:
+    return any(_array_beyond_limits(chunk) for chunk in column.chunks)
+
+
+def _array_beyond_limits(array: pa.Array) -> bool:
+    kind = array.type
+    if pa.types.is_struct(kind):
+        return any(_array_beyond_limits(child) for child in array.flatten())
+    if pa.types.is_map(kind):
+        # The entries of null maps are cut away, as those of null lists are by flatten.
+        return _array_beyond_limits(pc.list_flatten(array.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))))
+    if pa.types.is_nested(kind):
+        return _array_beyond_limits(array.flatten())
+    if not _has_narrow_leaf(kind):
+        return False
+    limits = DATE32_LIMITS_MS if pa.types.is_date64(kind) else SECONDS_LIMITS
+    return common.out_of_range(array.cast(pa.int64()), *limits) is not None
+
+
+def _children(kind: pa.DataType) -> list[pa.Field]:
+    return [kind.field(index) for index in range(kind.num_fields)]
+
+
+def _unsupported(kind: pa.DataType) -> str | None:
+    if pa.types.is_struct(kind) and kind.num_fields == 0:
+        return "a struct needs a field"
+    if pa.types.is_fixed_size_list(kind) and kind.list_size == 0:
+        return "a fixed size of 0"
+    if pa.types.is_decimal(kind):
+        return "a negative scale" if kind.scale < 0 else None
+    if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 0:
+        return "a fixed size of 0"
+    if pa.types.is_nested(kind):
+        return next(filter(None, (_unsupported(child.type) for child in _children(kind))), None)
+    return None
+
+
+def _footer(source: pa.NativeFile, file: FileToRead) -> pq.FileMetaData:
+    """The footer, decoded from exactly the bytes of which the checksum was compared."""
+    if not FOOTER_END_BYTES < file.footer_bytes <= file.bytes:
+        raise common.damaged(file, f"a footer of {file.footer_bytes} bytes does not fit in it")
+    tail = source.read_at(file.footer_bytes, file.bytes - file.footer_bytes)
+    if hashlib.sha256(tail).hexdigest() != file.footer_sha256:
+        raise common.damaged(file, "its footer does not match the log's sha256")
+    return pq.read_metadata(pa.BufferReader(tail))
+
+
+def _leaves(schema: pa.Schema) -> dict[str, int]:
+    """Of each column the position of its first leaf among all leaves, which is what statistics are stored by."""
+    positions, next_leaf = {}, 0
+    for field in schema:
+        positions[field.name] = next_leaf
+        next_leaf += _count_leaves(field.type)
+    return positions
+
+
+def _count_leaves(kind: pa.DataType) -> int:
+    return sum(_count_leaves(child.type) for child in _children(kind)) if pa.types.is_nested(kind) else 1
+
+
+def _typed_bounds(statistics: Any, stored: pa.DataType, wanted: pa.DataType) -> tuple[pa.Scalar, pa.Scalar] | None:
+    """Statistics as values of a type. Floats have none: Parquet's leave NaN out, whatever order it has."""
+    if pa.types.is_nested(stored) or pa.types.is_floating(stored) or pa.types.is_null(stored):
+        return None
+    try:
+        return _bound(statistics, "min", stored).cast(wanted), _bound(statistics, "max", stored).cast(wanted)
+    except pa.ArrowException:  # a bound of another writer need not be a value, so it need not fit the type either
+        return None
+
+
+def _bound(statistics: Any, which: str, stored: pa.DataType) -> pa.Scalar:
+    raw = getattr(statistics, f"{which}_raw")
+    if pa.types.is_temporal(stored):
+        # pyarrow's own conversion gives Python values, which have no nanoseconds.
+        return pa.scalar(raw, _integer_behind(stored)).cast(stored)
+    if pa.types.is_decimal(stored) or pa.types.is_integer(stored) or pa.types.is_boolean(stored):
+        return pa.scalar(getattr(statistics, which), stored)
+    return pa.scalar(raw, pa.binary())
+
+
+def _integer_behind(kind: pa.DataType) -> pa.DataType:
+    return pa.int32() if pa.types.is_date32(kind) or pa.types.is_time32(kind) else pa.int64()

@@ -1,0 +1,361 @@
+"""Casts that change no value, judged value by value, and the wider type that holds two.
+
+Which types ever mix is decided by the types alone (`check_castable`), so that an empty batch is
+judged like a full one; whether a value survives is decided by the value. Arrow's safe cast is not
+that judge: it rounds float64 to float32, refuses integers over 2**53 that a double holds exactly,
+and asks for 19 digits of a decimal that takes an int64, whatever it holds.
+
+Every converter takes an array and a type and gives back the converted array, and a flag per row:
+whether that row survived. Where one did not, the array may hold anything, for nobody will use it:
+what hides under a null is left out on the way down, so that any row lost is a row to complain about.
+
+Source: specs/4-semantics.md, "Casts".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.errors import LossyCastError, SchemaMismatchError, UnsupportedTypeError
+from txfiles.rows.equality import same
+from txfiles.rows.lists import flat_lists, offsets
+from txfiles.rows.parse import PER_SECOND
+from txfiles.rows.types import decode, normalise
+from txfiles.rows.widening import MAX_DIGITS, bounds, children, fill_null_types, kind, widen
+
+__all__ = ["cast_lossless", "check_castable", "fill_null_types", "widen"]
+
+Mask = npt.NDArray[np.bool_]
+Converted = tuple[Any, Mask]
+
+_is = pa.types
+_MS_PER_DAY = 86_400_000
+_INT64 = np.iinfo(np.int64)
+_SHOWN = 100
+"""Characters of a value or a type that a message shows."""
+
+
+def cast_lossless(column: pa.ChunkedArray, to: pa.DataType, *, name: str) -> pa.ChunkedArray:
+    """The column in another type, every value the same.
+
+    Args:
+        column: n values of any type and encoding, in any chunks (a plain array will do).
+        to: the type of the result; its normal form is taken.
+        name: the column's name, for messages.
+    Returns:
+        n values of exactly the normal type, perhaps in more chunks.
+    Raises:
+        SchemaMismatchError: types that never mix.
+        LossyCastError: a value that would change; names the first one and its row, from 0.
+        UnsupportedTypeError: one value is larger than an array of the type can hold (2 GiB).
+    Cost: O(bytes), vectorised; nothing is copied where the types are equal.
+    """
+    to = normalise(to)
+    check_castable(column.type, to, name=name)
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    if column.type.equals(to, check_metadata=True) and not _holds(to, _is.is_date64):
+        return pa.chunked_array(chunks, to)
+    done: list[Any] = []
+    row = 0
+    for chunk in chunks:
+        for values, good in _in_pieces(chunk, to, name):
+            if not good.all():
+                _raise_lossy(column, row + int(np.argmin(good)), to, name)
+            done.append(values)
+            row += len(values)
+    return pa.chunked_array(done, to)
+
+
+def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:
+    """Whether values of one type may ever stand in a column of the other.
+
+    Raises:
+        SchemaMismatchError: they never mix.
+    """
+    hint = _clash(normalise(given), normalise(to))
+    if hint is not None:
+        raise SchemaMismatchError(
+            f"column {name!r} holds {_short(given)}, which never becomes {_short(to)}",
+            hint=hint,
+            column=name,
+            given=str(given),
+            wanted=str(to),
+        )
+
+
+def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
+    value = _shown(column.slice(row, 1))
+    raise LossyCastError(
+        f"column {name!r}: {_short(column.type)} does not cast to {_short(to)} without loss: row {row} holds {value}",
+        hint="change the value, or widen the column with schema_mode='merge' where a wider type holds both",
+        column=name,
+        row=row,
+        value=value,
+    )
+
+
+def _shown(one: Any) -> str:
+    """One value as text; by Arrow's printer, since Python's dates do not reach as far as Arrow's."""
+    chunk = next(c for c in (one.chunks if isinstance(one, pa.ChunkedArray) else [one]) if len(c))
+    lines = decode(chunk).to_string(skip_new_lines=True)
+    return _short(lines[1:-1] if lines.startswith("[") else lines)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _in_pieces(chunk: pa.Array, to: pa.DataType, name: str) -> list[Converted]:
+    """One chunk, in halves (and halves of them) where one array of the normal type cannot hold it."""
+    try:
+        return [_convert(chunk, to)]
+    except (pa.ArrowInvalid, pa.ArrowCapacityError) as error:
+        if len(chunk) <= 1:
+            raise UnsupportedTypeError(
+                f"column {name!r} holds a value that one array of {_short(to)} cannot: {error}",
+                hint="one value takes at most 2 GiB",
+                column=name,
+            ) from error
+    middle = len(chunk) // 2
+    return _in_pieces(chunk.slice(0, middle), to, name) + _in_pieces(chunk.slice(middle), to, name)
+
+
+def _holds(t: pa.DataType, kind: Callable[[pa.DataType], bool]) -> bool:
+    return kind(t) or any(_holds(t.field(i).type, kind) for i in range(t.num_fields))
+
+
+# ---- which types mix -------------------------------------------------------------------------
+
+
+def _clash(given: pa.DataType, to: pa.DataType) -> str | None:  # noqa: PLR0911 - one per reason
+    """What to do where two normal types never mix; None where they may."""
+    if given == to or _is.is_null(given):
+        return None
+    if _is.is_nested(given) or _is.is_nested(to):
+        return _nested_clash(given, to)
+    if _is.is_timestamp(given) and _is.is_timestamp(to):
+        if (given.tz is None) == (to.tz is None):
+            return None
+        return "give the time a zone" if given.tz is None else "convert to the zone meant, then drop the zone"
+    if _is.is_fixed_size_binary(given) and _is.is_fixed_size_binary(to):
+        return f"give values of {to.byte_width} bytes"
+    if _rule(given, to) is None:
+        return f"convert the column to {to} before the write, so that how it is meant is said, not guessed"
+    return None
+
+
+def _nested_clash(given: pa.DataType, to: pa.DataType) -> str | None:
+    pairs = children(given, to)
+    if pairs is None:
+        return f"give values of the shape {_short(to)}"
+    return next((hint for one, other in pairs if (hint := _clash(one, other)) is not None), None)
+
+
+def _rule(given: pa.DataType, to: pa.DataType) -> Callable[[Any, Any], Converted] | None:
+    return _RULES.get((kind(given), kind(to)))
+
+
+# ---- converters ------------------------------------------------------------------------------
+
+
+def _convert(a: pa.Array, to: pa.DataType) -> Converted:
+    """An array whose type mixes with `to`, at any level of nesting, encoded or not."""
+    a = decode(a)
+    t = a.type
+    if _is.is_null(t):
+        return pa.nulls(len(a), to), np.ones(len(a), np.bool_)
+    if _is.is_struct(t):
+        return _convert_struct(a, to)
+    if _is.is_nested(t):
+        return _convert_list(a, to)
+    rule = _rule(t, to)
+    if rule is None or (t == to and not _is.is_date64(t)):
+        return a, np.ones(len(a), np.bool_)
+    values, good = rule(a, to)
+    return values, good | ~_flags(a.is_valid())
+
+
+def _convert_struct(a: pa.Array, to: pa.DataType) -> Converted:
+    good = np.ones(len(a), np.bool_)
+    given = dict(zip([f.name for f in a.type], a.flatten(), strict=True))  # null where the struct is
+    converted = []
+    for field in to:
+        values, kept = _convert(given[field.name], field.type)
+        converted.append(values)
+        good &= kept
+    return pa.StructArray.from_arrays(converted, fields=list(to), mask=a.is_null()), good
+
+
+def _convert_list(a: pa.Array, to: pa.DataType) -> Converted:
+    """Lists of fixed size or not, and maps: their items in one go; a list is as good as all its items."""
+    lengths, items = flat_lists(a)
+    entry = pa.struct([to.key_field.with_name("key"), to.item_field.with_name("value")]) if _is.is_map(to) else None
+    converted, kept = _convert(items, entry or to.value_type)
+    if not kept.all():
+        lost, ends = np.concatenate(([0], np.cumsum(~kept))), np.cumsum(lengths)
+        return pa.nulls(len(a), to), lost[ends] == lost[ends - lengths]
+    missing = a.is_null()
+    if _is.is_map(to):
+        key, value = converted.field(0), converted.field(1)
+        values = pa.MapArray.from_arrays(offsets(lengths), key, value, type=to, mask=missing)
+    elif _is.is_fixed_size_list(to):
+        values = _fixed_lists(converted, missing, to)
+    else:
+        values = pa.ListArray.from_arrays(offsets(lengths), converted, type=to, mask=missing)
+    return values, np.ones(len(a), np.bool_)
+
+
+def _fixed_lists(items: pa.Array, missing: pa.Array, to: pa.DataType) -> pa.Array:
+    """Fixed-size lists from the items of those that are present: a null one takes room too."""
+    absent = np.repeat(_flags(missing), to.list_size)
+    positions = np.maximum(np.cumsum(~absent) - 1, 0)
+    return pa.FixedSizeListArray.from_arrays(items.take(pa.array(positions, mask=absent)), type=to, mask=missing)
+
+
+def _integer_to_integer(a: pa.Array, to: pa.DataType) -> Converted:
+    low, high = bounds(to)
+    own_low, own_high = bounds(a.type)
+    good = _between(a, max(low, own_low), min(high, own_high))
+    return _without(a, good).cast(to), good
+
+
+def _float_to_float(a: pa.Array, to: pa.DataType) -> Converted:
+    values = a.cast(to, safe=False)
+    return values, same(a, values.cast(a.type, safe=False))
+
+
+def _integer_to_float(a: pa.Array, to: pa.DataType) -> Converted:
+    doubles = a.cast(pa.float64(), safe=False)
+    back, fits = _float_to_integer(doubles, a.type)
+    good = fits & same(a, back)
+    values, exact = _float_to_float(doubles, to)
+    return values, good & exact
+
+
+def _float_to_integer(a: pa.Array, to: pa.DataType) -> Converted:
+    low, high = bounds(to)
+    doubles = _numbers(a.cast(pa.float64()))
+    # Both limits are powers of two (or 0), so they are exact doubles, which `high` itself may not be.
+    whole = (doubles >= float(low)) & (doubles < float(high + 1)) & (np.floor(doubles) == doubles)
+    good = whole & ~((doubles == 0) & np.signbit(doubles))
+    return _without(a.cast(pa.float64()), good).cast(to, safe=False), good
+
+
+def _integer_to_decimal(a: pa.Array, to: pa.DataType) -> Converted:
+    return _decimal_to_decimal(a.cast(pa.decimal128(20, 0)), to)  # 20 digits hold every uint64
+
+
+def _decimal_to_integer(a: pa.Array, to: pa.DataType) -> Converted:
+    whole, good = _decimal_to_decimal(a, pa.decimal256(76, 0))
+    low, high = (pa.scalar(bound).cast(pa.decimal128(20, 0)).cast(whole.type) for bound in _bounds_scalars(to))
+    good &= _flags(pc.and_(pc.greater_equal(whole, low), pc.less_equal(whole, high)))
+    return _without(whole, good).cast(to), good
+
+
+def _decimal_to_decimal(a: pa.Array, to: pa.DataType) -> Converted:
+    """First the digits before the point, then those after it: Arrow judges the former only in a safe cast."""
+    t = a.type
+    good = np.ones(len(a), np.bool_)
+    if to.precision - to.scale < t.precision - t.scale:
+        limit = pa.scalar("1" + "0" * (to.precision - to.scale)).cast(t)
+        good = _flags(pc.less(pc.abs(a), limit))
+    wide = _without(a, good)
+    if to.scale < t.scale:
+        cut = wide.cast(pa.decimal256(MAX_DIGITS[256], to.scale), safe=False)
+        good &= same(wide, cut.cast(pa.decimal256(MAX_DIGITS[256], t.scale)).cast(t))
+        wide = _without(cut, good)
+    return wide.cast(to), good
+
+
+def _ticks_to_ticks(a: pa.Array, to: pa.DataType) -> Converted:
+    """Times as counts of a unit: multiplied, or divided where nothing is left over."""
+    ticks, good = _rescaled(a.view(_storage(a.type)).cast(pa.int64()), _per_day(a.type), _per_day(to))
+    low, high = bounds(_storage(to))
+    good &= _between(ticks, low, high)
+    if _is.is_date64(to):
+        good &= _numbers(ticks) % _MS_PER_DAY == 0
+    return _without(ticks, good).cast(_storage(to)).view(to), good
+
+
+def _rescaled(ticks: pa.Array, per_day: int, wanted: int) -> Converted:
+    counts = _numbers(ticks)
+    if wanted >= per_day:
+        factor = wanted // per_day
+        good = (counts >= -(-_INT64.min // factor)) & (counts <= _INT64.max // factor)
+        scaled = np.where(good, counts, 0) * factor
+    else:
+        scaled, rest = np.divmod(counts, per_day // wanted)
+        good = rest == 0
+    return pa.array(scaled, mask=~_flags(ticks.is_valid())), good
+
+
+def _binary_to_binary(a: pa.Array, to: pa.DataType) -> Converted:
+    if not _is.is_fixed_size_binary(to):
+        return a.cast(to), np.ones(len(a), np.bool_)
+    good = np.ones(len(a), np.bool_)
+    if _is.is_binary(a.type):
+        good = _flags(pc.equal(pc.binary_length(a), to.byte_width))
+    return _without(a, good).cast(to), good
+
+
+_RULES: dict[tuple[str, str], Callable[[Any, Any], Converted]] = {
+    ("integer", "integer"): _integer_to_integer,
+    ("float", "float"): _float_to_float,
+    ("integer", "float"): _integer_to_float,
+    ("float", "integer"): _float_to_integer,
+    ("integer", "decimal"): _integer_to_decimal,
+    ("decimal", "integer"): _decimal_to_integer,
+    ("decimal", "decimal"): _decimal_to_decimal,
+    ("timestamp", "timestamp"): _ticks_to_ticks,
+    ("date", "date"): _ticks_to_ticks,
+    ("time", "time"): _ticks_to_ticks,
+    ("duration", "duration"): _ticks_to_ticks,
+    ("binary", "binary"): _binary_to_binary,
+}
+
+
+# ---- small parts -----------------------------------------------------------------------------
+
+
+def _flags(a: pa.Array) -> Mask:
+    """Booleans as numpy has them, null as False."""
+    flags: Mask = pc.fill_null(a, False).to_numpy(zero_copy_only=False)
+    return flags
+
+
+def _numbers(a: pa.Array) -> npt.NDArray[Any]:
+    numbers: npt.NDArray[Any] = a.fill_null(0).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _without(a: pa.Array, good: Mask) -> pa.Array:
+    """Null in place of what would not survive, so that the cast of the others cannot fail."""
+    return a if good.all() else pc.if_else(pa.array(good), a, pa.scalar(None, a.type))
+
+
+def _bounds_scalars(t: pa.DataType) -> tuple[Any, Any]:
+    low, high = bounds(t)
+    return pa.scalar(low, t), pa.scalar(high, t)
+
+
+def _between(a: pa.Array, low: int, high: int) -> Mask:
+    bounds = pa.scalar(low, a.type), pa.scalar(high, a.type)
+    return _flags(pc.and_(pc.greater_equal(a, bounds[0]), pc.less_equal(a, bounds[1])))
+
+
+def _storage(t: pa.DataType) -> pa.DataType:
+    return pa.int32() if _is.is_date32(t) or _is.is_time32(t) else pa.int64()
+
+
+def _per_day(t: pa.DataType) -> int:
+    """Ticks of the type in a day."""
+    if _is.is_date(t):
+        return 1 if _is.is_date32(t) else _MS_PER_DAY
+    return 86_400 * PER_SECOND[t.unit]

@@ -1,0 +1,267 @@
+"""A batch's keys: that they are there, that none is null, and that each stands once.
+
+Source: specs/4-semantics.md, "Keys" and "Duplicate keys in a batch".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.core.words import LISTED, nearest, one_of
+from txfiles.errors import (
+    DuplicateKeyError,
+    KeyColumnNotFoundError,
+    NullKeyError,
+    OptionError,
+    SchemaMismatchError,
+    UnsupportedTypeError,
+)
+from txfiles.rows import types
+from txfiles.rows.equality import same_rows
+
+STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
+"""What may become of rows of one key."""
+
+ROWS_NAMED = 10
+"""Row positions that a message names; the count says how many there are."""
+
+VALUE_CHARACTERS = 80
+"""How much of a key value a message shows."""
+
+Positions = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+def check_keys(batch: pa.Table, keys: Sequence[str]) -> None:
+    """Every key column is there, of a type that serves, and without nulls.
+
+    Raises:
+        KeyColumnNotFoundError: a key column is not in the batch.
+        UnsupportedTypeError: a key column's type cannot be compared as a key.
+        NullKeyError: a key column holds nulls.
+    Cost: O(columns); nulls are counted already, but for dictionaries.
+    """
+    for name in keys:
+        if name not in batch.column_names:
+            raise KeyColumnNotFoundError(
+                f"key column {name!r} not found in the data{nearest(name, batch.column_names)}",
+                hint=f"the columns are {', '.join(batch.column_names)}",
+                column=name,
+                columns=tuple(batch.column_names),
+            )
+    for name in keys:
+        column = batch[name]
+        if not types.is_key_type(column.type) and not pa.types.is_null(column.type):
+            raise UnsupportedTypeError(
+                f"column {name!r} of type {column.type} cannot be a key",
+                hint="integer, string, binary, boolean, date, timestamp and decimal columns can",
+                column=name,
+                type=str(column.type),
+            )
+        _refuse_nulls(column, name)
+
+
+def _refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
+    rows = np.flatnonzero(np.asarray(_plain(column).is_null()))
+    if not len(rows):
+        return
+    what = "1 row has" if len(rows) == 1 else f"{len(rows)} rows have"
+    raise NullKeyError(
+        f"{what} a null in key column {name!r} ({_rows(rows)}); nothing was written",
+        hint="drop or fill them, or choose other keys",
+        column=name,
+        count=len(rows),
+        rows=rows[:ROWS_NAMED].tolist(),
+    )
+
+
+def deduplicate(
+    batch: pa.Table, encoded: pa.Array, strategy: str, timestamp_col: str | None, *, keys: Sequence[str] = ()
+) -> Positions | None:
+    """Which rows of a batch to keep so that each key stands once.
+
+    Rows that are equal in every column are one row under each strategy.
+
+    Args:
+        batch: n rows.
+        encoded: their key codes, none of them null.
+        strategy: ``error``; ``newest_wins`` (greatest timestamp; null and NaN are oldest; of equals the later
+            row); ``first_wins`` or ``last_wins`` by position.
+        timestamp_col: by which rows are newer.
+        keys: the key columns, for messages.
+    Returns:
+        Positions to keep, ascending; None is all.
+    Raises:
+        DuplicateKeyError: the strategy is ``error``, and rows of one key differ.
+        OptionError: an unknown strategy, or ``newest_wins`` without `timestamp_col`.
+    Cost: O(n); rows with repeated keys are sorted by key.
+    """
+    _check_strategy(batch, strategy, timestamp_col)
+    if _ascending(encoded):
+        return None
+    groups = encoded.dictionary_encode().indices.to_numpy().astype(np.int64)
+    sizes = np.bincount(groups)
+    if sizes.max() == 1:
+        return None
+    rows = np.flatnonzero(sizes[groups] > 1)
+    keep = np.ones(len(groups), np.bool_)
+    keep[rows] = False
+    keep[_winners(batch, rows, groups[rows], strategy=strategy, timestamp_col=timestamp_col, keys=keys)] = True
+    return np.flatnonzero(keep)
+
+
+def older(a: pa.Array | pa.ChunkedArray, b: pa.Array | pa.ChunkedArray) -> Mask:
+    """Where `a` is strictly older than `b`: null and NaN are oldest, and equally old.
+
+    Args:
+        a: n values of an orderable type.
+        b: n values of the same type.
+    """
+    left, right = _times(a), _times(b)
+    before = np.asarray(pc.less(left, right).fill_null(fill_value=False), np.bool_)
+    mask: Mask = before | (np.asarray(left.is_null()) & np.asarray(right.is_valid()))
+    return mask
+
+
+def ranks(column: pa.Array | pa.ChunkedArray) -> Positions:
+    """Numbers that order rows as their times do: equal for equal times, least for null and NaN.
+
+    Cost: O(n log n).
+    """
+    times = _times(column)
+    numbers: Positions = np.array(pc.rank(times, sort_keys="ascending", tiebreaker="dense"), np.int64)
+    numbers[np.asarray(times.is_null())] = 0  # dense ranks begin at 1
+    return numbers
+
+
+def _check_strategy(batch: pa.Table, strategy: str, timestamp_col: str | None) -> None:
+    if strategy not in STRATEGIES:
+        raise OptionError(
+            f"dedup_strategy {strategy!r} is unknown{nearest(strategy, STRATEGIES)}",
+            hint=f"dedup_strategy is {one_of(STRATEGIES)}",
+        )
+    if strategy != "newest_wins":
+        return
+    if timestamp_col is None:
+        raise OptionError(
+            "dedup_strategy 'newest_wins' requires 'timestamp_col'",
+            hint="say which column tells newer rows from older ones",
+        )
+    if timestamp_col not in batch.column_names:
+        raise SchemaMismatchError(
+            f"timestamp_col {timestamp_col!r} not found in the data{nearest(timestamp_col, batch.column_names)}",
+            hint=f"the columns are {', '.join(batch.column_names)}",
+            column=timestamp_col,
+        )
+    if not types.is_orderable(batch[timestamp_col].type) and not pa.types.is_null(batch[timestamp_col].type):
+        raise UnsupportedTypeError(
+            f"timestamp_col {timestamp_col!r} of type {batch[timestamp_col].type} has no order",
+            hint="use a column of numbers, text, dates or times",
+            column=timestamp_col,
+        )
+
+
+def _ascending(encoded: pa.Array) -> bool:
+    """Whether each code is greater than the one before it, as those of sorted input are: then none repeats."""
+    return len(encoded) <= 1 or bool(pc.all(pc.less(encoded[:-1], encoded[1:])).as_py())
+
+
+def _winners(
+    batch: pa.Table,
+    rows: Positions,
+    groups: Positions,
+    *,
+    strategy: str,
+    timestamp_col: str | None,
+    keys: Sequence[str],
+) -> Positions:
+    """One row of each group.
+
+    Args:
+        batch: the batch.
+        rows: k positions, ascending.
+        groups: the group that each of them belongs to.
+        strategy: who wins.
+        timestamp_col: for ``newest_wins``.
+        keys: for messages.
+    """
+    if strategy == "newest_wins":
+        by_group = np.lexsort((rows, ranks(batch[timestamp_col].take(pa.array(rows))), groups))
+    else:
+        by_group = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[by_group], prepend=-1))
+    ends = np.append(starts[1:], len(by_group))
+    if strategy == "error":
+        _refuse_different(batch, rows[by_group], starts, ends, keys)
+    return rows[by_group[starts if strategy in ("error", "first_wins") else ends - 1]]
+
+
+def _refuse_different(
+    batch: pa.Table, rows: Positions, starts: Positions, ends: Positions, keys: Sequence[str]
+) -> None:
+    """Raise unless rows of one key are equal in every column.
+
+    Args:
+        batch: the batch.
+        rows: positions, group after group.
+        starts: where each group begins in `rows`.
+        ends: and ends.
+        keys: for messages.
+    """
+    first = np.repeat(rows[starts], ends - starts)
+    equal = np.logical_and.reduceat(same_rows(batch.take(pa.array(rows)), batch.take(pa.array(first))), starts)
+    different = np.flatnonzero(~equal)
+    if not len(different):
+        return
+    different = different[np.argsort(rows[starts[different]])]
+    named = [rows[starts[group] : ends[group]] for group in different[:LISTED]]
+    values = [_key(batch, int(positions[0]), keys) for positions in named]
+    shown = "; ".join(f"{_short(value)} ({_rows(positions)})" for value, positions in zip(values, named, strict=True))
+    more = f"; and {len(different) - LISTED} more" if len(different) > LISTED else ""
+    what = "1 key has" if len(different) == 1 else f"{len(different)} keys have"
+    raise DuplicateKeyError(
+        f"{what} several rows in the batch that differ: {shown}{more}; nothing was written",
+        hint="remove them, or say which row wins with dedup_strategy='newest_wins', 'first_wins' or 'last_wins'",
+        keys=values,
+        count=len(different),
+        rows=[positions[:ROWS_NAMED].tolist() for positions in named],
+    )
+
+
+def _key(batch: pa.Table, row: int, keys: Sequence[str]) -> Any:
+    """The key's value, or a tuple of them, as Python values."""
+    values = tuple(batch[name][row].as_py() for name in keys)
+    return values[0] if len(values) == 1 else values
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= VALUE_CHARACTERS else f"{text[:VALUE_CHARACTERS]}…"
+
+
+def _rows(rows: Positions) -> str:
+    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:ROWS_NAMED]))}{more}"
+
+
+def _plain(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    return pa.chunked_array([types.decode(chunk) for chunk in chunks], types.normalise(column.type))
+
+
+def _times(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    """Values as Arrow can compare and rank them, with null for NaN."""
+    values = _plain(column)
+    if pa.types.is_null(values.type) or pa.types.is_boolean(values.type):
+        return values.cast(pa.uint8())
+    if pa.types.is_float16(values.type):
+        values = values.cast(pa.float32())
+    if pa.types.is_floating(values.type):
+        return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    return values

@@ -1,0 +1,230 @@
+"""Filters: what a caller writes, checked against the table and turned into one Arrow expression.
+
+A row for which a filter is unknown (null) does not match.
+
+Source: specs/4-semantics.md, "Filters".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.core.words import nearest, one_of
+from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
+from txfiles.rows import types
+from txfiles.rows.casts import cast_lossless
+
+Condition = tuple[str, str, Any]
+"""(column, op, value): a scalar of the column's type, an array of them for in / not in, None for is null."""
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": lambda field, value: field == value,
+    "!=": lambda field, value: field != value,
+    "<": lambda field, value: field < value,
+    "<=": lambda field, value: field <= value,
+    ">": lambda field, value: field > value,
+    ">=": lambda field, value: field >= value,
+    "in": lambda field, values: field.isin(values),
+    "not in": lambda field, values: ~field.isin(values) & field.is_valid(),
+    "is null": lambda field, _: field.is_null(),
+    "is not null": lambda field, _: field.is_valid(),
+}
+_WORDS = ("=", *_COMPARISONS)
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+_UNKNOWN_FIELD = re.compile(r"FieldRef\.Name\((.*?)\)")
+
+
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """A filter that fits a schema.
+
+    Attributes:
+        expression: true for the rows that match.
+        columns: the columns that it looks at.
+        conditions: what it was made of, normalised (``=`` is ``==``, values are of the column's type), all of
+            which hold; None where the caller gave an Arrow expression.
+    """
+
+    expression: pc.Expression
+    columns: tuple[str, ...]
+    conditions: tuple[Condition, ...] | None
+
+
+def parse(given: Any, schema: pa.Schema) -> Filter | None:
+    """Check a filter and make it ready.
+
+    Args:
+        given: None; an Arrow expression; or a list of (column, op, value), all of which hold. Ops are
+            ``= == != < <= > >= in "not in" "is null" "is not null"``. A value has the column's type, or one
+            that casts to it without loss, or is its text form.
+        schema: the table's.
+    Raises:
+        InputError: an unknown column or op, or a value or expression that does not fit.
+    """
+    if given is None:
+        return None
+    if isinstance(given, pc.Expression):
+        return _of_expression(given, schema)
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+        raise _not_a_filter(given)
+    conditions = tuple(_condition(item, schema) for item in given)
+    expression = pc.scalar(value=True)
+    for number, (name, op, value) in enumerate(conditions):
+        one = _COMPARISONS[op](pc.field(name), value)
+        _bind(one, schema)
+        expression = expression & one if number else one
+    return Filter(expression, tuple(dict.fromkeys(name for name, _, _ in conditions)), conditions)
+
+
+def _of_expression(expression: pc.Expression, schema: pa.Schema) -> Filter:
+    text = str(expression)
+    if "FieldPath(" in _TEXT.sub("", text):
+        raise InputError(
+            f"the filter {_short(text)} names a column by its position",
+            hint="name it: pyarrow.compute.field('name')",
+        )
+    _bind(expression, schema)
+    # Arrow does not tell which columns an expression has: they are those that it cannot be bound without.
+    used = tuple(name for name in schema.names if name in text and not _binds(expression, _without(schema, name)))
+    return Filter(expression, used, None)
+
+
+def _without(schema: pa.Schema, name: str) -> pa.Schema:
+    return pa.schema([field for field in schema if field.name != name])
+
+
+def _binds(expression: pc.Expression, schema: pa.Schema) -> bool:
+    try:
+        schema.empty_table().filter(expression)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _bind(expression: pc.Expression, schema: pa.Schema) -> None:
+    """Raise unless the expression can be evaluated on rows of the schema, and is true or false for each of them."""
+    try:
+        schema.empty_table().filter(expression)
+    except pa.ArrowNotImplementedError as error:
+        raise UnsupportedTypeError(
+            f"the filter {_short(expression)} does not fit the table: {_short(error)}",
+            hint="compare columns of numbers, text, dates or times with values of their own type",
+        ) from error
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        unknown = _UNKNOWN_FIELD.search(str(error))
+        if unknown and unknown[1] not in schema.names:
+            raise _no_column(unknown[1], schema) from error
+        raise InputError(
+            f"the filter {_short(expression)} does not fit the table: {_short(error)}",
+            hint=f"the table's columns are {', '.join(schema.names)}",
+        ) from error
+
+
+def _condition(item: Any, schema: pa.Schema) -> Condition:
+    if isinstance(item, str | bytes) or not isinstance(item, Sequence) or len(item) not in (2, 3):
+        raise _not_a_filter(item)
+    name, op = item[0], " ".join(str(item[1]).lower().split())
+    if name not in schema.names:
+        raise _no_column(name, schema)
+    if op not in _WORDS:
+        raise InputError(
+            f"the operator {item[1]!r} of the filter on {name!r} is unknown{nearest(op, _WORDS)}",
+            hint=f"use {one_of(_WORDS)}",
+            column=name,
+        )
+    if op in ("is null", "is not null"):
+        return name, op, None
+    if len(item) == 2:  # noqa: PLR2004 - (column, op) without a value
+        raise _not_a_filter(item)
+    t = types.normalise(schema.field(name).type)
+    if op in ("in", "not in"):
+        return name, op, _members(_values(_listed(item[2], name, op), t, name))
+    return name, "==" if op == "=" else op, _values([item[2]], t, name)[0]
+
+
+def _listed(value: Any, name: str, op: str) -> Any:
+    if isinstance(value, pa.Array | pa.ChunkedArray | np.ndarray):
+        return value
+    if isinstance(value, list | tuple | set | frozenset | range):
+        return list(value)
+    raise InputError(
+        f"the filter on {name!r} compares with {op!r} and {_short(repr(value))}",
+        hint=f"{op!r} wants a list of values",
+        column=name,
+    )
+
+
+def _values(values: Any, t: pa.DataType, name: str) -> pa.Array:
+    """Values in the column's type. Raises `InputError` for null and for what does not fit."""
+    try:
+        given = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([_array(values)])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        raise InputError(
+            f"the filter on {name!r} has a value that is none of type {t}: {_short(error)}",
+            hint=f"give values of type {t}",
+            column=name,
+        ) from error
+    if given.null_count:
+        raise InputError(
+            f"the filter on {name!r} compares with null, which no row equals",
+            hint=f"use ({name!r}, 'is null', None) or ({name!r}, 'is not null', None)",
+            column=name,
+        )
+    if not len(given):
+        return pa.array([], t)
+    is_text = pa.types.is_string(types.normalise(given.type))
+    try:
+        if is_text and not pa.types.is_string(t):
+            return types.from_text(given, t)
+        return pa.concat_arrays(cast_lossless(given, t, name=name).chunks)
+    except (InputError, SchemaMismatchError) as error:
+        raise type(error)(
+            f"the filter on {name!r} has a value that does not fit its type {t}: {error.message}",
+            hint=error.hint or f"give values of type {t}",
+            **{**error.evidence, "column": name},
+        ) from error
+
+
+def _array(values: Any) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
+    if isinstance(values, list) and any(isinstance(value, pa.Scalar) for value in values):
+        return pa.array([value.as_py() if isinstance(value, pa.Scalar) else value for value in values])
+    return pa.array(values, from_pandas=False)
+
+
+def _members(values: pa.Array) -> pa.Array:
+    """The values by which Arrow's set look-up says what ``==`` would: it takes NaN for equal, and 0.0 for not -0.0."""
+    if not pa.types.is_floating(values.type):
+        return values
+    numbers = values.to_numpy(zero_copy_only=False)
+    zeros = np.array([0.0, -0.0], numbers.dtype) if (numbers == 0).any() else numbers[:0]
+    return pa.array(np.concatenate([numbers[~np.isnan(numbers)], zeros]), values.type)
+
+
+def _no_column(name: object, schema: pa.Schema) -> InputError:
+    return InputError(
+        f"the filter names the column {name!r}, which the table does not have{nearest(str(name), schema.names)}",
+        hint=f"its columns are {', '.join(schema.names)}",
+        column=name,
+    )
+
+
+def _not_a_filter(given: object) -> InputError:
+    return InputError(
+        f"{_short(repr(given))} is not a filter",
+        hint="give a pyarrow.compute expression, or a list such as [('country', '=', 'DE'), ('age', '>=', 18)]",
+    )
+
+
+def _short(value: object) -> str:
+    """One line of at most 200 characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else f"{text[:200]}…"  # noqa: PLR2004 - enough to find the place

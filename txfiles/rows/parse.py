@@ -1,0 +1,109 @@
+"""Scalar values out of their text form, a whole column at once. The form is defined at `types.to_text`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.rows import base64
+
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Ticks of a unit of time in a second."""
+
+
+def parse(text: pa.Array, t: pa.DataType) -> pa.Array:
+    """All texts as values; null stays null.
+
+    Raises:
+        pa.ArrowInvalid: any text is not a value of the type; which one is not said.
+    """
+    is_ = pa.types
+    parsers: tuple[tuple[Callable[[Any], Any], Callable[[Any, Any], Any]], ...] = (
+        (is_.is_integer, _parse_integer),
+        (is_.is_floating, _parse_float),
+        (is_.is_decimal, _parse_decimal),
+        (is_.is_timestamp, _parse_timestamp),
+        (is_.is_time, _parse_time),
+        (is_.is_duration, lambda text, t: _parse_integer(text, pa.int64()).view(t)),
+        (is_.is_date64, lambda text, t: text.cast(pa.date32()).cast(t)),
+        (is_.is_binary, lambda text, t: base64.decode(text)),
+        (is_.is_fixed_size_binary, lambda text, t: base64.decode(text).cast(t)),
+        (is_.is_null, lambda text, t: _only_nulls(text)),
+    )
+    for fits, parse in parsers:
+        if fits(t):
+            return parse(text, t)
+    return text.cast(t)
+
+
+def _require(text: pa.Array, pattern: str) -> None:
+    if not pc.all(pc.match_substring_regex(text, pattern), min_count=0).as_py():
+        raise pa.ArrowInvalid(f"a text does not match {pattern}")
+
+
+def _only_nulls(text: pa.Array) -> pa.Array:
+    if text.null_count < len(text):
+        raise pa.ArrowInvalid("a text is not null")
+    return pa.nulls(len(text))
+
+
+def _parse_integer(text: pa.Array, t: pa.DataType) -> pa.Array:
+    _require(text, "^-?[0-9]+$")  # Arrow would read 0x10 as 16.
+    return text.cast(t)
+
+
+def _parse_float(text: pa.Array, t: pa.DataType) -> pa.Array:
+    values = text.cast(t)
+    # Arrow reads 1e400 as infinity.
+    infinite = pc.is_inf(values.cast(pa.float64()))
+    named = pc.match_substring_regex(text, "^[+-]?inf(inity)?$", ignore_case=True)
+    if not pc.all(pc.or_(pc.invert(infinite), named), min_count=0).as_py():
+        raise pa.ArrowInvalid("a number is beyond the type")
+    return values
+
+
+def _parse_decimal(text: pa.Array, t: pa.DataType) -> pa.Array:
+    _require(text, r"^-?[0-9]+(\.[0-9]+)?$")
+    return text.cast(t)
+
+
+def _parse_time(text: pa.Array, t: pa.DataType) -> pa.Array:
+    moments = _parse_timestamp(pc.binary_join_element_wise("1970-01-01", text, "T"), pa.timestamp(t.unit))
+    return moments.view(pa.int64()).cast(pa.int32() if pa.types.is_time32(t) else pa.int64()).view(t)
+
+
+_MOMENT = (
+    r"^(?P<base>[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}(?::[0-9]{2}(?::[0-9]{2})?)?)?)"
+    r"(?P<fraction>(?:\.[0-9]{1,9})?)(?P<zone>(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)$"
+)
+
+
+def _parse_timestamp(text: pa.Array, t: pa.DataType) -> pa.Array:
+    """Seconds by Arrow, the fraction here: Arrow's parser loses the first second that nanoseconds can hold."""
+    parts = pc.extract_regex(text, _MOMENT)
+    if parts.null_count > text.null_count:
+        raise pa.ArrowInvalid("a text is not an ISO 8601 time")
+    base, fraction, zone = (pc.struct_field(parts, [i]) for i in range(3))
+    bare = pc.and_(pc.not_equal(fraction, ""), pc.not_equal(pc.binary_length(base), len("2013-01-01T10:00:00")))
+    if pc.any(bare, min_count=0).as_py():
+        raise pa.ArrowInvalid("a fraction of something else than seconds")
+    moments = pc.binary_join_element_wise(base, zone, "").cast(pa.timestamp("s", t.tz and "UTC"))
+    digits = pc.utf8_rpad(pc.utf8_slice_codeunits(fraction, 1), 9, "0")
+    nanoseconds = _zero_for_null(digits.cast(pa.int64()))
+    seconds, per_second = _zero_for_null(moments.view(pa.int64())), PER_SECOND[t.unit]
+    part, rest = np.divmod(nanoseconds, 10**9 // per_second)
+    # Wraps modulo 2**64, so the sum is right wherever the true one fits, and the floor tells whether it does.
+    total = seconds * np.int64(per_second) + part
+    if rest.any() or (total // per_second != seconds).any():
+        raise pa.ArrowInvalid(f"a time that {t} cannot hold")
+    return pa.array(total, mask=text.is_null().to_numpy(zero_copy_only=False)).view(t)
+
+
+def _zero_for_null(a: pa.Array) -> npt.NDArray[np.int64]:
+    values: npt.NDArray[np.int64] = a.fill_null(0).to_numpy(zero_copy_only=False)
+    return values

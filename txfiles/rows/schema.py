@@ -1,0 +1,185 @@
+"""A batch's columns against a table's: which columns a write leads to, and the batch in their form.
+
+Columns go by their exact names, in any order. `reconcile` looks at types alone; `conform` moves values.
+
+Source: specs/4-semantics.md, "Schema modes".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from txfiles.core.schema import Column
+from txfiles.core.words import listed, nearest
+from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
+from txfiles.rows.casts import cast_lossless, check_castable, fill_null_types, widen
+from txfiles.rows.types import from_spec, to_spec
+
+Mode = Literal["strict", "merge", "overwrite"]
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What a write makes of a table's columns.
+
+    Attributes:
+        columns: the columns after the write; ids stay with their columns, new ones follow the last.
+        changed: whether they differ from the table's (then the write commits, rows or not).
+        missing: columns that the table had and the batch lacks, in the table's order.
+        added: columns that the table lacked, in the batch's order.
+    """
+
+    columns: tuple[Column, ...]
+    changed: bool
+    missing: tuple[str, ...]
+    added: tuple[str, ...]
+
+
+def check_batch_schema(schema: pa.Schema) -> None:
+    """Whether a table could have these columns at all.
+
+    Raises:
+        InputError: no column, a name that is empty or stands twice.
+        UnsupportedTypeError: a column whose type no table can hold; names it.
+    """
+    names = schema.names
+    if not names:
+        raise InputError("the data has no columns", hint="give at least one column")
+    if "" in names:
+        position = names.index("")
+        raise InputError(f"column {position} (from 0) has no name", hint="name the column", position=position)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"several columns have the same name: {listed(twice)}", hint="rename or drop all but one", columns=twice
+        )
+    for field in schema:
+        _spec_of(field)
+
+
+def reconcile(columns: Sequence[Column], batch: pa.Schema, mode: Mode, *, last_id: int) -> Reconciled:
+    """The table's columns after a batch of this schema is written.
+
+    Args:
+        columns: the table's; none where it is new (then every mode takes the batch's).
+        batch: the batch's, checked by `check_batch_schema`.
+        mode: what may change. ``strict``: nothing but a type null, which takes the batch's type. ``merge``:
+            columns are added, types are widened. ``overwrite``: the batch's columns replace the table's;
+            an id is kept where name and type are.
+        last_id: the greatest id that the table ever gave; new ids follow it.
+    Raises:
+        SchemaMismatchError: columns missing or too many under ``strict``, a name that differs from a missing
+            one in case only under ``merge``, types that never mix.
+        UnsupportedTypeError: a column whose type no table can hold.
+    """
+    known = {column.name: column for column in columns}
+    given = {field.name: field for field in batch}
+    missing = tuple(name for name in known if name not in given)
+    added = tuple(name for name in given if name not in known)
+    if mode == "overwrite" or not columns:
+        after = _replaced(known, batch, last_id)
+    else:
+        if mode == "strict":
+            _refuse_other_columns(missing, added)
+        else:
+            _refuse_other_case(missing, added)
+        joined = fill_null_types if mode == "strict" else _widened
+        kept = [_joined(column, given.get(column.name), joined) for column in columns]
+        new = [Column(id=last_id + i, name=name, type=_spec_of(given[name])) for i, name in enumerate(added, 1)]
+        after = (*kept, *new)
+    return Reconciled(columns=after, changed=after != tuple(columns), missing=missing, added=added)
+
+
+def conform(table: pa.Table, columns: Sequence[Column], *, fill_missing: bool = True) -> pa.Table:
+    """The rows in the table's columns: their order, their types, no metadata.
+
+    Args:
+        table: n rows, columns in any order, of any encoding.
+        columns: the columns wanted.
+        fill_missing: whether a column that is not there becomes nulls; else it is an error.
+    Raises:
+        SchemaMismatchError: a column too many or missing, types that never mix.
+        LossyCastError: a value that would change; names column, types, value and row.
+    Cost: O(bytes) of the columns whose type differs; the others are not copied.
+    """
+    wanted, present = {column.name for column in columns}, set(table.column_names)
+    missing = [column.name for column in columns if column.name not in present]
+    extra = [name for name in table.column_names if name not in wanted]
+    _refuse_other_columns(() if fill_missing else missing, extra)
+    arrays, fields = [], []
+    for column in columns:
+        t = from_spec(column.type)
+        if column.name in present:
+            arrays.append(cast_lossless(table.column(column.name), t, name=column.name))
+        else:
+            arrays.append(pa.chunked_array([pa.nulls(len(table), t)]))
+        fields.append(pa.field(column.name, t))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _spec_of(field: pa.Field) -> Any:
+    try:
+        return to_spec(field.type)
+    except UnsupportedTypeError as error:
+        raise UnsupportedTypeError(
+            f"column {field.name!r}: {error.message}", hint=error.hint, column=field.name, type=str(field.type)
+        ) from error
+
+
+def _replaced(known: Mapping[str, Column], batch: pa.Schema, last_id: int) -> tuple[Column, ...]:
+    columns = []
+    for field in batch:
+        spec, old = _spec_of(field), known.get(field.name)
+        if old is not None and old.type == spec:
+            columns.append(old)
+        else:
+            last_id += 1
+            columns.append(Column(id=last_id, name=field.name, type=spec))
+    return tuple(columns)
+
+
+def _widened(table_type: pa.DataType, batch_type: pa.DataType) -> pa.DataType:
+    return widen(table_type, batch_type) or table_type
+
+
+def _joined(column: Column, field: pa.Field | None, joined: Callable[[Any, Any], pa.DataType]) -> Column:
+    """The column with its type joined with that of the batch's field of this name, where there is one."""
+    if field is None:
+        return column
+    _spec_of(field)
+    t = joined(from_spec(column.type), field.type)
+    check_castable(field.type, t, name=column.name)
+    return Column(id=column.id, name=column.name, type=to_spec(t))
+
+
+def _refuse_other_columns(missing: Sequence[str], extra: Sequence[str]) -> None:
+    if not missing and not extra:
+        return
+    parts = []
+    if missing:
+        parts.append(f"the data lacks {listed([*missing])}")
+    if extra:
+        parts.append(f"the table has no {listed([*extra])}{nearest(extra[0], missing)}")
+    raise SchemaMismatchError(
+        "; ".join(parts),
+        hint="give the table's columns, or write with schema_mode='merge' to add columns and leave others out",
+        missing=tuple(missing),
+        extra=tuple(extra),
+    )
+
+
+def _refuse_other_case(missing: Sequence[str], added: Sequence[str]) -> None:
+    """A column whose name differs in case only from one left out is hardly meant as a second column."""
+    folded = {name.casefold(): name for name in missing}
+    for name in added:
+        if name.casefold() in folded:
+            raise SchemaMismatchError(
+                f"the data has a column {name!r} where the table has {folded[name.casefold()]!r}",
+                hint="names are exact: rename the column, or give both",
+                column=name,
+            )

@@ -1,0 +1,158 @@
+"""Kinds of types, and the wider type that holds what two types hold.
+
+Everything here looks at types alone, never at values, so that a table's schema does not depend on rows.
+
+Source: specs/4-semantics.md, "Schema modes".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from txfiles.rows.parse import PER_SECOND
+from txfiles.rows.types import normalise
+
+_is = pa.types
+MAX_DIGITS = {128: 38, 256: 76}
+"""Digits of a decimal, by its bits."""
+
+_MANTISSA_BITS = {16: 11, 32: 24, 64: 53}
+# Unsigned ones hold nothing negative, so a signed operand never ends there.
+_INTEGERS = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.int8(), pa.int16(), pa.int32(), pa.int64())
+
+
+def children(given: pa.DataType, to: pa.DataType) -> list[tuple[pa.DataType, pa.DataType]] | None:
+    """The pairs of child types of two nested types, struct fields by name; None where the shapes differ."""
+    if given.id != to.id or not _is.is_nested(given):
+        return None
+    if _is.is_struct(given):
+        if sorted(f.name for f in given) != sorted(f.name for f in to):
+            return None
+        return [(given.field(f.name).type, f.type) for f in to]
+    if _is.is_fixed_size_list(given) and given.list_size != to.list_size:
+        return None
+    if _is.is_map(given):
+        return [(given.key_type, to.key_type), (given.item_type, to.item_type)]
+    return [(given.value_type, to.value_type)]
+
+
+def kind(t: pa.DataType) -> str:
+    """Types that share their rules share a kind."""
+    kinds: dict[str, Callable[[pa.DataType], bool]] = {
+        "integer": _is.is_integer,
+        "float": _is.is_floating,
+        "decimal": _is.is_decimal,
+        "timestamp": _is.is_timestamp,
+        "date": _is.is_date,
+        "time": _is.is_time,
+        "duration": _is.is_duration,
+        "binary": lambda t: _is.is_binary(t) or _is.is_fixed_size_binary(t),
+    }
+    return next((kind for kind, fits in kinds.items() if fits(t)), str(t))
+
+
+def bounds(t: pa.DataType) -> tuple[int, int]:
+    limits = np.iinfo(t.to_pandas_dtype())
+    return int(limits.min), int(limits.max)
+
+
+def widen(table_type: pa.DataType, batch_type: pa.DataType) -> pa.DataType | None:
+    """The type that holds every value of both, by type alone, so that the schema never depends on rows.
+
+    Returns:
+        The table's type where it holds all that the batch's type can; a wider one where there is one
+        in the same or a safe family; None where there is none (the table's type stays, values are judged).
+        Nested types of one shape widen part by part, and a part of type null takes the other's type.
+    """
+    table, batch = normalise(table_type), normalise(batch_type)
+    if table == batch or _is.is_null(batch):
+        return table
+    if _is.is_null(table):
+        return batch
+    if _is.is_nested(table):
+        return _rebuilt(table, batch, widen)
+    pair = (kind(table), kind(batch))
+    if pair in _WIDER:
+        return _WIDER[pair](table, batch)
+    return None
+
+
+def fill_null_types(table_type: pa.DataType, batch_type: pa.DataType) -> pa.DataType:
+    """The table's type with every part that is of type null (so far only nulls) taken from the batch's."""
+    table, batch = normalise(table_type), normalise(batch_type)
+    if _is.is_null(table):
+        return batch
+    return _rebuilt(table, batch, fill_null_types) or table
+
+
+def _rebuilt(
+    table: pa.DataType, batch: pa.DataType, joined: Callable[[Any, Any], pa.DataType | None]
+) -> pa.DataType | None:
+    """A nested type with its parts joined with those of a type of the same shape; None where shapes differ."""
+    pairs = children(batch, table)
+    if pairs is None:
+        return None
+    parts = [joined(mine, given) or mine for given, mine in pairs]
+    if _is.is_struct(table):
+        return pa.struct([pa.field(f.name, part) for f, part in zip(table, parts, strict=True)])
+    if _is.is_map(table):
+        return pa.map_(*parts)
+    return pa.list_(parts[0], table.list_size) if _is.is_fixed_size_list(table) else pa.list_(parts[0])
+
+
+def _wider_integer(table: pa.DataType, batch: pa.DataType) -> pa.DataType | None:
+    low, high = min(bounds(table)[0], bounds(batch)[0]), max(bounds(table)[1], bounds(batch)[1])
+    return next((t for t in (table, *_INTEGERS) if bounds(t)[0] <= low and high <= bounds(t)[1]), None)
+
+
+def _wider_float(table: pa.DataType, batch: pa.DataType) -> pa.DataType:
+    return table if table.bit_width >= batch.bit_width else batch
+
+
+def _float_for(number: pa.DataType, integer: pa.DataType, *, keep: bool) -> pa.DataType | None:
+    """float64 where it holds every value of the integer type; where `keep`, the float type itself if that does."""
+    bits = max(-bounds(integer)[0], bounds(integer)[1] + 1).bit_length() - 1
+    if keep and bits <= _MANTISSA_BITS[number.bit_width]:
+        return number
+    return pa.float64() if bits <= _MANTISSA_BITS[64] else None
+
+
+def _wider_decimal(table: pa.DataType, batch: pa.DataType) -> pa.DataType | None:
+    scale = max(table.scale, batch.scale)
+    precision = max(table.precision - table.scale, batch.precision - batch.scale) + scale
+    bits = max(table.bit_width, batch.bit_width)
+    if precision == table.precision and scale == table.scale:
+        return table
+    if precision > MAX_DIGITS[bits]:
+        return None
+    make = pa.decimal128 if _is.is_decimal128(table) and _is.is_decimal128(batch) else pa.decimal256
+    return make(precision, scale)
+
+
+def _decimal_if_fits(table: pa.DataType, batch: pa.DataType) -> pa.DataType | None:
+    low, high = bounds(batch)
+    return table if 10 ** (table.precision - table.scale) > max(-low, high) else None
+
+
+def _table_if(fits: Callable[[Any, Any], bool]) -> Callable[[Any, Any], pa.DataType | None]:
+    return lambda table, batch: table if fits(table, batch) else None
+
+
+_WIDER: dict[tuple[str, str], Callable[[Any, Any], pa.DataType | None]] = {
+    ("integer", "integer"): _wider_integer,
+    ("float", "float"): _wider_float,
+    ("integer", "float"): lambda table, batch: _float_for(batch, table, keep=False),
+    ("float", "integer"): lambda table, batch: _float_for(table, batch, keep=True),
+    ("decimal", "decimal"): _wider_decimal,
+    ("decimal", "integer"): _decimal_if_fits,
+    # Units and zones stay the table's: the values are judged.
+    ("timestamp", "timestamp"): _table_if(lambda table, batch: (table.tz is None) == (batch.tz is None)),
+    ("date", "date"): _table_if(lambda table, batch: _is.is_date64(table)),
+    ("time", "time"): _table_if(lambda table, batch: PER_SECOND[table.unit] >= PER_SECOND[batch.unit]),
+    ("duration", "duration"): _table_if(lambda table, batch: PER_SECOND[table.unit] == PER_SECOND[batch.unit]),
+    ("binary", "binary"): _table_if(lambda table, batch: _is.is_binary(table)),
+}
