@@ -12,12 +12,15 @@ from txfiles.core.manifest import PropertyValue
 from txfiles.store import open_store
 from txfiles.targets import files
 from txfiles.txn import environment, log
+from txfiles.txn.cache import SnapshotCache
 from txfiles.txn.request import Progress, Request, check, no_progress
 from txfiles.txn.result import Plan, Resolution, WriteResult
 from txfiles.txn.session import Session
 
 Path = str | os.PathLike[str]
 Result = TypeVar("Result", bound=WriteResult)
+
+_SNAPSHOTS = SnapshotCache()
 
 
 def write(
@@ -149,7 +152,8 @@ def exists(path: Path, *, storage_options: Mapping[str, Any] | None = None) -> b
         StoreError: the folder cannot be read.
         CorruptTableError: the log is damaged or lost.
     """
-    return log.head(open_session(path, storage_options).store) is not None
+    session = open_session(path, storage_options)
+    return log.head(session.store, session.cache) is not None
 
 
 def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | None = None) -> Resolution:
@@ -162,7 +166,7 @@ def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | 
 
 def open_session(path: Path, storage_options: Mapping[str, Any] | None) -> Session:
     """The store at a path and the real environment."""
-    return Session(open_store(path, storage_options), environment.real())
+    return Session(open_store(path, storage_options), environment.real(), _SNAPSHOTS)
 
 
 def _call(target: Callable[[Session, Request], Result], data: Any, path: Path, *, mode: str, **options: Any) -> Result:

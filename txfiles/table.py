@@ -51,7 +51,7 @@ class Table:
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._session = open_session(path, storage_options)
-        newest = log.require_head(self._session.store)
+        newest = log.require_head(self._session.store, self._session.cache)
         pinned = version is not None or timestamp is not None
         self._pinned = pinned
         self._snapshot = self._at(newest, version, timestamp) if pinned else newest

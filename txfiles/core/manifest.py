@@ -18,7 +18,7 @@ import msgspec
 
 from txfiles.core import names, times
 from txfiles.core.schema import Column
-from txfiles.errors import CorruptTableError, UnsupportedTableError
+from txfiles.errors import CorruptTableError, InputError, UnsupportedTableError
 
 FORMAT_VERSION = 1
 
@@ -31,12 +31,16 @@ SIDECAR_LIMIT_BYTES = 4 * 1024**3
 INLINE_ACTIONS = 1_000
 """More actions than this go to a sidecar, so that a manifest stays one small put and readable."""
 
+FORMATS = ("parquet", "csv")
+
 KNOWN_FEATURES: frozenset[str] = frozenset()
 """Required features that this release understands (none exist yet)."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+# The lengths are not idle: `$` alone also matches before a newline at the end.
+Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
+KeyBound = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2}){0,64}$", max_length=128)]
 Bound = Annotated[str, msgspec.Meta(max_length=2_000)]
 PropertyValue = str | int | float | bool
 
@@ -68,8 +72,8 @@ class KeyRange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     columns: tuple[str, ...]
-    min: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2}){0,64}$")]
-    max: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2}){0,64}$")] | None = None
+    min: KeyBound
+    max: KeyBound | None = None
     exact: bool = True
 
 
@@ -93,7 +97,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes: Count
     sha256: Hash
     footer_bytes: Count = 0
-    footer_sha256: str = ""
+    footer_sha256: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$", max_length=64)] = ""
     partition: tuple[str | None, ...] = ()
     stats: dict[str, ColumnStats] = {}
     key_range: KeyRange | None = None
@@ -182,7 +186,7 @@ class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True):
 class SidecarRef(msgspec.Struct, frozen=True, kw_only=True):
     """Where the actions stand that are too many to stand inline."""
 
-    name: Annotated[str, msgspec.Meta(pattern=names.SIDECAR_PATTERN)]
+    name: Annotated[str, msgspec.Meta(pattern=names.SIDECAR_PATTERN, max_length=58)]
     bytes: Count
     sha256: Hash
 
@@ -204,10 +208,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     format_version: int
     version: Count
-    table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN)]
+    table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN, max_length=16)]
     commit_id: Id
     parent_sha256: Hash | None
-    time: Annotated[str, msgspec.Meta(pattern=times.PATTERN)]
+    time: Annotated[str, msgspec.Meta(pattern=times.PATTERN, max_length=27)]
     operation: Operation
     metrics: Metrics
     table: Table | None = None
@@ -231,9 +235,16 @@ class Actions(msgspec.Struct, frozen=True, kw_only=True):
     deletes: tuple[Annotated[str, msgspec.Meta(max_length=8_192)], ...] = ()
 
 
+class _Newer(msgspec.Struct):
+    """All that is asked of a manifest in a form that is not known."""
+
+    format_version: int
+
+
 _TABLE_FIELDS = frozenset(Table.__struct_fields__) - {"extra"}
 _SEAL = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"\s*\}\s*\Z')
 _decode = msgspec.json.Decoder(Manifest).decode
+_decode_newer = msgspec.json.Decoder(_Newer).decode
 _decode_table_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_actions = msgspec.json.Decoder(Actions).decode
@@ -245,7 +256,12 @@ def sha256(data: bytes | memoryview) -> str:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Write a manifest out, sealed. Cost: O(actions); no I/O."""
+    """Write a manifest out, sealed.
+
+    Raises:
+        InputError: it would be larger than any reader accepts.
+    Cost: O(actions); no I/O.
+    """
     document = msgspec.to_builtins(manifest)
     for optional in ("table", "checkpoint", "vacuum", "sidecar"):
         if document[optional] is None:
@@ -255,7 +271,14 @@ def encode(manifest: Manifest) -> bytes:
         document["table"].update(manifest.table.extra)
     body = msgspec.json.format(msgspec.json.encode(document), indent=1)
     unsealed = body[: body.rindex(b"\n}")] + b",\n "
-    return unsealed + b'"sha256": "' + sha256(unsealed).encode() + b'"\n}\n'
+    sealed = unsealed + b'"sha256": "' + sha256(unsealed).encode() + b'"\n}\n'
+    if len(sealed) > MANIFEST_LIMIT_BYTES:
+        raise InputError(
+            f"the manifest of version {manifest.version} would have {len(sealed):,} bytes, "
+            f"and no reader takes more than {MANIFEST_LIMIT_BYTES:,}",
+            hint="pass less user_metadata, or write fewer columns or files at once",
+        )
+    return sealed
 
 
 def decode(data: bytes, *, version: int, where: str) -> Manifest:
@@ -271,18 +294,18 @@ def decode(data: bytes, *, version: int, where: str) -> Manifest:
     """
     _check_seal(data, where)
     try:
+        str(data, "utf-8")  # the decoder does not look at the bytes of fields that it does not know
         manifest = _decode(data)
+        if manifest.table is not None:
+            manifest = _with_extra(manifest, manifest.table, data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        _refuse_newer_format(data, where)
+        _refuse_newer(data, where)
         raise _corrupt(where, f"it does not have a manifest's form: {error}") from error
     if manifest.format_version != FORMAT_VERSION:
         raise _unsupported(where, f"format version {manifest.format_version}")
-    if manifest.version != version:
-        raise _corrupt(where, f"it says that it is version {manifest.version}")
-    if manifest.table is None and version == 0:
-        raise _corrupt(where, "version 0 does not say what the table is")
     if manifest.table is not None:
-        manifest = _with_extra(manifest, manifest.table, data, where)
+        check_table(manifest.table, where)
+    _check_place(manifest, version, where)
     check_paths(manifest.table_id, manifest.add, manifest.remove, where)
     if manifest.vacuum is not None:
         check_deletes(manifest.table_id, manifest.vacuum.deletes, where)
@@ -303,6 +326,29 @@ def decode_actions(data: bytes, *, table_id: str, where: str) -> Actions:
     check_paths(table_id, actions.add, actions.remove, where)
     check_deletes(table_id, actions.deletes, where)
     return actions
+
+
+def check_table(table: Table, where: str) -> None:
+    """A table action that this release understands, and that agrees with itself.
+
+    Raises:
+        UnsupportedTableError: a required feature or file format that is not known.
+        CorruptTableError: columns that are there twice, or roles for columns that are not there.
+    """
+    unknown = sorted(set(table.required_features) - KNOWN_FEATURES)
+    if unknown:
+        raise _unsupported(where, f"the required feature {unknown[0][:200]!r}")
+    if table.format not in FORMATS:
+        raise _unsupported(where, f"the file format {table.format[:200]!r}")
+    ids = [column.id for column in table.columns]
+    columns = [column.name for column in table.columns]
+    if len(set(ids)) != len(ids) or len(set(columns)) != len(columns) or "" in columns:
+        raise _corrupt(where, "two of its columns have one id or name, or one has no name")
+    if max(ids, default=0) > table.last_column_id:
+        raise _corrupt(where, f"its columns have ids beyond the last one given out, {table.last_column_id}")
+    for role in (table.partition_by, table.keys, () if table.timestamp_col is None else (table.timestamp_col,)):
+        if len(set(role)) != len(role) or not set(role) <= set(columns):
+            raise _corrupt(where, "its keys, partition or timestamp columns are not among its columns")
 
 
 def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...], where: str) -> None:
@@ -332,21 +378,39 @@ def _check_seal(data: bytes, where: str) -> None:
         raise _corrupt(where, "its content does not match its sha256")
 
 
-def _refuse_newer_format(data: bytes, where: str) -> None:
+def _check_place(manifest: Manifest, version: int, where: str) -> None:
+    """What it says of itself and of other files fits the version that it is."""
+    try:
+        times.parse_us(manifest.time)
+    except CorruptTableError as error:
+        raise _corrupt(where, error.message) from error
+    sidecar, checkpoint = manifest.sidecar, manifest.checkpoint
+    if manifest.version != version:
+        why = f"it says that it is version {manifest.version}"
+    elif manifest.table is None and version == 0:
+        why = "version 0 does not say what the table is"
+    elif checkpoint is not None and checkpoint.version >= version:
+        why = f"it names a checkpoint of version {checkpoint.version}"
+    elif sidecar is not None and names.sidecar_version(names.SIDECAR_DIR + sidecar.name) != version:
+        why = f"it names {sidecar.name}, which is another version's"
+    elif sidecar is not None and (manifest.add or manifest.remove or (manifest.vacuum and manifest.vacuum.deletes)):
+        why = "it has actions of its own beside those of its sidecar"
+    else:
+        return
+    raise _corrupt(where, why)
+
+
+def _refuse_newer(data: bytes, where: str) -> None:
     """A later format may well have another form: say that it is newer, rather than that it is damaged."""
     try:
-        fields = _decode_any(data)
+        newer = _decode_newer(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return
-    version = fields.get("format_version") if isinstance(fields, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise _unsupported(where, f"format version {version}")
+    if newer.format_version > FORMAT_VERSION:
+        raise _unsupported(where, f"format version {newer.format_version}")
 
 
-def _with_extra(manifest: Manifest, table: Table, data: bytes, where: str) -> Manifest:
-    unknown = sorted(set(table.required_features) - KNOWN_FEATURES)
-    if unknown:
-        raise _unsupported(where, f"the required feature {unknown[0]!r}")
+def _with_extra(manifest: Manifest, table: Table, data: bytes) -> Manifest:
     fields = _decode_table_fields(_decode_table_fields(data)["table"])
     extra = {name: _decode_any(raw) for name, raw in fields.items() if name not in _TABLE_FIELDS}
     return msgspec.structs.replace(manifest, table=msgspec.structs.replace(table, extra=extra))

@@ -21,17 +21,18 @@ CHECKPOINT_DIR = "_txfiles/checkpoints/"
 SIDECAR_DIR = "_txfiles/actions/"
 
 TABLE_ID_PATTERN = r"^[0-9a-f]{16}$"
-SIDECAR_PATTERN = r"^\d{20}-[0-9a-f]{32}\.json$"
+SIDECAR_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.json$"
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 SEGMENT_LIMIT_BYTES = 255
 """The longest file name of every common file system; longer ones could not be copied off a bucket."""
 
-_MANIFEST = re.compile(r"_txfiles/log/(\d{20})\.json")
-_CHECKPOINT = re.compile(r"_txfiles/checkpoints/(\d{20})\.parquet")
-_SIDECAR = re.compile(r"_txfiles/actions/(\d{20})-[0-9a-f]{32}\.json")
-_DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-\d{5,9}\.(parquet|csv)")
-_TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-\d{5,9}\.(parquet|csv))")
+_MANIFEST = re.compile(r"_txfiles/log/([0-9]{20})\.json")
+_CHECKPOINT = re.compile(r"_txfiles/checkpoints/([0-9]{20})\.parquet")
+_SIDECAR = re.compile(r"_txfiles/actions/([0-9]{20})-[0-9a-f]{32}\.json")
+_DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv)")
+_TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv))")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~=-]|%[0-9A-F]{2})+")
+_HIVE_ESCAPE = re.compile(r"%([0-9A-F]{2})")
 _HIVE_ESCAPED = re.compile(r"[\x00-\x1f\"#%'*/:=?\\\x7f{\[\]^]")
 
 
@@ -136,5 +137,10 @@ def _hive_escape(text: str) -> str:
     return _HIVE_ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
 
+def _hive_unescape(text: str) -> str:
+    return _HIVE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
 def _is_partition_folder(folder: str) -> bool:
-    return "=" in folder[1:]
+    column, _, text = folder.partition("=")
+    return all(part and _hive_escape(_hive_unescape(part)) == part for part in (column, text))

@@ -9,11 +9,11 @@ from datetime import timedelta
 
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.words import nearest, one_of
-from txfiles.errors import OptionError
+from txfiles.errors import OptionError, UnsupportedTableError
 
 COMPRESSIONS = ("none", "snappy", "gzip", "zstd", "lz4")
 
-_DURATION = re.compile(r"(\d{1,9})\s*(d|h|m|s)")
+_DURATION = re.compile(r"([0-9]{1,14})\s*(d|h|m|s)")
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
@@ -48,7 +48,7 @@ def duration_us(given: str | timedelta) -> int:
 def _integer(least: int, most: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         text = str(value).replace("_", "")
-        if isinstance(value, bool) or not re.fullmatch(r"\d{1,18}", text) or not least <= int(text) <= most:
+        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,18}", text) or not least <= int(text) <= most:
             raise ValueError(f"an integer from {least} to {most}")
         return int(text)
 
@@ -69,7 +69,8 @@ def _duration(value: object) -> str:
         duration_us(value if isinstance(value, timedelta) else str(value))
     except OptionError:
         raise ValueError("a duration such as 7d, 12h, 30m, 45s or 0") from None
-    return f"{int(value.total_seconds())}s" if isinstance(value, timedelta) else str(value).strip()
+    # Whole seconds, rounded up: what is kept is never kept shorter than was asked for.
+    return f"{-(-value // timedelta(seconds=1))}s" if isinstance(value, timedelta) else str(value).strip()
 
 
 PROPERTIES: dict[str, Property] = {
@@ -108,9 +109,21 @@ def effective(properties: Mapping[str, PropertyValue]) -> dict[str, PropertyValu
 
 def integer(properties: Mapping[str, PropertyValue], name: str) -> int:
     """The value in force of a whole-number property."""
-    return int(properties.get(name, PROPERTIES[name].default))
+    return int(_in_force(properties, name))
 
 
 def text(properties: Mapping[str, PropertyValue], name: str) -> str:
     """The value in force of a text property."""
-    return str(properties.get(name, PROPERTIES[name].default))
+    return str(_in_force(properties, name))
+
+
+def _in_force(properties: Mapping[str, PropertyValue], name: str) -> PropertyValue:
+    known = PROPERTIES[name]
+    value = properties.get(name, known.default)
+    try:
+        return known.read(value)
+    except ValueError as error:
+        raise UnsupportedTableError(
+            f"the log gives the table property {name!r} the value {str(value)[:200]!r}; this release needs {error}",
+            hint="upgrade txfiles, or restore _txfiles/ from a backup",
+        ) from error

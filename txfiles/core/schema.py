@@ -5,7 +5,7 @@ The text form of a type is defined in specs/3-manifest.md and translated by `row
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,11 +16,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     """One column.
 
     Attributes:
-        id: never changes and is never used again; the Parquet field id too.
+        id: from 1; never changes and is never used again; the Parquet field id (32 bits) too.
         name: unique in the table, exact (case matters).
         type: text such as ``"timestamp[us, UTC]"``, or a document for a nested type.
     """
 
-    id: int
+    id: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     name: str
     type: TypeSpec

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from txfiles.errors import CorruptTableError, OptionError
 
-PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$"
+PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"
+
+WRITE_IT = "write it as 2026-11-01T00:00:00Z"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -40,7 +42,9 @@ def point_us(point: datetime | str) -> int:
         try:
             point = datetime.fromisoformat(point)
         except ValueError as error:
-            raise OptionError(f"{point!r} is not a time: {error}", hint="write it as 2026-11-01T00:00:00Z") from error
+            raise OptionError(f"{point!r} is not a time: {error}", hint=WRITE_IT) from error
+    if not isinstance(point, datetime):
+        raise OptionError(f"{point!r} is not a time", hint=WRITE_IT)
     if point.tzinfo is None:
         raise OptionError(
             f"the time {point.isoformat()} has no zone", hint="add Z for UTC, or an offset such as +01:00"

@@ -176,12 +176,18 @@ def _exact(series: pd.Series, name: str, column: pa.ChunkedArray) -> pa.ChunkedA
     allowed = next((kinds for is_it, kinds in _FAMILIES if is_it(column.type)), (object,))
     kinds = {kind for kind in set(map(type, series)) if not _fits(kind, allowed)}
     if kinds:
-        raise _mixed(series, name, next(row for row, value in enumerate(series) if type(value) in kinds), None)
+        raise _mixed(series, name, _first_other(series, kinds), None)
     if pa.types.is_timestamp(column.type):
         return _exact_times(series, name, column)
     if pa.types.is_duration(column.type) and any(getattr(value, "nanoseconds", 0) for value in series):
         return _in_nanoseconds(series, name, pa.duration("ns"))
     return column
+
+
+def _first_other(series: pd.Series, misfits: set[type]) -> int:
+    """The first row whose value is not like those before it: a misfit, or what fits where a misfit came first."""
+    rows = [(row, type(value) in misfits) for row, value in enumerate(series) if not isinstance(value, _NULLS)]
+    return next((row for row, misfit in rows if misfit != rows[0][1]), rows[0][0])
 
 
 def _fits(kind: type, allowed: tuple[type, ...]) -> bool:

@@ -64,9 +64,9 @@ class View:
         kept: Words = (found >> missing) << missing  # a shift by all 64 bits leaves 0
         return kept
 
-    def last_words(self) -> Words:
-        """The last eight bytes of codes that have as many."""
-        return _native(self._words[self._starts + self.lengths - WORD_BYTES])
+    def last_words(self, rows: Any = slice(None)) -> Words:
+        """The last eight bytes of some codes, all of which have as many."""
+        return _native(self._words[self._starts[rows] + self.lengths[rows] - WORD_BYTES])
 
 
 def _native(words: npt.NDArray[Any]) -> Words:

@@ -102,9 +102,18 @@ def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
 
 def _shown(one: Any) -> str:
     """One value as text; by Arrow's printer, since Python's dates do not reach as far as Arrow's."""
-    chunk = next(c for c in (one.chunks if isinstance(one, pa.ChunkedArray) else [one]) if len(c))
-    lines = decode(chunk).to_string(skip_new_lines=True)
-    return _short(lines[1:-1] if lines.startswith("[") else lines)
+    chunk = decode(next(c for c in (one.chunks if isinstance(one, pa.ChunkedArray) else [one]) if len(c)))
+    t = chunk.type
+    if chunk.null_count:
+        return "null"
+    if _is.is_struct(t):
+        return _short("{" + ", ".join(f"{f.name}: {_shown(chunk.field(i))}" for i, f in enumerate(t)) + "}")
+    if _is.is_nested(t):
+        _, items = flat_lists(chunk)
+        return _short("[" + ", ".join(_shown(items.slice(i, 1)) for i in range(min(len(items), _SHOWN))) + "]")
+    if _is.is_date64(t):
+        chunk = chunk.view(pa.timestamp("ms"))  # what it holds beyond the day is what is wrong with it
+    return _short(chunk.to_string(skip_new_lines=True)[1:-1])
 
 
 def _short(value: object) -> str:

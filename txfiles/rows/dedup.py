@@ -209,7 +209,7 @@ def _refuse_different(
 
     Args:
         batch: the batch.
-        rows: positions, group after group.
+        rows: positions, group after group, groups in the order in which they first occur.
         starts: where each group begins in `rows`.
         ends: and ends.
         keys: for messages.
@@ -219,7 +219,6 @@ def _refuse_different(
     different = np.flatnonzero(~equal)
     if not len(different):
         return
-    different = different[np.argsort(rows[starts[different]])]
     named = [rows[starts[group] : ends[group]] for group in different[:LISTED]]
     values = [_key(batch, int(positions[0]), keys) for positions in named]
     shown = "; ".join(f"{_short(value)} ({_rows(positions)})" for value, positions in zip(values, named, strict=True))

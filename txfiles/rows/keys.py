@@ -336,7 +336,7 @@ class Matcher:
             rows, positions = self._confirmed(stored_encoded, rows, self._order[at])
         else:
             alike = self._begins_alike(stored_encoded, view)
-            rows, at = self._look_up(view.last_words()[alike])
+            rows, at = self._look_up(view.last_words(alike))
             rows, positions = alike[rows], self._order[at]
         found[rows] = self._rows[positions]
         return found

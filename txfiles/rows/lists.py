@@ -26,3 +26,23 @@ def offsets(lengths: npt.NDArray[np.int64]) -> pa.Array:
     if ends[-1] > np.iinfo(np.int32).max:
         raise pa.ArrowInvalid(f"{ends[-1]} items do not fit one array")
     return pa.array(ends.astype(np.int32))
+
+
+def small_offsets(a: pa.Array) -> pa.Array:
+    """Large text or binary with offsets of int32 instead; the bytes are not copied.
+
+    Arrow's own cast looks at where a slice ends, not at how long it is, and so refuses any slice beyond 2 GiB.
+
+    Raises:
+        pa.ArrowInvalid: the slice is longer than 2 GiB.
+    """
+    t = pa.string() if pa.types.is_large_string(a.type) else pa.binary()
+    if not len(a):
+        return pa.array([], t)
+    _, bounds, data = a.buffers()
+    starts = np.frombuffer(bounds, np.int64)[a.offset : a.offset + len(a) + 1]
+    held = data.slice(starts[0], starts[-1] - starts[0]) if data is not None else None
+    valid = np.packbits(a.is_valid().to_numpy(zero_copy_only=False), bitorder="little")
+    return pa.Array.from_buffers(
+        t, len(a), [pa.py_buffer(valid.tobytes()), offsets(np.diff(starts)).buffers()[1], held], a.null_count
+    )

@@ -20,7 +20,7 @@ from txfiles.core.schema import Column, TypeSpec
 from txfiles.errors import CorruptTableError, InputError, TxFilesError, UnsupportedTypeError
 from txfiles.rows import base64
 from txfiles.rows.equality import same
-from txfiles.rows.lists import flat_lists, offsets
+from txfiles.rows.lists import flat_lists, offsets, small_offsets
 from txfiles.rows.parse import parse
 
 MAX_DEPTH = 32
@@ -115,10 +115,11 @@ def decode(a: pa.Array) -> pa.Array:  # noqa: PLR0911 - one per kind of type
         # Arrow's own kernel knows neither views nor dictionaries as values.
         runs = np.asarray(a.run_ends).searchsorted(np.arange(a.offset, a.offset + len(a)), side="right")
         return decode(a.values).take(pa.array(runs))
-    if is_.is_large_string(t) or is_.is_string_view(t):
-        return a.cast(pa.string())
-    if is_.is_large_binary(t) or is_.is_binary_view(t):
-        return a.cast(pa.binary())
+    if is_.is_large_string(t) or is_.is_large_binary(t):
+        return small_offsets(a)
+    if is_.is_string_view(t) or is_.is_binary_view(t):
+        # By way of large offsets: Arrow's direct cast lets offsets of int32 wrap beyond 2 GiB.
+        return small_offsets(a.cast(pa.large_string() if is_.is_string_view(t) else pa.large_binary()))
     if is_.is_decimal32(t) or is_.is_decimal64(t):
         return a.cast(pa.decimal128(t.precision, t.scale))
     if is_.is_large_list(t) or is_.is_list_view(t) or is_.is_large_list_view(t):

@@ -1,4 +1,4 @@
-"""Where tables live: the port (`store.port`) and its adapters."""
+"""Where a table is: from a path or URL, as a person writes it, to a store."""
 
 from __future__ import annotations
 
@@ -6,37 +6,74 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes
 
-from txfiles.core.words import listed
-from txfiles.errors import OptionError, UnsupportedTableError
+from txfiles.errors import InputError, OptionError, UnsupportedTableError
 from txfiles.store.local import LocalStore
+from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Store
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+# One letter is a Windows drive. One slash is what pathlib leaves of two.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(/?)(.*)", re.DOTALL)
+
+_memories: dict[str, MemoryStore] = {}
 
 
 def open_store(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Store:
-    """The store at a path or URL.
+    """The store of the table at `path`. Nothing is read or written yet.
 
     Args:
-        path: a folder, or a `file://` URL of one.
-        storage_options: for remote stores; a local folder takes none.
+        path: a folder, a `file://` URL, or `memory://name`: one store for each name in this process.
+        storage_options: none is known to these stores.
     Raises:
-        OptionError: an empty path, or options that a local folder has no use for.
-        UnsupportedTableError: a scheme that this release does not know.
+        InputError: the path is empty or malformed; `OptionError`: there are storage options.
+        UnsupportedTableError: it is on a store that this release does not know.
     """
     text = os.fspath(path)
-    if not isinstance(text, str) or not text:
-        raise OptionError(f"a table's path is a text that is not empty, not {text!r}")
-    found = _SCHEME.match(text)
-    if found and found[1].lower() != "file":
-        # Only the scheme is told: the rest of a URL may hold credentials.
-        raise UnsupportedTableError(
-            f"tables on {found[1].lower()}:// are not supported by this release", hint="give a local folder"
-        )
+    if not isinstance(text, str):
+        raise InputError("a table's path is text or a pathlib.Path, not bytes")
+    found = _URL.match(text)
+    store = LocalStore(text) if found is None else _from_url(text, found[1].lower(), found[2], found[3])
     if storage_options:
-        raise OptionError(
-            f"a local folder takes no storage_options ({listed(sorted(storage_options))})", hint="leave them out"
+        options = ", ".join(sorted(map(str, storage_options)))
+        raise OptionError(f"{store.root} takes no storage options; these were given: {options}")
+    return store
+
+
+def redact(url: str) -> str:
+    """A URL for an error: whole where it cannot hold a credential, else its scheme alone.
+
+    A secret may itself hold `@`, `/` or `?`, so that no rule for cutting out just the secret is safe.
+    """
+    if any(mark in url for mark in "@?#"):
+        return url.partition(":")[0] + "://…"
+    return url
+
+
+def _from_url(url: str, scheme: str, second_slash: str, rest: str) -> Store:
+    if scheme == "file":
+        return LocalStore(_file_path(url, second_slash, rest))
+    if scheme == "memory" and second_slash:
+        return _memory(url, rest.rstrip("/"))
+    hint = "give a folder's path or a file:// URL"
+    if not second_slash:
+        hint = "give a URL as text: pathlib takes one of its slashes; a folder of that name is written ./name"
+    raise UnsupportedTableError(f"this release knows tables in local folders only, not at {redact(url)}", hint=hint)
+
+
+def _memory(url: str, name: str) -> MemoryStore:
+    if not name or redact(url) != url:
+        raise InputError(f"{redact(url)} is no name of a store in memory", hint="write memory://name")
+    return _memories.setdefault(name, MemoryStore(name))
+
+
+def _file_path(url: str, second_slash: str, rest: str) -> str:
+    """The path in `file:/path`, `file:///path` or `file://localhost/path`."""
+    host, slash, path = rest.partition("/") if second_slash else ("", "/", rest)
+    if host not in ("", "localhost") or not slash or "?" in path or "#" in path:
+        raise InputError(
+            f"{redact(url)} is no URL of a local folder",
+            hint="write file:///folder, with %3F for a question mark and %23 for a hash; or the plain path",
         )
-    return LocalStore(unquote(urlsplit(text).path) if found else text)
+    # As the file system spells it: bytes that are no UTF-8 come back as they were.
+    return os.fsdecode(b"/" + unquote_to_bytes(path))

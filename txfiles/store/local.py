@@ -1,387 +1,426 @@
-"""The store on a local disk: create-if-absent by `link`, durable by fsync, confined by refusing links.
+"""A store in a folder of this machine's file system, or of one that is mounted on it.
 
-A small object is written beside its name, fsynced, linked to the name (which fails if the name is taken),
-and the folder is fsynced. A data file is written under a temporary name and gets its own only when it is
-whole and durable. Below the root nothing that is not a regular file is opened and no link is followed.
+A name appears whole or not at all: the bytes go to a temporary name beside it (`.tmp-…`), are fsynced, and are
+then given their name by `link`, which never replaces; then the folder is fsynced. A crash leaves at most a
+temporary name, which readers ignore and vacuum removes. A process that dies between the link and the last fsync
+leaves a name that stands, and that the file system makes durable in its own time.
 
-Source: specs/5-commit.md, "Commit"; link(2), open(2), fsync(2); measurements of other ways are in
-specs/decisions/0005-local-commit.md.
+Source: link(2), fsync(2); specs/5-commit.md.
 """
 
 from __future__ import annotations
 
 import errno
+import mmap
 import os
-import stat as stat_module
+import secrets
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from txfiles.core import names
-from txfiles.errors import CorruptTableError, InputError, NoAtomicCreateError, StoreError
+from txfiles.errors import Committed, CorruptTableError, InputError, NoAtomicCreateError
+from txfiles.store import common
+from txfiles.store.folders import Folders, failure, sync, telling
 from txfiles.store.port import Entry, Put
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
+    from filelock import BaseFileLock
 
-BUFFER_BYTES = 256 * 1024
-"""Small writes to a data file are gathered up to this size, to spare system calls."""
+TEMPORARY_PREFIX = ".tmp-"
+LOCK_POLL_SECONDS = 0.005
+"""A commit holds the lock for a few milliseconds: waiting longer between tries would cost more than it spares."""
+WRITE_BUFFER_BYTES = 1 << 20
+"""Pieces smaller than this are collected, since a Parquet writer emits page headers of a few bytes."""
 
-LOCK_POLL_SECONDS = 0.002
-"""How often a waiting writer looks at the lock: well below the milliseconds that a commit takes."""
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+"""How file systems say that they have no hard links."""
+_NOT_LINKED = frozenset({errno.EACCES, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.EROFS})
+"""A `link` that fails so was refused. After any other failure (EIO, a network's) the name may stand."""
 
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_HINTS = {
-    errno.EACCES: "the user that runs this needs the right to read and write there",
-    errno.EPERM: "the user that runs this needs the right to read and write there",
-    errno.EROFS: "the file system is mounted read-only",
-    errno.ENOSPC: "there is no space left on the device: make room and run it again",
-    errno.EDQUOT: "the disk quota is used up: make room and run it again",
-    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
-    errno.EIO: "the disk failed; look at the system's log before anything else",
-}
+_Found = list[Entry | str]
+"""Files, and folders as prefixes ("a/b/")."""
 
 
 class LocalStore:
-    """A folder on a local disk.
+    """Named bytes below a folder. Folders come into being with the first file in them.
 
     Args:
-        root: the table's folder; need not exist. It may be a link itself; nothing below it is followed.
+        root: the table's folder; made absolute at once, so that a later `chdir` changes nothing. `~` is not
+            expanded. It may be a symbolic link, and need not exist.
+    Raises:
+        InputError: the path is empty or holds a NUL.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._root = os.path.abspath(os.fspath(root))
+        text = os.fspath(root)
+        if not text or "\0" in text:
+            raise InputError(f"{text!r} is no path of a folder", hint="name the table's folder")
+        self._folders = Folders(Path(text).absolute())
 
     @property
     def root(self) -> str:
-        """The absolute path of the folder."""
-        return self._root
+        """The absolute path of the table's folder."""
+        return str(self._folders.root)
 
     def get(self, name: str, *, limit: int) -> bytes | None:
-        """The whole object, or None where there is none."""
-        opened = self._open(name)
-        if opened is None:
-            return None
-        with os.fdopen(opened, "rb", buffering=0) as file:
-            size = os.fstat(opened).st_size
-            if size > limit:
-                raise CorruptTableError(
-                    f"{self.url(name)} has {size} bytes, more than the {limit} that it may have",
-                    hint="it is damaged, or not what its name says",
-                    file=self.url(name),
-                )
-            try:
-                return file.read(limit + 1)
-            except OSError as error:
-                raise _failed("read", self.url(name), error) from error
+        """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
+        with telling("read", self.url(name)):
+            fd = self._open_file(name)
+            if fd is None:
+                return None
+            with open(fd, "rb") as file:
+                size = os.fstat(fd).st_size
+                if size > limit:
+                    raise common.over_limit(self.url(name), size, limit)
+                data = file.read(size + 1)
+        if len(data) != size:
+            raise CorruptTableError(
+                f"{self.url(name)} changed while it was read", hint="something other than txfiles writes to it"
+            )
+        return data
 
     def stat(self, name: str) -> Entry | None:
         """Size and last change, or None where there is none."""
-        path = self._path(name)
-        try:
-            found = os.lstat(path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _failed("read", path, error) from error
-        _require_regular(path, found)
-        return Entry(name, found.st_size, found.st_mtime_ns // 1_000)
+        folders, _ = common.split(name)
+        with telling("look at", self.url(name)), suppress(FileNotFoundError), self._folders.opened(folders) as folder:
+            return _entry(name, self._folders.status(folder, name))
+        return None
 
     def put_if_absent(self, name: str, data: bytes) -> Put:
-        """Create the object, whole and durable, only if the name is free."""
-        path = self._path(name)
-        folder = os.path.dirname(path)
-        self._make_folder(folder)
-        temporary = os.path.join(folder, f".tmp-{uuid.uuid4().hex}")
-        try:
-            _write_durably(temporary, data)
-            created = _link(temporary, path)
-        except OSError as error:
-            raise _failed("write", path, error) from error
-        finally:
-            with suppress(OSError):  # what stays is an orphan for vacuum
-                os.unlink(temporary)
-        if not created:
-            return Put.EXISTS
-        try:
-            _sync_folder(folder)
-        except OSError as error:
-            # It stands, and may be gone after a power failure. A second fsync could answer "fine" for lost pages.
-            raise _failed("make durable", path, error, committed="unknown") from error
-        return Put.CREATED
+        """Create the object, whole and durable, only if the name is free.
+
+        Raises:
+            NoAtomicCreateError: the file system has no hard links.
+            StoreError: with ``committed="unknown"`` where it stands but may not be durable, or where the file system
+                failed while giving it its name. It is not tried again: after a failed fsync the next one may claim
+                a success that is none. Otherwise it was not created.
+        Cost: two fsyncs and about 20 other system calls; half a millisecond on a virtual disk.
+        """
+        with self._draft(name, "unknown") as draft:
+            draft.write(data)
+            return Put.CREATED if draft.publish() else Put.EXISTS
 
     def put(self, name: str, data: bytes) -> None:
         """Replace the object, atomically but not durably: for hints only."""
-        path = self._path(name)
-        temporary = os.path.join(os.path.dirname(path), f".tmp-{uuid.uuid4().hex}")
-        try:
-            with os.fdopen(os.open(temporary, _CREATE, 0o666), "wb", buffering=0) as file:
-                file.write(data)
-            os.rename(temporary, path)
-        except OSError as error:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise _failed("write", path, error) from error
+        with self._draft(name, "no") as draft:
+            draft.write(data)
+            draft.replace()
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
-        """All objects whose name starts with the folder `prefix` and sorts after `after`, in order of name."""
-        found = list(self._walk(self._path(prefix.rstrip("/")) if prefix else self._root, prefix))
-        return iter(sorted((entry for entry in found if entry.name > after), key=lambda entry: entry.name))
+        """All files below the folder `prefix` that sort after `after`, in order of name (code points).
+
+        Links and special files are skipped, and so are names that `get` would refuse: none of them is a table's.
+        Temporary names are listed, for vacuum. A file that comes or goes meanwhile may be listed or not.
+        Cost: an open for each step to each folder, a stat for each file; memory for the files of one folder.
+        """
+        common.folder_of(prefix)
+        return self._walk(prefix, after)
 
     def delete(self, name: str) -> bool:
-        """Delete one object; False where there was none. Never follows a link."""
-        path = self._path(name)
-        try:
-            _require_regular(path, os.lstat(path))
-            os.unlink(path)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise _failed("delete", path, error) from error
-        return True
+        """Delete one file; False where there was none. Anything else of that name stays, with an error."""
+        folders, last = common.split(name)
+        with telling("delete", self.url(name)), suppress(FileNotFoundError), self._folders.opened(folders) as folder:
+            self._folders.status(folder, name)
+            os.unlink(last, dir_fd=folder)
+            return True
+        return False
 
     def now_us(self) -> int:
-        """The clock by which a local file system stamps its files is the machine's own.
+        """This machine's clock: on a local disk the one that modification times are told by.
 
-        On NFS the server stamps them; its clock should agree with the clients' to well within the grace.
+        On NFS the server tells them, by its own clock: where the two differ, files look older or younger by as much.
+        Nothing but the ages in vacuum rests on it, and vacuum is safe at any age.
         """
         return time.time_ns() // 1_000
 
     def open_input(self, name: str) -> pa.NativeFile:
-        """Random access to a data file, mapped into memory."""
-        opened = self._open(name)
-        if opened is None:
-            raise CorruptTableError(
-                f"the data file {self.url(name)} is missing",
-                hint="restore it from a backup; was it deleted by hand?",
-                file=self.url(name),
-            )
-        try:
-            if os.fstat(opened).st_size == 0:
-                return pa.BufferReader(b"")
-            # Through /proc where there is one, so that what was checked is what is mapped.
-            through = f"/proc/self/fd/{opened}"
-            return pa.memory_map(through if os.path.exists(through) else self.url(name))
-        except OSError as error:
-            raise _failed("read", self.url(name), error) from error
-        finally:
-            os.close(opened)
+        """Random access to a data file, memory-mapped. Missing: `CorruptTableError`."""
+        with telling("read", self.url(name)):
+            fd = self._open_file(name)
+            if fd is None:
+                raise common.missing(self.url(name))
+            try:
+                if os.fstat(fd).st_size == 0:
+                    return pa.BufferReader(b"")  # an empty file cannot be mapped
+                # Arrow would map by path, looking it up a second time; this maps the file that was checked.
+                # Private: some FUSE mounts have no shared mappings.
+                return pa.BufferReader(mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
+            finally:
+                os.close(fd)
 
     def create(self, name: str) -> LocalSink:
-        """Begin a new data file."""
-        path = self._path(name)
-        self._make_folder(os.path.dirname(path))
-        return LocalSink(path)
+        """Begin a new data file, under a temporary name beside its own. An existing name is an error."""
+        folders, last = common.split(name, limit=names.SEGMENT_LIMIT_BYTES - len(TEMPORARY_PREFIX))
+        with telling("write", self.url(name)), suppress(FileNotFoundError), self._folders.opened(folders) as folder:
+            os.stat(last, dir_fd=folder, follow_symlinks=False)
+            raise common.taken(self.url(name))
+        return LocalSink(_Draft(self._folders, name, TEMPORARY_PREFIX + last, "no"), self.url(name))
 
     def url(self, name: str) -> str:
-        """The absolute path of an object."""
-        return os.path.join(self._root, name)
+        """The absolute path of the object."""
+        return self._folders.url(name)
 
     def arrow(self) -> tuple[pafs.FileSystem, str]:
-        """Arrow's local file system, and the root."""
-        import pyarrow.fs as pafs
+        """Arrow's local file system and the root's path."""
+        import pyarrow.fs as pafs  # here: 20 ms that only other readers need
 
-        return pafs.LocalFileSystem(), self._root
+        return pafs.LocalFileSystem(), self.root
 
     @contextmanager
     def lock(self, timeout_seconds: float) -> Iterator[bool]:
-        """An advisory lock among the processes and threads of this machine; yields whether it is held."""
-        import filelock
+        """An advisory lock on the table; yields whether it is held, False too where it cannot be made.
 
-        path = self._path(names.LOCK_FILE)
-        lock = filelock.FileLock(path, thread_local=False)
+        It excludes processes, threads, and stores of one table in one thread. It ends with its process.
+        """
+        held = self._take_lock(timeout_seconds)
         try:
-            lock.acquire(timeout=timeout_seconds, poll_interval=LOCK_POLL_SECONDS)
-        except (filelock.Timeout, OSError, NotImplementedError):
-            yield False  # passed over: it only spares lost races
-            return
-        try:
-            yield True
+            yield held is not None
         finally:
-            lock.release()
+            if held is not None:
+                held.release()
 
-    def _path(self, name: str) -> str:
-        """The absolute path of a name, none of whose folders is a link."""
-        segments = name.split("/")
-        for segment in segments:
-            if segment in ("", ".", "..") or "\0" in segment:
-                raise InputError(f"{name!r} is no name below {self._root}")
-            if len(os.fsencode(segment)) > names.SEGMENT_LIMIT_BYTES:
-                raise InputError(
-                    f"{segment[:40]!r}… is longer than the {names.SEGMENT_LIMIT_BYTES} bytes of a file name"
-                )
-        path = self._root
-        for segment in segments[:-1]:
-            path = os.path.join(path, segment)
-            try:
-                mode = os.lstat(path).st_mode
-            except FileNotFoundError:
-                break  # nor is there anything below it
-            except OSError as error:
-                raise _failed("read", path, error) from error
-            if not stat_module.S_ISDIR(mode):
-                raise _not_ours(path, "a link" if stat_module.S_ISLNK(mode) else "no folder")
-        return os.path.join(self._root, *segments)
-
-    def _open(self, name: str) -> int | None:
-        """A descriptor of a regular file, or None where there is none."""
-        path = self._path(name)
+    def _take_lock(self, timeout_seconds: float) -> BaseFileLock | None:
+        folders, _ = common.split(names.LOCK_FILE)
         try:
-            opened = os.open(path, _READ)
-        except FileNotFoundError:
+            folder = self._folders.open(folders, create=True)
+            try:
+                # Made here, as the umask wants it and through no link: what filelock opens is then known.
+                os.close(self._folders.open_file(folder, names.LOCK_FILE, os.O_RDWR | os.O_CREAT))
+            finally:
+                os.close(folder)
+            from filelock import FileLock  # here: 60 ms that only a commit is worth
+
+            # filelock's substitute on a file system without locks, a marker file, would outlive a killed holder.
+            lock = FileLock(self.url(names.LOCK_FILE), fallback_to_soft=False)
+            lock.acquire(timeout=max(0.0, timeout_seconds), poll_interval=LOCK_POLL_SECONDS)
+        except OSError:  # the time is up, or the table is read-only, or there are no locks here
             return None
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise _not_ours(path, "a link") from error
-            raise _failed("read", path, error) from error
-        try:
-            _require_regular(path, os.fstat(opened))
-        except CorruptTableError:
-            os.close(opened)
-            raise
-        return opened
+        return lock
 
-    def _walk(self, path: str, prefix: str) -> Iterator[Entry]:
-        try:
-            entries = list(os.scandir(path))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise _failed("list", path, error) from error
-        for entry in entries:
-            name = prefix + entry.name
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self._walk(entry.path, name + "/")
-                elif entry.is_file(follow_symlinks=False):
-                    found = entry.stat(follow_symlinks=False)
-                    yield Entry(name, found.st_size, found.st_mtime_ns // 1_000)
-            except FileNotFoundError:
-                continue  # deleted since the folder was read
-            except OSError as error:
-                raise _failed("read", entry.path, error) from error
+    def _open_file(self, name: str) -> int | None:
+        """A descriptor for reading, or None where there is no such file."""
+        folders, _ = common.split(name)
+        with suppress(FileNotFoundError), self._folders.opened(folders) as folder:
+            return self._folders.open_file(folder, name, os.O_RDONLY)
+        return None
 
-    def _make_folder(self, folder: str) -> None:
-        """Make a folder and those above it, each durable in the one above."""
-        if os.path.isdir(folder):
-            return
-        above = os.path.dirname(folder)
-        if above != folder:
-            self._make_folder(above)
+    def _walk(self, prefix: str, after: str) -> Iterator[Entry]:
+        pending: _Found = [prefix]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, Entry):
+                yield item
+            else:
+                pending += self._scan(item, after)
+
+    def _scan(self, prefix: str, after: str) -> _Found:
+        """The files and folders in one folder, the last first."""
+        folders = common.folder_of(prefix)
+        found: _Found = []
+        with (
+            telling("list", self.url(prefix)),
+            suppress(FileNotFoundError),
+            self._folders.opened(folders) as folder,
+            os.scandir(folder) as entries,
+        ):
+            found = [item for entry in entries if (item := _found(prefix, entry, after)) is not None]
+        # A folder stands where its files do: by its name and a slash.
+        return sorted(found, key=lambda item: item if isinstance(item, str) else item.name, reverse=True)
+
+    @contextmanager
+    def _draft(self, name: str, doubt: Committed) -> Iterator[_Draft]:
+        draft = _Draft(self._folders, name, TEMPORARY_PREFIX + secrets.token_hex(16), doubt)
         try:
-            os.mkdir(folder)
-            _sync_folder(above)
-        except FileExistsError:
-            return  # another writer was first
-        except OSError as error:
-            raise _failed("create", folder, error) from error
+            yield draft
+        finally:
+            draft.discard()
 
 
 class LocalSink:
-    """A data file in the making, under a temporary name beside its own."""
+    """A data file in the making. For one thread at a time.
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._temporary = os.path.join(os.path.dirname(path), f".tmp-{os.path.basename(path)}")
-        self._written = 0
-        try:
-            self._file = os.fdopen(os.open(self._temporary, _CREATE, 0o666), "wb", buffering=BUFFER_BYTES)
-        except OSError as error:
-            raise _failed("create", path, error) from error
+    It is not itself a file for pyarrow, which closes the files that it is given, also on the way out of an error:
+    wrap it in an object whose `close` does nothing, and call this `close` at the end.
+    """
+
+    def __init__(self, draft: _Draft, where: str) -> None:
+        self._draft = draft
+        self._where = where
+        self._buffer = bytearray()
+        self._bytes = 0
+        self._published = False
 
     def write(self, data: bytes | memoryview | pa.Buffer) -> int:
-        """Append bytes; returns how many."""
-        try:
-            size = self._file.write(data)
-        except OSError as error:
-            raise _failed("write", self._path, error) from error
-        self._written += size
-        return size
+        """Append bytes; returns how many. After an error the file is gone."""
+        if self._draft.over:
+            raise common.finished(self._where)
+        view = memoryview(data).cast("B")
+        if len(self._buffer) + view.nbytes < WRITE_BUFFER_BYTES:
+            self._buffer += view
+        else:
+            self._empty_buffer()
+            self._draft.write(view)
+        self._bytes += view.nbytes
+        return view.nbytes
 
     def tell(self) -> int:
         """Bytes written so far."""
-        return self._written
+        return self._bytes
 
     def close(self) -> None:
-        """Make the file durable, give it its name, and make that durable."""
+        """Publish, durably. Again: does nothing. After `abort`, or where somebody has the name: `StoreError`."""
+        if self._published:
+            return
+        if self._draft.over:
+            raise common.finished(self._where)
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            if not _link(self._temporary, self._path):
-                raise StoreError(f"{self._path} exists already, though its name is unique", hint="run it again")
-            os.unlink(self._temporary)
-            _sync_folder(os.path.dirname(self._path))
-        except OSError as error:
-            self.abort()
-            raise _failed("write", self._path, error) from error
+            self._empty_buffer()
+            if not self._draft.publish():
+                raise common.taken(self._where)
+        finally:
+            self._draft.discard()
+        self._published = True
 
     def abort(self) -> None:
-        """Forget what was written."""
-        with suppress(OSError, ValueError):
-            self._file.close()
-        with suppress(OSError):
-            os.unlink(self._temporary)
+        """Forget what was written. After `close` it does nothing: the file stands."""
+        self._buffer = bytearray()
+        self._draft.discard()
+
+    def _empty_buffer(self) -> None:
+        self._draft.write(self._buffer)
+        self._buffer = bytearray()
 
 
-def _write_durably(path: str, data: bytes) -> None:
-    with os.fdopen(os.open(path, _CREATE, 0o666), "wb", buffering=0) as file:
+class _Draft:
+    """A file under a temporary name, in its open folder.
+
+    Args:
+        folders: the table's.
+        name: what it is to be called.
+        temporary: what it is called until then, in the same folder.
+        doubt: what to say of the commit where the name may stand, or stands but may not be durable.
+    Raises:
+        StoreError: it could not be made; also where somebody has the temporary name.
+    """
+
+    def __init__(self, folders: Folders, name: str, temporary: str, doubt: Committed) -> None:
+        parents, self._last = common.split(name)
+        self._where = folders.url(name)
+        self._temporary = temporary
+        self._doubt: Committed = doubt
+        with telling("write", self._where):
+            self._folder = folders.open(parents, create=True)
+            try:
+                self._fd = os.open(temporary, _CREATE, 0o666, dir_fd=self._folder)
+            except BaseException:
+                os.close(self._folder)
+                raise
+        self.over = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append all bytes; if that fails, the draft is gone."""
         left = memoryview(data)
-        while left:
-            left = left[file.write(left) :]
-        os.fsync(file.fileno())
+        try:
+            with telling("write", self._where):
+                while left:
+                    left = left[os.write(self._fd, left) :]
+        except BaseException:
+            self.discard()
+            raise
+
+    def publish(self) -> bool:
+        """Give the file its name, durably; False where the name is taken."""
+        with telling("write", self._where):
+            os.fsync(self._fd)
+        if not self._link():
+            return False
+        self._unlink(self._temporary)
+        try:
+            sync(self._folder)
+        except OSError as error:
+            if self._doubt == "no":
+                self._unlink(self._last)  # nothing knows of this file yet
+            raise failure(error, "write", self._where, self._doubt) from error
+        return True
+
+    def replace(self) -> None:
+        """Give the file its name, whatever had it, and not durably."""
+        with telling("write", self._where):
+            os.rename(self._temporary, self._last, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def discard(self) -> None:
+        """Close the file, and remove its temporary name where it still has it. Never raises."""
+        if self.over:
+            return
+        self.over = True
+        self._unlink(self._temporary)
+        for fd in (self._fd, self._folder):
+            with suppress(OSError):  # what matters was fsynced
+                os.close(fd)
+
+    def _link(self) -> bool:
+        try:
+            os.link(
+                self._temporary,
+                self._last,
+                src_dir_fd=self._folder,
+                dst_dir_fd=self._folder,
+                follow_symlinks=False,
+            )
+        except FileExistsError:
+            return self._is_ours()
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                raise NoAtomicCreateError(
+                    f"{self._where} could not be created: its file system has no hard links ({error.strerror})",
+                    hint="exFAT, SMB and most mounts of buckets have none, and no commit could be trusted there: "
+                    "keep the table on a local disk or NFS",
+                    path=self._where,
+                    errno=error.errno,
+                ) from error
+            committed = "no" if error.errno in _NOT_LINKED else self._doubt
+            raise failure(error, "write", self._where, committed) from error
+        return True
+
+    def _is_ours(self) -> bool:
+        """Whether the name that exists is this very file.
+
+        On NFS the reply to a link may be lost, and the repeated request then finds the name that it made itself.
+        """
+        own = os.fstat(self._fd)
+        if own.st_nlink == 1:
+            return False
+        try:
+            return os.path.samestat(own, os.stat(self._last, dir_fd=self._folder, follow_symlinks=False))
+        except OSError as error:
+            raise failure(error, "look at", self._where, self._doubt) from error
+
+    def _unlink(self, last: str) -> None:
+        with suppress(OSError):  # at worst vacuum finds it
+            os.unlink(last, dir_fd=self._folder)
 
 
-def _link(source: str, target: str) -> bool:
-    """Give a file its name; False if the name is taken by another file."""
+def _found(prefix: str, entry: os.DirEntry[str], after: str) -> Entry | str | None:
+    """A file, or a folder's prefix; None for what is neither, is gone by now, or sorts before what is wanted."""
+    name = prefix + entry.name
+    folder = name + "/"
     try:
-        os.link(source, target, follow_symlinks=False)
-    except FileExistsError:
-        # On NFS a reply may be lost: the name is ours if the file has two names (link(2), BUGS).
-        return os.stat(source, follow_symlinks=False).st_nlink == 2  # noqa: PLR2004
-    except OSError as error:
-        if error.errno in _NO_LINKS and os.path.exists(source):
-            raise NoAtomicCreateError(
-                f"the file system of {target} cannot create a name once and only once: "
-                f"link failed with {os.strerror(error.errno or 0)}",
-                hint="put the table on a file system with hard links (ext4, xfs, btrfs, NFS, APFS, NTFS)",
-            ) from error
-        raise
-    return True
+        common.split(entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            return folder if folder > after or after.startswith(folder) else None
+        if name > after and entry.is_file(follow_symlinks=False):
+            return _entry(name, entry.stat(follow_symlinks=False))
+    except (FileNotFoundError, InputError):
+        return None
+    return None
 
 
-def _sync_folder(folder: str) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def _require_regular(path: str, found: os.stat_result) -> None:
-    if not stat_module.S_ISREG(found.st_mode):
-        raise _not_ours(path, "a link" if stat_module.S_ISLNK(found.st_mode) else "no regular file")
-
-
-def _not_ours(path: str, what: str) -> CorruptTableError:
-    return CorruptTableError(
-        f"{path} is {what}, and is not followed or opened",
-        hint="a table holds regular files and folders only: remove it, or put the file itself there",
-        file=path,
-    )
-
-
-def _failed(verb: str, path: str, error: OSError, committed: str = "no") -> StoreError:
-    what = os.strerror(error.errno) if error.errno else str(error)
-    return StoreError(
-        f"could not {verb} {path}: {what}",
-        hint=_HINTS.get(error.errno or 0, "the store said no more; run it again once it is well"),
-        committed=committed,  # type: ignore[arg-type]
-        file=path,
-    )
+def _entry(name: str, status: os.stat_result) -> Entry:
+    return Entry(name, status.st_size, status.st_mtime_ns // 1_000)

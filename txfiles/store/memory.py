@@ -1,4 +1,4 @@
-"""The store in memory: for tests and the simulator. Everything in it is durable and whole by construction."""
+"""A store in this process's memory: for tests, for the simulator, and for `memory://name`."""
 
 from __future__ import annotations
 
@@ -6,135 +6,168 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from txfiles.errors import CorruptTableError, StoreError
+from txfiles.errors import StoreError
+from txfiles.store import common
 from txfiles.store.port import Entry, Put
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
 
 
+def _machine_clock_us() -> int:
+    return time.time_ns() // 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    data: bytes
+    modified_us: int
+
+
 class MemoryStore:
-    """Named bytes in a dictionary under a lock.
+    """Named bytes in a dictionary.
 
     Args:
-        root: what errors call it.
-        now_us: its clock, microseconds since 1970.
+        name: told in errors, as `memory://name`.
+        now_us: the store's clock, microseconds since 1970.
     """
 
-    def __init__(self, root: str = "memory://", now_us: Callable[[], int] | None = None) -> None:
-        self._root = root
-        self._now_us = now_us or (lambda: time.time_ns() // 1_000)
-        self._objects: dict[str, tuple[bytes, int]] = {}
-        self._mutex = threading.Lock()
+    def __init__(self, name: str = "unnamed", now_us: Callable[[], int] = _machine_clock_us) -> None:
+        self._root = f"memory://{name}"
+        self._now_us = now_us
+        self._objects: dict[str, _Object] = {}
+        self._guard = threading.Lock()
         self._advisory = threading.Lock()
 
     @property
     def root(self) -> str:
-        """What errors call the store."""
+        """`memory://` and the store's name."""
         return self._root
 
     def get(self, name: str, *, limit: int) -> bytes | None:
-        """The whole object, or None where there is none."""
-        with self._mutex:
-            found = self._objects.get(name)
-        if found is not None and len(found[0]) > limit:
-            raise CorruptTableError(f"{self.url(name)} has {len(found[0])} bytes, more than {limit}")
-        return found[0] if found else None
+        """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
+        found = self._find(name)
+        if found is not None and len(found.data) > limit:
+            raise common.over_limit(self.url(name), len(found.data), limit)
+        return None if found is None else found.data
 
     def stat(self, name: str) -> Entry | None:
         """Size and last change, or None where there is none."""
-        with self._mutex:
-            found = self._objects.get(name)
-        return Entry(name, len(found[0]), found[1]) if found else None
+        found = self._find(name)
+        return None if found is None else Entry(name, len(found.data), found.modified_us)
 
     def put_if_absent(self, name: str, data: bytes) -> Put:
         """Create the object only if the name is free."""
-        with self._mutex:
+        common.split(name)
+        with self._guard:
             if name in self._objects:
                 return Put.EXISTS
-            self._objects[name] = (bytes(data), self._now_us())
+            self._objects[name] = _Object(bytes(data), self._now_us())
             return Put.CREATED
 
     def put(self, name: str, data: bytes) -> None:
         """Replace the object."""
-        with self._mutex:
-            self._objects[name] = (bytes(data), self._now_us())
+        common.split(name)
+        with self._guard:
+            self._objects[name] = _Object(bytes(data), self._now_us())
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
-        """All objects whose name starts with `prefix` and sorts after `after`, in order of name."""
-        with self._mutex:
-            found = [Entry(name, len(data), at) for name, (data, at) in self._objects.items()]
-        return iter(
-            sorted((e for e in found if e.name.startswith(prefix) and e.name > after), key=lambda entry: entry.name)
-        )
+        """The objects below `prefix` that sort after `after`, as they were when the listing began."""
+        common.folder_of(prefix)
+        with self._guard:
+            found = [item for item in self._objects.items() if item[0].startswith(prefix) and item[0] > after]
+        return (Entry(name, len(held.data), held.modified_us) for name, held in sorted(found, key=lambda item: item[0]))
 
     def delete(self, name: str) -> bool:
         """Delete one object; False where there was none."""
-        with self._mutex:
+        common.split(name)
+        with self._guard:
             return self._objects.pop(name, None) is not None
 
     def now_us(self) -> int:
-        """The store's clock."""
+        """The clock that was given."""
         return self._now_us()
 
     def open_input(self, name: str) -> pa.NativeFile:
-        """Random access to a data file."""
-        with self._mutex:
-            found = self._objects.get(name)
+        """Random access to a data file. Missing: `CorruptTableError`."""
+        found = self._find(name)
         if found is None:
-            raise CorruptTableError(f"the data file {self.url(name)} is missing", file=self.url(name))
-        return pa.BufferReader(found[0])
+            raise common.missing(self.url(name))
+        return pa.BufferReader(found.data)
 
     def create(self, name: str) -> MemorySink:
-        """Begin a new data file."""
+        """Begin a new data file. An existing name is an error."""
+        if self._find(name) is not None:
+            raise common.taken(self.url(name))
         return MemorySink(self, name)
 
     def url(self, name: str) -> str:
-        """What errors call an object."""
+        """The name in errors; no other tool can open it."""
         return f"{self._root}/{name}"
 
     def arrow(self) -> tuple[pafs.FileSystem, str]:
-        """Arrow has no file system in memory that could see this store."""
-        raise StoreError(f"{self._root} is in memory, where Arrow's file systems do not reach", hint="use to_arrow()")
+        """Raises `StoreError`: Arrow has no file system that sees this memory."""
+        raise StoreError(
+            f"{self._root} is in the memory of this process, where Arrow's own readers cannot open it",
+            hint="read the rows with to_arrow(), or keep the table in a folder",
+        )
 
     @contextmanager
     def lock(self, timeout_seconds: float) -> Iterator[bool]:
-        """An advisory lock among threads; yields whether it is held."""
-        held = self._advisory.acquire(timeout=timeout_seconds)
+        """The advisory lock; yields whether it is held."""
+        held = self._advisory.acquire(timeout=max(0.0, timeout_seconds))
         try:
             yield held
         finally:
             if held:
                 self._advisory.release()
 
+    def _find(self, name: str) -> _Object | None:
+        common.split(name)
+        with self._guard:
+            return self._objects.get(name)
 
+
+@dataclass(slots=True)
 class MemorySink:
-    """A data file in the making."""
+    """A data file in the making, in memory. For one thread at a time."""
 
-    def __init__(self, store: MemoryStore, name: str) -> None:
-        self._store = store
-        self._name = name
-        self._data = bytearray()
+    _store: MemoryStore
+    _name: str
+    _data: bytearray = field(default_factory=bytearray)
+    _state: str = "open"
 
     def write(self, data: bytes | memoryview | pa.Buffer) -> int:
         """Append bytes; returns how many."""
-        piece = bytes(data)
-        self._data += piece
-        return len(piece)
+        self._require_open()
+        view = memoryview(data)
+        self._data += view
+        return view.nbytes
 
     def tell(self) -> int:
         """Bytes written so far."""
         return len(self._data)
 
     def close(self) -> None:
-        """Publish the file."""
+        """Publish. Again: does nothing. After `abort`, or where somebody has the name: `StoreError`."""
+        if self._state == "published":
+            return
+        self._require_open()
         if self._store.put_if_absent(self._name, bytes(self._data)) is not Put.CREATED:
-            raise StoreError(f"{self._store.url(self._name)} exists already, though its name is unique")
+            self._state = "aborted"
+            raise common.taken(self._store.url(self._name))
+        self._state = "published"
 
     def abort(self) -> None:
-        """Forget what was written."""
-        self._data.clear()
+        """Forget what was written. After `close` it does nothing: the file stands."""
+        if self._state == "open":
+            self._state = "aborted"
+
+    def _require_open(self) -> None:
+        if self._state != "open":
+            raise common.finished(self._store.url(self._name))

@@ -48,7 +48,7 @@ FOREIGN_LOGS = {"_delta_log/": "a Delta table", "metadata/": "an Iceberg table",
 def write(session: Session, request: Request) -> WriteResult:
     """Run one write to its commit. See `txfiles.write`."""
     started = session.environment.monotonic()
-    base = log.head(session.store)
+    base = log.head(session.store, session.cache)
     known = _known_batch(session, request, base)
     if known is not None:
         return _already(session, request, known.version, started)
@@ -82,7 +82,7 @@ def write(session: Session, request: Request) -> WriteResult:
 def plan(session: Session, request: Request) -> Plan:
     """What the same write would do now; writes nothing. See `txfiles.plan`."""
     started = session.environment.monotonic()
-    base = log.head(session.store)
+    base = log.head(session.store, session.cache)
     known = _known_batch(session, request, base)
     if known is not None:
         return Plan(version=known.version, committed=False, already_committed=True, mode=request.mode)

@@ -189,9 +189,7 @@ def _rebase(attempt: Attempt, work: Work, theirs: Sequence[Loaded]) -> Work | Do
     newest = log.extend(work.base, theirs)
     decision = conflicts.decide(work.footprint, [loaded.manifest for loaded in theirs])
     if decision.outcome is Outcome.DONE:
-        return Done(
-            None, decision.version, committed=False, already_committed=True, attempts=attempt.count
-        )
+        return Done(None, decision.version, committed=False, already_committed=True, attempts=attempt.count)
     if decision.outcome is Outcome.PROBE:
         added = [(add, newest.state.version) for add in decision.probe]
         files = filelist.from_adds(added, newest.state.table.columns, newest.state.table.keys)

@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from txfiles.core import manifest as codec
-from txfiles.core import names, replay
+from txfiles.core import names, properties, replay
 from txfiles.core.manifest import Add, CheckpointRef, Manifest
 from txfiles.core.replay import State
 from txfiles.errors import (
@@ -31,8 +31,12 @@ from txfiles.errors import (
 from txfiles.rows import filelist
 from txfiles.store.port import Put, Store
 from txfiles.txn import checkpoint
+from txfiles.txn.cache import SnapshotCache
 
 logger = logging.getLogger("txfiles")
+
+CHUNKS = 32
+"""A file list in more pieces than this is put together: each piece costs every later look at it."""
 
 SMALL_FILE_LIMIT_BYTES = 64 * 1024
 """`table.json` and the hint are a few hundred bytes; a larger one is not ours."""
@@ -103,14 +107,38 @@ def claim_table_id(store: Store, fresh_id: str) -> str:
     return found
 
 
-def head(store: Store) -> Snapshot | None:
+def head(store: Store, cache: SnapshotCache | None = None) -> Snapshot | None:
     """The newest version, or None where there is no table (or only an interrupted creation).
 
+    Args:
+        store: where the table is.
+        cache: snapshots opened before; what is found is kept there.
     Raises:
         CorruptTableError: the log is damaged, or lost though a hint or a checkpoint stands.
-    Cost: about six small reads, the newest checkpoint, and at most `checkpoint_interval` manifests.
+    Cost: about six small reads, the newest checkpoint, and at most `checkpoint_interval` manifests; from the
+        cache three small reads and the manifests since.
     """
     found_id = table_id(store)
+    known = _still_true(store, found_id, cache.get(store.root)) if cache else None
+    found = advance(store, known) if known else _open_head(store, found_id)
+    if cache is not None and found is not None:
+        cache.keep(store.root, found)
+    return found
+
+
+def _still_true(store: Store, found_id: str | None, known: Snapshot | None) -> Snapshot | None:
+    """A cached snapshot, if it is of this table's history, and not so old that a checkpoint is nearer."""
+    if known is None or known.state.table_id != found_id:
+        return None
+    state = known.state
+    data = store.get(names.manifest(state.version), limit=codec.MANIFEST_LIMIT_BYTES)
+    if data is None or codec.sha256(data) != state.sha256:
+        return None
+    far = state.version + properties.integer(state.table.properties, "checkpoint_interval")
+    return known if store.stat(names.manifest(far)) is None else None
+
+
+def _open_head(store: Store, found_id: str | None) -> Snapshot | None:
     newest = _newest_version(store)
     if newest is None:
         _refuse_lost_log(store)
@@ -122,9 +150,9 @@ def head(store: Store) -> Snapshot | None:
     return advance(store, _load(store, found_id, newest))
 
 
-def require_head(store: Store) -> Snapshot:
+def require_head(store: Store, cache: SnapshotCache | None = None) -> Snapshot:
     """The newest version; no table is an error."""
-    found = head(store)
+    found = head(store, cache)
     if found is None:
         raise TableNotFoundError(
             f"there is no txfiles table at {store.root}", hint="check the path; the first write creates a table"
@@ -393,7 +421,8 @@ def _files(
     kept = filelist.without(filelist.conform(snapshot.files, table.columns, same_keys=same_keys), removed)
     if snapshot.files.num_rows - kept.num_rows != len(removed):
         raise _impossible(manifests[-1].manifest, "a removal of a file that is not there")
-    return pa.concat_tables([kept, fresh]) if fresh.num_rows else kept
+    whole = pa.concat_tables([kept, fresh]) if fresh.num_rows else kept
+    return whole.combine_chunks() if whole["path"].num_chunks > CHUNKS else whole
 
 
 def _missing(store: Store, version: int) -> CorruptTableError:

@@ -140,9 +140,7 @@ def _may_hold(found: Needle, group: LiveGroup) -> bool:
         bounds = group.bounds(name)
         if bounds is None:
             continue
-        low, high = (
-            key_codec.encode(pa.table({name: pa.array([bound], bound.type)}), [name]) for bound in bounds
-        )
+        low, high = (key_codec.encode(pa.table({name: pa.array([bound], bound.type)}), [name]) for bound in bounds)
         if not key_codec.candidates(prefixes, low, high)[0]:
             return False
     return True

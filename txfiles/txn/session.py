@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from txfiles.core.environment import Environment
 from txfiles.store.port import Store
+from txfiles.txn.cache import SnapshotCache
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A table's place, and clock, ids and threads."""
+    """A table's place; clock, ids and threads; and what this process has opened before."""
 
     store: Store
     environment: Environment
+    cache: SnapshotCache | None = None

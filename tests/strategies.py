@@ -1,0 +1,195 @@
+"""Hypothesis strategies for what the log holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from txfiles.core import names, times
+from txfiles.core.manifest import (
+    Actions,
+    Add,
+    CheckpointRef,
+    ColumnStats,
+    KeyRange,
+    Manifest,
+    Metrics,
+    Operation,
+    Remove,
+    SidecarRef,
+    Table,
+    Vacuum,
+)
+from txfiles.core.schema import Column
+
+TABLE_ID = "1f0c9c3a5b7d2e46"
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+words = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
+counts = st.integers(0, 2**62)
+
+
+def digits(length: int) -> st.SearchStrategy[str]:
+    """Lower-case hex of one length."""
+    return st.text("0123456789abcdef", min_size=length, max_size=length)
+
+
+hashes = digits(64)
+ids = digits(32)
+key_bounds = st.binary(max_size=64).map(bytes.hex)
+
+specs: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from(["null", "int32", "string", "timestamp[us, UTC]", "decimal128(10, 2)", "fixed_size_binary[16]"]),
+    lambda inner: st.one_of(
+        inner.map(lambda spec: {"list": spec}),
+        st.tuples(inner, inner).map(lambda pair: {"map": list(pair)}),
+        st.lists(inner, max_size=3).map(
+            lambda found: {"struct": [{"name": f"f{number}", "type": spec} for number, spec in enumerate(found)]}
+        ),
+    ),
+    max_leaves=4,
+)
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**70), 2**70),
+        st.floats(allow_nan=False, allow_infinity=False),
+        texts,
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)),
+    max_leaves=5,
+)
+
+property_values = st.one_of(
+    texts, st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), st.booleans()
+)
+
+partition_values = st.one_of(st.none(), texts)
+
+
+@st.composite
+def data_names(draw: st.DrawFn, table_id: str = TABLE_ID) -> str:
+    """Names of data files as this library gives them, in up to two partition folders."""
+    folders = draw(st.lists(st.builds(names.partition_folder, words, partition_values), max_size=2))
+    number = draw(st.integers(0, 10**9 - 1))
+    return "/".join([*folders, names.data_file(table_id, draw(ids), number, draw(st.sampled_from(["parquet", "csv"])))])
+
+
+data_paths = data_names().map(names.encode_path)
+
+deletable_paths = st.one_of(
+    data_paths,
+    st.integers(0, 10**20 - 1).map(names.checkpoint),
+    st.builds(lambda version, unique: names.SIDECAR_DIR + names.sidecar(version, unique), st.integers(0, 9), ids),
+    ids.map(lambda unique: f"_txfiles/log/.tmp-{unique}"),
+)
+
+stats = st.builds(ColumnStats, nulls=counts, min=st.none() | texts, max=st.none() | texts, exact=st.booleans())
+
+adds = st.builds(
+    Add,
+    path=data_paths,
+    rows=counts,
+    bytes=counts,
+    sha256=hashes,
+    footer_bytes=counts,
+    footer_sha256=st.just("") | hashes,
+    partition=st.lists(partition_values, max_size=2).map(tuple),
+    stats=st.dictionaries(st.integers(1, 9).map(str), stats, max_size=2),
+    key_range=st.none()
+    | st.builds(
+        KeyRange,
+        columns=st.lists(words, max_size=2).map(tuple),
+        min=key_bounds,
+        max=st.none() | key_bounds,
+        exact=st.booleans(),
+    ),
+)
+
+add_lists = st.lists(adds, max_size=3, unique_by=lambda add: add.path).map(tuple)
+remove_lists = st.lists(data_paths, max_size=3, unique=True).map(lambda paths: tuple(Remove(path=p) for p in paths))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """Table actions that agree with themselves."""
+    columns = draw(st.lists(words, max_size=4, unique=True))
+    some = st.lists(st.sampled_from(columns), unique=True).map(tuple) if columns else st.just(())
+    return Table(
+        format=draw(st.sampled_from(["parquet", "csv"])),
+        columns=tuple(Column(id=number, name=name, type=draw(specs)) for number, name in enumerate(columns, 1)),
+        last_column_id=draw(st.integers(len(columns), 2**62)),
+        partition_by=draw(some),
+        keys=draw(some),
+        timestamp_col=draw(st.sampled_from([None, *columns])),
+        properties=draw(st.dictionaries(texts, property_values, max_size=2)),
+        extra=draw(
+            st.dictionaries(words.filter(lambda word: word not in Table.__struct_fields__), json_values, max_size=2)
+        ),
+    )
+
+
+operations = st.builds(
+    Operation,
+    name=words,
+    read_version=st.none() | counts,
+    keys=st.lists(texts, max_size=2).map(tuple),
+    batch_id=st.none() | texts,
+    scope=st.none() | st.sampled_from(["table", "partitions", "filter"]),
+    library=texts,
+    writer=texts,
+    user_metadata=st.dictionaries(texts, texts, max_size=2),
+)
+
+metrics = st.builds(Metrics, **dict.fromkeys(Metrics.__struct_fields__, counts))
+
+all_times = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999).map(times.format_us)
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    """Any manifest that a writer may commit."""
+    version = draw(st.integers(0, 10**19) | st.integers(0, 2))
+    version = min(version, 2**62)
+    sidecar = draw(
+        st.none()
+        | st.builds(
+            SidecarRef, name=ids.map(lambda unique: names.sidecar(version, unique)), bytes=counts, sha256=hashes
+        )
+    )
+    inline = sidecar is None
+    return Manifest(
+        format_version=1,
+        version=version,
+        table_id=TABLE_ID,
+        commit_id=draw(ids),
+        parent_sha256=draw(st.none() | hashes),
+        time=draw(all_times),
+        operation=draw(operations),
+        metrics=draw(metrics),
+        table=draw(tables() if version == 0 else st.none() | tables()),
+        checkpoint=draw(
+            st.none() | st.builds(CheckpointRef, version=st.integers(0, version - 1), bytes=counts, sha256=hashes)
+        )
+        if version
+        else None,
+        vacuum=draw(
+            st.none()
+            | st.builds(
+                Vacuum,
+                smallest_whole_version=counts,
+                deletes=st.lists(deletable_paths, max_size=2 if inline else 0).map(tuple),
+            )
+        ),
+        add=draw(add_lists) if inline else (),
+        remove=draw(remove_lists) if inline else (),
+        sidecar=sidecar,
+    )
+
+
+actions = st.builds(
+    Actions, add=add_lists, remove=remove_lists, deletes=st.lists(deletable_paths, max_size=2).map(tuple)
+)

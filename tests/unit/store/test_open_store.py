@@ -1,0 +1,119 @@
+"""From what a person writes to a store, and what an error may repeat of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from txfiles.errors import InputError, OptionError, TxFilesError, UnsupportedTableError
+from txfiles.store import open_store
+from txfiles.store.local import LocalStore
+from txfiles.store.memory import MemoryStore
+
+
+@pytest.mark.parametrize(
+    ("path", "root"),
+    [
+        ("/data/table", "/data/table"),
+        ("/data/table/", "/data/table"),
+        (Path("/data/table"), "/data/table"),
+        ("file:///data/table", "/data/table"),
+        ("FILE:///data/table", "/data/table"),
+        ("file://localhost/data/table", "/data/table"),
+        ("file:/data/table", "/data/table"),
+        ("file:///data/a%20b%23%3F%25", "/data/a b#?%"),
+        ("file:///data/%C3%A9", "/data/é"),
+        ("/data/a%20b?#", "/data/a%20b?#"),
+        ("/data/c:/x", "/data/c:/x"),
+    ],
+)
+def test_local_folders(path, root):
+    """A plain path is taken literally, a file URL decoded."""
+    store = open_store(path)
+    assert isinstance(store, LocalStore)
+    assert store.root == root
+
+
+@pytest.mark.parametrize("path", ["table", "./s3:/x", "a:b", "c:/x", "~", "time 10:30/x"])
+def test_relative_paths(path, tmp_path, monkeypatch):
+    """A relative path begins in the current folder, colons and tildes included."""
+    monkeypatch.chdir(tmp_path)
+    assert open_store(path).root == str(tmp_path / path)
+
+
+def test_memory_stores_are_found_by_name():
+    """One name is one store in this process, with or without a slash at the end; another name is another."""
+    store = open_store("memory://open-store")
+    store.put("a", b"1")
+    assert isinstance(store, MemoryStore)
+    assert open_store("memory://open-store/") is store
+    assert open_store("memory://open-store/sub").get("a", limit=1) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/table",
+        "abfs://container/t",
+        "gs://b/t",
+        "https://host/t",
+        "hdfs:///t",
+        "dbfs:/t",
+        "S3A://b/t",
+        Path("s3://b/t"),
+    ],
+)
+def test_other_stores_are_refused(url):
+    """A place that this release does not know is refused, by name, and no folder of that name is made."""
+    with pytest.raises(UnsupportedTableError, match="local folders only") as raised:
+        open_store(url)
+    assert str(url) in str(raised.value)
+    assert raised.value.hint
+
+
+def test_a_url_that_pathlib_took_a_slash_from():
+    """The error says what became of the URL."""
+    with pytest.raises(UnsupportedTableError) as raised:
+        open_store(Path("s3://bucket/table"))
+    assert "pathlib" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://KEY:CANARY@bucket/t",
+        "s3://KEY:CAN@CANARY@bucket/t",
+        "s3://KEY:CANARY/more@bucket/t",
+        "s3://KEY:CANARY?more@bucket/t",
+        "https://host/t?sig=CANARY",
+        "https://host/t?sig=a@CANARY",
+        "https://host/t#CANARY",
+        "abfss://CANARY@account.dfs.core.windows.net/t",
+        "file://u:CANARY@host/t",
+        "file:///t?sig=CANARY",
+        "memory://u:CANARY@x",
+        "memory://x?CANARY",
+        "s3:/KEY:CANARY@bucket/t",
+    ],
+)
+def test_credentials_are_not_repeated(url):
+    """No part of a secret in a URL comes back in an error."""
+    with pytest.raises(TxFilesError) as raised:
+        open_store(url)
+    assert "CANARY" not in f"{raised.value!r} {raised.value.hint} {raised.value.evidence} {raised.value.__context__!r}"
+
+
+@pytest.mark.parametrize("path", ["", "memory://", "memory:///", "file://host/t", "file://", "a\0b", b"/data"])
+def test_malformed(path):
+    """What names no folder is the caller's mistake."""
+    with pytest.raises(InputError):
+        open_store(path)
+
+
+def test_storage_options():
+    """Options that a store would ignore are refused, by name and without their values; none at all is fine."""
+    with pytest.raises(OptionError, match="key, secret") as raised:
+        open_store("/data/table", {"secret": "CANARY", "key": "CANARY"})
+    assert "CANARY" not in f"{raised.value!r} {raised.value.evidence}"
+    assert open_store("/data/table", {}).root == open_store("/data/table", None).root

@@ -1,0 +1,136 @@
+"""`txfiles log`, `show` and `files`: they look at a table and change nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from txfiles.cli import output
+from txfiles.cli.params import example, json_option, snapshot_options
+
+if TYPE_CHECKING:
+    import txfiles as tx
+
+
+def open_table(path: str, version: int | None, at: str | None) -> tx.Table:
+    """The table at the version asked for, the newest unless said."""
+    import txfiles as tx
+
+    if version is not None and at is not None:
+        raise click.UsageError("--version and --at exclude each other", click.get_current_context())
+    return tx.Table(path, version=version, timestamp=at)
+
+
+@click.command(short_help="List the commits, newest first.", epilog=example("txfiles log lake/customers -n 5"))
+@click.argument("path")
+@click.option("-n", "limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N commits.")
+@json_option
+def log(path: str, limit: int | None, as_json: bool) -> None:
+    """List the commits of a table, newest first: rows added +, changed ~ and deleted -, files, batch id.
+
+    With --json: one array of objects.
+    """
+    commits = open_table(path, None, None).history(limit)
+    header = ("version", "time", "operation", "rows", "files", "batch id")
+    rows = [
+        (
+            str(commit.version),
+            output.jsonable(commit.time),
+            commit.operation,
+            f"+{commit.rows_inserted:,} ~{commit.rows_updated:,} -{commit.rows_deleted:,}",
+            f"+{commit.files_added:,} -{commit.files_removed:,}",
+            commit.batch_id or "",
+        )
+        for commit in commits
+    ]
+    output.emit(as_json, commits, output.table(header, rows, right=(0,)))
+
+
+@click.command(
+    short_help="Describe a table.",
+    epilog=example("txfiles show lake/customers", "txfiles show lake/customers --at 2026-11-01T00:00:00Z"),
+)
+@click.argument("path")
+@snapshot_options
+@json_option
+def show(path: str, version: int | None, at: str | None, as_json: bool) -> None:
+    """Describe a table: version, size, keys, partitioning, columns and properties."""
+    table = open_table(path, version, at)
+    found = _facts(table)
+    output.emit(as_json, found, _told(found))
+
+
+def _facts(table: tx.Table) -> dict[str, Any]:
+    listed = table.file_table()
+    return {
+        "path": table.path,
+        "format": table.format,
+        "version": table.version,
+        "rows": sum(listed["rows"].to_pylist()),
+        "files": listed.num_rows,
+        "bytes": sum(listed["bytes"].to_pylist()),
+        "keys": list(table.keys),
+        "timestamp_col": table.timestamp_col,
+        "partition_by": list(table.partition_by),
+        "columns": [{"name": field.name, "type": output.type_spec(field.type)} for field in table.schema],
+        "properties": dict(table.properties),
+    }
+
+
+def _told(found: dict[str, Any]) -> str:
+    main = [
+        ("path", found["path"]),
+        ("format", found["format"]),
+        *((name, f"{found[name]:,}") for name in ("version", "rows", "files", "bytes")),
+        ("keys", ", ".join(found["keys"]) or "-"),
+        ("timestamp column", found["timestamp_col"] or "-"),
+        ("partitioned by", ", ".join(found["partition_by"]) or "-"),
+    ]
+    columns = [(column["name"], output.type_text(column["type"])) for column in found["columns"]]
+    properties = [(name, str(value)) for name, value in found["properties"].items()]
+    return "\n".join(
+        (
+            output.fields(main),
+            "columns",
+            output.fields(columns, indent=2),
+            "properties",
+            output.fields(properties, indent=2),
+        )
+    )
+
+
+@click.command(
+    short_help="List the data files.",
+    epilog=example("txfiles files lake/customers", "txfiles files lake/customers --long --version 3"),
+)
+@click.argument("path")
+@click.option("--long", "long_", is_flag=True, help="With rows, bytes and partition values.")
+@snapshot_options
+@json_option
+def files(path: str, long_: bool, version: int | None, at: str | None, as_json: bool) -> None:
+    """List the data files of a table, absolute, one on a line, ready for any reader of Parquet or CSV.
+
+    With --json: one array of objects, with all that --long has.
+    """
+    table = open_table(path, version, at)
+    if not as_json and not long_:
+        for name in table.files():
+            output.write_text(name)
+        return
+    listed = _listed(table)
+    header = ("rows", "bytes", *table.partition_by, "path")
+    lines = [
+        (f"{one['rows']:,}", f"{one['bytes']:,}", *map(_partition_text, one["partition"].values()), one["path"])
+        for one in listed
+    ]
+    output.emit(as_json, listed, output.table(header, lines, right=(0, 1)))
+
+
+def _listed(table: tx.Table) -> list[dict[str, Any]]:
+    found = table.file_table().select(["path", "rows", "bytes", "partition"]).to_pylist()
+    return [one | {"partition": dict(zip(table.partition_by, one["partition"] or (), strict=True))} for one in found]
+
+
+def _partition_text(value: str | None) -> str:
+    return "(null)" if value is None else value

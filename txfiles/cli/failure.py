@@ -1,0 +1,134 @@
+"""From an exception to what a person, a program and the calling shell are told."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from txfiles import errors
+from txfiles.cli import output
+from txfiles.core.words import nearest, one_of
+
+OTHER = 1
+USAGE = 2
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+OUTPUT_CLOSED = 141
+"""128 + SIGPIPE: what `cat` ends with when `head` has seen enough."""
+
+EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
+    (errors.InputError, USAGE),
+    (errors.TableNotFoundError, 10),
+    (errors.CommitConflictError, 11),
+    (errors.CommitStateUnknownError, 12),
+    (errors.CorruptTableError, 13),
+    (errors.UnsupportedTableError, 13),
+    (errors.StoreError, 14),
+    (errors.SnapshotExpiredError, 15),
+    (errors.ConfirmationRequiredError, 16),
+)
+
+WRITING_VERBS = frozenset({"write", "set", "vacuum"})
+"""Verbs that commit: when one is cut short, the commit may have happened."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a command ended early.
+
+    Attributes:
+        code: the process's exit code.
+        kind: a stable word for programs.
+        message: what happened.
+        hint: what to do next.
+        committed: ``"no"``, ``"yes"`` or ``"unknown"``.
+        evidence: facts for programs.
+    """
+
+    code: int
+    kind: str
+    message: str
+    hint: str | None = None
+    committed: str = "no"
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def explain(error: BaseException, args: Sequence[str]) -> Failure:
+    """Say what an exception means. Whatever is not foreseen is an internal error, never a traceback."""
+    if isinstance(error, errors.TxFilesError):
+        code = next((code for cause, code in EXIT_CODES if isinstance(error, cause)), OTHER)
+        return Failure(code, error.kind, error.message, error.hint, error.committed, error.evidence)
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, output.OutputError):
+        return Failure(OTHER, "output", str(error), committed=_committed(args))
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return Failure(INTERRUPTED, "interrupted", _interrupted(args), committed=_committed(args))
+    return Failure(
+        OTHER,
+        "internal",
+        f"internal error: {type(error).__name__}: {error}",
+        "please report it; with TXFILES_DEBUG=1 in the environment the traceback is shown",
+        _committed(args),
+    )
+
+
+def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
+    """Tell about a failure on stderr: lines for a person, or one JSON object for a program."""
+    debug = os.environ.get("TXFILES_DEBUG", "") not in ("", "0")
+    trace = "".join(traceback.format_exception(error)) if debug else None
+    if as_json:
+        document = {
+            "kind": failure.kind,
+            "message": failure.message,
+            "hint": failure.hint,
+            "committed": failure.committed,
+            "evidence": failure.evidence,
+        }
+        click.echo(output.to_json(document | ({"traceback": trace} if trace else {})), err=True)
+        return
+    if trace:
+        click.echo(trace, err=True, nl=False)
+    output.tell("error", failure.message)
+    if failure.hint:
+        output.tell("hint", failure.hint)
+
+
+def _committed(args: Sequence[str]) -> str:
+    return "unknown" if args and args[0] in WRITING_VERBS else "no"
+
+
+def _interrupted(args: Sequence[str]) -> str:
+    if _committed(args) == "unknown":
+        return "interrupted; 'txfiles log PATH' shows whether it was committed"
+    return "interrupted"
+
+
+def _usage(error: click.ClickException) -> Failure:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "txfiles"
+    hint = f"'{path} --help' shows the options and an example"
+    return Failure(USAGE, "usage", _usage_message(error, context), hint)
+
+
+def _usage_message(error: click.ClickException, context: click.Context | None) -> str:
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        what = f"the {error.param.param_type_name} {error.param.get_error_hint(context)} is missing"
+        kind = error.param.type
+        return f"{what}; it is one of {one_of(map(str, kind.choices))}" if isinstance(kind, click.Choice) else what
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return f"{error.param.get_error_hint(context)}: {_plain(error.message)}"
+    if isinstance(error, click.NoSuchOption):
+        known = [name for param in context.command.get_params(context) for name in param.opts] if context else []
+        return f"there is no option {error.option_name!r}{nearest(error.option_name, known)}"
+    return _plain(error.format_message())
+
+
+def _plain(message: str) -> str:
+    message = message.strip().removesuffix(".")
+    return message[:1].lower() + message[1:]

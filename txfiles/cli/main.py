@@ -1,0 +1,121 @@
+"""The command `txfiles`: the group of all verbs, and how a process of it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from txfiles.cli import failure, output
+from txfiles.cli.describe import files, log, show
+from txfiles.cli.maintain import resolve, set_, vacuum
+from txfiles.cli.params import example
+from txfiles.cli.read import read
+from txfiles.cli.write import plan, write
+from txfiles.core.words import nearest
+
+NAME = "txfiles"
+
+
+class Verbs(click.Group):
+    """Verbs in the order in which a newcomer needs them, and errors in our own words."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order in which they were added."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb. An unknown one is told the nearest."""
+        if not args[0].startswith("-") and args[0] not in self.commands:
+            raise click.UsageError(f"there is no command {args[0]!r}{nearest(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        """Run as click's `CliRunner` does: ends by `SystemExit` with the code that the process would have."""
+        sys.exit(run(sys.argv[1:] if args is None else args))
+
+
+def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        import txfiles as tx
+
+        output.write_text(f"{NAME} {tx.__version__}")
+        output.flush()
+        ctx.exit()
+
+
+@click.group(cls=Verbs, epilog=example("txfiles write customers.csv --to lake/customers --mode upsert --key id"))
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def cli() -> None:
+    r"""Tables in plain Parquet and CSV folders, with a log of commits.
+
+    Data goes to stdout, everything else to stderr.
+
+    \b
+    Exit codes:
+       0  done                        12  unknown whether it was committed
+       1  any other error             13  table damaged or not supported
+       2  wrong usage or input        14  the store failed
+      10  no such table or version    15  version expired by vacuum
+      11  other commits won           16  asks before it goes on (--force)
+    """
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line, tell of its failure, and return the exit code."""
+    try:
+        with cli.make_context(NAME, list(args)) as context:
+            cli.invoke(context)
+        output.flush()
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.exceptions.NoArgsIsHelpError as asked:
+        click.echo(asked.format_message(), err=True)
+        return failure.USAGE
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every exception ends
+        return _fail(error, args)
+    return 0
+
+
+def _fail(error: BaseException, args: Sequence[str]) -> int:
+    # click itself writes the help texts, so there a broken pipe is stdout's; elsewhere it could be a store's.
+    if isinstance(error, output.OutputClosedError) or (isinstance(error, BrokenPipeError) and "--help" in args):
+        return failure.OUTPUT_CLOSED
+    with contextlib.suppress(output.OutputClosedError, output.OutputError):
+        output.flush()  # rows that came before the failure; the failure itself is what is told
+    found = failure.explain(error, args)
+    failure.report(found, error, as_json="--json" in args)
+    return found.code
+
+
+class _ToStderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        output.tell(record.levelname.lower(), record.getMessage())
+
+
+def entry() -> NoReturn:
+    """The console script. Leaves at once when all is flushed, since Arrow's threads can abort a normal shutdown."""
+    args = sys.argv[1:]
+    # With --json a program reads stderr: nothing but one error object may stand there.
+    logging.getLogger(NAME).addHandler(logging.NullHandler() if "--json" in args else _ToStderr(logging.WARNING))
+    try:
+        code = run(args)
+    except KeyboardInterrupt:
+        code = failure.INTERRUPTED
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    os._exit(code)
+
+
+for verb in (write, plan, show, log, files, read, set_, vacuum, resolve):
+    cli.add_command(verb)
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,77 @@
+"""`txfiles set`, `txfiles vacuum` and `txfiles resolve`."""
+
+from __future__ import annotations
+
+import click
+
+from txfiles.cli import output, progress
+from txfiles.cli.params import example, json_option, mapping, pair
+
+
+@click.command(
+    "set",
+    short_help="Change properties of a table.",
+    epilog=example("txfiles set lake/customers compression=zstd vacuum_retain=30d"),
+)
+@click.argument("path")
+@click.argument("pairs", nargs=-1, required=True, type=pair, callback=mapping, metavar="NAME=VALUE...")
+@json_option
+def set_(path: str, pairs: dict[str, str], as_json: bool) -> None:
+    """Change properties of a table, in one commit. `txfiles show PATH` lists them all."""
+    import txfiles as tx
+
+    table = tx.Table(path)
+    table.set(pairs)
+    changed = {name: table.properties[name] for name in pairs}
+    told = ", ".join(f"{name}={value}" for name, value in changed.items())
+    output.emit(
+        as_json, {"version": table.version, "properties": changed}, output.one_line(f"version {table.version}: {told}")
+    )
+
+
+@click.command(
+    short_help="Delete files that nobody needs.",
+    epilog=example(
+        "txfiles vacuum lake/customers --retain 7d --dry-run", "txfiles vacuum lake/customers --keep-versions 5"
+    ),
+)
+@click.argument("path")
+@click.option("--retain", metavar="TIME", help="Keep files that old versions need for TIME: 7d, 12h, 30m, 45s or 0.")
+@click.option("--keep-versions", type=click.IntRange(min=1), metavar="N", help="Keep the newest N versions readable.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing, list what would be deleted.")
+@click.option("--force", is_flag=True, help="Go on where vacuum would ask, as when files of no version abound.")
+@json_option
+def vacuum(path: str, retain: str | None, keep_versions: int | None, dry_run: bool, force: bool, as_json: bool) -> None:
+    """Delete files that no kept version needs, and left-overs of writes that never committed.
+
+    It is a commit, and safe while others write. What either --retain or --keep-versions keeps is kept;
+    without them the table's property vacuum_retain holds.
+    """
+    import txfiles as tx
+
+    table = tx.Table(path)
+    with progress.bar(as_json=as_json) as report:
+        done = table.vacuum(retain=retain, keep_versions=keep_versions, dry_run=dry_run, force=force, progress=report)
+    verb = "would delete" if done.dry_run else "deleted"
+    count = f"{len(done.deleted):,} file{'' if len(done.deleted) == 1 else 's'}"
+    lines = [
+        f"{verb} {count}, {done.bytes:,} bytes",
+        *(f"  {output.one_line(name)}" for name in done.deleted if done.dry_run),
+    ]
+    output.emit(as_json, done, "\n".join(lines))
+
+
+@click.command(
+    short_help="Settle a commit whose outcome is unknown.",
+    epilog=example("txfiles resolve lake/customers 0f5c1e8e7a3b4c2d9e6f1a2b3c4d5e6f"),
+)
+@click.argument("path")
+@click.argument("commit_id")
+@json_option
+def resolve(path: str, commit_id: str, as_json: bool) -> None:
+    """Say what became of a commit whose outcome was unknown (exit code 12), by its commit id."""
+    import txfiles as tx
+
+    found = tx.resolve(path, commit_id)
+    text = f"committed as version {found.version}" if found.committed else "not committed"
+    output.emit(as_json, found, text)

@@ -1,0 +1,86 @@
+"""Words of the command line: choices, NAME=VALUE, COLUMN OP VALUE, and options that several verbs share."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from txfiles.core.words import nearest, one_of
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Condition = tuple[str, str, Any]
+
+OPERATORS = ("=", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "is", "is not")
+
+CONDITION_HELP = (
+    "OP is one of = != < <= > >= in 'not in' is 'is not'. The value of 'in' is a list, as a line of CSV: 1,2,3. "
+    "Null: COLUMN is null. Repeat the option: all must hold."
+)
+
+
+class Word(click.Choice[str]):
+    """One of a few words; a misspelt one is told which was meant."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """The message of a word that is not a choice."""
+        return f"{value!r} is not {one_of(self.choices)}{nearest(str(value), self.choices)}"
+
+
+def pair(given: str) -> tuple[str, str]:
+    """``NAME=VALUE``, cut at the first equals sign (a type of click)."""
+    name, equals, value = given.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{given!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def mapping(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Pairs as a dict; a name given twice is refused, for one value would be lost (a callback of click)."""
+    names = [name for name, _ in given]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise click.BadParameter(f"{twice!r} is given twice", ctx, param)
+    return dict(given)
+
+
+def conditions(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str, str], ...]) -> list[Condition]:
+    """What ``COLUMN OP VALUE`` means to the library (a callback of click)."""
+    return [_condition(ctx, param, *one) for one in given]
+
+
+def _condition(ctx: click.Context, param: click.Parameter, column: str, op: str, value: str) -> Condition:
+    op = op.replace("-", " ").lower()
+    if op not in OPERATORS:
+        raise click.BadParameter(f"{op!r} is not {one_of(OPERATORS)}{nearest(op, OPERATORS)}", ctx, param)
+    if op in ("is", "is not"):
+        if value.lower() != "null":
+            raise click.BadParameter(f"{op!r} goes with null only, not with {value!r}; compare with =", ctx, param)
+        return column, f"{op} null", None
+    if op in ("in", "not in"):
+        try:
+            return column, op, next(csv.reader([value], strict=True), [])
+        except csv.Error as error:
+            raise click.BadParameter(f"{value!r} is not a line of CSV: {error}", ctx, param) from error
+    return column, op, value
+
+
+def json_option(function: Function) -> Function:
+    """``--json``, the same for every verb."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Put data as JSON on stdout, and an error as one JSON object on stderr."
+    )(function)
+
+
+def snapshot_options(function: Function) -> Function:
+    """``--version`` and ``--at``, for verbs that can read an older version."""
+    at = click.option("--at", metavar="TIME", help="The last version at or before TIME, such as 2026-11-01T00:00:00Z.")
+    version = click.option("--version", type=click.IntRange(min=0), metavar="N", help="Version N, not the newest.")
+    return version(at(function))
+
+
+def example(*lines: str) -> str:
+    """The end of a help text."""
+    return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])

@@ -1,0 +1,151 @@
+"""`txfiles read`: a table's rows as CSV, JSON lines, or a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from txfiles.cli import output
+from txfiles.cli.describe import open_table
+from txfiles.cli.params import CONDITION_HELP, Condition, conditions, example, json_option, snapshot_options
+from txfiles.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+JSON_ROWS = 8_192
+"""Rows that are turned into Python objects at a time."""
+
+
+@click.command(
+    short_help="Read rows as CSV, JSON lines or a file.",
+    epilog=example(
+        "txfiles read lake/customers --column id --column name --where city = Bonn",
+        "txfiles read lake/customers --at 2026-11-01T00:00:00Z --to customers.parquet",
+    ),
+)
+@click.argument("path")
+@click.option("--column", "columns", multiple=True, metavar="C", help="Only this column; repeatable, in this order.")
+@click.option(
+    "--where",
+    nargs=3,
+    multiple=True,
+    metavar="COLUMN OP VALUE",
+    callback=conditions,
+    help=f"Only rows that match. {CONDITION_HELP}",
+)
+@snapshot_options
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N rows.")
+@click.option("--to", metavar="FILE", help="Write to FILE, .parquet or .csv, in place of stdout.")
+@json_option
+def read(
+    path: str,
+    columns: tuple[str, ...],
+    where: list[Condition],
+    version: int | None,
+    at: str | None,
+    limit: int | None,
+    to: str | None,
+    as_json: bool,
+) -> None:
+    """Read rows as CSV.
+
+    With --json: one JSON object per line; decimals, times and binary (base64) are text, so that none loses digits.
+    """
+    target = None if to is None else _target(to)
+    table = open_table(path, version, at)
+    rows = table.to_arrow(columns=list(columns) or None, filter=where or None)
+    if limit is not None:
+        rows = rows.slice(0, limit)
+    if target is not None:
+        with _replacing(target) as file:
+            _write(rows, target.suffix.lower().removeprefix("."), file.write)
+        output.emit(
+            as_json,
+            {"path": to, "rows": rows.num_rows},
+            f"{rows.num_rows:,} rows written to {output.one_line(str(to))}",
+        )
+    elif as_json:
+        _to_json_lines(rows)
+    else:
+        _write(rows, "csv", output.write_bytes)
+
+
+def _target(to: str) -> Path:
+    path = Path(to)
+    if path.suffix.lower() not in (".parquet", ".csv"):
+        raise OptionError(f"--to is a file that ends in .parquet or .csv, not {to!r}")
+    return path
+
+
+def _to_json_lines(rows: pa.Table) -> None:
+    exact = _exact_in_json(rows)
+    for batch in exact.to_batches(max_chunksize=JSON_ROWS):
+        for row in batch.to_pylist():
+            output.write_json(row)
+
+
+def _exact_in_json(rows: pa.Table) -> pa.Table:
+    """Columns that Python would round or JSON does not have, as the library's own text of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from txfiles.rows import types
+
+    for at, field in enumerate(rows.schema):
+        if pa.types.is_temporal(field.type) or pa.types.is_decimal(field.type):
+            column = rows.column(at)
+            text = types.to_text(column)
+            if text.null_count > column.null_count:  # years past 9999 have no text of the library's own
+                text = pc.coalesce(text, column.cast(pa.string()).combine_chunks())
+            rows = rows.set_column(at, field.name, text)
+    return rows
+
+
+class _Sink:
+    """Where the library's writers put their bytes: any function that takes them."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+
+    def write(self, data: bytes | memoryview | pa.Buffer) -> int:
+        """Append bytes."""
+        taken = bytes(data)
+        self._write(taken)
+        return len(taken)
+
+    def close(self) -> None:
+        """The owner of the stream closes it."""
+
+    def abort(self) -> None:
+        """The owner of the stream drops it."""
+
+
+def _write(rows: pa.Table, format_name: str, write: Callable[[bytes], object]) -> None:
+    from txfiles import formats
+    from txfiles.formats.common import WriteOptions
+
+    found = formats.get(format_name)
+    found.check_types(rows.schema)
+    writer = found.writer(_Sink(write), rows.schema, WriteOptions())
+    writer.write(rows)
+    writer.close()
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when it is whole; whatever goes wrong leaves `path` as it was."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

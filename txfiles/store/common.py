@@ -1,0 +1,79 @@
+"""What all stores say alike: which names there are, and what is wrong with an object."""
+
+from __future__ import annotations
+
+from txfiles.core.names import SEGMENT_LIMIT_BYTES
+from txfiles.errors import CorruptTableError, InputError, StoreError
+
+
+def split(name: str, *, limit: int = SEGMENT_LIMIT_BYTES) -> tuple[tuple[str, ...], str]:
+    """The folders of a name, and its last segment.
+
+    Args:
+        name: as the store spells it.
+        limit: the longest segment, in bytes of UTF-8.
+    Raises:
+        InputError: it could leave the root, means no file, or has a segment that file systems cannot hold.
+    """
+    *folders, last = name.split("/")
+    for segment in (*folders, last):
+        if segment in ("", ".", "..") or "\0" in segment:
+            raise InputError(
+                f"{name!r} is no name below a table's root",
+                hint="its segments, between single slashes, are neither empty nor '.' nor '..'",
+            )
+        if _bytes(segment, name) > limit:
+            raise InputError(
+                f"a segment of {name!r} is longer than {limit} bytes",
+                hint="a folder's name holds a partition value: use shorter ones",
+            )
+    return tuple(folders), last
+
+
+def folder_of(prefix: str) -> tuple[str, ...]:
+    """The folders of a listing's prefix: "" or "a/b/".
+
+    Raises:
+        InputError: it is no folder, or none below the root.
+    """
+    if prefix == "":
+        return ()
+    if not prefix.endswith("/"):
+        raise InputError(f"{prefix!r} is no folder", hint="end the prefix of a listing with a slash")
+    folders, last = split(prefix[:-1])
+    return (*folders, last)
+
+
+def over_limit(where: str, size: int, limit: int) -> CorruptTableError:
+    """The error for an object that is larger than anything this library writes there."""
+    return CorruptTableError(
+        f"{where} has {size} bytes; at most {limit} are read",
+        hint="it is damaged, or was not written by txfiles: restore it from a backup",
+        path=where,
+    )
+
+
+def missing(where: str) -> CorruptTableError:
+    """The error for a data file that the log names and the store does not have."""
+    return CorruptTableError(f"{where} is missing", hint="the log names it: restore the file from a backup", path=where)
+
+
+def taken(where: str) -> StoreError:
+    """The error for a data file's name that somebody has."""
+    return StoreError(
+        f"{where} exists already; it was left as it is",
+        hint="names of data files are never used twice: run the same call again",
+        path=where,
+    )
+
+
+def finished(where: str) -> StoreError:
+    """The error for using a sink that was closed or aborted."""
+    return StoreError(f"{where} was closed or aborted, and takes no more data", hint="begin a new file", path=where)
+
+
+def _bytes(segment: str, name: str) -> int:
+    try:
+        return len(segment.encode())
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name!r} is not Unicode text", hint="a name is written in UTF-8") from error

@@ -1,0 +1,238 @@
+"""The folders below a table's root, and the one way into them: step by step, never through a link.
+
+Each folder is opened from its open parent, without following links, and a file from its open folder, so that
+there is no moment between a check and its use. Opening never waits: a pipe or a device under a file's name is an
+error. The root itself may be a link.
+
+Source: openat(2), fsync(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from txfiles.errors import Committed, CorruptTableError, InputError, StoreError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+_STEP = _FOLDER | os.O_NOFOLLOW
+_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+_NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
+"""The file system has no fsync of folders (SMB, some FUSE): its server decides when a name is durable."""
+
+_HINTS = {
+    errno.ENOSPC: "no space left on the device: free some, then run the same call again",
+    errno.EDQUOT: "the disk quota is used up: free some space, then run the same call again",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EMFILE: "this process has too many open files: raise `ulimit -n`",
+    errno.ENFILE: "the machine has too many open files",
+    errno.EIO: "the device failed: look at the system's log before anything else is written to it",
+    errno.ESTALE: "the network file system lost the file: see that it is mounted, then run the same call again",
+    errno.ENAMETOOLONG: "this file system wants shorter names",
+}
+_KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+class Folders:
+    """The tree below a root, which need not exist. Safe to use from several threads.
+
+    Args:
+        root: an absolute path.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        # Folders ("a/b"; "" is the root) whose entries in their parents this object has made durable.
+        self._durable: set[str] = set()
+
+    def url(self, name: str) -> str:
+        """The absolute path of a name."""
+        return f"{str(self.root).rstrip('/')}/{name}"
+
+    @contextmanager
+    def opened(self, folders: Sequence[str]) -> Iterator[int]:
+        """`open` for reading, closed at the end."""
+        fd = self.open(folders, create=False)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def open(self, folders: Sequence[str], *, create: bool) -> int:
+        """A folder's descriptor, for the caller to close.
+
+        Args:
+            folders: the way from the root.
+            create: make what is missing, durably.
+        Raises:
+            FileNotFoundError: it is missing, and `create` is not asked for.
+            CorruptTableError: something else stands in its place, or in that of a folder above it.
+        Cost: one open for each step; with `create`, one fsync more for each folder that is new to this object.
+        """
+        fd = self._open_root(create=create)
+        for depth in range(len(folders)):
+            try:
+                child = self._step(fd, "/".join(folders[: depth + 1]), create=create)
+            finally:
+                os.close(fd)
+            fd = child
+        return fd
+
+    def open_file(self, folder: int, name: str, flags: int) -> int:
+        """The descriptor of the regular file `name` in its open folder, for the caller to close.
+
+        Raises:
+            FileNotFoundError: there is none.
+            CorruptTableError: something else has its name.
+        """
+        last = name.rpartition("/")[2]
+        try:
+            fd = os.open(last, flags | _SAFELY, 0o666, dir_fd=folder)
+        except OSError:
+            self._refuse_other(folder, name, stat.S_IFREG)
+            raise
+        try:
+            self.check_file(name, os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def status(self, folder: int, name: str) -> os.stat_result:
+        """What the file system says of the regular file `name` in its open folder; raises as `open_file`."""
+        status = os.stat(name.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
+        self.check_file(name, status)
+        return status
+
+    def check_file(self, name: str, status: os.stat_result, expected: int = stat.S_IFREG) -> None:
+        """Raises `CorruptTableError` where something else stands in the place of a file."""
+        kind = stat.S_IFMT(status.st_mode)
+        if kind != expected:
+            where = self.url(name)
+            raise CorruptTableError(
+                f"{where} is {_KINDS.get(kind, 'a device')}, where {_KINDS[expected]} belongs; it was not touched",
+                hint="find out who put it there, and restore the table's own from a backup",
+                path=where,
+            )
+
+    def _refuse_other(self, folder: int, name: str, expected: int) -> None:
+        """Raise `CorruptTableError` if opening failed because of what stands there; systems differ in the errno."""
+        with suppress(FileNotFoundError):
+            status = os.stat(name.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
+            self.check_file(name, status, expected)
+
+    def _open_root(self, *, create: bool) -> int:
+        try:
+            fd = os.open(self.root, _FOLDER)
+        except NotADirectoryError as error:
+            raise InputError(f"{self.root} is no folder", hint="a table is a folder of files") from error
+        except FileNotFoundError:
+            if not create:
+                raise
+            _make(self.root)
+            self._durable.add("")
+            fd = os.open(self.root, _FOLDER)
+        if create and "" not in self._durable:
+            with _closed_on_error(fd), suppress(PermissionError):
+                # Another process may have made it just now, and be about to make it durable. Who may not open its
+                # parent did not make it in this race.
+                _sync_path(self.root.parent)
+            self._durable.add("")
+        return fd
+
+    def _step(self, parent: int, path: str, *, create: bool) -> int:
+        """Open the folder `path` from its open parent."""
+        last = path.rpartition("/")[2]
+        try:
+            if not create:
+                return os.open(last, _STEP, dir_fd=parent)
+            if path in self._durable:
+                with suppress(FileNotFoundError):
+                    return os.open(last, _STEP, dir_fd=parent)
+            with suppress(FileExistsError):
+                os.mkdir(last, dir_fd=parent)
+            fd = os.open(last, _STEP, dir_fd=parent)
+        except OSError:
+            self._refuse_other(parent, path, stat.S_IFDIR)
+            raise
+        with _closed_on_error(fd):
+            sync(parent)  # also where the folder was there: whoever made it may be about to do this
+        self._durable.add(path)
+        return fd
+
+
+@contextmanager
+def telling(doing: str, where: str) -> Iterator[None]:
+    """Turn the system's errors into errors that say what was done to which file; nothing was committed."""
+    try:
+        yield
+    except OSError as error:
+        raise failure(error, doing, where) from error
+
+
+def failure(error: OSError, doing: str, where: str, committed: Committed = "no") -> StoreError:
+    """The error for what the system says.
+
+    Args:
+        error: the system's.
+        doing: "read", "look at", "list", "write" or "delete".
+        where: the file's path.
+        committed: whether the call's effect is there all the same.
+    """
+    hint = _HINTS.get(error.errno or 0, "see that the disk works and is mounted, then run the same call again")
+    if isinstance(error, PermissionError):
+        right = "write to its folder" if doing in ("write", "delete") else "read it"
+        hint = f"the user with id {os.geteuid()} needs the right to {right}, and to enter each folder above it"
+    text = os.strerror(error.errno) if error.errno else str(error)
+    return StoreError(
+        f"could not {doing} {where}: {text}", hint=hint, committed=committed, path=where, errno=error.errno
+    )
+
+
+def sync(folder: int) -> None:
+    """Make the names in an open folder durable."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def _sync_path(folder: Path) -> None:
+    fd = os.open(folder, _FOLDER)
+    try:
+        sync(fd)
+    finally:
+        os.close(fd)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, each durable in its parent."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+    _sync_path(folder.parent)
+
+
+@contextmanager
+def _closed_on_error(fd: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.close(fd)
+        raise
