@@ -17,9 +17,9 @@ from txfiles.errors import OptionError
 from txfiles.rows import filelist, types
 from txfiles.targets import files
 from txfiles.txn import log, lookup, scan
-from txfiles.txn.log import Snapshot
 from txfiles.txn.request import Progress, no_progress
 from txfiles.txn.result import Commit, VacuumResult, commit_record
+from txfiles.txn.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd

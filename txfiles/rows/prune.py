@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.fs as pafs
 
 Bounds = Callable[[str], tuple[Any, Any] | None]
 """Lower and upper bounds of a column: two arrays, one entry a file, null where unknown; None: none are known."""
@@ -37,6 +35,9 @@ def by_conditions(bounds: Bounds, count: int, conditions: Sequence[Condition]) -
 
 def by_expression(bounds: Bounds, count: int, where: pc.Expression, schema: pa.Schema) -> np.ndarray:
     """Which of `count` files may hold a row for which the expression is true. Cost: a few objects a file."""
+    import pyarrow.dataset as ds  # here: it imports pandas where there is one, 0.2 s that only this needs
+    import pyarrow.fs as pafs
+
     layout = ds.ParquetFileFormat()
     local = pafs.LocalFileSystem()
     known = {name: found for name in schema.names if (found := bounds(name)) is not None}

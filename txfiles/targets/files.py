@@ -21,12 +21,12 @@ from txfiles.txn import vacuum as vacuum_story
 from txfiles.txn.append import append
 from txfiles.txn.append_once import append_once
 from txfiles.txn.commit import Done, Work, fresh_attempt, run
-from txfiles.txn.log import Snapshot
 from txfiles.txn.overwrite import overwrite
 from txfiles.txn.request import Progress, Request, keys_required
 from txfiles.txn.result import Plan, Resolution, VacuumResult, WriteResult
 from txfiles.txn.session import Session
 from txfiles.txn.set_properties import set_properties
+from txfiles.txn.snapshot import Snapshot
 from txfiles.txn.staging import Estimate, Staging
 from txfiles.txn.story import Pass
 from txfiles.txn.upsert import upsert

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from txfiles.txn.log import Snapshot
+from txfiles.txn.snapshot import Snapshot
 
 TABLES = 16
 """Tables remembered; a pipeline works on a few at a time."""

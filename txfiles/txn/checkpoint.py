@@ -69,7 +69,7 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         CorruptTableError: not a checkpoint's form.
     """
     try:
-        files = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        files = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
         saved = msgspec.json.decode((files.schema.metadata or {})[_METADATA_KEY], type=_Saved)
         files = files.replace_schema_metadata(None).cast(filelist.schema(saved.table.columns))
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:

@@ -29,8 +29,9 @@ from txfiles.errors import CommitConflictError, CommitStateUnknownError, StoreEr
 from txfiles.rows import filelist
 from txfiles.store.port import Put
 from txfiles.txn import checkpoint, log
-from txfiles.txn.log import Loaded, Snapshot
+from txfiles.txn.log import Loaded
 from txfiles.txn.session import Session
+from txfiles.txn.snapshot import Snapshot
 from txfiles.txn.staging import Staging
 
 logger = logging.getLogger("txfiles")

@@ -32,6 +32,7 @@ from txfiles.rows import filelist
 from txfiles.store.port import Put, Store
 from txfiles.txn import checkpoint
 from txfiles.txn.cache import SnapshotCache
+from txfiles.txn.snapshot import Snapshot
 
 logger = logging.getLogger("txfiles")
 
@@ -53,14 +54,6 @@ class Hint(msgspec.Struct, frozen=True, kw_only=True):
     """`hint.json`: where to begin to look for the head. Never trusted."""
 
     version: codec.Count
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The table at one version: its state, and its files as one Arrow table (`rows.filelist`)."""
-
-    state: State
-    files: pa.Table
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from txfiles.errors import InputError, KeysRequiredError
 from txfiles.rows import casts, types
 from txfiles.rows import keys as key_codec
 from txfiles.txn import scan
-from txfiles.txn.log import Snapshot
 from txfiles.txn.probe import candidates, needle, probe
 from txfiles.txn.session import Session
+from txfiles.txn.snapshot import Snapshot
 from txfiles.txn.story import chosen
 
 

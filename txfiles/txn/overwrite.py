@@ -22,9 +22,9 @@ from txfiles.rows.filelist import DataFile
 from txfiles.txn import scan
 from txfiles.txn.commit import Work
 from txfiles.txn.live import groups
-from txfiles.txn.log import Snapshot
 from txfiles.txn.prepare import Prepared, prepare
 from txfiles.txn.probe import Needle, candidates, needle, probe
+from txfiles.txn.snapshot import Snapshot
 from txfiles.txn.staging import split
 from txfiles.txn.story import Found, Pass, chosen, work
 

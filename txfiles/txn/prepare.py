@@ -20,7 +20,7 @@ from txfiles.core.words import nearest
 from txfiles.errors import InputError, KeyColumnNotFoundError, OptionError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows import dedup, schema, types
 from txfiles.rows import keys as key_codec
-from txfiles.txn.request import KEYED, Request, keys_required
+from txfiles.txn.request import KEYED, Request, SchemaMode, keys_required
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _with_columns(
                     hint=f"the columns are {', '.join(given.names)}",
                     column=name,
                 )
-    mode = request.schema_mode if current is not None else "overwrite"
+    mode: SchemaMode = request.schema_mode if current is not None else "overwrite"
     reconciled = schema.reconcile(
         current.columns if current else (), given, mode, last_id=current.last_column_id if current else 0
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.properties import read_properties
@@ -19,6 +19,7 @@ MODES = ("overwrite", "append", "append_once", "upsert")
 KEYED = ("append_once", "upsert")
 FORMATS = ("parquet", "csv")
 STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
+SchemaMode = Literal["strict", "merge", "overwrite"]
 SCHEMA_MODES = ("strict", "merge", "overwrite")
 STALE = ("skip", "apply")
 
@@ -48,7 +49,7 @@ class Request:
     timestamp_col: str | None = None
     stale: str = "skip"
     batch_id: str | None = None
-    schema_mode: str = "strict"
+    schema_mode: SchemaMode = "strict"
     partition_by: tuple[str, ...] | None = None
     overwrite_partitions: bool = False
     replace_where: Any = None

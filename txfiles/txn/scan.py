@@ -6,12 +6,11 @@ Source: specs/4-semantics.md, "Reading".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from txfiles.core import names
 from txfiles.core.manifest import Table
@@ -20,8 +19,11 @@ from txfiles.errors import InputError
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
 from txfiles.txn.live import LiveGroup, groups, partition_values
-from txfiles.txn.log import Snapshot
 from txfiles.txn.session import Session
+from txfiles.txn.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, where: Any) -> pa.Table:
@@ -57,6 +59,8 @@ def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, wh
 
 def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     """The live Parquet files as a pyarrow dataset that prunes by what the log knows of them."""
+    import pyarrow.dataset as ds  # here: it imports pandas where there is one, 0.2 s that only this needs
+
     table = snapshot.state.table
     schema = types.arrow_schema(table.columns)
     layout = ds.ParquetFileFormat(
@@ -120,7 +124,7 @@ def _matching(
 def _group_may_match(group: LiveGroup, table: Table, where: filters.Filter) -> bool:
     def bounds(name: str) -> tuple[Any, Any] | None:
         found = group.bounds(name) if name in where.columns else None
-        return None if found is None else tuple(pa.array([side], side.type) for side in found)  # type: ignore[return-value]
+        return None if found is None else tuple(pa.array([side], side.type) for side in found)
 
     return bool(_judge(bounds, 1, where, types.arrow_schema(table.columns))[0])
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from txfiles.core.conflicts import Footprint
 from txfiles.core.manifest import Metrics, PropertyValue
 from txfiles.txn.commit import Work
-from txfiles.txn.log import Snapshot
+from txfiles.txn.snapshot import Snapshot
 
 
 def set_properties(base: Snapshot, properties: Mapping[str, PropertyValue]) -> Work:

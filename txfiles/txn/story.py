@@ -17,10 +17,10 @@ from txfiles.core.manifest import Add, Metrics, Table
 from txfiles.rows import filelist
 from txfiles.rows.filelist import DataFile
 from txfiles.txn.commit import Work
-from txfiles.txn.log import Snapshot
 from txfiles.txn.prepare import Prepared
 from txfiles.txn.request import Progress, Request
 from txfiles.txn.session import Session
+from txfiles.txn.snapshot import Snapshot
 from txfiles.txn.staging import Stage
 
 

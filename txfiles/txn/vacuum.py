@@ -24,7 +24,7 @@ from txfiles.errors import ConfirmationRequiredError, CorruptTableError
 from txfiles.store.port import Entry, Store
 from txfiles.txn import log
 from txfiles.txn.commit import Work
-from txfiles.txn.log import Snapshot
+from txfiles.txn.snapshot import Snapshot
 
 ORPHANS_PER_LIVE_FILE = 10
 """More orphans than this for each live file look like a lost log, and are deleted only when asked for by force."""
