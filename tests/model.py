@@ -67,7 +67,7 @@ class Model:
         best: dict[tuple[Any, ...], int] = {}
         for position, row in enumerate(rows):
             key = self.key(row)
-            if key not in best or self._wins(rows[position], rows[best[key]], strategy):
+            if key not in best or self._wins(row, rows[best[key]], strategy):
                 best[key] = position
         return [rows[position] for position in sorted(best.values())]
 

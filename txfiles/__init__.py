@@ -8,7 +8,9 @@
 Run a load twice, in any order, crash in the middle: the table is as if it had run once.
 """
 
-from txfiles.api import exists, plan, resolve, write
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from txfiles.errors import (
     BatchIdMismatchError,
     CommitConflictError,
@@ -33,10 +35,13 @@ from txfiles.errors import (
     UnsupportedTableError,
     UnsupportedTypeError,
 )
-from txfiles.table import Table
-from txfiles.txn.request import Progress
-from txfiles.txn.result import Commit, Plan, Resolution, VacuumResult, WriteResult
 from txfiles.version import __version__
+
+if TYPE_CHECKING:
+    from txfiles.api import exists, plan, resolve, write
+    from txfiles.table import Table
+    from txfiles.txn.request import Progress
+    from txfiles.txn.result import Commit, Plan, Resolution, VacuumResult, WriteResult
 
 __all__ = [
     "BatchIdMismatchError",
@@ -74,3 +79,23 @@ __all__ = [
     "resolve",
     "write",
 ]
+
+# Imported when first asked for: they bring pyarrow, which `txfiles --help` need not wait for.
+_LATER = {
+    **dict.fromkeys(("exists", "plan", "resolve", "write"), "txfiles.api"),
+    "Table": "txfiles.table",
+    "Progress": "txfiles.txn.request",
+    **dict.fromkeys(("Commit", "Plan", "Resolution", "VacuumResult", "WriteResult"), "txfiles.txn.result"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'txfiles' has no attribute {name!r}")
+    value = getattr(import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

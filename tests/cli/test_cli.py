@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -28,6 +29,7 @@ import txfiles as tx
 from txfiles import errors
 from txfiles.cli import failure, output, params, progress
 from txfiles.cli import main as cli_main
+from txfiles.cli import read as cli_read
 from txfiles.cli import write as cli_write
 from txfiles.cli.main import cli
 from txfiles.txn import request
@@ -410,11 +412,48 @@ def test_stdout_that_fails(
     monkeypatch.setattr(Failing, "write", lambda self, data: len(data))  # so that closing it is quiet
 
 
+def test_rows_before_a_failure_come_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was put on stdout before an error is handed over, since the process then leaves at once."""
+
+    def write(*_: Any, **__: Any) -> None:
+        output.write_text("row")
+        raise errors.InputError("no more")
+
+    raw = io.BytesIO()
+    monkeypatch.setattr(tx, "write", write)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(raw)))
+    assert cli_main.run(WRITE) == 2
+    assert raw.getvalue() == b"row\n"
+    assert capsys.readouterr().err == "txfiles: error: no more\n"
+
+
 def test_stdout_that_is_closed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A process started without stdout says so in place of dropping data."""
     monkeypatch.setattr(sys, "stdout", None)
     assert cli_main.run(["--version"]) == 1
     assert "it is closed" in capsys.readouterr().err
+
+
+def test_export_replaces_whole_files_only(tmp_path: Path) -> None:
+    """`read --to` leaves the file that stands there until the new one is whole, and no temporary file ever."""
+    target = tmp_path / "out.csv"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), cli_read._replacing(target) as file:
+        file.write(b"half" * (1 // 0))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert target.read_text() == "old"
+    with cli_read._replacing(target) as file:
+        file.write(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert target.read_text() == "new"
+
+
+def test_years_past_9999_are_not_lost_in_json() -> None:
+    """A time that has no four-digit year comes out as some text, never as null."""
+    rows = pa.table({"at": pa.array([None, 10**15], pa.timestamp("s"))})
+    first, second = cli_read._exact_in_json(rows)["at"].to_pylist()
+    assert first is None
+    assert "1000000000000000" in second
 
 
 # ---------------------------------------------------------------- progress

@@ -14,13 +14,13 @@ from tests.conformance.suite import ConformanceCases, Target
 
 
 def _pandas(table: pa.Table, _: Path) -> Any:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     return table.to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def _polars(table: pa.Table, _: Path) -> Any:
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     return pl.from_arrow(table)
 

@@ -138,8 +138,10 @@ class TableMachine(RuleBasedStateMachine):
             result = tx.write(arrow(rows), self.path, mode="upsert", stale=stale, **options)
             assert result.rows_updated + result.rows_unchanged == expected.updated + expected.unchanged
             assert (result.rows_deleted, result.rows_stale) == (expected.deleted, expected.stale)
-            assert result.committed
-            self.model.versions.append(self.model.rows)
+            assert result.committed == bool(expected.inserted or expected.updated or expected.deleted)
+            if result.committed:
+                self.model.versions.append(self.model.rows)
+            self.last = (rows, {"mode": "upsert", "stale": stale, **options})
             return
         changes = bool(expected.inserted or expected.updated or expected.deleted)
         self.write(rows, expected, changes=changes, mode="upsert", stale=stale, **options)

@@ -21,6 +21,15 @@ from txfiles.core.words import nearest
 
 NAME = "txfiles"
 
+EXAMPLE = example("txfiles write customers.csv --to lake/customers --mode upsert --key id")
+EXIT_CODES = """\b
+Exit codes:
+   0  done                        12  unknown whether it was committed
+   1  any other error             13  table damaged or not supported
+   2  wrong usage or input        14  the store failed
+  10  no such table or version    15  version expired by vacuum
+  11  other commits won           16  asks before it goes on (--force)"""
+
 
 class Verbs(click.Group):
     """Verbs in the order in which a newcomer needs them, and errors in our own words."""
@@ -51,20 +60,12 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=Verbs, epilog=example("txfiles write customers.csv --to lake/customers --mode upsert --key id"))
+@click.group(cls=Verbs, epilog=f"{EXIT_CODES}\n\n{EXAMPLE}")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def cli() -> None:
-    r"""Tables in plain Parquet and CSV folders, with a log of commits.
+    """Tables in plain Parquet and CSV folders, with a log of commits.
 
     Data goes to stdout, everything else to stderr.
-
-    \b
-    Exit codes:
-       0  done                        12  unknown whether it was committed
-       1  any other error             13  table damaged or not supported
-       2  wrong usage or input        14  the store failed
-      10  no such table or version    15  version expired by vacuum
-      11  other commits won           16  asks before it goes on (--force)
     """
 
 

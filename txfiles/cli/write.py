@@ -38,7 +38,7 @@ def typed(given: str) -> tuple[str, str]:
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.argument("inputs", nargs=-1, required=True, metavar="IN..."),
-    click.option("--to", "path", required=True, metavar="PATH", help="The table: a folder, or s3://… or abfs://…."),
+    click.option("--to", "path", required=True, metavar="PATH", help="The table's folder."),
     click.option(
         "--mode",
         required=True,

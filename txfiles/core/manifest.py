@@ -37,10 +37,10 @@ KNOWN_FEATURES: frozenset[str] = frozenset()
 """Required features that this release understands (none exist yet)."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-# The lengths are not idle: `$` alone also matches before a newline at the end.
-Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
-Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
-KeyBound = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2}){0,64}$", max_length=128)]
+# `$` alone would also match before a newline at the end.
+Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
+KeyBound = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){0,64}$(?!\n)")]
 Bound = Annotated[str, msgspec.Meta(max_length=2_000)]
 PropertyValue = str | int | float | bool
 
@@ -97,7 +97,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes: Count
     sha256: Hash
     footer_bytes: Count = 0
-    footer_sha256: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$", max_length=64)] = ""
+    footer_sha256: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)")] = ""
     partition: tuple[str | None, ...] = ()
     stats: dict[str, ColumnStats] = {}
     key_range: KeyRange | None = None
@@ -186,7 +186,7 @@ class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True):
 class SidecarRef(msgspec.Struct, frozen=True, kw_only=True):
     """Where the actions stand that are too many to stand inline."""
 
-    name: Annotated[str, msgspec.Meta(pattern=names.SIDECAR_PATTERN, max_length=58)]
+    name: Annotated[str, msgspec.Meta(pattern=names.SIDECAR_PATTERN)]
     bytes: Count
     sha256: Hash
 
@@ -208,10 +208,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     format_version: int
     version: Count
-    table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN, max_length=16)]
+    table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN)]
     commit_id: Id
     parent_sha256: Hash | None
-    time: Annotated[str, msgspec.Meta(pattern=times.PATTERN, max_length=27)]
+    time: Annotated[str, msgspec.Meta(pattern=times.PATTERN)]
     operation: Operation
     metrics: Metrics
     table: Table | None = None

@@ -20,8 +20,8 @@ MANIFEST_DIR = "_txfiles/log/"
 CHECKPOINT_DIR = "_txfiles/checkpoints/"
 SIDECAR_DIR = "_txfiles/actions/"
 
-TABLE_ID_PATTERN = r"^[0-9a-f]{16}$"
-SIDECAR_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.json$"
+TABLE_ID_PATTERN = r"^[0-9a-f]{16}$(?!\n)"
+SIDECAR_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.json$(?!\n)"
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 SEGMENT_LIMIT_BYTES = 255
 """The longest file name of every common file system; longer ones could not be copied off a bucket."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from txfiles.errors import CorruptTableError, OptionError
 
-PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"
+PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$(?!\n)"
 
 WRITE_IT = "write it as 2026-11-01T00:00:00Z"
 

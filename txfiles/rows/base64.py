@@ -50,7 +50,7 @@ def decode(text: pa.Array) -> pa.Array:
 
 
 def _bytes_of(a: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """n + 1 offsets from 0 and the bytes of an array of binary or text without nulls."""
+    """N + 1 offsets from 0 and the bytes of an array of binary or text without nulls."""
     _, bounds, data = a.buffers()
     if not len(a):
         return np.zeros(1, np.int64), np.zeros(0, np.uint8)

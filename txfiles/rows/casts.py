@@ -143,7 +143,7 @@ def _holds(t: pa.DataType, kind: Callable[[pa.DataType], bool]) -> bool:
 # ---- which types mix -------------------------------------------------------------------------
 
 
-def _clash(given: pa.DataType, to: pa.DataType) -> str | None:  # noqa: PLR0911 - one per reason
+def _clash(given: pa.DataType, to: pa.DataType) -> str | None:
     """What to do where two normal types never mix; None where they may."""
     if given == to or _is.is_null(given):
         return None

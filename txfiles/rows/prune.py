@@ -81,10 +81,10 @@ def _any_within(low: Any, high: Any, values: pa.Array) -> Any:
 
 _JUDGES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "==": _within,
-    "<": lambda low, high, value: pc.less(low, value),  # noqa: ARG005
-    "<=": lambda low, high, value: pc.less_equal(low, value),  # noqa: ARG005
-    ">": lambda low, high, value: pc.greater(high, value),  # noqa: ARG005
-    ">=": lambda low, high, value: pc.greater_equal(high, value),  # noqa: ARG005
+    "<": lambda low, high, value: pc.less(low, value),
+    "<=": lambda low, high, value: pc.less_equal(low, value),
+    ">": lambda low, high, value: pc.greater(high, value),
+    ">=": lambda low, high, value: pc.greater_equal(high, value),
     "in": _any_within,
 }
 """Operators not named here (such as !=) leave nothing out: bounds may be cut outward, and rows may be NaN."""

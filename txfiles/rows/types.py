@@ -79,7 +79,7 @@ def normalise(t: pa.DataType) -> pa.DataType:
     return _normalise(t, 1)
 
 
-def _normalise(t: pa.DataType, depth: int) -> pa.DataType:  # noqa: PLR0911 - one per kind of type
+def _normalise(t: pa.DataType, depth: int) -> pa.DataType:
     if depth > MAX_DEPTH:
         raise UnsupportedTypeError(f"a type nests deeper than {MAX_DEPTH} levels")
     is_ = pa.types
@@ -102,7 +102,7 @@ def _normalise(t: pa.DataType, depth: int) -> pa.DataType:  # noqa: PLR0911 - on
     return t
 
 
-def decode(a: pa.Array) -> pa.Array:  # noqa: PLR0911 - one per kind of type
+def decode(a: pa.Array) -> pa.Array:
     """The same values without the outermost encoding; children keep theirs.
 
     Raises:
@@ -146,7 +146,7 @@ def to_spec(t: pa.DataType) -> TypeSpec:
     return _spell(t)
 
 
-def _spell(t: pa.DataType) -> TypeSpec:  # noqa: PLR0911 - one per kind of type
+def _spell(t: pa.DataType) -> TypeSpec:
     is_ = pa.types
     if t in _NAMES:
         return _NAMES[t]
@@ -165,7 +165,7 @@ def _spell(t: pa.DataType) -> TypeSpec:  # noqa: PLR0911 - one per kind of type
     return {"struct": [{"name": f.name, "type": _spell(f.type)} for f in t]}
 
 
-def _fault(t: pa.DataType) -> str | None:  # noqa: PLR0911 - one per kind of type
+def _fault(t: pa.DataType) -> str | None:
     """Why no table can hold a normal type; None where one can. Parquet sets the rules of scale and width."""
     is_ = pa.types
     if t in _NAMES:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -44,6 +44,10 @@ _KINDS = {
 }
 
 
+_DURABLE: set[tuple[int, int]] = set()
+"""Device and inode of the folders of which this process knows that their names are durable."""
+
+
 class Folders:
     """The tree below a root, which need not exist. Safe to use from several threads.
 
@@ -53,8 +57,6 @@ class Folders:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        # Folders ("a/b"; "" is the root) whose entries in their parents this object has made durable.
-        self._durable: set[str] = set()
 
     def url(self, name: str) -> str:
         """The absolute path of a name."""
@@ -133,6 +135,7 @@ class Folders:
             self.check_file(name, status, expected)
 
     def _open_root(self, *, create: bool) -> int:
+        made = False
         try:
             fd = os.open(self.root, _FOLDER)
         except NotADirectoryError as error:
@@ -141,34 +144,36 @@ class Folders:
             if not create:
                 raise
             _make(self.root)
-            self._durable.add("")
+            made = True
             fd = os.open(self.root, _FOLDER)
-        if create and "" not in self._durable:
+        if create:
             with _closed_on_error(fd), suppress(PermissionError):
-                # Another process may have made it just now, and be about to make it durable. Who may not open its
-                # parent did not make it in this race.
-                _sync_path(self.root.parent)
-            self._durable.add("")
+                # Who may not open its parent did not make it in this race.
+                _make_durable(fd, lambda: _sync_path(self.root.parent), already=made)
         return fd
 
     def _step(self, parent: int, path: str, *, create: bool) -> int:
         """Open the folder `path` from its open parent."""
         last = path.rpartition("/")[2]
+        made = False
         try:
-            if not create:
-                return os.open(last, _STEP, dir_fd=parent)
-            if path in self._durable:
-                with suppress(FileNotFoundError):
-                    return os.open(last, _STEP, dir_fd=parent)
-            with suppress(FileExistsError):
-                os.mkdir(last, dir_fd=parent)
-            fd = os.open(last, _STEP, dir_fd=parent)
+            try:
+                fd = os.open(last, _STEP, dir_fd=parent)
+            except FileNotFoundError:
+                if not create:
+                    raise
+                with suppress(FileExistsError):
+                    os.mkdir(last, dir_fd=parent)
+                    made = True
+                fd = os.open(last, _STEP, dir_fd=parent)
         except OSError:
             self._refuse_other(parent, path, stat.S_IFDIR)
             raise
-        with _closed_on_error(fd):
-            sync(parent)  # also where the folder was there: whoever made it may be about to do this
-        self._durable.add(path)
+        if create:
+            with _closed_on_error(fd):
+                if made:
+                    sync(parent)
+                _make_durable(fd, lambda: sync(parent), already=made)
         return fd
 
 
@@ -207,6 +212,21 @@ def sync(folder: int) -> None:
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
+
+
+def _make_durable(folder: int, sync_parent: Callable[[], None], *, already: bool) -> None:
+    """Make an open folder's name durable, once for each folder that this process meets.
+
+    Also where the folder was there before: whoever made it may be about to do this, and may be killed before.
+    Folders are known by their inode; one that was removed and whose number was given to another folder counts as
+    known, which matters only if its maker dies and the power fails in the same moment.
+    """
+    status = os.fstat(folder)
+    identity = (status.st_dev, status.st_ino)
+    if identity not in _DURABLE:
+        if not already:
+            sync_parent()
+        _DURABLE.add(identity)
 
 
 def _sync_path(folder: Path) -> None:

@@ -101,7 +101,7 @@ class LocalStore:
             StoreError: with ``committed="unknown"`` where it stands but may not be durable, or where the file system
                 failed while giving it its name. It is not tried again: after a failed fsync the next one may claim
                 a success that is none. Otherwise it was not created.
-        Cost: two fsyncs and about 20 other system calls; half a millisecond on a virtual disk.
+        Cost: two fsyncs and about 15 other system calls; half a millisecond on a virtual disk.
         """
         with self._draft(name, "unknown") as draft:
             draft.write(data)
@@ -323,6 +323,7 @@ class _Draft:
                 os.close(self._folder)
                 raise
         self.over = False
+        self._has_temporary = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append all bytes; if that fails, the draft is gone."""
@@ -341,7 +342,7 @@ class _Draft:
             os.fsync(self._fd)
         if not self._link():
             return False
-        self._unlink(self._temporary)
+        self._drop_temporary()
         try:
             sync(self._folder)
         except OSError as error:
@@ -354,13 +355,14 @@ class _Draft:
         """Give the file its name, whatever had it, and not durably."""
         with telling("write", self._where):
             os.rename(self._temporary, self._last, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._has_temporary = False
 
     def discard(self) -> None:
         """Close the file, and remove its temporary name where it still has it. Never raises."""
         if self.over:
             return
         self.over = True
-        self._unlink(self._temporary)
+        self._drop_temporary()
         for fd in (self._fd, self._folder):
             with suppress(OSError):  # what matters was fsynced
                 os.close(fd)
@@ -401,6 +403,11 @@ class _Draft:
             return os.path.samestat(own, os.stat(self._last, dir_fd=self._folder, follow_symlinks=False))
         except OSError as error:
             raise failure(error, "look at", self._where, self._doubt) from error
+
+    def _drop_temporary(self) -> None:
+        if self._has_temporary:
+            self._has_temporary = False
+            self._unlink(self._temporary)
 
     def _unlink(self, last: str) -> None:
         with suppress(OSError):  # at worst vacuum finds it

@@ -5,6 +5,7 @@ Each public operation is one function: it makes the call's attempt, runs its sto
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -155,6 +156,10 @@ def vacuum(
 
 def resolve(session: Session, commit_id: str) -> Resolution:
     """Whether a commit is in the log. Cost: reads manifests from the newest back until it is found."""
+    if not re.fullmatch("[0-9a-f]{32}", str(commit_id)):
+        raise OptionError(
+            f"{commit_id!r} is no commit id", hint="it is the 32 hex digits that the error named (error.commit_id)"
+        )
     newest = log.require_head(session.store)
     for manifest in log.history(session.store, newest.state.version, None):
         if manifest.commit_id == commit_id:
@@ -169,12 +174,14 @@ def refuse_foreign_files(session: Session) -> None:
         FolderNotEmptyError: names the first such file.
     """
     store = session.store
-    own = log.table_id(store)
+    own: str | None = None
     for entry in store.list(""):
-        if entry.name.startswith(names.LOG_DIR) or (own is not None and names.is_data_name(entry.name, own)):
-            continue
         foreign = next((what for folder, what in FOREIGN_LOGS.items() if entry.name.startswith(folder)), None)
-        if foreign is None and not entry.name.endswith(FOREIGN_SUFFIXES):
+        if entry.name.startswith(names.LOG_DIR) or (foreign is None and not entry.name.endswith(FOREIGN_SUFFIXES)):
+            continue
+        # Asked for only now: another creation's id stands before the first of its files that the listing showed.
+        own = own or log.table_id(store)
+        if own is not None and (names.is_data_name(entry.name, own) or names.is_temporary(entry.name, own)):
             continue
         raise FolderNotEmptyError(
             f"{store.root} has no txfiles log and holds {foreign or 'data files'} ({entry.name}); nothing was written",

@@ -14,8 +14,8 @@ from txfiles.txn.snapshot import Snapshot
 TABLES = 16
 """Tables remembered; a pipeline works on a few at a time."""
 
-FILES_BYTES = 32 * 1024 * 1024
-"""A longer list of files is not kept: opening it anew is cheap beside what is done with it."""
+FILES = 100_000
+"""A longer list of files (some 100 MB) is not kept: opening it anew is cheap beside what is done with it."""
 
 
 class SnapshotCache:
@@ -32,7 +32,7 @@ class SnapshotCache:
 
     def keep(self, root: str, snapshot: Snapshot) -> None:
         """Remember a snapshot, and forget the table that was used longest ago."""
-        if snapshot.files.nbytes > FILES_BYTES:
+        if snapshot.files.num_rows > FILES:
             return
         with self._mutex:
             self._snapshots[root] = snapshot

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -25,7 +26,13 @@ from txfiles.core import conflicts, names, times
 from txfiles.core import manifest as codec
 from txfiles.core.conflicts import Footprint, Outcome
 from txfiles.core.manifest import Actions, Add, Manifest, Metrics, Operation, Remove, SidecarRef, Table, Vacuum
-from txfiles.errors import CommitConflictError, CommitStateUnknownError, StoreError
+from txfiles.errors import (
+    CommitConflictError,
+    CommitStateUnknownError,
+    SnapshotExpiredError,
+    StoreError,
+    TxFilesError,
+)
 from txfiles.rows import filelist
 from txfiles.store.port import Put
 from txfiles.txn import checkpoint, log
@@ -151,19 +158,39 @@ def run(attempt: Attempt, story: Story, *, base: Snapshot | None = None) -> Done
     store = attempt.session.store
     snapshot = log.advance(store, base) if base else log.head(store)
     while True:
-        staging = Staging(attempt.session, attempt.commit_id, attempt.numbers)
         try:
-            work = story(snapshot, staging)
-            if work.nothing:
-                return Done(work, snapshot.state.version if snapshot else None, committed=False, attempts=attempt.count)
-            outcome = _commit(attempt, work, staging)
-        finally:
-            # Whatever ended this pass without a commit: what it staged is nobody's. After a commit, or
-            # where the commit may yet turn out to have happened, the files were taken out of staging.
-            staging.discard()
+            outcome = _pass(attempt, story, snapshot)
+        except SnapshotExpiredError as error:
+            if snapshot is None:
+                raise
+            attempt.lost(error.smallest, "a vacuum removed files that were being read")
+            outcome = log.advance(store, snapshot)
         if isinstance(outcome, Done):
             return outcome
         snapshot = outcome
+
+
+def _pass(attempt: Attempt, story: Story, snapshot: Snapshot | None) -> Done | Snapshot:
+    """Plan once and try to commit; a snapshot means: plan again on it.
+
+    Raises:
+        SnapshotExpiredError: a vacuum took files from under the plan; nothing was committed.
+    """
+    batch_id = attempt.operation.batch_id
+    known = snapshot.state.batch_ids.get(batch_id) if snapshot and batch_id is not None else None
+    if known is not None:  # committed between the caller's look and this snapshot
+        return Done(None, known.version, committed=False, already_committed=True, attempts=attempt.count)
+    staging = Staging(attempt.session, attempt.commit_id, attempt.numbers)
+    try:
+        with log.ExpiryIsTold(attempt.session.store, snapshot.state) if snapshot else nullcontext():
+            work = story(snapshot, staging)
+        if work.nothing:
+            return Done(work, snapshot.state.version if snapshot else None, committed=False, attempts=attempt.count)
+        return _commit(attempt, work, staging)
+    finally:
+        # Whatever ended this pass without a commit: what it staged is nobody's. After a commit, or where
+        # the commit may yet turn out to have happened, the files are kept.
+        staging.discard()
 
 
 def _commit(attempt: Attempt, work: Work, staging: Staging) -> Done | Snapshot:
@@ -179,7 +206,6 @@ def _commit(attempt: Attempt, work: Work, staging: Staging) -> Done | Snapshot:
                 work = decided
             manifest, data = _write_down(attempt, work, staging)
             if _put(attempt, manifest, data, staging):
-                staging.keep()
                 log.write_hint(store, manifest.version)
                 return Done(work, manifest.version, committed=True, attempts=attempt.count)
             attempt.lost(manifest.version, "it was created first")
@@ -194,7 +220,9 @@ def _rebase(attempt: Attempt, work: Work, theirs: Sequence[Loaded]) -> Work | Do
     if decision.outcome is Outcome.PROBE:
         added = [(add, newest.state.version) for add in decision.probe]
         files = filelist.from_adds(added, newest.state.table.columns, newest.state.table.keys)
-        if work.meets(files):
+        with log.ExpiryIsTold(attempt.session.store, newest.state):
+            meets = work.meets(files)
+        if meets:
             decision = replace(decision, outcome=Outcome.REDO, because="it added a key of this batch")
     if decision.outcome is Outcome.REDO:
         logger.info("planning again on version %d: %s", newest.state.version, decision.because)
@@ -251,6 +279,9 @@ def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
 def _put(attempt: Attempt, manifest: Manifest, data: bytes, staging: Staging) -> bool:
     """Create the manifest; True if it stands and is ours, False if another commit has the number.
 
+    The staged files are kept from the first request on, and given up only where the manifest certainly does
+    not stand: whatever ends this in between, an interrupt at any line too, nobody deletes what it may name.
+
     Raises:
         StoreError: certainly not created.
         CommitStateUnknownError: it could not be found out.
@@ -258,28 +289,28 @@ def _put(attempt: Attempt, manifest: Manifest, data: bytes, staging: Staging) ->
     store = attempt.session.store
     name = names.manifest(manifest.version)
     attempt.versions.append(manifest.version)
+    staging.keep()
     for try_number in range(SETTLE_TRIES):
         try:
             put = store.put_if_absent(name, data)
-        except StoreError as error:
+        except TxFilesError as error:
             if error.committed == "unknown" or try_number > 0:
-                staging.keep()
                 raise _unknown(attempt) from error
-            raise
-        except BaseException:
-            staging.keep()  # interrupted with the request under way: nobody knows
+            staging.give_up()
             raise
         if put is Put.CREATED:
             return True
-        standing = _read_back(attempt, name, staging)
+        standing = _read_back(attempt, name)
         if standing is not None:
-            return codec.sha256(standing) == codec.sha256(data)
+            if codec.sha256(standing) == codec.sha256(data):
+                return True
+            staging.give_up()
+            return False
         attempt.session.environment.sleep(BACKOFF_FIRST_SECONDS * 2**try_number)
-    staging.keep()
     raise _unknown(attempt)
 
 
-def _read_back(attempt: Attempt, name: str, staging: Staging) -> bytes | None:
+def _read_back(attempt: Attempt, name: str) -> bytes | None:
     """What stands under a manifest's name after an unclear put."""
     for try_number in range(SETTLE_TRIES):
         try:
@@ -287,10 +318,6 @@ def _read_back(attempt: Attempt, name: str, staging: Staging) -> bytes | None:
         except StoreError as error:
             logger.warning("reading back %s failed: %s", name, error)
             attempt.session.environment.sleep(BACKOFF_FIRST_SECONDS * 2**try_number)
-        except BaseException:
-            staging.keep()
-            raise
-    staging.keep()
     raise _unknown(attempt)
 
 

@@ -39,6 +39,9 @@ logger = logging.getLogger("txfiles")
 CHUNKS = 32
 """A file list in more pieces than this is put together: each piece costs every later look at it."""
 
+HINT_INTERVAL = 8
+"""Versions between two hints."""
+
 SMALL_FILE_LIMIT_BYTES = 64 * 1024
 """`table.json` and the hint are a few hundred bytes; a larger one is not ours."""
 
@@ -133,9 +136,13 @@ def _still_true(store: Store, found_id: str | None, known: Snapshot | None) -> S
 
 def _open_head(store: Store, found_id: str | None) -> Snapshot | None:
     newest = _newest_version(store)
+    if newest is None and _was_written_to(store):
+        newest = _newest_version(store)  # once more: the first commit may have come between the two looks
+        if newest is None:
+            raise _lost(store)
     if newest is None:
-        _refuse_lost_log(store)
         return None
+    found_id = found_id or table_id(store)  # likewise: it stands before the first manifest does
     if found_id is None:
         raise CorruptTableError(
             f"{store.root} has a log and no {names.TABLE_FILE}", hint="restore that file from a backup"
@@ -259,7 +266,13 @@ def history(store: Store, newest: int, limit: int | None) -> Iterator[Manifest]:
 
 
 def write_hint(store: Store, version: int) -> None:
-    """Leave the next opener a place to begin. Best effort: without it, opening lists the log once."""
+    """Leave the next opener a place to begin. Best effort: without it, opening lists the log once.
+
+    Not at every version: replacing a file costs a journaling file system as much as an fsync, and galloping from a
+    hint that is a few versions old costs a few looks.
+    """
+    if version % HINT_INTERVAL:
+        return
     try:
         store.put(names.HINT_FILE, msgspec.json.encode(Hint(version=version)) + b"\n")
     except StoreError as error:
@@ -356,21 +369,25 @@ def _listed_newest(store: Store) -> int | None:
     versions = [version for version in found if version is not None]
     if not versions:
         return None
-    for expected, version in enumerate(versions):
-        if version != expected:
+    for expected in sorted(set(range(versions[-1])).difference(versions)):
+        # A folder that is written to while it is listed may show a later name and not the one before it.
+        if store.stat(names.manifest(expected)) is None:
             raise _missing(store, expected)
     return _gallop(store, versions[-1])
 
 
-def _refuse_lost_log(store: Store) -> None:
-    lost = store.stat(names.HINT_FILE) is not None or any(
+def _was_written_to(store: Store) -> bool:
+    """Whether something stands that only a commit leaves."""
+    return store.stat(names.HINT_FILE) is not None or any(
         names.checkpoint_version(entry.name) is not None for entry in store.list(names.CHECKPOINT_DIR)
     )
-    if lost:
-        raise CorruptTableError(
-            f"the log of {store.root} is lost: it has a hint or a checkpoint, and no manifest",
-            hint=f"restore {names.MANIFEST_DIR} from a backup; nothing is read or written until then",
-        )
+
+
+def _lost(store: Store) -> CorruptTableError:
+    return CorruptTableError(
+        f"the log of {store.root} is lost: it has a hint or a checkpoint, and no manifest",
+        hint=f"restore {names.MANIFEST_DIR} from a backup; nothing is read or written until then",
+    )
 
 
 def _require_manifest(store: Store, version: int) -> Manifest:

@@ -154,7 +154,7 @@ def _refuse_rows_outside(batch: Prepared, where: Any) -> None:
     if not matches.all():
         rows = np.flatnonzero(~matches)
         raise InputError(
-            f"{len(rows)} rows of the batch do not match replace_where (rows {', '.join(map(str, rows[:10]))}); "
+            f"the batch has {len(rows)} row(s) that do not match replace_where, at {', '.join(map(str, rows[:10]))}; "
             "nothing was written",
             hint="leave them out, or widen replace_where",
             rows=rows[:10].tolist(),

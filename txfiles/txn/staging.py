@@ -55,6 +55,7 @@ class Staging:
         self._numbers = numbers
         self._table_id: str | None = None
         self._names: list[str] = []
+        self._kept = False
 
     @property
     def table_id(self) -> str:
@@ -95,7 +96,9 @@ class Staging:
         return adds
 
     def discard(self) -> None:
-        """Delete what was staged: it belongs to no commit. Best effort; what stays is an orphan for vacuum."""
+        """Delete what was staged, unless it is kept. Best effort; what stays is an orphan for vacuum."""
+        if self._kept:
+            return
         for name in self._names:
             try:
                 self._session.store.delete(name)
@@ -104,8 +107,12 @@ class Staging:
         self._names.clear()
 
     def keep(self) -> None:
-        """The files belong to a commit, or may: never delete them from here on."""
-        self._names.clear()
+        """The files belong to a commit, or may from here on."""
+        self._kept = True
+
+    def give_up(self) -> None:
+        """It has turned out for certain that no manifest names the files."""
+        self._kept = False
 
     def _open(self, table: Table, partition: Partition) -> _OpenFile:
         codec = formats.get(table.format)

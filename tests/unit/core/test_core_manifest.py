@@ -264,6 +264,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "rows are a boolean": {"add": [add(rows=True)]},
     "bytes are a float": {"add": [add(bytes=1093.0)]},
     "footer hash is no hash": {"add": [add(footer_sha256="abc")]},
+    "footer hash is a newline": {"add": [add(footer_sha256="\n")]},
     "partition value is a number": {"add": [add(partition=[1])]},
     "nulls are left out": {"add": [add(stats={"1": {"min": "17"}})]},
     "bound is a number": {"add": [add(stats={"1": {"nulls": 0, "min": 17}})]},

@@ -83,12 +83,13 @@ def _scalars(t: Any) -> st.SearchStrategy[Any]:
         return _whole(pa.int32())
     if is_.is_temporal(t):
         return _whole(pa.int64())
-    return {
+    plain = {
         pa.null(): st.none(),
         pa.bool_(): st.booleans(),
         pa.string(): st.text(max_size=5),
         pa.binary(): st.binary(max_size=5),
-    }.get(t) or st.binary(min_size=t.byte_width, max_size=t.byte_width)
+    }
+    return plain[t] if t in plain else st.binary(min_size=t.byte_width, max_size=t.byte_width)
 
 
 def values(t: Any, *, nulls: bool = True) -> st.SearchStrategy[Any]:

@@ -400,7 +400,7 @@ READ = [
     (pa.timestamp("us"), "2013-01-01 10:00", 1357034400000000),
     (pa.timestamp("ms"), "2013-01-01T00:00:00.500000000", 1356998400500),
     (pa.timestamp("s", "UTC"), "2013-01-01T10:00:00+01:00", 1357030800),
-    (pa.timestamp("s", "Asia/Tokyo"), "2013-01-01T10:00:00-0130", 1357039800 + 2 * 1800 - 1800),
+    (pa.timestamp("s", "Asia/Tokyo"), "2013-01-01T10:00:00-0130", 1357039800),
     (pa.timestamp("us"), "0000-01-01T00:00:00", -62167219200 * 10**6),
     (pa.time64("us"), "10:00", 36000 * 10**6),
     (pa.float64(), "1e5", 100000.0),
@@ -433,20 +433,14 @@ REFUSED = [
 ]
 
 
+GOOD = {t: text for t, _, text in WRITTEN}
+
+
 @pytest.mark.parametrize(("t", "text"), REFUSED, ids=ascii)
 def test_text_that_is_no_value(t, text):
     """A text that is no value of the type is an error that names it and its row; nothing is rounded."""
-    good = (
-        None
-        if t == pa.null()
-        else to_text(pa.array([1], t) if not pa.types.is_fixed_size_binary(t) else pa.array([b"abc"], t))[0]
-        if not pa.types.is_binary(t)
-        else pa.scalar("YWJj")
-    )
-    first = None if good is None else good.as_py()
-    rows = pa.chunked_array([[first, None], [first, text, first, text]], pa.string())
-    if first is None:
-        rows = pa.chunked_array([[None, None, None, text]], pa.string())
+    good = GOOD.get(t)
+    rows = pa.chunked_array([[good, None], [good, text, good, text]], pa.string())
     with pytest.raises(InputError) as caught:
         from_text(rows, t)
     assert caught.value.row == 3

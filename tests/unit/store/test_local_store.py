@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import stat
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import pytest
 
 from txfiles.core import names
 from txfiles.errors import CorruptTableError, InputError, NoAtomicCreateError, StoreError
-from txfiles.store import local
+from txfiles.store import folders, local
 from txfiles.store.local import LocalStore
 from txfiles.store.port import Put
 
@@ -104,15 +105,17 @@ def is_file(fd, *_):
 
 @pytest.fixture
 def journal(monkeypatch):
-    """What was asked of the disk, in order, by what each file was called."""
+    """What was done to the disk, in order, by what each file was called; no folder is known from earlier tests."""
+    monkeypatch.setattr(folders, "_DURABLE", set())
     asked = []
     for name in ("fsync", "link", "unlink", "mkdir", "rename"):
         real = getattr(os, name)
 
         def record(first, *args, name=name, real=real, **kwargs):
             what = Path(os.readlink(f"/proc/self/fd/{first}")).name if isinstance(first, int) else Path(first).name
+            answer = real(first, *args, **kwargs)
             asked.append((name, "temporary" if what.startswith(".tmp-") else what))
-            return real(first, *args, **kwargs)
+            return answer
 
         monkeypatch.setattr(os, name, record)
     return asked
@@ -171,7 +174,7 @@ def test_a_hint_is_replaced_by_renaming(store, journal):
 @pytest.mark.parametrize("function", ["write", "fsync"])
 @pytest.mark.parametrize("use", [put, write_data])
 def test_failure_before_the_link(store, root, monkeypatch, use, function, number):
-    """If the bytes cannot be written or fsynced, nothing was committed and no file is left, nor is fsync tried again."""
+    """If the bytes cannot be written or fsynced, nothing is committed or left behind, and it is tried once."""
     put(store)
     store.delete(NAME)
     write_data(store)
@@ -306,6 +309,8 @@ def test_no_descriptor_is_left_open(store, root, monkeypatch):
             for use in (put, write_data):
                 with pytest.raises(StoreError):
                     use(LocalStore(root / function))
+            with pytest.raises(StoreError):
+                store.put_if_absent(f"new folder for {function}/x", b"x")
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -404,7 +409,7 @@ SPECIAL = {
 
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_what_is_no_file(store, root, kind):
-    """A link, pipe, socket or folder under a file's name is an error that says so: not followed, waited for or removed."""
+    """A link, pipe, socket or folder under a file's name is an error: not followed, waited for or removed."""
     make, text = SPECIAL[kind]
     root.mkdir()
     (root.parent / "outside.json").write_bytes(OUTSIDE)
@@ -437,7 +442,7 @@ def test_a_hint_replaces_a_link(store, root, kind):
 @pytest.mark.parametrize("kind", ["link to a folder", "dangling", "pipe", "file"])
 @pytest.mark.parametrize("depth", [1, 2])
 def test_what_is_no_folder(store, root, kind, depth):
-    """A link, pipe or file in the place of a folder, at any depth, is an error that says so; nothing is done behind it."""
+    """A link, pipe or file in the place of a folder, at any depth, is an error; nothing is done behind it."""
     outside = root.parent / "outside"
     (outside / "b").mkdir(parents=True)
     (outside / "b" / "x").write_bytes(OUTSIDE)
@@ -560,16 +565,15 @@ def test_no_path(path):
 
 
 @pytest.fixture
-def open_root(tmp_path_factory, root):
+def open_root():
     """A root that somebody without rights can get at."""
-    folder = tmp_path_factory.mktemp("open")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
-    table = folder / "table"
-    store = LocalStore(table)
-    put(store)
-    write_data(store)
-    return table
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        table = Path(folder) / "table"
+        store = LocalStore(table)
+        put(store)
+        write_data(store)
+        yield table
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,200 @@
+"""What must hold of a table's folder, found out without the library: JSON, SHA-256 and Arrow's own readers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow.parquet as pq
+
+from tests.model import Row
+
+_DATA = re.compile(r"(?:.*/)?part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5}\.(parquet|csv)")
+_TEMPORARY = re.compile(r"(?:.*/)?\.tmp-.*")
+_ALWAYS = {"_txfiles/table.json", "_txfiles/lock", "_txfiles/hint.json"}
+
+
+@dataclass(frozen=True)
+class Version:
+    """One manifest, its sidecar's actions filled in, and the files that are live after it, in order."""
+
+    number: int
+    manifest: dict[str, Any]
+    live: dict[str, dict[str, Any]]
+
+    @property
+    def operation(self) -> dict[str, Any]:
+        return self.manifest["operation"]
+
+
+@dataclass
+class Log:
+    """A table as it stands on disk."""
+
+    root: Path
+    versions: list[Version] = field(default_factory=list)
+    _rows: dict[str, list[Row]] = field(default_factory=dict)
+
+    @property
+    def smallest_whole_version(self) -> int:
+        return max(
+            (version.manifest.get("vacuum", {}).get("smallest_whole_version", 0) for version in self.versions),
+            default=0,
+        )
+
+    def rows(self, number: int) -> list[Row]:
+        """The rows of a whole version, with the columns of the partition."""
+        return [row for path, add in self.versions[number].live.items() for row in self._file(path, add)]
+
+    def _file(self, path: str, add: dict[str, Any]) -> list[Row]:
+        if path not in self._rows:
+            table = self.versions[0].manifest["table"]
+            partition = dict(zip(table["partition_by"], add.get("partition", ()), strict=True))
+            found = pq.ParquetFile(self.root / unquote(path)).read().to_pylist()
+            assert len(found) == add["rows"]
+            self._rows[path] = [row | partition for row in found]
+        return self._rows[path]
+
+
+@dataclass
+class Residue:
+    """What stands in the folder and belongs to no version that is whole."""
+
+    data: set[str] = field(default_factory=set)
+    temporary: set[str] = field(default_factory=set)
+    log: set[str] = field(default_factory=set)
+    foreign: set[str] = field(default_factory=set)
+
+
+def check(root: Path) -> Log:
+    """Assert everything that must hold whatever happened to writers: the chain, and that whole versions are whole."""
+    log = Log(root)
+    folder = root / "_txfiles/log"
+    names = sorted(os.listdir(folder)) if folder.exists() else []
+    numbers = [name for name in names if not name.startswith(".tmp-")]
+    assert numbers == [f"{number:020d}.json" for number in range(len(numbers))], "versions have gaps"
+    live: dict[str, dict[str, Any]] = {}
+    parent = None
+    for number, name in enumerate(numbers):
+        data = (folder / name).read_bytes()
+        manifest = _manifest(root, data)
+        assert manifest["version"] == number
+        assert manifest["parent_sha256"] == parent, f"the chain is broken at {number}"
+        parent = hashlib.sha256(data).hexdigest()
+        live = _after(live, manifest)
+        log.versions.append(Version(number, manifest, live))
+    _check_series(log)
+    _check_files(log)
+    return log
+
+
+def residue(log: Log) -> Residue:
+    """What a vacuum has not taken, or may not take."""
+    table_id = json.loads((log.root / "_txfiles/table.json").read_bytes())["table_id"]
+    whole = log.versions[log.smallest_whole_version :]
+    held = {unquote(path) for version in whole for path in version.live}
+    sidecars = {f"_txfiles/actions/{v.manifest['sidecar']['name']}" for v in log.versions if "sidecar" in v.manifest}
+    checkpoints = {
+        f"_txfiles/checkpoints/{v.manifest['checkpoint']['version']:020d}.parquet"
+        for v in whole
+        if "checkpoint" in v.manifest
+    }
+    manifests = {f"_txfiles/log/{version.number:020d}.json" for version in log.versions}
+    found = Residue()
+    for name in tree(log.root) - held - sidecars - checkpoints - manifests - _ALWAYS:
+        data = _DATA.fullmatch(name)
+        if data and data[1] == table_id:
+            found.data.add(name)
+        elif _TEMPORARY.fullmatch(name):
+            found.temporary.add(name)
+        elif name.startswith("_txfiles/"):
+            found.log.add(name)
+        else:
+            found.foreign.add(name)
+    return found
+
+
+def tree(root: Path) -> set[str]:
+    """All names below a folder that are no folders, links not followed."""
+    return {
+        str(Path(folder, name).relative_to(root))
+        for folder, folders, files in os.walk(root)
+        for name in (*files, *(name for name in folders if Path(folder, name).is_symlink()))
+    }
+
+
+def age(root: Path, names: set[str], seconds: int = 2 * 3_600) -> None:
+    """Make files look older than they are."""
+    for name in names:
+        modified = (root / name).stat().st_mtime - seconds
+        os.utime(root / name, (modified, modified))
+
+
+def _manifest(root: Path, data: bytes) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(data)
+    at = data.rindex(b'"sha256"')
+    assert manifest["sha256"] == hashlib.sha256(data[:at]).hexdigest(), "the seal does not hold"
+    if "sidecar" in manifest:
+        ref = manifest["sidecar"]
+        actions = (root / "_txfiles/actions" / ref["name"]).read_bytes()
+        assert (len(actions), hashlib.sha256(actions).hexdigest()) == (ref["bytes"], ref["sha256"])
+        found = json.loads(actions)
+        manifest |= {name: found[name] for name in ("add", "remove")}
+        if "vacuum" in manifest:
+            manifest["vacuum"] |= {"deletes": found["deletes"]}
+    if "checkpoint" in manifest:
+        ref = manifest["checkpoint"]
+        path = root / f"_txfiles/checkpoints/{ref['version']:020d}.parquet"
+        if path.exists():
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == ref["sha256"]
+    return manifest
+
+
+def _after(live: dict[str, dict[str, Any]], manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    removed = {action["path"] for action in manifest["remove"]}
+    assert removed <= live.keys(), "a file is removed that is not there"
+    kept = {path: add for path, add in live.items() if path not in removed}
+    added = {add["path"]: add for add in manifest["add"]}
+    assert not added.keys() & live.keys(), "a file is added twice"
+    metrics = manifest["metrics"]
+    before, after = (sum(add["rows"] for add in files.values()) for files in (live, kept | added))
+    assert after == before + metrics.get("rows_inserted", 0) - metrics.get("rows_deleted", 0), (
+        "rows are lost or doubled"
+    )
+    return kept | added
+
+
+def _check_series(log: Log) -> None:
+    manifests = [version.manifest for version in log.versions]
+    for name in ("commit_id", "time"):
+        values = [manifest[name] for manifest in manifests]
+        assert len(set(values)) == len(values), f"a {name} is there twice"
+    assert [manifest["time"] for manifest in manifests] == sorted(manifest["time"] for manifest in manifests)
+    batch_ids = Counter(version.operation.get("batch_id") for version in log.versions)
+    assert all(count == 1 for name, count in batch_ids.items() if name is not None), "a batch is there twice"
+    ids = {manifest["table_id"] for manifest in manifests}
+    if manifests:
+        ids |= {json.loads((log.root / "_txfiles/table.json").read_bytes())["table_id"]}
+        assert len(ids) == 1
+    deleted: set[str] = set()
+    for version in log.versions:
+        assert not deleted & version.live.keys(), "a version holds a file that a vacuum before it listed"
+        deleted |= set(version.manifest.get("vacuum", {}).get("deletes", ()))
+
+
+def _check_files(log: Log) -> None:
+    seen = set()
+    for version in log.versions[log.smallest_whole_version :]:
+        for path, add in version.live.items():
+            if path in seen:
+                continue
+            seen.add(path)
+            data = (log.root / unquote(path)).read_bytes()
+            assert (len(data), hashlib.sha256(data).hexdigest()) == (add["bytes"], add["sha256"]), f"{path} is damaged"

@@ -1,0 +1,119 @@
+"""Points at which a call can be made to fail: each operation by which the local store changes the disk.
+
+The operations are those of the operating system, so that no line of the library knows of them. What only reads is
+not counted: to die before a read is to die after the change before it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+COUNTED = ("open", "write", "fsync", "link", "unlink", "rename", "mkdir")
+"""`open` counts where it may create."""
+
+Act = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""What happens instead of an operation: given its name, the real function and its arguments."""
+
+
+def kill_before(name: str, real: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """The process ends before the operation; where it writes, in the middle of it."""
+    if name == "write":
+        real(args[0], memoryview(args[1])[: len(args[1]) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_after(name: str, real: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """The process ends right after the operation."""
+    real(*args, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt_before(name: str, real: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """Ctrl-C before the operation."""
+    raise KeyboardInterrupt
+
+
+def interrupt_after(name: str, real: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """Ctrl-C after the operation was done, and before anybody heard of it."""
+    real(*args, **options)
+    raise KeyboardInterrupt
+
+
+def fail(number: int) -> Act:
+    """The operation is refused with an error number of the operating system."""
+
+    def act(name: str, real: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return act
+
+
+ACTS: dict[str, Act] = {
+    "kill before": kill_before,
+    "kill after": kill_after,
+    "interrupt before": interrupt_before,
+    "interrupt after": interrupt_after,
+    **{name: fail(getattr(errno, name)) for name in ("ENOSPC", "EIO", "EROFS", "EDQUOT", "EOPNOTSUPP")},
+}
+
+
+class Failpoint:
+    """A frame in which the n-th operation fails.
+
+    Args:
+        at: which operation, from 1; 0 only counts.
+        act: one of `ACTS`.
+        lasting: all operations from there on fail, as on a full disk; but not those that delete.
+    Attributes:
+        seen: the operations so far, as (name, what it was done to).
+    """
+
+    def __init__(self, at: int, act: str = "kill before", *, lasting: bool = False) -> None:
+        self.at = at
+        self.seen: list[tuple[str, str]] = []
+        self._act = ACTS[act]
+        self._lasting = lasting
+        self._real = {name: getattr(os, name) for name in COUNTED}
+        self._guard = threading.Lock()
+
+    @property
+    def reached(self) -> bool:
+        """Whether there was an n-th operation."""
+        return len(self.seen) >= self.at
+
+    def __enter__(self) -> Failpoint:
+        for name in COUNTED:
+            setattr(os, name, self._wrapped(name))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for name, real in self._real.items():
+            setattr(os, name, real)
+
+    def _wrapped(self, name: str) -> Callable[..., Any]:
+        real = self._real[name]
+
+        def operation(*args: Any, **options: Any) -> Any:
+            if name == "open" and not args[1] & os.O_CREAT:
+                return real(*args, **options)
+            with self._guard:
+                self.seen.append((name, _target(args[0])))
+                number = len(self.seen)
+            if number == self.at or (self._lasting and number > self.at and name != "unlink"):
+                return self._act(name, real, args, options)
+            return real(*args, **options)
+
+        return operation
+
+
+def _target(given: Any) -> str:
+    """What an operation is done to, without what differs from run to run."""
+    name = Path(os.readlink(f"/proc/self/fd/{given}") if isinstance(given, int) else given).name
+    return "temporary" if name.startswith(".tmp-") else "data file" if name.startswith("part-") else name

@@ -1,0 +1,324 @@
+"""Processes and threads that write, read and vacuum one table at the same time, on a real disk."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import txfiles as tx
+from tests.model import Model, bag
+from tests.processes.calls import Call, arrow, digest, perform, play, row
+from tests.processes.checks import Log, check, residue
+from tests.processes.workers import Worker, race, workers
+
+WRITERS = 6
+KEYED = {"keys": ["id"], "timestamp_col": "time"}
+Answers = list[list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[list[Worker]]:
+    with workers(WRITERS) as started:
+        yield started
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "table"
+
+
+def write(root: Path, mode: str, rows: list[Any], **options: Any) -> Call:
+    return {"do": "write", "path": str(root), "mode": mode, "rows": rows, **options}
+
+
+def labelled(calls: Sequence[Sequence[Call]]) -> dict[str, Call]:
+    """Give each write a name that its manifest repeats."""
+    named = {}
+    for worker, own in enumerate(calls):
+        for number, call in enumerate(own):
+            if call["do"] == "write":
+                call["user_metadata"] = {"call": f"{worker}-{number}"}
+                named[f"{worker}-{number}"] = call
+    return named
+
+
+def serial(root: Path, calls: Sequence[Sequence[Call]], answers: Answers, made: Sequence[Call] = ()) -> Log:
+    """Assert that what happened is what the commits, one after the other, mean; and that the answers tell it.
+
+    Args:
+        root: the table.
+        calls: by process.
+        answers: likewise.
+        made: what was committed before the race, one version each.
+    """
+    log = check(root)
+    named = {call["user_metadata"]["call"]: call for own in calls for call in own if call["do"] == "write"}
+    model = Model(keys=("id",))
+    states: list[list[Any]] = []
+    commits: list[str | None] = []
+    for version in log.versions:
+        label = version.operation.get("user_metadata", {}).get("call")
+        if version.number < len(made):
+            play(model, made[version.number])
+        elif label is not None:
+            play(model, named[label])
+        states.append(list(model.rows))
+        commits.append(label)
+        if version.number >= log.smallest_whole_version:
+            assert bag(log.rows(version.number)) == bag(model.rows), f"version {version.number}"
+    assert bag(tx.Table(root).to_arrow().to_pylist()) == bag(model.rows)
+    by_id = {version.manifest["commit_id"]: version.number for version in log.versions}
+    for own, told in zip(calls, answers, strict=True):
+        reached = -1
+        for call, answer in zip(own, told, strict=True):
+            if call["do"] == "read" and answer.get("error") == "snapshot-expired":
+                continue
+            assert "error" not in answer, answer["message"]
+            assert answer["version"] >= reached or call.get("back"), "a later call sees an older version"
+            reached = max(reached, answer["version"])
+            if call["do"] == "read":
+                assert answer["digest"] == digest(states[answer["version"]])
+            if call["do"] == "write" and answer["committed"]:
+                assert by_id[answer["commit_id"]] == answer["version"]
+                assert commits[answer["version"]] == call["user_metadata"]["call"]
+            elif call["do"] == "write" and not answer["already_committed"]:
+                unchanged = Model(keys=("id",), rows=states[answer["version"]])
+                play(unchanged, call)
+                assert bag(unchanged.rows) == bag(states[answer["version"]]), "a change was not committed"
+    acknowledged = sum(bool(answer.get("committed")) for told in answers for answer in told)
+    labels = [label for label in commits if label is not None]
+    assert len(set(labels)) == len(labels), "one call was committed twice"
+    assert len(labels) <= acknowledged
+    return log
+
+
+def made(root: Path, **options: Any) -> list[Call]:
+    """A table of three rows."""
+    call = write(root, "append", [row(number, "abc"[number]) for number in range(3)], **options)
+    perform(call)
+    return [call]
+
+
+def nothing_is_left(log: Log) -> None:
+    """Whoever lost a race has taken its files back."""
+    found = residue(log)
+    assert not found.data
+    assert not found.temporary
+    assert not found.foreign
+
+
+def test_appends(crowd: list[Worker], root: Path) -> None:
+    """Of many appends at the same time each is there once."""
+    calls = [[write(root, "append", [row(w * 100 + n)]) for n in range(6)] for w in range(WRITERS)]
+    labelled(calls)
+    before = made(root)
+    log = serial(root, calls, race(crowd, calls), before)
+    assert len(log.versions) == 1 + 6 * WRITERS
+    nothing_is_left(log)
+
+
+def test_append_once(crowd: list[Worker], root: Path) -> None:
+    """Of rows with one key that many bring at the same time, one is added."""
+    chance = random.Random(1)
+    calls = [
+        [
+            write(root, "append_once", [row(key, n=w) for key in chance.sample(range(30), 8)], keys=["id"])
+            for _ in range(6)
+        ]
+        for w in range(WRITERS)
+    ]
+    labelled(calls)
+    before = made(root)
+    log = serial(root, calls, race(crowd, calls), before)
+    ids = [found["id"] for found in log.rows(len(log.versions) - 1)]
+    assert len(ids) == len(set(ids))
+    nothing_is_left(log)
+
+
+def test_upserts(crowd: list[Worker], root: Path) -> None:
+    """Of the rows that many bring for one key the newest stays, whoever came last."""
+    chance = random.Random(2)
+    calls = [
+        [
+            write(
+                root,
+                "upsert",
+                [row(key, chance.choice("abc"), n=w, at=chance.randrange(99)) for key in chance.sample(range(12), 5)],
+                **KEYED,
+            )
+            for _ in range(5)
+        ]
+        for w in range(WRITERS)
+    ]
+    labelled(calls)
+    before = made(root, partition_by=["part"])
+    log = serial(root, calls, race(crowd, calls), before)
+    newest: dict[int, int] = {}
+    for given in (given for own in calls for call in own for given in call["rows"]):
+        newest[given["id"]] = max(newest.get(given["id"], 0), given["time"])
+    rows = {found["id"]: found["time"] for found in log.rows(len(log.versions) - 1)}
+    assert {key: rows[key] for key in newest} == newest
+    nothing_is_left(log)
+
+
+def mixture(root: Path, chance: random.Random, worker: int, count: int) -> list[Call]:
+    """What a process does that has no habits."""
+    calls = []
+    for number in range(count):
+        ids = chance.sample(range(20), 4)
+        rows = [row(key, chance.choice("abc"), n=100 * worker + number, at=chance.randrange(50)) for key in ids]
+        calls.append(
+            chance.choice(
+                [
+                    write(root, "append", [row(1_000 + 100 * worker + number, "c")]),
+                    write(root, "append_once", rows, keys=["id"]),
+                    write(root, "upsert", rows, **KEYED),
+                    write(root, "upsert", rows, **KEYED),
+                    write(root, "overwrite", rows),
+                    write(root, "overwrite", rows, overwrite_partitions=True),
+                    write(
+                        root,
+                        "overwrite",
+                        [given | {"part": "b"} for given in rows],
+                        replace_where=[["part", "==", "b"]],
+                    ),
+                    {"do": "set", "path": str(root), "row_group_rows": chance.randrange(1, 1_000)},
+                ]
+            )
+        )
+    return calls
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_everything_beside_vacuum(crowd: list[Worker], root: Path, lock: bool) -> None:
+    """Writers of every kind, readers and a vacuum that keeps nothing go beside each other, with and without the lock."""
+    chance = random.Random(3)
+    calls = [mixture(root, chance, worker, 7) for worker in range(WRITERS - 2)]
+    vacuum = {"do": "vacuum", "path": str(root), "retain": "0", "force": True, "pause": 0.02}
+    read = {"do": "read", "path": str(root), "pause": 0.01}
+    calls += [[vacuum] * 25, [read | {"back": n % 3, "wait": 0.02 * (n % 2)} for n in range(25)]]
+    labelled(calls)
+    properties = {"vacuum_grace": "0", "checkpoint_interval": 3}
+    before = made(root, partition_by=["part"], properties=properties)
+    log = serial(root, calls, race(crowd, calls, lock=lock), before)
+    assert sum("vacuum" in version.manifest for version in log.versions) >= 3
+    tx.Table(root).vacuum(retain="0", force=True)
+    nothing_is_left(check(root))
+
+
+@pytest.mark.parametrize("mode", ["append", "append_once", "upsert", "overwrite"])
+def test_creation(crowd: list[Worker], root: Path, mode: str) -> None:
+    """A table that several create at the same time is created once, and holds what each of them brought."""
+    keyed = {"keys": ["id"]} if mode in ("append_once", "upsert") else {}
+    for attempt in range(5):
+        path = root / str(attempt)
+        calls = [[write(path, mode, [row(w), row(w + 1)], **keyed)] for w in range(4)]
+        labelled(calls)
+        log = serial(path, calls, race(crowd, calls))
+        assert len(log.versions) >= (1 if keyed else 4)
+        nothing_is_left(log)
+
+
+def test_batch_ids(crowd: list[Worker], root: Path) -> None:
+    """A delivery that several make at the same time is committed once, and each is told so."""
+    calls = [
+        [write(root, mode, [row(key, n=number), row(key + 1, n=number)], batch_id=f"delivery {number}", **({"keys": ["id"]} if mode != "append" else {}))
+         for number, (mode, key) in enumerate(zip(["append", "upsert", "append_once", "append"], [50, 0, 1, 60], strict=True))]
+        for _ in range(WRITERS)
+    ]  # fmt: skip
+    labelled(calls)
+    answers = race(crowd, calls)
+    log = serial(root, calls, answers)
+    assert len(log.versions) == 4
+    for told in zip(*answers, strict=True):
+        assert len({answer["version"] for answer in told}) == 1
+        assert sorted((answer["committed"], answer["already_committed"]) for answer in told) == [
+            *[(False, True)] * (WRITERS - 1),
+            (True, False),
+        ]
+    nothing_is_left(log)
+
+
+def test_settings_beside_writes(crowd: list[Worker], root: Path) -> None:
+    """Changes of properties neither stop writes nor are lost beside each other."""
+    names = ["row_group_rows", "checkpoint_interval", "batch_ids_kept"]
+    calls: list[list[Call]] = [[{"do": "set", "path": str(root), name: 7 + n} for n in range(4)] for name in names]
+    calls += [[write(root, "append", [row(100 * w + n)]) for n in range(5)] for w in range(2)]
+    calls += [[write(root, "overwrite", [row(n)], keys=["id"]) for n in range(5)]]
+    labelled(calls)
+    before = made(root)
+    serial(root, calls, race(crowd, calls), before)
+    found = tx.Table(root).properties
+    assert {name: found[name] for name in names} == dict.fromkeys(names, 10)
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_threads(crowd: list[Worker], root: Path, lock: bool) -> None:
+    """Threads of one process are writers like any other."""
+    chance = random.Random(4)
+    own = mixture(root, chance, 0, 24)
+    labelled([own])
+    before = made(root, partition_by=["part"])
+    answers = crowd[0].ask({"calls": own, "threads": 8, "lock": lock})
+    each = [[call] for call in own]  # no order among them
+    log = serial(root, each, [[answer] for answer in answers], before)
+    nothing_is_left(log)
+
+
+def test_one_table_object_for_many_threads(root: Path) -> None:
+    """One `Table` may be read, refreshed and set by several threads."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    made(root)
+    table = tx.Table(root)
+
+    def use(number: int) -> None:
+        if number % 4 == 0:
+            tx.write(arrow([row(100 + number)]), root, mode="append")
+        elif number % 4 == 1:
+            table.set(row_group_rows=100 + number)
+        else:
+            table.refresh()
+            assert table.to_arrow().num_rows >= 3
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(use, range(24)))
+    log = check(root)
+    assert len(log.versions) == 1 + 6 + 6
+    assert table.refresh().to_arrow().num_rows == 3 + 6
+
+
+def test_a_stopped_holder_of_the_lock_stops_nobody(crowd: list[Worker], root: Path) -> None:
+    """A process that holds the lock and does not go on costs others the stated wait, and no more."""
+    made(root)
+    holder = crowd[0].ask({"stop": {"path": str(root)}})["process"]
+    try:
+        calls = [[write(root, "append", [row(100 * w)])] for w in (1, 2)]
+        labelled(calls)
+        began = time.monotonic()
+        answers = race(crowd[1:], calls, lock_seconds=0.3)
+        waited = time.monotonic() - began
+        assert not any("error" in answer for answer in itertools.chain(*answers))
+        assert waited >= 0.3, "the lock was not held"
+    finally:
+        os.kill(holder, signal.SIGKILL)
+    log = check(root)
+    assert len(log.versions) == 3
+    assert len(log.rows(2)) == 5
+
+
+def test_the_lock_ends_with_its_holder(crowd: list[Worker], root: Path) -> None:
+    """A process that was killed while it held the lock does not hold it any more."""
+    made(root)
+    holder = crowd[0].ask({"stop": {"path": str(root)}})["process"]
+    os.kill(holder, signal.SIGKILL)
+    [[answer]] = race(crowd[1:], [[write(root, "append", [row(9)], timeout=0)]], lock_seconds=60)
+    assert answer["committed"]

@@ -1,0 +1,99 @@
+"""How what a write says about the table meets what the table has recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from txfiles.core.manifest import Table
+from txfiles.core.schema import Column
+from txfiles.core.tables import Wish, settle
+from txfiles.errors import OptionError
+
+COLUMNS = tuple(Column(id=number, name=name, type="int64") for number, name in enumerate("abc", 1))
+RECORDED = Table(
+    format="parquet",
+    columns=COLUMNS,
+    last_column_id=3,
+    partition_by=("c",),
+    keys=("a", "b"),
+    timestamp_col="b",
+    properties={"row_group_rows": 7},
+    extra={"new": 1},
+)
+PLAIN = Table(format="csv", columns=COLUMNS, last_column_id=3)
+
+
+def test_a_new_table_is_what_was_wished() -> None:
+    """Creation takes every wish as it is, checked; format is parquet where nothing is said."""
+    wish = Wish(format="csv", keys=("a",), timestamp_col="b", partition_by=("c",), properties={"row_group_rows": "7"})
+    made = settle(None, wish)
+    assert made == Table(
+        format="csv",
+        columns=(),
+        last_column_id=0,
+        partition_by=("c",),
+        keys=("a",),
+        timestamp_col="b",
+        properties={"row_group_rows": 7},
+    )
+    assert settle(None, Wish()) == Table(format="parquet", columns=(), last_column_id=0)
+
+
+AGREES: dict[str, Wish] = {
+    "nothing said": Wish(),
+    "the same format": Wish(format="parquet"),
+    "the same keys": Wish(keys=("a", "b")),
+    "the same keys in another order": Wish(keys=("b", "a")),
+    "the same timestamp column": Wish(timestamp_col="b"),
+    "the same partitioning": Wish(partition_by=("c",)),
+    "the same property": Wish(properties={"row_group_rows": 7}),
+    "the same property as text": Wish(properties={"row_group_rows": "7"}),
+    "a default": Wish(properties={"compression": "snappy"}),
+    "rekey with nothing else": Wish(rekey=True),
+    "rekey with the same": Wish(rekey=True, keys=("b", "a"), timestamp_col="b"),
+}
+
+
+@pytest.mark.parametrize("wish", AGREES.values(), ids=AGREES)
+def test_saying_what_is_recorded_changes_nothing(wish: Wish) -> None:
+    """An option that agrees with the table leaves the table action as it is, so that nothing is committed for it."""
+    assert settle(RECORDED, wish) == RECORDED
+
+
+CONTRADICTS: dict[str, tuple[Wish, str]] = {
+    "another format": (Wish(format="csv"), "format"),
+    "other keys": (Wish(keys=("a",)), "rekey"),
+    "other keys of the same number": (Wish(keys=("a", "c")), "rekey"),
+    "another timestamp column": (Wish(timestamp_col="c"), "rekey"),
+    "another partitioning": (Wish(partition_by=("a",)), "partition_by"),
+    "no partitioning": (Wish(partition_by=()), "partition_by"),
+    "another property": (Wish(properties={"row_group_rows": 8}), "set"),
+    "another default": (Wish(properties={"compression": "zstd"}), "set"),
+    "an unknown property": (Wish(properties={"compresion": "zstd"}), "compression"),
+    "another format, with rekey": (Wish(format="csv", rekey=True), "format"),
+}
+
+
+@pytest.mark.parametrize(("wish", "hinted"), CONTRADICTS.values(), ids=CONTRADICTS)
+def test_contradicting_what_is_recorded_is_an_error(wish: Wish, hinted: str) -> None:
+    """The error names both, and the hint says how the change could be made."""
+    with pytest.raises(OptionError) as caught:
+        settle(RECORDED, wish)
+    assert hinted in str(caught.value.hint)
+
+
+LEARNS: dict[str, tuple[Table, Wish, dict[str, Any]]] = {
+    "keys, the first time": (PLAIN, Wish(keys=("b", "a")), {"keys": ("b", "a")}),
+    "timestamp column, the first time": (PLAIN, Wish(timestamp_col="c"), {"timestamp_col": "c"}),
+    "other keys by rekey": (RECORDED, Wish(keys=("c",), rekey=True), {"keys": ("c",)}),
+    "another timestamp column by rekey": (RECORDED, Wish(timestamp_col="a", rekey=True), {"timestamp_col": "a"}),
+}
+
+
+@pytest.mark.parametrize(("table", "wish", "changes"), LEARNS.values(), ids=LEARNS)
+def test_what_a_table_learns(table: Table, wish: Wish, changes: dict[str, Any]) -> None:
+    """Only what was said changes; columns, properties and unknown fields stay."""
+    assert settle(table, wish) == replace(table, **changes)
