@@ -47,7 +47,7 @@ LACKS = {
 """Cases of which an engine cannot give the data, and why."""
 
 
-@pytest.fixture(params=[(f, e) for f in ("parquet", "csv") for e in GIVE], ids=lambda pair: "-".join(pair))
+@pytest.fixture(params=[(f, e) for f in ("parquet", "csv") for e in GIVE], ids="-".join)
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
     """A new folder for each case."""
     format_name, engine = request.param

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 COUNTED = ("open", "write", "fsync", "link", "unlink", "rename", "mkdir")
 """`open` counts where it may create."""
@@ -88,7 +88,7 @@ class Failpoint:
         """Whether there was an n-th operation."""
         return len(self.seen) >= self.at
 
-    def __enter__(self) -> Failpoint:
+    def __enter__(self) -> Self:
         for name in COUNTED:
             setattr(os, name, self._wrapped(name))
         return self

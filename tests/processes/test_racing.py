@@ -199,7 +199,7 @@ def mixture(root: Path, chance: random.Random, worker: int, count: int) -> list[
 
 @pytest.mark.parametrize("lock", [True, False])
 def test_everything_beside_vacuum(crowd: list[Worker], root: Path, lock: bool) -> None:
-    """Writers of every kind, readers and a vacuum that keeps nothing go beside each other, with and without the lock."""
+    """Writers of every kind, readers and a vacuum that keeps nothing at once, with and without the lock."""
     chance = random.Random(3)
     calls = [mixture(root, chance, worker, 7) for worker in range(WRITERS - 2)]
     vacuum = {"do": "vacuum", "path": str(root), "retain": "0", "force": True, "pause": 0.02}
@@ -230,10 +230,18 @@ def test_creation(crowd: list[Worker], root: Path, mode: str) -> None:
 def test_batch_ids(crowd: list[Worker], root: Path) -> None:
     """A delivery that several make at the same time is committed once, and each is told so."""
     calls = [
-        [write(root, mode, [row(key, n=number), row(key + 1, n=number)], batch_id=f"delivery {number}", **({"keys": ["id"]} if mode != "append" else {}))
-         for number, (mode, key) in enumerate(zip(["append", "upsert", "append_once", "append"], [50, 0, 1, 60], strict=True))]
+        [
+            write(
+                root,
+                mode,
+                [row(key, n=number), row(key + 1, n=number)],
+                batch_id=f"delivery {number}",
+                **({"keys": ["id"]} if mode != "append" else {}),
+            )
+            for number, (mode, key) in enumerate([("append", 50), ("upsert", 0), ("append_once", 1), ("append", 60)])
+        ]
         for _ in range(WRITERS)
-    ]  # fmt: skip
+    ]
     labelled(calls)
     answers = race(crowd, calls)
     log = serial(root, calls, answers)

@@ -62,8 +62,7 @@ def workers(count: int) -> Iterator[list[Worker]]:
     """Some processes, ended at the end."""
     started: list[Worker] = []
     try:
-        for _ in range(count):
-            started.append(Worker())
+        started.extend(Worker() for _ in range(count))
         yield started
     finally:
         for worker in started:

@@ -56,6 +56,7 @@ def kind(t: pa.DataType) -> str:
 
 
 def bounds(t: pa.DataType) -> tuple[int, int]:
+    """The least and the greatest value of an integer type."""
     limits = np.iinfo(t.to_pandas_dtype())
     return int(limits.min), int(limits.max)
 

@@ -111,7 +111,7 @@ def test_each_cell(kind: str, operation: str) -> None:
 
 @pytest.mark.parametrize(("kind", "operation"), PAIRS)
 def test_a_file_that_i_rely_on_is_gone(kind: str, operation: str) -> None:
-    """Whoever stands on a file plans again when it goes, where its cell says probe or part; else the cell alone counts."""
+    """Who stands on a file plans again when it goes, where its cell says probe or part; else the cell counts."""
     commit = replace(typical(operation), remove=(Remove(path=path(5)),))
     rule = RULES[kind][operation]
     expected = Outcome.REDO if rule in (Rule.PROBE, Rule.PART) else EXPECTED[rule]

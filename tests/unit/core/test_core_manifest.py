@@ -238,7 +238,9 @@ WRONG: dict[str, dict[str, Any]] = {
     },
     "column type is a number": {"table": table(columns=[{"id": 1, "name": "id", "type": 64}])},
     "column has no name": {"table": table(columns=[{"id": 1, "name": "", "type": "int64"}], keys=[], partition_by=[])},
-    "two columns have one id": {"table": table(columns=[{"id": 1, "name": n, "type": "int8"} for n in ("id", "country")])},
+    "two columns have one id": {
+        "table": table(columns=[{"id": 1, "name": n, "type": "int8"} for n in ("id", "country")])
+    },
     "two columns have one name": {
         "table": table(columns=[{"id": i, "name": "id", "type": "int8"} for i in (1, 2)], partition_by=[])
     },

@@ -276,7 +276,18 @@ def forget() -> Iterator[None]:
     rows.cache_clear()
 
 
-NEEDLESS = {}
+JUDGED = (154_101, 73_395)
+"""Pairs of plans that were judged, and how many of them the rules let stand."""
+
+NEEDLESS = {
+    ("append_once", "overwrite"): 294,
+    ("append_once", "overwrite part"): 360,
+    ("append_once", "upsert"): 1_034,
+    ("upsert", "append"): 212,
+    ("upsert", "overwrite"): 228,
+    ("upsert", "overwrite part"): 440,
+    ("upsert", "upsert"): 922,
+}
 """Pairs of operations (mine, theirs) → how often the rules ask for planning again in vain."""
 
 
@@ -292,7 +303,6 @@ def test_a_plan_that_stands_gives_the_rows_of_planning_again() -> None:
             needless[mine.op.kind, theirs.op.kind] += verdict.needless
             standing += verdict.stands
             judged += 1
-    print(judged, standing, dict(+needless))
     assert +needless == NEEDLESS
     assert (judged, standing) == JUDGED
 
