@@ -210,13 +210,29 @@ def advance(store: Store, snapshot: Snapshot) -> Snapshot:
 
 
 def newer(store: Store, state: State | None) -> list[Loaded]:
-    """The manifests after `state`, oldest first, sidecars resolved. Cost: one read each, and one that finds none."""
+    """The manifests after `state`, oldest first, sidecars resolved.
+
+    Raises:
+        CorruptTableError: one is damaged, or missing though the one after it is there: an older version is never
+            taken for the newest, and no commit may fill the gap.
+    Cost: one read each, one that finds none, and a look at the number behind it.
+    """
     found: list[Loaded] = []
     version = state.version + 1 if state else 0
-    while (loaded := load_manifest(store, version)) is not None:
+    while (loaded := load_manifest(store, version) or _filled_since(store, version)) is not None:
         found.append(loaded)
         version += 1
     return found
+
+
+def _filled_since(store: Store, version: int) -> Loaded | None:
+    """For a number found free: what stands there now if the next number is taken. Free still, the log is damaged."""
+    if store.stat(names.manifest(version + 1)) is None:
+        return None
+    loaded = load_manifest(store, version)
+    if loaded is None:
+        raise _missing(store, version)
+    return loaded
 
 
 def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, found_id: str | None = None) -> Snapshot:
