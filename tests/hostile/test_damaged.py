@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def rows(*ids: int, x: float = 0.5) -> pa.Table:
 
 
 @pytest.fixture(scope="module", params=["parquet", "csv"])
-def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table with several versions, checkpoints, a sidecar and partitions."""
     path = tmp_path_factory.mktemp("original") / "table"
     patch = pytest.MonkeyPatch()
@@ -37,7 +37,7 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     patch.undo()
     tx.write(rows(6), path, mode="append", batch_id="b")
     tx.write(rows(3, x=2.5), path, mode="upsert")
-    yield path
+    return path
 
 
 def _flip(path: Path) -> None:
