@@ -16,8 +16,19 @@ def flat_lists(a: pa.Array) -> tuple[npt.NDArray[np.int64], pa.Array]:
     if pa.types.is_map(a.type):
         entry = pa.struct([a.type.key_field.with_name("key"), a.type.item_field.with_name("value")])
         a = a.cast(pa.list_(entry))
-    lengths = pc.fill_null(pc.list_value_length(a), 0).to_numpy(zero_copy_only=False)
-    return lengths.astype(np.int64), a.flatten()
+    valid: npt.NDArray[np.bool_] = a.is_valid().to_numpy(zero_copy_only=False)
+    return np.where(valid, _lengths(a), np.int64(0)), a.flatten()
+
+
+def _lengths(a: pa.Array) -> npt.NDArray[np.int64]:
+    """Lengths of lists, whatever they are where a list is null; from the offsets themselves where there are any."""
+    if pa.types.is_fixed_size_list(a.type):
+        return np.full(len(a), a.type.list_size, np.int64)
+    if pa.types.is_list(a.type) or pa.types.is_large_list(a.type):
+        ends: npt.NDArray[np.int64] = np.diff(a.offsets.to_numpy(zero_copy_only=False)).astype(np.int64)
+        return ends
+    found: npt.NDArray[np.int64] = pc.fill_null(pc.list_value_length(a), 0).to_numpy(zero_copy_only=False)
+    return found.astype(np.int64)
 
 
 def offsets(lengths: npt.NDArray[np.int64]) -> pa.Array:

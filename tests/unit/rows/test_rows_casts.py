@@ -277,8 +277,8 @@ def test_types_that_never_mix(t, to):
         cast_lossless(pa.chunked_array([], t), to, name="amount")
     assert not isinstance(caught.value, LossyCastError)
     assert "'amount'" in str(caught.value)
-    assert str(t)[:90] in str(caught.value)
-    assert str(to)[:90] in str(caught.value)
+    assert str(t)[:60] in str(caught.value)
+    assert str(to)[:60] in str(caught.value)
     assert caught.value.hint
 
 
