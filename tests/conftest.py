@@ -1,7 +1,8 @@
 """What all tests share: how many examples Hypothesis tries.
 
-`HYPOTHESIS_PROFILE=deep tools/test` looks longer. Examples stay random in CI too, so that every run looks at
-new ones; the blob that a failure prints brings its example back with `@reproduce_failure`.
+In the profile `ci` the examples of a test are always the same, so that a failure is of the change and not of the
+day. `HYPOTHESIS_PROFILE=deep tools/test` looks at new ones, and longer; the blob that a failure prints brings its
+example back with `@reproduce_failure`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ settings.register_profile(
     settings(
         max_examples=100,
         deadline=None,
-        derandomize=False,
+        derandomize=True,
         print_blob=True,
         suppress_health_check=[HealthCheck.too_slow],
     ),
 )
-settings.register_profile("deep", settings(settings.get_profile("ci"), max_examples=5_000))
+settings.register_profile("deep", settings(settings.get_profile("ci"), max_examples=5_000, derandomize=False))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -20,6 +20,8 @@ from txfiles.rows.equality import same
 from txfiles.rows.types import normalise
 
 LOST = object()
+SHOWN = 100
+"""Characters of a type that a message shows."""
 NUMBERS = [*INTEGERS, *FLOATS, *DECIMALS]
 TICKS = [*TIMESTAMPS, *[pa.duration(unit) for unit in UNITS]]
 TICKS += [pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"), pa.date32(), pa.date64()]
@@ -76,7 +78,7 @@ def judge(column: pa.ChunkedArray, to: pa.DataType, expected: list[Any]) -> None
         assert caught.value.row == lost[0]
         assert f"row {lost[0]} " in str(caught.value)
         for word in ("'amount'", str(column.type), str(to)):
-            assert word in str(caught.value)
+            assert word[:SHOWN] in str(caught.value)
     else:
         result = cast_lossless(column, to, name="amount")
         assert result.type == to
