@@ -6,7 +6,8 @@ Each public operation is one function: it makes the call's attempt, runs its sto
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
@@ -16,7 +17,7 @@ from msgspec.structs import replace as replace_struct
 from txfiles.core import names, properties
 from txfiles.core.manifest import Operation, PropertyValue
 from txfiles.core.replay import BatchRecord
-from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError
+from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, StoreError
 from txfiles.txn import log
 from txfiles.txn import vacuum as vacuum_story
 from txfiles.txn.append import append
@@ -107,8 +108,9 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
     def story(snapshot: Snapshot | None, _: Staging) -> Work:
         return set_properties(snapshot or base, wanted)
 
-    run(fresh_attempt(session, operation, 60.0), story, base=base)
-    return log.advance(session.store, base)
+    done = run(fresh_attempt(session, operation, 60.0), story, base=base)
+    with _after_commit(session, done):
+        return log.advance(session.store, base)
 
 
 def vacuum(
@@ -142,7 +144,9 @@ def vacuum(
     assert done.work is not None
     committed = done.work.vacuum
     paths = committed.deletes if committed and done.committed else ()
-    vacuum_story.delete(session.store, paths, lambda count: progress(Progress("deleting files", count, len(paths))))
+    with _after_commit(session, done, hint="the next vacuum deletes what this one has left"):
+        vacuum_story.delete(session.store, paths, lambda count: progress(Progress("deleting files", count, len(paths))))
+        after = log.advance(session.store, newest)
     deleted = tuple(name for path in paths if (name := names.decode_path(path)) is not None)
     result = VacuumResult(
         version=done.version or 0,
@@ -151,7 +155,23 @@ def vacuum(
         bytes=done.work.vacuum_bytes,
         dry_run=False,
     )
-    return result, log.advance(session.store, newest)
+    return result, after
+
+
+@contextmanager
+def _after_commit(session: Session, done: Done, hint: str = "open the table again") -> Iterator[None]:
+    """A frame around what a call does once it has committed: an error in it says that the commit stands."""
+    try:
+        yield
+    except StoreError as error:
+        if not done.committed:
+            raise
+        raise StoreError(
+            f"version {done.version} of {session.store.root} is committed; after that: {error.message}",
+            hint=hint,
+            committed="yes",
+            version=done.version,
+        ) from error
 
 
 def resolve(session: Session, commit_id: str) -> Resolution:

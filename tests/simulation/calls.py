@@ -1,0 +1,252 @@
+"""The calls of the simulator, each with its meaning on rows: the rows and columns of the conflict matrix.
+
+`CALLS` grows with the library: a test fails while an operation of `core.conflicts` has no call here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+
+import txfiles as tx
+from tests.model import Model, Row, bag
+
+SCHEMA = pa.schema([("k", pa.int64()), ("part", pa.string()), ("n", pa.int64()), ("at", pa.int64())])
+COLUMNS = tuple(SCHEMA.names)
+
+
+@dataclass(frozen=True)
+class Content:
+    """A version as the model has it.
+
+    Attributes:
+        rows: in no order.
+        columns: names.
+        keys: recorded ones.
+        timestamp_col: likewise.
+        batch_ids: that were committed.
+    """
+
+    rows: tuple[Mapping[str, Any], ...] = ()
+    columns: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    timestamp_col: str | None = None
+    batch_ids: frozenset[str] = frozenset()
+
+    def bag(self) -> list[Any]:
+        """The rows as a value."""
+        return bag([dict(row) for row in self.rows])
+
+    def same(self, other: Content) -> bool:
+        """Whether nobody can tell them apart by their rows."""
+        return self.columns == other.columns and self.bag() == other.bag()
+
+
+EMPTY = Content()
+"""No table."""
+
+
+def row(k: int, part: str = "a", n: int = 0, at: int = 0) -> Row:
+    """One row."""
+    return {"k": k, "part": part, "n": n, "at": at}
+
+
+@dataclass(frozen=True)
+class Write:
+    """A call of `tx.write`.
+
+    Attributes:
+        name: as it is called in the matrix.
+        mode: of the write.
+        rows: for a process's number, what it brings.
+        options: further arguments.
+        columns: names, where they are not those of `SCHEMA`.
+    """
+
+    name: str
+    mode: str
+    rows: Callable[[int], Sequence[Row]]
+    options: Mapping[str, Any]
+    columns: tuple[str, ...] = COLUMNS
+    writes: bool = True
+
+    def do(self, path: str, who: int) -> Any:
+        """Call the library."""
+        return tx.write(_arrow(self.rows(who), self.columns), path, mode=self.mode, **self.options)
+
+    def refuses(self, state: Content) -> str | None:
+        """The kind of error with which a version refuses the batch."""
+        schema_mode = self.options.get("schema_mode", "strict")
+        missing = set(state.columns) - set(self.columns)
+        added = set(self.columns) - set(state.columns)
+        if state.columns and schema_mode == "strict" and (missing or added):
+            return "schema-mismatch"
+        if self.name == "overwrite part with keys" and self._own() & {known["k"] for known in state.rows if self._keeps(known)}:
+            return "duplicate-key"
+        return None
+
+    def apply(self, state: Content, who: int) -> Content:
+        """The version after it."""
+        rows = list(self.rows(who))
+        columns = self.columns if self.options.get("schema_mode") == "overwrite" or not state.columns else state.columns
+        columns += tuple(name for name in self.columns if name not in columns)
+        keys = state.keys or tuple(self.options.get("keys", ()))
+        timestamp_col = state.timestamp_col or self.options.get("timestamp_col")
+        model = Model(keys=keys, timestamp_col=timestamp_col, rows=[_with(known, columns) for known in state.rows])
+        given = [_with(one, columns, self._stored(state, one)) for one in rows]
+        if self.mode == "overwrite":
+            model.replace(given, lambda known: not self._keeps(known))
+        else:
+            getattr(model, self.mode)(given)
+        ids = state.batch_ids | ({self.options["batch_id"]} if "batch_id" in self.options else set())
+        return Content(tuple(model.rows), columns, keys, timestamp_col, ids)
+
+    def _stored(self, state: Content, given: Row) -> Mapping[str, Any]:
+        """What an upsert leaves of the stored row: the columns that the batch lacks."""
+        if self.mode != "upsert":
+            return {}
+        return next((known for known in state.rows if known["k"] == given["k"]), {})
+
+    def _own(self) -> set[Any]:
+        return {given["k"] for given in self.rows(0)}
+
+    def _keeps(self, known: Mapping[str, Any]) -> bool:
+        """Whether an overwrite leaves a row."""
+        if self.options.get("overwrite_partitions"):
+            return known["part"] not in {given["part"] for given in self.rows(0)}
+        if "replace_where" in self.options:
+            [(column, _, value)] = self.options["replace_where"]
+            return bool(known[column] != value)
+        return False
+
+
+@dataclass(frozen=True)
+class Other:
+    """A call that leaves the rows as they are."""
+
+    name: str
+    make: Callable[[str, int], Any]
+    writes: bool = False
+
+    def do(self, path: str, who: int) -> Any:
+        """Call the library."""
+        return self.make(path, who)
+
+    def refuses(self, state: Content) -> str | None:
+        """What is said where there is no table."""
+        return None if state.columns else "not-found"
+
+    def apply(self, state: Content, who: int) -> Content:
+        """The same."""
+        return state
+
+
+def _with(given: Mapping[str, Any], columns: Sequence[str], stored: Mapping[str, Any] | None = None) -> Row:
+    return {name: given.get(name, (stored or {}).get(name)) for name in columns}
+
+
+_tables: dict[tuple[Any, ...], pa.Table] = {}
+
+
+def _arrow(rows: Sequence[Row], columns: Sequence[str]) -> pa.Table:
+    key = (tuple(tuple(given.items()) for given in rows), tuple(columns))
+    if key not in _tables:
+        fields = [SCHEMA.field(name) if name in COLUMNS else pa.field(name, pa.int64()) for name in columns]
+        _tables[key] = pa.Table.from_pylist(list(rows), pa.schema(fields))
+    return _tables[key]
+
+
+def _read(path: str, who: int, back: int = 0) -> Any:
+    newest = tx.Table(path)
+    table = newest.at(version=max(0, newest.version - back)) if back else newest
+    return SimpleNamespace(
+        version=newest.version, read=table.version, rows=table.to_arrow().to_pylist(), files=_names(table)
+    )
+
+
+def _names(table: tx.Table) -> list[str]:
+    return [url.removeprefix("memory://simulation/") for url in table.files()]
+
+
+def _set(path: str, who: int) -> Any:
+    table = tx.Table(path)
+    table.set(row_group_rows=100 + who)
+    return SimpleNamespace(version=table.version)
+
+
+def _vacuum(path: str, who: int) -> Any:
+    return tx.Table(path).vacuum(retain="0", force=True)
+
+
+KEYED = {"keys": ["k"]}
+
+CALLS: dict[str, Write | Other] = {
+    call.name: call
+    for call in (
+        Write("append", "append", lambda who: [row(7, "b", who)], {}),
+        Write("append_once", "append_once", lambda who: [row(2, n=who), row(5, "b", who), row(10 + who)], KEYED),
+        Write(
+            "upsert",
+            "upsert",
+            lambda who: [row(2, n=50 + who, at=5), row(5, "b", who, at=5)],
+            {**KEYED, "timestamp_col": "at"},
+        ),
+        Write("upsert moves", "upsert", lambda who: [row(1, "b", who, at=6)], {**KEYED, "timestamp_col": "at"}),
+        Write("overwrite", "overwrite", lambda who: [row(5, n=who), row(20 + who)], {}),
+        Write(
+            "overwrite part", "overwrite", lambda who: [row(5, "b", who)], {"overwrite_partitions": True}
+        ),
+        Write(
+            "overwrite part with keys",
+            "overwrite",
+            lambda who: [row(5, "b", who)],
+            {**KEYED, "overwrite_partitions": True},
+        ),
+        Write("overwrite where", "overwrite", lambda who: [row(30 + who, n=8)], {"replace_where": [("n", "==", 8)]}),
+        Write("batch id", "append", lambda who: [row(40, n=4)], {"batch_id": "delivery"}),
+        Write(
+            "batch id of nothing", "append_once", lambda who: [row(2, n=4)], {**KEYED, "batch_id": "delivery of nothing"}
+        ),
+        Write(
+            "new column",
+            "upsert",
+            lambda who: [{"k": 2, "part": "a", "n": 60 + who, "at": 7, "more": who}],
+            {**KEYED, "schema_mode": "merge", "timestamp_col": "at"},
+            (*COLUMNS, "more"),
+        ),
+        Write(
+            "other columns",
+            "overwrite",
+            lambda who: [{"k": 5, "part": "a", "at": who}],
+            {"schema_mode": "overwrite"},
+            ("k", "part", "at"),
+        ),
+        Other("set", _set),
+        Other("vacuum", _vacuum),
+        Other("read", _read),
+        Other("read old", lambda path, who: _read(path, who, back=1)),
+    )
+}
+
+CREATING = ("append", "append_once", "upsert", "overwrite", "batch id", "read")
+"""Calls that meet where there is no table yet."""
+
+
+def made(rows: Sequence[Row], **options: Any) -> list[Write]:
+    """The calls that make the table on which the others meet: three files in two partitions, two versions."""
+    first = Write("made", "append_once", lambda who: rows, {**KEYED, "partition_by": ["part"], **options})
+    second = replace(
+        first,
+        name="made more",
+        mode="upsert",
+        rows=lambda who: [row(2, n=8, at=1), row(4, "b", 8, at=1)],
+        options={**KEYED, "timestamp_col": "at"},
+    )
+    return [first, second]
+
+
+ROWS = [row(1), row(2), row(3, "b", 3)]

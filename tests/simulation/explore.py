@@ -1,0 +1,314 @@
+"""Ways through the machine: every one, or one by chance, or one as told; and the story of one that fails, shortened."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tests.simulation.afterwards import afterwards
+from tests.simulation.calls import CALLS, ROWS, Write, made
+from tests.simulation.invariants import Checker
+from tests.simulation.machine import Machine, Move, State, _stored, what
+from tests.simulation.process import Violation, library_in_the_simulator
+from tests.simulation.story import tell
+
+SHRINKS_MAX = 300
+"""Walks that shortening a story may take."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where runs begin, and who takes part.
+
+    Attributes:
+        name: for a person.
+        base: the state before anybody has begun.
+        checker: of its runs.
+        programs: for each process its calls.
+    """
+
+    name: str
+    base: State
+    checker: Checker
+    programs: tuple[tuple[Any, ...], ...]
+
+    @property
+    def vacuums(self) -> bool:
+        """Whether a vacuum takes part."""
+        return any("vacuum" in call.name for program in self.programs for call in program)
+
+
+@dataclass
+class Report:
+    """What came of many runs.
+
+    Attributes:
+        states: that were met.
+        ends: different ends of runs.
+        replays: runs of the real code.
+        struck: (call, operation, fault) → how often.
+        met: (call, operation), whatever became of it → how often.
+        complete: whether all was tried.
+    """
+
+    states: int = 0
+    ends: int = 0
+    replays: int = 0
+    struck: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    met: Counter[tuple[str, str]] = field(default_factory=Counter)
+    complete: bool = True
+
+    def note(self, state: State, move: Move) -> None:
+        """Count a move."""
+        if move.late < 0:
+            operation = state.slots[move.slot].node.operation
+            assert operation is not None
+            if operation.verb not in ("begin", "over"):
+                self.met[operation.call, what(operation)] += 1
+                if move.fault:
+                    self.struck[operation.call, what(operation), move.fault] += 1
+
+    def add(self, other: Report) -> None:
+        """Add the counts of another."""
+        self.states += other.states
+        self.ends += other.ends
+        self.replays += other.replays
+        self.struck.update(other.struck)
+        self.met.update(other.met)
+        self.complete &= other.complete
+
+
+class Failed(AssertionError):
+    """A run in which an invariant does not hold, with the shortest story found."""
+
+    def __init__(self, scene: Scene, violation: Violation, numbers: Sequence[int], story: str, states: int) -> None:
+        told = ".".join(map(str, numbers)) or "0"
+        super().__init__(f"{violation}\nscene: {scene.name}\nchoices: {told}\n{story}")
+        self.violation = violation
+        self.numbers = tuple(numbers)
+        self.states = states
+
+
+# ---- scenes ---------------------------------------------------------------------------------------
+
+
+def scene(programs: Sequence[str | Sequence[str]], *, create: bool = False, **properties: Any) -> Scene:
+    """Calls by name, one or several for each process, on the table of `calls.made`, or where there is none yet."""
+    named = [[one] if isinstance(one, str) else list(one) for one in programs]
+    calls = tuple(tuple(CALLS[name] for name in program) for program in named)
+    base, done = (State({}), ()) if create else table({"vacuum_grace": "0", **properties})
+    return Scene(" | ".join(" ".join(program) for program in named), base, Checker(base, done), calls)
+
+
+def table(properties: dict[str, Any]) -> tuple[State, tuple[Write, ...]]:
+    """A table of two versions, three files of two partitions, a superseded file, an orphan, and foreign files."""
+    calls = made(ROWS, properties=properties)
+    machine = Machine()
+    with library_in_the_simulator():
+        state = machine.start(State({}), [calls], first=200)
+        while moves := machine.moves(state):
+            state = machine.apply(state, moves[0])
+        machine.end()
+    orphan = next(name for name in state.objects if "part-" in name).rsplit("-", 2)[0] + f"-{'e' * 32}-00000.parquet"
+    for name in (orphan, "notes.txt", "_SUCCESS", "part=a/someone.parquet"):
+        state = _stored(state, name, b"somebody's")
+    return replace(state, slots=(), recent=(), current=0), tuple(calls)
+
+
+def pairs(columns: Sequence[str] = tuple(CALLS)) -> list[tuple[str, str]]:
+    """The matrix: all pairs of calls, each once."""
+    return [(mine, theirs) for number, mine in enumerate(columns) for theirs in columns[number:]]
+
+
+# ---- runs -----------------------------------------------------------------------------------------
+
+
+def every(scene: Scene, faults: int, *, states_max: int | None = None) -> Report:
+    """Run a scene in all ways.
+
+    Raises:
+        Failed: at the first violation, with its story.
+    """
+    machine = Machine(vacuums=scene.vacuums)
+    report = Report()
+    seen, worlds = set[Any](), set[Any]()
+    parents: list[tuple[int, int]] = [(-1, 0)]
+    with library_in_the_simulator():
+        stack = [(replace(machine.start(scene.base, scene.programs), faults=faults), 0)]
+        while stack:
+            state, at = stack.pop()
+            try:
+                moves = machine.moves(state)
+                if not moves and (key := (state.key(), "end")) not in seen:
+                    seen.add(key)
+                    report.ends += 1
+                    versions = scene.checker.check(state)
+                    if (world := (state.digest, *_unknown(state))) not in worlds:
+                        worlds.add(world)
+                        afterwards(scene.checker, state, versions)
+                for number in reversed(range(len(moves))):
+                    after = machine.apply(state, moves[number])
+                    report.note(state, moves[number])
+                    key = after.key()
+                    if key not in seen:
+                        seen.add(key)
+                        parents.append((at, number))
+                        stack.append((after, len(parents) - 1))
+            except Violation as violation:
+                numbers = _path(parents, at)
+                raise _failure(scene, violation, numbers, faults, len(seen), everything=False) from None
+            if states_max is not None and len(seen) > states_max:
+                report.complete = False
+                break
+        report.states, report.replays = len(seen), machine.replays
+        machine.end()
+    return report
+
+
+def _unknown(state: State) -> Iterator[str]:
+    return (ended.outcome.prefix for ended in state.ended() if getattr(ended.outcome.result, "committed", "") == "unknown")
+
+
+def _path(parents: Sequence[tuple[int, int]], at: int) -> list[int]:
+    numbers = []
+    while at > 0:
+        at, number = parents[at]
+        numbers.append(number)
+    return numbers[::-1]
+
+
+def walk(
+    scene: Scene,
+    choose: Callable[[State, Sequence[Move]], int],
+    faults: int,
+    *,
+    everything: bool,
+    restart: bool = False,
+    report: Report | None = None,
+    story: list[str] | None = None,
+) -> State:
+    """One run, each move chosen. Checked at its end.
+
+    Raises:
+        Violation: an invariant does not hold.
+    """
+    machine = Machine(vacuums=scene.vacuums, everything=everything, restart=restart)
+    with library_in_the_simulator():
+        try:
+            state = replace(machine.start(scene.base, scene.programs), faults=faults)
+            while moves := machine.moves(state):
+                move = moves[choose(state, moves)]
+                if report is not None:
+                    report.note(state, move)
+                if story is not None:
+                    story += tell(state, move)
+                state = machine.apply(state, move)
+            afterwards(scene.checker, state, scene.checker.check(state))
+        finally:
+            machine.end()
+    return state
+
+
+class Chance:
+    """Chooses by chance, from a seed; `taken` is what it came to.
+
+    Args:
+        seed: equal seeds give equal runs.
+        preempt: how often another process goes on.
+        trouble: how often a fault strikes.
+    """
+
+    def __init__(self, seed: int, *, preempt: float = 0.3, trouble: float = 0.04) -> None:
+        self._random = random.Random(seed)
+        self._preempt = preempt
+        self._trouble = trouble
+        self.taken: list[int] = []
+
+    def __call__(self, state: State, moves: Sequence[Move]) -> int:
+        slots = sorted({(move.slot, move.late) for move in moves}, key=lambda one: one != (moves[0].slot, moves[0].late))
+        chosen = self._random.choice(slots) if self._random.random() < self._preempt else slots[0]
+        mine = [number for number, move in enumerate(moves) if (move.slot, move.late) == chosen]
+        found = mine[0]
+        if len(mine) > 1 and self._random.random() < self._trouble:
+            found = self._random.choice(mine[1:])
+        self.taken.append(found)
+        return found
+
+
+def by_chance(scene: Scene, seed: int, faults: int, *, report: Report | None = None, restart: bool = False) -> State:
+    """One random run.
+
+    Raises:
+        Failed: an invariant does not hold; the story tells.
+    """
+    chance = Chance(seed)
+    try:
+        return walk(scene, chance, faults, everything=True, restart=restart, report=report)
+    except Violation as violation:
+        raise _failure(scene, violation, chance.taken, faults, 1, everything=True, restart=restart) from None
+
+
+class Told:
+    """Chooses as told, and dully after that."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = list(numbers)
+        self._at = 0
+
+    def __call__(self, state: State, moves: Sequence[Move]) -> int:
+        self._at += 1
+        return self._numbers[self._at - 1] % len(moves) if self._at <= len(self._numbers) else 0
+
+
+def replay(scene: Scene, numbers: Sequence[int], faults: int, **options: Any) -> tuple[list[str], Violation | None]:
+    """A run as told: its story, and what does not hold at its end."""
+    story: list[str] = []
+    try:
+        walk(scene, Told(numbers), faults, story=story, **options)
+    except Violation as violation:
+        return story, violation
+    return story, None
+
+
+def _failure(
+    scene: Scene, violation: Violation, numbers: Sequence[int], faults: int, states: int, **options: Any
+) -> Failed:
+    best = shortened(scene, numbers, violation.invariant, faults, **options)
+    story, again = replay(scene, best, faults, **options)
+    return Failed(scene, again or violation, best, "\n".join(story), states)
+
+
+def shortened(scene: Scene, numbers: Sequence[int], invariant: str, faults: int, **options: Any) -> list[int]:
+    """A duller list of choices that violates the same invariant: shorter, and with more zeros."""
+    tries = 0
+
+    def still(candidate: Sequence[int]) -> bool:
+        nonlocal tries
+        tries += 1
+        _, violation = replay(scene, candidate, faults, **options)
+        return violation is not None and violation.invariant == invariant
+
+    best = _stripped(numbers)
+    width = max(1, len(best) // 2)
+    while width and tries < SHRINKS_MAX:
+        at = 0
+        while at < len(best) and tries < SHRINKS_MAX:
+            without = [*best[:at], *best[at + width :]]
+            duller = [*best[:at], *[0] * min(width, len(best) - at), *best[at + width :]]
+            simpler = next((one for one in (without, duller) if _stripped(one) != best and still(one)), None)
+            if simpler is None:
+                at += width
+            else:
+                best = _stripped(simpler)
+        width //= 2
+    return best
+
+
+def _stripped(numbers: Sequence[int]) -> list[int]:
+    found = list(numbers)
+    while found and found[-1] == 0:
+        found.pop()
+    return found
