@@ -85,7 +85,9 @@ class Write:
         added = set(self.columns) - set(state.columns)
         if state.columns and schema_mode == "strict" and (missing or added):
             return "schema-mismatch"
-        if self.name == "overwrite part with keys" and self._own() & {known["k"] for known in state.rows if self._keeps(known)}:
+        if self.name == "overwrite part with keys" and self._own() & {
+            known["k"] for known in state.rows if self._keeps(known)
+        }:
             return "duplicate-key"
         return None
 
@@ -175,7 +177,7 @@ def _names(table: tx.Table) -> list[str]:
 def _set(path: str, who: int) -> Any:
     table = tx.Table(path)
     table.set(row_group_rows=100 + who)
-    return SimpleNamespace(version=table.version)
+    return SimpleNamespace(version=table.version, wanted=100 + who)
 
 
 def _vacuum(path: str, who: int) -> Any:
@@ -189,6 +191,7 @@ CALLS: dict[str, Write | Other] = {
     for call in (
         Write("append", "append", lambda who: [row(7, "b", who)], {}),
         Write("append_once", "append_once", lambda who: [row(2, n=who), row(5, "b", who), row(10 + who)], KEYED),
+        Write("append_once seven", "append_once", lambda who: [row(7, "b", 70 + who)], KEYED),
         Write(
             "upsert",
             "upsert",
@@ -197,9 +200,7 @@ CALLS: dict[str, Write | Other] = {
         ),
         Write("upsert moves", "upsert", lambda who: [row(1, "b", who, at=6)], {**KEYED, "timestamp_col": "at"}),
         Write("overwrite", "overwrite", lambda who: [row(5, n=who), row(20 + who)], {}),
-        Write(
-            "overwrite part", "overwrite", lambda who: [row(5, "b", who)], {"overwrite_partitions": True}
-        ),
+        Write("overwrite part", "overwrite", lambda who: [row(5, "b", who)], {"overwrite_partitions": True}),
         Write(
             "overwrite part with keys",
             "overwrite",
@@ -209,7 +210,10 @@ CALLS: dict[str, Write | Other] = {
         Write("overwrite where", "overwrite", lambda who: [row(30 + who, n=8)], {"replace_where": [("n", "==", 8)]}),
         Write("batch id", "append", lambda who: [row(40, n=4)], {"batch_id": "delivery"}),
         Write(
-            "batch id of nothing", "append_once", lambda who: [row(2, n=4)], {**KEYED, "batch_id": "delivery of nothing"}
+            "batch id of nothing",
+            "append_once",
+            lambda who: [row(2, n=4)],
+            {**KEYED, "batch_id": "delivery of nothing"},
         ),
         Write(
             "new column",

@@ -6,17 +6,25 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from tests.simulation.afterwards import afterwards
-from tests.simulation.calls import CALLS, ROWS, Write, made
+from tests.simulation.calls import CALLS, CREATING, ROWS, Write, made
 from tests.simulation.invariants import Checker
-from tests.simulation.machine import Machine, Move, State, _stored, what
+from tests.simulation.machine import FAULTS, Machine, Move, State, stored, what
 from tests.simulation.process import Violation, library_in_the_simulator
 from tests.simulation.story import tell
 
+STEPS_LIKELY = 200
+"""About as many as a run has: among them the changes of rank are drawn."""
+
 SHRINKS_MAX = 300
 """Walks that shortening a story may take."""
+
+
+Choose = Callable[[State, Sequence[Move]], int]
+"""Takes a state and its moves, and gives the number of one."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Report:
         ends: different ends of runs.
         replays: runs of the real code.
         struck: (call, operation, fault) → how often.
-        met: (call, operation), whatever became of it → how often.
+        met: (call, operation), while a fault could strike → how often.
         complete: whether all was tried.
     """
 
@@ -66,10 +74,19 @@ class Report:
         if move.late < 0:
             operation = state.slots[move.slot].node.operation
             assert operation is not None
-            if operation.verb not in ("begin", "over"):
+            if operation.verb not in ("begin", "over") and state.faults:
                 self.met[operation.call, what(operation)] += 1
                 if move.fault:
                     self.struck[operation.call, what(operation), move.fault] += 1
+
+    def holes(self) -> list[str]:
+        """Faults that may strike an operation that was met, and did not."""
+        return [
+            f"{call}: {operation}: {fault}"
+            for call, operation in sorted(self.met)
+            for fault in FAULTS.get(operation.split(" ")[0], ())
+            if not self.struck[call, operation, fault]
+        ]
 
     def add(self, other: Report) -> None:
         """Add the counts of another."""
@@ -95,11 +112,16 @@ class Failed(AssertionError):
 # ---- scenes ---------------------------------------------------------------------------------------
 
 
+@cache
+def _table_of(properties: tuple[tuple[str, Any], ...]) -> tuple[State, tuple[Write, ...]]:
+    return table(dict(properties))
+
+
 def scene(programs: Sequence[str | Sequence[str]], *, create: bool = False, **properties: Any) -> Scene:
     """Calls by name, one or several for each process, on the table of `calls.made`, or where there is none yet."""
     named = [[one] if isinstance(one, str) else list(one) for one in programs]
     calls = tuple(tuple(CALLS[name] for name in program) for program in named)
-    base, done = (State({}), ()) if create else table({"vacuum_grace": "0", **properties})
+    base, done = (State({}), ()) if create else _table_of(tuple({"vacuum_grace": "0", **properties}.items()))
     return Scene(" | ".join(" ".join(program) for program in named), base, Checker(base, done), calls)
 
 
@@ -114,8 +136,17 @@ def table(properties: dict[str, Any]) -> tuple[State, tuple[Write, ...]]:
         machine.end()
     orphan = next(name for name in state.objects if "part-" in name).rsplit("-", 2)[0] + f"-{'e' * 32}-00000.parquet"
     for name in (orphan, "notes.txt", "_SUCCESS", "part=a/someone.parquet"):
-        state = _stored(state, name, b"somebody's")
+        state = stored(state, name, b"somebody's")
     return replace(state, slots=(), recent=(), current=0), tuple(calls)
+
+
+def crowd(seed: int) -> Scene:
+    """Four to six processes with one to three calls each, by chance; checkpoints at every other version."""
+    chance = random.Random(seed)
+    create = chance.random() < 0.2
+    known = CREATING if create else tuple(CALLS)
+    programs = [[chance.choice(known) for _ in range(chance.randint(1, 3))] for _ in range(chance.randint(4, 6))]
+    return scene(programs, create=create, checkpoint_interval=2)
 
 
 def pairs(columns: Sequence[str] = tuple(CALLS)) -> list[tuple[str, str]]:
@@ -133,43 +164,54 @@ def every(scene: Scene, faults: int, *, states_max: int | None = None) -> Report
         Failed: at the first violation, with its story.
     """
     machine = Machine(vacuums=scene.vacuums)
+    with library_in_the_simulator():
+        try:
+            return _search(scene, machine, faults, states_max)
+        finally:
+            machine.end()
+
+
+def _search(scene: Scene, machine: Machine, faults: int, states_max: int | None) -> Report:
+    """Depth first over states, none of them twice; `parents` tell how each was reached."""
     report = Report()
     seen, worlds = set[Any](), set[Any]()
     parents: list[tuple[int, int]] = [(-1, 0)]
-    with library_in_the_simulator():
-        stack = [(replace(machine.start(scene.base, scene.programs), faults=faults), 0)]
-        while stack:
-            state, at = stack.pop()
-            try:
-                moves = machine.moves(state)
-                if not moves and (key := (state.key(), "end")) not in seen:
+    stack = [(replace(machine.start(scene.base, scene.programs), faults=faults), 0)]
+    while stack and report.complete:
+        state, at = stack.pop()
+        try:
+            moves = machine.moves(state)
+            if not moves:
+                report.ends += 1
+                _check_end(scene, state, worlds)
+            for number in reversed(range(len(moves))):
+                after = machine.apply(state, moves[number])
+                report.note(state, moves[number])
+                if (key := after.key()) not in seen:
                     seen.add(key)
-                    report.ends += 1
-                    versions = scene.checker.check(state)
-                    if (world := (state.digest, *_unknown(state))) not in worlds:
-                        worlds.add(world)
-                        afterwards(scene.checker, state, versions)
-                for number in reversed(range(len(moves))):
-                    after = machine.apply(state, moves[number])
-                    report.note(state, moves[number])
-                    key = after.key()
-                    if key not in seen:
-                        seen.add(key)
-                        parents.append((at, number))
-                        stack.append((after, len(parents) - 1))
-            except Violation as violation:
-                numbers = _path(parents, at)
-                raise _failure(scene, violation, numbers, faults, len(seen), everything=False) from None
-            if states_max is not None and len(seen) > states_max:
-                report.complete = False
-                break
-        report.states, report.replays = len(seen), machine.replays
-        machine.end()
+                    parents.append((at, number))
+                    stack.append((after, len(parents) - 1))
+        except Violation as violation:
+            numbers = _path(parents, at)
+            raise _failure(scene, violation, numbers, faults, len(seen), everything=False) from None
+        report.complete = states_max is None or len(seen) <= states_max
+    report.states, report.replays = len(seen), machine.replays
     return report
 
 
+def _check_end(scene: Scene, state: State, worlds: set[Any]) -> None:
+    """All invariants; what can be done afterwards is tried once for each world, for it follows from that."""
+    versions = scene.checker.check(state)
+    world = (state.digest, *_unknown(state))
+    if world not in worlds:
+        worlds.add(world)
+        afterwards(scene.checker, state, versions)
+
+
 def _unknown(state: State) -> Iterator[str]:
-    return (ended.outcome.prefix for ended in state.ended() if getattr(ended.outcome.result, "committed", "") == "unknown")
+    return (
+        ended.outcome.prefix for ended in state.ended() if getattr(ended.outcome.result, "committed", "") == "unknown"
+    )
 
 
 def _path(parents: Sequence[tuple[int, int]], at: int) -> list[int]:
@@ -182,7 +224,7 @@ def _path(parents: Sequence[tuple[int, int]], at: int) -> list[int]:
 
 def walk(
     scene: Scene,
-    choose: Callable[[State, Sequence[Move]], int],
+    choose: Choose,
     faults: int,
     *,
     everything: bool,
@@ -228,7 +270,9 @@ class Chance:
         self.taken: list[int] = []
 
     def __call__(self, state: State, moves: Sequence[Move]) -> int:
-        slots = sorted({(move.slot, move.late) for move in moves}, key=lambda one: one != (moves[0].slot, moves[0].late))
+        slots = sorted(
+            {(move.slot, move.late) for move in moves}, key=lambda one: one != (moves[0].slot, moves[0].late)
+        )
         chosen = self._random.choice(slots) if self._random.random() < self._preempt else slots[0]
         mine = [number for number, move in enumerate(moves) if (move.slot, move.late) == chosen]
         found = mine[0]
@@ -244,11 +288,48 @@ def by_chance(scene: Scene, seed: int, faults: int, *, report: Report | None = N
     Raises:
         Failed: an invariant does not hold; the story tells.
     """
-    chance = Chance(seed)
+    choose = chance(seed)
     try:
-        return walk(scene, chance, faults, everything=True, restart=restart, report=report)
+        return walk(scene, choose, faults, everything=True, restart=restart, report=report)
     except Violation as violation:
-        raise _failure(scene, violation, chance.taken, faults, 1, everything=True, restart=restart) from None
+        raise _failure(scene, violation, choose.taken, faults, 1, everything=True, restart=restart) from None
+
+
+def chance(seed: int) -> Chance | Priorities:
+    """A way to choose by chance; every other one is by priorities."""
+    return Priorities(seed) if seed % 2 else Chance(seed)
+
+
+class Priorities:
+    """Chooses by the rank of processes, which changes a few times: finds what needs few, but rare, changes of process.
+
+    Args:
+        seed: equal seeds give equal runs.
+        changes: how often the process that goes on loses its rank.
+        trouble: how often a fault strikes.
+
+    Source: Burckhardt et al., A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs, ASPLOS 2010.
+    """
+
+    def __init__(self, seed: int, *, changes: int = 3, trouble: float = 0.04) -> None:
+        self._random = random.Random(seed)
+        self._trouble = trouble
+        self._ranks: dict[tuple[int, int], float] = {}
+        self._changes = {self._random.randrange(STEPS_LIKELY) for _ in range(changes)}
+        self.taken: list[int] = []
+
+    def __call__(self, state: State, moves: Sequence[Move]) -> int:
+        agents = {(move.slot, move.late) for move in moves}
+        for agent in sorted(agents - self._ranks.keys()):
+            self._ranks[agent] = self._random.random()
+        first = max(agents, key=self._ranks.__getitem__)
+        if len(self.taken) in self._changes:
+            self._ranks[first] = -self._random.random()
+            first = max(agents, key=self._ranks.__getitem__)
+        mine = [number for number, move in enumerate(moves) if (move.slot, move.late) == first]
+        struck = len(mine) > 1 and self._random.random() < self._trouble
+        self.taken.append(self._random.choice(mine[1:]) if struck else mine[0])
+        return self.taken[-1]
 
 
 class Told:
@@ -263,11 +344,13 @@ class Told:
         return self._numbers[self._at - 1] % len(moves) if self._at <= len(self._numbers) else 0
 
 
-def replay(scene: Scene, numbers: Sequence[int], faults: int, **options: Any) -> tuple[list[str], Violation | None]:
+def replay(
+    scene: Scene, numbers: Sequence[int] | Choose, faults: int, **options: Any
+) -> tuple[list[str], Violation | None]:
     """A run as told: its story, and what does not hold at its end."""
     story: list[str] = []
     try:
-        walk(scene, Told(numbers), faults, story=story, **options)
+        walk(scene, numbers if callable(numbers) else Told(numbers), faults, story=story, **options)
     except Violation as violation:
         return story, violation
     return story, None

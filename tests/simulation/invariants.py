@@ -22,9 +22,6 @@ from tests.simulation.process import Violation, prefix
 from txfiles.core import names
 from txfiles.errors import TxFilesError
 
-WINDOW_ERRORS = ("store", "commit-state-unknown")
-"""Errors that a fault explains."""
-
 
 @dataclass(frozen=True)
 class Version:
@@ -59,7 +56,7 @@ class Checker:
             Violation: names the invariant.
         """
         versions = self._versions(state)
-        _check_once(versions)
+        _check_batches(versions)
         _check_files(state, versions)
         if not self._foreign <= state.objects.keys():
             raise Violation("S18", f"{self._foreign - state.objects.keys()} was deleted, and is not the table's")
@@ -85,6 +82,8 @@ class Checker:
         self, number: int, data: bytes, parent: str | None, before: Sequence[Version], state: State
     ) -> Version:
         manifest = manifest_of(data, state.objects)
+        if manifest["commit_id"] in {version.commit_id for version in before}:
+            raise Violation("S3", f"commit {manifest['commit_id']} is there twice, the second time as version {number}")
         if manifest["version"] != number or manifest.get("parent_sha256") != parent:
             raise Violation("S2", f"manifest {number} does not follow the one before it")
         if before and manifest["time"] <= before[-1].manifest["time"]:
@@ -157,20 +156,27 @@ def _check_ended(ended: Ended, versions: Sequence[Version]) -> None:
 
 def _check_result(who: str, ended: Ended, own: Sequence[int], versions: Sequence[Version]) -> None:
     result, call = ended.outcome.result, ended.outcome.call
+    if getattr(result, "already_committed", False):
+        named = versions[result.version].manifest["operation"].get("batch_id")
+        if own or named != call.options["batch_id"]:
+            raise Violation("S11", f"{who} was told that version {result.version} has its batch id")
+        return
     if result.version is None or not ended.floor <= result.version <= ended.head:
         raise Violation("S9", f"{who} answers version {result.version}; {ended.floor} had been told before")
     if hasattr(result, "rows"):
         content = versions[result.read].content
         if not Content(tuple(result.rows), content.columns).same(content):
             raise Violation("S8", f"{who} reads other rows than version {result.read} has")
-    elif getattr(result, "already_committed", False):
-        named = versions[result.version].manifest["operation"].get("batch_id")
-        if own or named != call.options["batch_id"]:
-            raise Violation("S11", f"{who} was told that version {result.version} has its batch id")
     elif hasattr(result, "committed"):
         _check_committed(who, ended, own, versions[result.version].content)
-    elif not own or own[0] > result.version:
-        raise Violation("S4", f"{who} moved to version {result.version}, and is in {own}")
+    elif not own and not _has_it(result, versions[: result.version + 1]):
+        raise Violation("S4", f"{who} moved to version {result.version}, and is nowhere")
+
+
+def _has_it(result: Any, versions: Sequence[Version]) -> bool:
+    """Whether a version had the property before, so that there was nothing to commit."""
+    tables = [version.manifest["table"] for version in versions if "table" in version.manifest]
+    return any(table.get("properties", {}).get("row_group_rows") == result.wanted for table in tables)
 
 
 def _check_committed(who: str, ended: Ended, own: Sequence[int], content: Content) -> None:
@@ -208,10 +214,7 @@ def _check_error(who: str, ended: Ended, own: Sequence[int], versions: Sequence[
 # ---- what the log and the files say -----------------------------------------------------------
 
 
-def _check_once(versions: Sequence[Version]) -> None:
-    ids = [version.commit_id for version in versions]
-    if len(set(ids)) != len(ids):
-        raise Violation("S3", "a commit is there twice")
+def _check_batches(versions: Sequence[Version]) -> None:
     batches = [batch for version in versions if (batch := version.manifest["operation"].get("batch_id"))]
     if len(set(batches)) != len(batches):
         raise Violation("S11", "a batch is there twice")

@@ -98,7 +98,7 @@ class Late(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A call that has ended: how, the newest version that anybody had been told of when it began, the head at its end."""
+    """How a call ended, the newest version that anybody had been told of when it began, and the head at its end."""
 
     outcome: Outcome
     floor: int
@@ -120,7 +120,7 @@ class Slot(NamedTuple):
 
 
 class Move(NamedTuple):
-    """One thing that may happen: a process does its operation (`fault` may be ""), or a late request is done or dropped."""
+    """What may happen: a process does its operation, with a fault or "", or a late request is done or dropped."""
 
     slot: int
     fault: str = ""
@@ -275,17 +275,17 @@ class Machine:
         if operation.name in state.objects:
             return state, (Put.UNKNOWN if fault == "lost" else Put.EXISTS).value
         put = Put.UNKNOWN if fault == "lost" else Put.CREATED
-        return _stored(state, operation.name, operation.data), put.value
+        return stored(state, operation.name, operation.data), put.value
 
     def _put(self, state: State, slot: Slot, operation: Operation, fault: str) -> tuple[State, Any]:
         if kind_of(operation.name) != "hint":
             raise Violation("S1", f"P{slot.life.number} writes over {operation.name}")
-        return _stored(state, operation.name, operation.data), None
+        return stored(state, operation.name, operation.data), None
 
     def _publish(self, state: State, slot: Slot, operation: Operation, fault: str) -> tuple[State, Any]:
         if operation.name in state.objects:
             raise Violation("S1", f"P{slot.life.number} writes over {operation.name}")
-        return _stored(state, operation.name, operation.data), None
+        return stored(state, operation.name, operation.data), None
 
     def _delete(self, state: State, slot: Slot, operation: Operation, fault: str) -> tuple[State, Any]:
         if operation.name not in state.objects:
@@ -301,7 +301,7 @@ class Machine:
         state = replace(state, late=state.late[: move.late] + state.late[move.late + 1 :])
         if move.fault == "drop" or request.name in state.objects:
             return state
-        return _stored(state, request.name, request.data)
+        return stored(state, request.name, request.data)
 
     def _check_delete(self, state: State, slot: Slot, name: str) -> None:
         """S1, S14, S18: who deletes has written the file himself, or a committed vacuum lists it."""
@@ -377,7 +377,8 @@ def _told(ended: Ended) -> bool:
     return ended.outcome.ended == "returned" and ended.outcome.result.version is not None
 
 
-def _stored(state: State, name: str, data: bytes) -> State:
+def stored(state: State, name: str, data: bytes) -> State:
+    """The state with an object more, or another one."""
     known = state.objects.get(name)
     found = Stored(data, state.clock_us, _digest(name, data, state.clock_us))
     digest = state.digest ^ found.digest ^ (known.digest if known else 0)
