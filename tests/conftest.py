@@ -8,8 +8,14 @@ example back with `@reproduce_failure`.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hypothesis import HealthCheck, settings
+
+from tests import guarantees
+from tests.guarantees import cases
+
+__all__ = ["cases"]
 
 settings.register_profile(
     "ci",
@@ -21,5 +27,25 @@ settings.register_profile(
         suppress_health_check=[HealthCheck.too_slow],
     ),
 )
-settings.register_profile("deep", settings(settings.get_profile("ci"), max_examples=5_000, derandomize=False))
+settings.register_profile("deep", settings(settings.get_profile("ci"), max_examples=2_000, derandomize=False))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Note which tests check guarantees."""
+    guarantees.mark(items)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table of guarantees."""
+    reports = [
+        report
+        for outcome in ("passed", "failed", "skipped", "error", "")
+        for report in terminalreporter.stats.get(outcome, ())
+        if hasattr(report, "user_properties")
+    ]
+    lines = guarantees.table(reports)
+    if lines:
+        terminalreporter.section("guarantees")
+        for line in lines:
+            terminalreporter.write_line(line)

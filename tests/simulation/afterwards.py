@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +29,7 @@ def afterwards(checker: Checker, state: State, versions: Sequence[Version]) -> N
     calls = [*map(_resolve, asked), add, CALLS["read"], CALLS["vacuum"], CALLS["read"]]
     machine = Machine()
     after = machine.start(
-        replace(state, clock_us=state.clock_us + MONTH_US, current=0, faults=0, late=()), [calls], first=100
+        state._replace(clock_us=state.clock_us + MONTH_US, current=0, faults=0, late=()), [calls], first=100
     )
     while moves := machine.moves(after):
         after = machine.apply(after, moves[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -137,7 +137,7 @@ def table(properties: dict[str, Any]) -> tuple[State, tuple[Write, ...]]:
     orphan = next(name for name in state.objects if "part-" in name).rsplit("-", 2)[0] + f"-{'e' * 32}-00000.parquet"
     for name in (orphan, "notes.txt", "_SUCCESS", "part=a/someone.parquet"):
         state = stored(state, name, b"somebody's")
-    return replace(state, slots=(), recent=(), current=0), tuple(calls)
+    return state._replace(slots=(), recent=(), current=0), tuple(calls)
 
 
 def crowd(seed: int) -> Scene:
@@ -176,7 +176,7 @@ def _search(scene: Scene, machine: Machine, faults: int, states_max: int | None)
     report = Report()
     seen, worlds = set[Any](), set[Any]()
     parents: list[tuple[int, int]] = [(-1, 0)]
-    stack = [(replace(machine.start(scene.base, scene.programs), faults=faults), 0)]
+    stack = [(machine.start(scene.base, scene.programs)._replace(faults=faults), 0)]
     while stack and report.complete:
         state, at = stack.pop()
         try:
@@ -240,7 +240,7 @@ def walk(
     machine = Machine(vacuums=scene.vacuums, everything=everything, restart=restart)
     with library_in_the_simulator():
         try:
-            state = replace(machine.start(scene.base, scene.programs), faults=faults)
+            state = machine.start(scene.base, scene.programs)._replace(faults=faults)
             while moves := machine.moves(state):
                 move = moves[choose(state, moves)]
                 if report is not None:

@@ -21,7 +21,6 @@ The exhaustive search lets a process go on by itself while what it does can neit
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -106,11 +105,15 @@ class Ended(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A process: its tree, where it is in it, how its calls ended, and whether it is dead."""
+    """A process: its tree, where it is in it, how its calls ended, and whether it is dead.
+
+    `floor` is the newest version that anybody had been told of when the call did its first operation that others could
+    notice, or be noticed by: the call might as well have begun right then.
+    """
 
     life: Life
     node: Node
-    floor: int = -1
+    floor: int | None = None
     ended: tuple[Ended, ...] = ()
     dead: bool = False
 
@@ -127,8 +130,7 @@ class Move(NamedTuple):
     late: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """Everything.
 
     Attributes:
@@ -187,7 +189,7 @@ class Machine:
 
     def start(self, state: State, programs: Sequence[Sequence[Call]], *, first: int = 0) -> State:
         """The state with a process for each program. `first` numbers them, and ids are made of the numbers."""
-        return replace(state, slots=tuple(self._slot(first + n, tuple(p)) for n, p in enumerate(programs)))
+        return state._replace(slots=tuple(self._slot(first + n, tuple(p)) for n, p in enumerate(programs)))
 
     def end(self) -> None:
         """Let go of all processes."""
@@ -208,10 +210,9 @@ class Machine:
         if state.current in waiting:
             waiting.remove(state.current)
             waiting.insert(0, state.current)
-        if not self._everything:
-            alone = next((number for number in waiting if not self._is_shared(state, _asked(state, number))), None)
-            if alone is not None:
-                return self._with_faults(state, alone)
+        alone = next((number for number in waiting if not self._is_shared(state, _asked(state, number))), None)
+        if alone is not None:
+            return self._with_faults(state, alone)
         found = [move for number in waiting for move in self._with_faults(state, number)]
         return [*found, *(Move(-1, late=number) for number in range(len(state.late)))]
 
@@ -225,18 +226,20 @@ class Machine:
             return self._late(state, move)
         slot = state.slots[move.slot]
         operation = _asked(state, move.slot)
-        state = replace(state, current=move.slot, faults=state.faults - bool(move.fault))
+        state = state._replace(current=move.slot, faults=state.faults - bool(move.fault))
+        if slot.floor is None and (operation.verb == "over" or self._is_shared(state, operation)):
+            slot = slot._replace(floor=_told(state))
+            state = state._replace(slots=(*state.slots[: move.slot], slot, *state.slots[move.slot + 1 :]))
         if move.fault == "clock":
-            state = replace(state, clock_us=state.clock_us + (1 if state.faults % 2 else -1) * 86_400_000_000)
+            state = state._replace(clock_us=state.clock_us + (1 if state.faults % 2 else -1) * 86_400_000_000)
         if move.fault == "crash before":
             return self._crash(state, move.slot)
         if move.fault in ("error", "interrupt"):
             return self._answered(state, move.slot, (move.fault, None))
         if operation.verb == "begin":
-            floor = max((ended.outcome.result.version or 0 for ended in state.ended() if _told(ended)), default=-1)
-            return self._answered(state, move.slot, ("ok", None), floor=floor)
+            return self._answered(state, move.slot, ("ok", None), floor=None)
         if operation.verb == "over":
-            ended = (*slot.ended, Ended(operation.data, slot.floor, state.head()))
+            ended = (*slot.ended, Ended(operation.data, slot.floor if slot.floor is not None else -1, state.head()))
             return self._answered(state, move.slot, ("ok", None), ended=ended)
         state, answer = getattr(self, f"_{operation.verb}")(state, slot, operation, move.fault)
         if move.fault in ("crash after", "crash late"):
@@ -271,7 +274,7 @@ class Machine:
     def _create(self, state: State, slot: Slot, operation: Operation, fault: str) -> tuple[State, Any]:
         if fault in ("late", "crash late"):
             request = Late(slot.life.number, operation.name, operation.data)
-            return replace(state, late=(*state.late, request)), Put.UNKNOWN.value
+            return state._replace(late=(*state.late, request)), Put.UNKNOWN.value
         if operation.name in state.objects:
             return state, (Put.UNKNOWN if fault == "lost" else Put.EXISTS).value
         put = Put.UNKNOWN if fault == "lost" else Put.CREATED
@@ -294,11 +297,11 @@ class Machine:
         objects = dict(state.objects)
         gone = objects.pop(operation.name)
         recent = (*state.recent, operation.name)[-LAG_OPERATIONS:]
-        return replace(state, objects=objects, digest=state.digest ^ gone.digest, recent=recent), True
+        return state._replace(objects=objects, digest=state.digest ^ gone.digest, recent=recent), True
 
     def _late(self, state: State, move: Move) -> State:
         request = state.late[move.late]
-        state = replace(state, late=state.late[: move.late] + state.late[move.late + 1 :])
+        state = state._replace(late=state.late[: move.late] + state.late[move.late + 1 :])
         if move.fault == "drop" or request.name in state.objects:
             return state
         return stored(state, request.name, request.data)
@@ -333,14 +336,14 @@ class Machine:
     def _answered(self, state: State, number: int, answer: Any, **changes: Any) -> State:
         slot = state.slots[number]
         slot = slot._replace(node=slot.life.after(slot.node, answer), **changes)
-        return replace(state, slots=(*state.slots[:number], slot, *state.slots[number + 1 :]))
+        return state._replace(slots=(*state.slots[:number], slot, *state.slots[number + 1 :]))
 
     def _crash(self, state: State, number: int) -> State:
         slot = state.slots[number]
         slots = (*state.slots[:number], slot._replace(dead=True), *state.slots[number + 1 :])
         if self._restart:
             slots += (self._slot(len(slots), slot.life.program[len(slot.ended) :]),)
-        return replace(state, slots=slots)
+        return state._replace(slots=slots)
 
     def _with_faults(self, state: State, number: int) -> list[Move]:
         verb = _asked(state, number).verb
@@ -352,19 +355,21 @@ class Machine:
     def _is_shared(self, state: State, operation: Operation) -> bool:
         """Whether another process could change the answer, or see what is done.
 
-        A manifest or `table.json` that stands stays as it is. A data file is known to its writer alone until it is
-        committed, and then stays as it is, unless a vacuum takes part. The hint and checkpoints change no answer.
+        What stands stays as it is, but for the hint, and for what a vacuum may delete where one takes part. A data file
+        is known to its writer alone until it is committed.
         """
         kind = kind_of(operation.name)
-        if operation.verb in ("begin", "over"):
-            return True  # who is told before whose call begins is what S9 is about
-        if operation.verb == "now":
+        if self._everything:
+            return operation.verb != "begin"
+        if operation.verb in ("begin", "over", "now"):
             return False
         if operation.verb == "list" or kind == "data":
             return self._vacuums
+        if kind == "hint":
+            return True
         if operation.verb in ("get", "stat"):
-            return kind in IMMUTABLE and operation.name not in state.objects
-        return kind in (*IMMUTABLE, "checkpoint")
+            return operation.name not in state.objects or (kind not in IMMUTABLE and self._vacuums)
+        return True
 
 
 def _asked(state: State, number: int) -> Operation:
@@ -373,8 +378,10 @@ def _asked(state: State, number: int) -> Operation:
     return operation
 
 
-def _told(ended: Ended) -> bool:
-    return ended.outcome.ended == "returned" and ended.outcome.result.version is not None
+def _told(state: State) -> int:
+    """The newest version that anybody has been told of; -1 is none."""
+    results = (ended.outcome.result for ended in state.ended() if ended.outcome.ended == "returned")
+    return max((result.version for result in results if result.version is not None), default=-1)
 
 
 def stored(state: State, name: str, data: bytes) -> State:
@@ -383,7 +390,7 @@ def stored(state: State, name: str, data: bytes) -> State:
     found = Stored(data, state.clock_us, _digest(name, data, state.clock_us))
     digest = state.digest ^ found.digest ^ (known.digest if known else 0)
     recent = (*state.recent, name)[-LAG_OPERATIONS:]
-    return replace(state, objects={**state.objects, name: found}, digest=digest, recent=recent)
+    return state._replace(objects={**state.objects, name: found}, digest=digest, recent=recent)
 
 
 @lru_cache(65_536)

@@ -336,7 +336,7 @@ def the_hint_is_believed() -> Iterator[None]:
         yield
 
 
-@planted(["append", "append"], ["read"], breaks=("S8",), faults=0, checkpoint_interval=1)
+@planted(["append", "append"], ["read"], breaks=("S8", "S14"), faults=0, checkpoint_interval=1)
 def a_checkpoint_leaves_a_file_out() -> Iterator[None]:
     real = checkpoint.write
 

@@ -1,4 +1,4 @@
-"""Deliveries converge: however often batches come, in whatever order, from however many writers that crash."""
+"""Deliveries converge, however often batches come, in whatever order, from however many writers that crash."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tests.simulation.explore import Scene, by_chance, scene
 from tests.simulation.invariants import Version
 from tests.simulation.machine import State
 from tests.simulation.process import prefix
+
+pytestmark = pytest.mark.guarantees("S3 S10 S11b S16 L3")
 
 FAULTS = 4
 EXAMPLES = settings().max_examples

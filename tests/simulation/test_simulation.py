@@ -1,18 +1,34 @@
-"""The guarantees on the real code: every pair of calls in every interleaving with a fault, and crowds by chance."""
+"""Real calls in the simulator: all pairs in every interleaving with faults anywhere; crowds by chance.
+
+In depth: two faults, three processes, and as many crowds as there is time for.
+"""
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.guarantees import DEEP
 from tests.simulation.calls import CALLS, CREATING
 from tests.simulation.explore import Report, by_chance, crowd, every, pairs, replay, scene
 from txfiles.core import conflicts
 
-WALKS = 240
-"""Random runs in `tools/test`; `tools/simulate` makes as many as there is time for."""
+pytestmark = pytest.mark.guarantees("S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S14 S15 S16 S18 L1 L2 L3 L4 L5 L6")
+
+FAULTS = 2 if DEEP else 1
+PARTS = 4
+WALKS = 60
+"""Random runs of a part."""
+WALK_SECONDS = float(os.environ.get("TXFILES_WALK_SECONDS", "300"))
+"""In depth, the time for a part instead, and seeds that nobody has seen."""
+
+THREE = ("append", "append_once", "upsert", "overwrite", "overwrite part", "set", "vacuum")
+"""Calls of which three meet."""
 
 OPERATIONS = {
     "append": {"publish data", "create manifest"},
@@ -45,6 +61,13 @@ def holes(report: Report) -> list[str]:
     return missing + report.holes()
 
 
+def threes() -> list[tuple[str, ...]]:
+    """All threes; without depth, those that tell most about races."""
+    if DEEP:
+        return list(itertools.combinations_with_replacement(THREE, 3))
+    return [("append", "append_once", "upsert"), ("upsert", "upsert", "overwrite part"), ("append", "upsert", "vacuum")]
+
+
 def test_the_matrix_is_whole() -> None:
     """Every operation that the conflict rules know has a call here, as mine and as theirs."""
     assert set(conflicts.MINE) <= CALLS.keys()
@@ -53,38 +76,54 @@ def test_the_matrix_is_whole() -> None:
 
 
 @pytest.mark.parametrize("pair", pairs(), ids=" with ".join)
-def test_every_pair_with_a_fault(pair: tuple[str, str]) -> None:
-    """Two calls at once, in every order of their operations, with any one fault anywhere: all invariants hold."""
-    report = every(scene(pair), 1)
+def test_pairs(pair: tuple[str, str], cases: Callable[..., None]) -> None:
+    """Two calls at once, in every order of their operations, with faults anywhere: all invariants hold."""
+    report = every(scene(pair), FAULTS)
+    cases(states=report.states, ends_of_runs=report.ends)
     assert report.complete
     assert holes(report) == []
 
 
 @pytest.mark.parametrize("pair", pairs(CREATING), ids=" with ".join)
-def test_every_creation_with_a_fault(pair: tuple[str, str]) -> None:
+def test_creations(pair: tuple[str, str], cases: Callable[..., None]) -> None:
     """The same where there is no table yet."""
-    report = every(scene(pair, create=True), 1)
+    report = every(scene(pair, create=True), FAULTS)
+    cases(states=report.states, ends_of_runs=report.ends)
     assert report.complete
     assert report.holes() == []
 
 
-@pytest.mark.parametrize(
-    "pair", [("append", "append"), ("upsert", "append_once"), ("upsert", "vacuum")], ids=" with ".join
-)
-def test_checkpoints_beside_commits(pair: tuple[str, str]) -> None:
+@pytest.mark.parametrize("pair", [("append", "append"), ("upsert", "append_once")], ids=" with ".join)
+def test_checkpoints_beside_commits(pair: tuple[str, str], cases: Callable[..., None]) -> None:
     """The same where each commit writes a checkpoint."""
     report = every(scene(pair, checkpoint_interval=1), 1)
+    cases(states=report.states, ends_of_runs=report.ends)
     assert report.complete
     assert report.holes() == []
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_crowds(part: int) -> None:
+@pytest.mark.parametrize("three", threes(), ids=" with ".join)
+def test_threes(three: tuple[str, ...], cases: Callable[..., None]) -> None:
+    """Three calls at once, in every order of their operations; in depth with any one fault anywhere."""
+    report = every(scene(three), FAULTS - 1)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.complete
+    assert not DEEP or holes(report) == []
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_crowds(part: int, cases: Callable[..., None]) -> None:
     """Four to six processes with several calls each, in random order, with up to five faults and restarts."""
-    report = Report()
-    for seed in range(part, WALKS, 4):
+    report, walks = Report(), 0
+    ends = time.monotonic() + WALK_SECONDS
+    first = time.time_ns() % 10**9 * 10**6 if DEEP else 0
+    for seed in itertools.count(first + part, PARTS):
+        if (time.monotonic() > ends) if DEEP else walks == WALKS:
+            break
         by_chance(crowd(seed), seed, 5, report=report, restart=seed % 3 == 0)
-    assert sum(report.struck.values()) > WALKS // 4
+        walks += 1
+    cases(random_runs=walks, faults_in_them=sum(report.struck.values()))
+    assert sum(report.struck.values()) > walks // 4
 
 
 def test_a_run_is_a_function_of_its_choices() -> None:

@@ -1,0 +1,108 @@
+"""The table of guarantees: which invariants of the protocol are checked, how, by how many cases, with what result.
+
+A module that checks some says `pytestmark = pytest.mark.guarantees("S1 S2 …")`; the first line of its docstring says
+how. A test may say how many cases it has gone through (`cases`); else it is one. pytest prints the table at its end.
+`tools/verify-guarantees` runs just these modules, at a chosen depth.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+DEEP = os.environ.get("TXFILES_DEPTH") == "deep"
+"""Whether tests look as far as they can, instead of as far as there is time for at every change."""
+
+CASES = "cases"
+MARKED = "guarantees"
+
+
+@dataclass
+class Row:
+    """A module's line in the table."""
+
+    invariants: list[str]
+    how: str
+    cases: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+    def lines(self, width: int) -> Iterator[str]:
+        """The row as text."""
+        result = ", ".join(f"{n} {word}" for n, word in self._results() if n)
+        told = ", ".join(f"{number:,} {what}" for what, number in self.cases.items())
+        yield f"{' '.join(ranges(self.invariants)):{width}}  {self.how}"
+        yield f"{'':{width}}  {told + '; ' if told else ''}{result}; {self.seconds:.0f} s"
+
+    def _results(self) -> list[tuple[int, str]]:
+        return [(self.passed, "tests passed"), (self.failed, "FAILED"), (self.skipped, "SKIPPED")]
+
+
+def ranges(names: Iterable[str]) -> list[str]:
+    """`S1 S2 S3 S5 S11b` as `S1-S3 S5 S11b`."""
+    found: list[list[str]] = []
+    for name in sorted(set(names), key=_order):
+        if found and name[1:].isdigit() and found[-1][-1] == f"{name[0]}{int(name[1:]) - 1}":
+            found[-1].append(name)
+        else:
+            found.append([name])
+    return [group[0] if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in found]
+
+
+def _order(name: str) -> tuple[str, int, str]:
+    return name[0], int(re.sub(r"\D", "", name)), name
+
+
+def table(reports: Iterable[Any]) -> list[str]:
+    """The lines of the table from pytest's reports."""
+    rows: dict[str, Row] = {}
+    for report in reports:
+        marked = dict(report.user_properties)
+        if MARKED not in marked:
+            continue
+        module = report.nodeid.split("::")[0]
+        row = rows.setdefault(module, Row(marked[MARKED].split(), marked["how"]))
+        row.seconds += report.duration
+        if report.when == "call" or report.outcome != "passed":
+            row.passed += report.outcome == "passed"
+            row.failed += report.outcome == "failed"
+            row.skipped += report.outcome == "skipped"
+        if report.when == "call":
+            for what, number in marked.get(CASES, {}).items():
+                row.cases[what] += number
+    width = max((len(" ".join(ranges(row.invariants))) for row in rows.values()), default=0)
+    return [line for _, row in sorted(rows.items()) for line in row.lines(width)]
+
+
+@pytest.fixture
+def cases(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Say how many cases a test has gone through: `cases(states=1_000, ends=10)`."""
+    counted: dict[str, int] = defaultdict(int)
+
+    def add(**numbers: int) -> None:
+        for what, number in numbers.items():
+            counted[what.replace("_", " ")] += number
+        found = [(name, value) for name, value in request.node.user_properties if name != CASES]
+        request.node.user_properties[:] = [*found, (CASES, dict(counted))]
+
+    return add
+
+
+def mark(items: Iterable[Any]) -> None:
+    """Let each test of a marked module carry what the table needs, also from another process."""
+    for item in items:
+        found = item.get_closest_marker(MARKED)
+        if found is not None:
+            how = (item.module.__doc__ or "").strip().split("\n")[0]
+            item.user_properties += [(MARKED, found.args[0]), ("how", how)]
+            if getattr(item.obj, "is_hypothesis_test", False):
+                tried = item.obj._hypothesis_internal_use_settings.max_examples
+                item.user_properties.append((CASES, {"examples at most": tried}))
