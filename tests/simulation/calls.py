@@ -65,6 +65,7 @@ class Write:
         rows: for a process's number, what it brings.
         options: further arguments.
         columns: names, where they are not those of `SCHEMA`.
+        gives_up: whether it may end in a conflict, for it has no patience.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Write:
     rows: Callable[[int], Sequence[Row]]
     options: Mapping[str, Any]
     columns: tuple[str, ...] = COLUMNS
-    writes: bool = True
+    gives_up: bool = False
 
     def do(self, path: str, who: int) -> Any:
         """Call the library."""
@@ -132,7 +133,6 @@ class Other:
 
     name: str
     make: Callable[[str, int], Any]
-    writes: bool = False
 
     def do(self, path: str, who: int) -> Any:
         """Call the library."""
@@ -228,6 +228,13 @@ CALLS: dict[str, Write | Other] = {
             lambda who: [{"k": 5, "part": "a", "at": who}],
             {"schema_mode": "overwrite"},
             ("k", "part", "at"),
+        ),
+        Write(
+            "upsert without patience",
+            "upsert",
+            lambda who: [row(2, n=90 + who, at=9)],
+            {**KEYED, "timestamp_col": "at", "timeout": 0},
+            gives_up=True,
         ),
         Other("set", _set),
         Other("vacuum", _vacuum),

@@ -203,7 +203,7 @@ def _check_error(who: str, ended: Ended, own: Sequence[int], versions: Sequence[
         "commit-state-unknown": ended.outcome.faulted,
         "snapshot-expired": smallest_whole(versions) > 0,
         "not-found": ended.floor < 0,
-        "conflict": getattr(call, "gives_up", False),
+        "conflict": getattr(call, "gives_up", False) and len(versions) > ended.floor + 1,
     }
     window = range(max(0, ended.floor), ended.head + 1)
     refused = any(call.refuses(versions[number].content) == error.kind for number in window)
