@@ -15,6 +15,8 @@ import txfiles as tx
 from tests.model import bag
 from txfiles.core import manifest as codec
 
+pytestmark = pytest.mark.guarantees("S7 S17 S18 S20")
+
 SCHEMA = pa.schema([("id", pa.int64()), ("part", pa.string()), ("x", pa.float64())])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,6 @@ from typing import Any
 
 from tests.model import Model, Row
 from tests.processes.calls import Call, perform, play, row
-
-DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
-"""Whether every combination is tried, for many minutes."""
 
 PROPERTIES = {"checkpoint_interval": 1, "vacuum_grace": "0"}
 """Each commit writes a checkpoint, and a vacuum takes orphans of any age."""

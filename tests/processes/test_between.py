@@ -20,6 +20,8 @@ from tests.processes.checks import check, residue
 from tests.processes.scenarios import DEEP, PROPERTIES, SCENARIOS, Scenario, Templates, write
 from txfiles.store.local import LocalStore
 
+pytestmark = pytest.mark.guarantees("S7 S8 S10 S14 S15 S16")
+
 STEPS = ("get", "stat", "list", "put_if_absent", "put", "delete", "open_input", "create")
 
 THEIRS: dict[str, list[Call]] = {

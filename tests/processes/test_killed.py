@@ -21,6 +21,8 @@ from tests.processes.checks import age, check, residue, tree
 from tests.processes.scenarios import DEEP, PROPERTIES, SCENARIOS, Scenario, Templates, write
 from tests.processes.workers import Worker, workers
 
+pytestmark = pytest.mark.guarantees("S2 S4 S7 S14 S16 L3 L5")
+
 TWO_AT_WORK = Scenario(
     "upsert, a checkpoint as others left it",
     write("upsert", [row(1, n=3, at=9), row(3, "b", n=3, at=9), row(4, "c", n=3, at=9)]),

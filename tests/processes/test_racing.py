@@ -19,6 +19,8 @@ from tests.processes.calls import Call, arrow, digest, perform, play, row
 from tests.processes.checks import Log, check, residue
 from tests.processes.workers import Worker, race, workers
 
+pytestmark = pytest.mark.guarantees("S2 S3 S4 S7 S8 S9 S10 S11 S11b S14 S15 L1 L3")
+
 WRITERS = 6
 KEYED = {"keys": ["id"], "timestamp_col": "time"}
 Answers = list[list[dict[str, Any]]]
