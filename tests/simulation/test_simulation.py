@@ -126,6 +126,17 @@ def test_crowds(part: int, cases: Callable[..., None]) -> None:
     assert sum(report.struck.values()) > walks // 4
 
 
+@pytest.mark.parametrize("name", ["append", "upsert"])
+def test_contention_ends(name: str) -> None:
+    """L1: of n writers that contend one commits in each round; a lost put and a new plan are an attempt each."""
+    writers = 5
+    for seed in range(12):
+        state = by_chance(scene([name] * writers), seed, 0)
+        results = [ended.outcome.result for ended in state.ended()]
+        assert sorted(result.version for result in results) == list(range(2, 2 + writers))
+        assert all(result.attempts <= 2 * writers for result in results)
+
+
 def test_a_run_is_a_function_of_its_choices() -> None:
     """A seed, or a list of choices, gives the same run to the last byte."""
     ends = [by_chance(crowd(11), 11, 5) for _ in range(2)]
