@@ -175,12 +175,19 @@ def _after_commit(session: Session, done: Done, hint: str = "open the table agai
 
 
 def resolve(session: Session, commit_id: str) -> Resolution:
-    """Whether a commit is in the log. Cost: reads manifests from the newest back until it is found."""
+    """Whether a commit is in the log. Cost: reads manifests from the newest back until it is found.
+
+    Raises:
+        TableNotFoundError: nobody has ever begun to create a table there, so that the path must be another.
+    """
     if not re.fullmatch("[0-9a-f]{32}", str(commit_id)):
         raise OptionError(
             f"{commit_id!r} is no commit id", hint="it is the 32 hex digits that the error named (error.commit_id)"
         )
-    newest = log.require_head(session.store)
+    newest = log.head(session.store)
+    if newest is None and log.table_id(session.store) is not None:
+        return Resolution(committed=False, version=None)  # the creation that it was has not come to pass
+    newest = newest or log.require_head(session.store)
     for manifest in log.history(session.store, newest.state.version, None):
         if manifest.commit_id == commit_id:
             return Resolution(committed=True, version=manifest.version)
