@@ -386,6 +386,16 @@ class ConformanceCases:
         assert found.schema.equals(table.schema)
         assert bag(found.to_pylist()) == bag(table.to_pylist())
 
+    def test_upsert_replaces_values_of_every_type(self, target: Target) -> None:
+        """An upsert puts each value of each type in the place of another, rows that stay beside it."""
+        table = hard_types()
+        keyed = table.append_column("key", pa.array(range(table.num_rows)))
+        turned = table.take([1, 2, 0]).append_column("key", pa.array(range(table.num_rows)))
+        target.write(keyed, mode="upsert", keys=["key"])
+        assert counts(target.write(turned.slice(1), mode="upsert"), updated=2)
+        assert target.holds([keyed.to_pylist()[0], *turned.slice(1).to_pylist()])
+        assert not target.write(turned.slice(1), mode="upsert").committed
+
     # ---- plan and time
 
     def test_plan_writes_nothing(self, target: Target) -> None:

@@ -116,7 +116,8 @@ def _replace(old: pa.Array, arrow_mask: pa.Array, mask: np.ndarray, new: pa.Arra
         old = pa.concat_arrays(old.chunks)
     if isinstance(new, pa.ChunkedArray):
         new = pa.concat_arrays(new.chunks)
-    if not pa.types.is_nested(old.type) and not pa.types.is_null(old.type):
+    t = old.type
+    if not (pa.types.is_nested(t) or pa.types.is_null(t) or pa.types.is_duration(t)):  # Arrow's kernel knows none
         return pc.replace_with_mask(old, arrow_mask, new)
     positions = np.arange(len(old))
     positions[mask] = len(old) + np.arange(len(new))
