@@ -195,12 +195,16 @@ class Table:
         """The rows that have these keys, in the table's order.
 
         Args:
-            keys: scalars for one key column, tuples for several, or a table or frame with the key columns.
+            keys: scalars for one key column, tuples for several (or one of them alone), or a table or frame
+                with the key columns. A key that is null, or beyond what the column can hold, is not there.
             columns: which to return; None is all.
+        Raises:
+            InputError: the keys are of a type that never mixes with the key columns'.
         Cost: the key columns of the row groups in whose key range one of them lies.
         """
+        table = engines.as_table(keys)
         with self._expiry_is_told():
-            return lookup.lookup(self._session, self._snapshot, keys, columns)
+            return lookup.lookup(self._session, self._snapshot, keys if table is None else table, columns)
 
     def set(self, properties: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Change table properties, as a commit; the table moves to it.

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -68,6 +71,26 @@ def counts(result: tx.WriteResult, **expected: int) -> bool:
     known = [getattr(result, f"rows_{name}") for name in fates]
     assert None in known or sum(known) == result.rows_in, result
     return True
+
+
+LOOKUPS = (
+    [3, 1, 9],
+    (3, 1),
+    {1, 3},
+    [(3,), (1,)],
+    [1, 3, 3, 2**40, None],
+    pa.table({"x": [0, 0], "id": [3, 1]}),
+    pa.table({"id": pa.array([3, 1], pa.int8())}).to_batches()[0],
+    pa.array([3, 1, None]),
+    np.array([3, 1]),
+    pd.DataFrame({"id": [3, 1]}),
+    pd.Series([3, 1]),
+    pl.DataFrame({"id": [3, 1]}),
+    pl.DataFrame({"id": [3, 1]}).lazy(),
+)
+"""Each asks for the rows of 1 and 3."""
+
+SINGLE_KEYS = (dt.date(1900, 1, 1), NOON, Decimal("1.50"), True, b"b", "text", np.int64(7), pa.scalar("x"))
 
 
 class ConformanceCases:
@@ -424,11 +447,39 @@ class ConformanceCases:
             table.at(version=3)
 
     def test_lookup(self, target: Target) -> None:
-        """Rows are found by key, given as scalars or as a table."""
+        """Rows are found by key, given as scalars, tuples, an array or a table of any kind; null matches nothing."""
         target.write([row(1), row(2), row(3)], mode="upsert", keys=["id"])
         table = tx.Table(target.path)
-        assert bag(table.lookup([3, 1, 9]).to_pylist()) == bag([row(1), row(3)])
-        assert table.lookup(pa.table({"id": [2]}), columns=["name"]).to_pylist() == [{"name": "n"}]
+        for wanted in LOOKUPS:
+            assert bag(table.lookup(wanted).to_pylist()) == bag([row(1), row(3)]), wanted
+        assert table.lookup(2, columns=["name"]).to_pylist() == [{"name": "n"}]
+        assert table.lookup([]).num_rows == 0
+
+    @pytest.mark.parametrize("key", SINGLE_KEYS, ids=lambda key: type(key).__name__)
+    def test_lookup_of_one_key(self, target: Target, key: Any) -> None:
+        """One key needs no list, whatever its type."""
+        value = key.as_py() if isinstance(key, pa.Scalar) else key
+        target.write(pa.table({"k": [value], "v": [1]}), mode="append_once", keys=["k"])
+        assert tx.Table(target.path).lookup(key, columns=["v"]).to_pylist() == [{"v": 1}]
+
+    def test_lookup_of_several_columns(self, target: Target) -> None:
+        """A key of several columns is a tuple, alone or in a list; a table names its columns."""
+        target.write(pa.table({"a": [1, 1], "b": ["x", "y"]}), mode="upsert", keys=["a", "b"])
+        table = tx.Table(target.path)
+        for wanted in ((1, "x"), [(1, "x"), (2, "x")], pd.DataFrame({"b": ["x"], "a": [1]})):
+            assert table.lookup(wanted).to_pylist() == [{"a": 1, "b": "x"}]
+        for wrong in (1, [(1,)], [1], pd.DataFrame({"a": [1]}), None, 1.5):
+            with pytest.raises(tx.InputError):
+                table.lookup(wrong)
+
+    def test_lookup_of_what_cannot_be_there(self, target: Target) -> None:
+        """A key beyond the column's range is not there; one of a type that never mixes with it is an error."""
+        target.write(pa.table({"k": pa.array([5], pa.int8())}), mode="upsert", keys=["k"])
+        table = tx.Table(target.path)
+        assert table.lookup([300, 5, -(2**63)]).to_pylist() == [{"k": 5}]
+        for wrong in (["5"], [2**70], [1, "a"], [[5]], [1.5]):
+            with pytest.raises(tx.InputError):
+                table.lookup(wrong)
 
 
 def hard_types() -> pa.Table:

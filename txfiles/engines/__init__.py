@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["source", "to_pandas", "to_polars"]
+__all__ = ["as_table", "source", "to_pandas", "to_polars"]
 
 ACCEPTED = (
     "a pandas or polars DataFrame, a polars LazyFrame, a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, "
@@ -63,6 +63,12 @@ def source(data: Any, *, schema: Any = None) -> Source:
     if chunks is None:
         raise InputError(f"a {_kind(data)} cannot be written", hint=f"give {ACCEPTED}")
     return OnePass(lambda: ((label, declare(chunk, types)) for label, chunk in chunks()))
+
+
+def as_table(data: Any) -> pa.Table | None:
+    """The rows of a frame or table that is in memory; None for anything else."""
+    table = _frame(data)
+    return None if table is None else table()
 
 
 def to_pandas(table: pa.Table, dtype_backend: str | None = None) -> pd.DataFrame:

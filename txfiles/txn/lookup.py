@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from txfiles.core.manifest import Table
 from txfiles.errors import InputError, KeysRequiredError
 from txfiles.rows import casts, types
 from txfiles.rows import keys as key_codec
+from txfiles.rows.widening import kind
 from txfiles.txn import scan
 from txfiles.txn.probe import candidates, needle, probe
 from txfiles.txn.session import Session
@@ -37,30 +38,52 @@ def lookup(session: Session, snapshot: Snapshot, wanted: Any, columns: Sequence[
 
 
 def _key_rows(table: Table, schema: pa.Schema, wanted: Any) -> pa.Table:
-    """The keys as rows of the key columns, in the table's types."""
+    """The keys as rows of the key columns: in the table's types, or in others of which the canonical bytes compare."""
     given = wanted if isinstance(wanted, pa.Table) else _from_values(table, wanted)
     arrays = []
     for name in table.keys:
         if name not in given.column_names:
             raise InputError(f"key column {name!r} not found in the keys given", hint=f"give {', '.join(table.keys)}")
-        arrays.append(casts.cast_lossless(given[name], schema.field(name).type, name=name))
+        arrays.append(_comparable(given[name], schema.field(name).type, name))
     rows = pa.table(arrays, names=list(table.keys))
     return rows.drop_null()  # a null key matches nothing
 
 
+def _comparable(column: pa.ChunkedArray, to: pa.DataType, name: str) -> pa.ChunkedArray:
+    """A key column that compares with one of type `to`; a value beyond the range of `to` is simply not there."""
+    casts.check_castable(column.type, to, name=name)
+    if kind(types.normalise(column.type)) == kind(to):
+        return column
+    return casts.cast_lossless(column, to, name=name)
+
+
 def _from_values(table: Table, wanted: Any) -> pa.Table:
-    values = [wanted] if isinstance(wanted, str | bytes | int) else list(wanted)
+    values = _listed(wanted, len(table.keys))
     if len(table.keys) == 1:
         columns = [[value[0] if isinstance(value, tuple) and len(value) == 1 else value for value in values]]
     else:
         for value in values:
             if not isinstance(value, tuple | list) or len(value) != len(table.keys):
-                raise InputError(f"a key is ({', '.join(table.keys)}), not {value!r}")
+                raise InputError(
+                    f"a key is ({', '.join(table.keys)}), not {value!r}", hint="give tuples, or a table of keys"
+                )
         columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in table.keys]
     try:
         return pa.table([pa.array(column) for column in columns], names=list(table.keys))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise InputError(f"the keys are not of one type: {error}") from error
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise InputError(f"the keys are not of one type: {error}", hint="give keys of the table's own types") from error
+
+
+def _listed(wanted: Any, width: int) -> list[Any]:
+    """The keys one by one: a text, a value that cannot be gone through, or a tuple of all key columns is one key."""
+    is_key = isinstance(wanted, tuple) and width > 1 and len(wanted) == width
+    if is_key and not all(isinstance(value, tuple | list) for value in wanted):
+        return [wanted]
+    if wanted is None or isinstance(wanted, Mapping):
+        raise InputError(f"{wanted!r} is no key", hint="give a key, a list of keys, or a table with the key columns")
+    if isinstance(wanted, str | bytes) or not isinstance(wanted, Iterable):
+        return [wanted]
+    return list(wanted)
 
 
 def _distinct(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
