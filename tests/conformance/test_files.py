@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import txfiles as tx
 from tests.conformance.suite import ConformanceCases, Target
 
 
@@ -69,3 +71,22 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
 
 class TestFiles(ConformanceCases):
     """Every case, on folders."""
+
+    def test_a_widened_partition_column(self, target: Target) -> None:
+        """An overwrite of partitions goes by their values, however the type of the day spells them."""
+        for text in ("1.0", "1.00"):
+            table = pa.table({"part": [Decimal(text), Decimal("2." + text[2:])], "v": [text, text]})
+            target.write(table, mode="append", partition_by=["part"], schema_mode="merge")
+        result = target.write(table.slice(0, 1), mode="overwrite", overwrite_partitions=True)
+        assert (result.rows_inserted, result.rows_deleted) == (1, 2)
+        two = Decimal("2.00")
+        assert target.holds([*table.slice(0, 1).to_pylist(), {"part": two, "v": "1.0"}, {"part": two, "v": "1.00"}])
+
+    @pytest.mark.parametrize(
+        "far", [pa.array([2**31 - 1], pa.int32()).view(pa.date32()), pa.array([2**40], pa.timestamp("s"))]
+    )
+    def test_a_partition_value_without_a_text(self, target: Target, far: pa.Array) -> None:
+        """A date that no text tells cannot be a folder: an error that names the row, and nothing is written."""
+        with pytest.raises(tx.LossyCastError, match="partition column 'part' .* row 0"):
+            tx.write(pa.table({"part": far, "v": [1]}), target.path, mode="append", partition_by=["part"])
+        assert not tx.exists(target.path)

@@ -29,7 +29,7 @@ from txfiles.rows.parse import PER_SECOND
 from txfiles.rows.types import decode, normalise
 from txfiles.rows.widening import MAX_DIGITS, bounds, children, fill_null_types, kind, widen
 
-__all__ = ["cast_lossless", "check_castable", "fill_null_types", "widen"]
+__all__ = ["cast_lossless", "check_castable", "fill_null_types", "shown", "widen"]
 
 Mask = npt.NDArray[np.bool_]
 Converted = tuple[Any, Mask]
@@ -90,7 +90,7 @@ def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:
 
 
 def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
-    value = _shown(column.slice(row, 1))
+    value = shown(column.slice(row, 1))
     raise LossyCastError(
         f"column {name!r}: {_short(column.type)} does not cast to {_short(to)} without loss: row {row} holds {value}",
         hint="change the value, or widen the column with schema_mode='merge' where a wider type holds both",
@@ -100,17 +100,17 @@ def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
     )
 
 
-def _shown(one: Any) -> str:
-    """One value as text; by Arrow's printer, since Python's dates do not reach as far as Arrow's."""
+def shown(one: Any) -> str:
+    """One value (an array of one) as text, cut short; by Arrow's printer, since Python's dates do not reach as far as Arrow's."""
     chunk = decode(next(c for c in (one.chunks if isinstance(one, pa.ChunkedArray) else [one]) if len(c)))
     t = chunk.type
     if chunk.null_count:
         return "null"
     if _is.is_struct(t):
-        return _short("{" + ", ".join(f"{f.name}: {_shown(chunk.field(i))}" for i, f in enumerate(t)) + "}")
+        return _short("{" + ", ".join(f"{f.name}: {shown(chunk.field(i))}" for i, f in enumerate(t)) + "}")
     if _is.is_nested(t):
         _, items = flat_lists(chunk)
-        return _short("[" + ", ".join(_shown(items.slice(i, 1)) for i in range(min(len(items), _SHOWN))) + "]")
+        return _short("[" + ", ".join(shown(items.slice(i, 1)) for i in range(min(len(items), _SHOWN))) + "]")
     if _is.is_date64(t):
         chunk = chunk.view(pa.timestamp("ms"))  # what it holds beyond the day is what is wrong with it
     return _short(chunk.to_string(skip_new_lines=True)[1:-1])

@@ -25,7 +25,7 @@ from txfiles.txn.live import groups
 from txfiles.txn.prepare import Prepared, prepare
 from txfiles.txn.probe import Needle, candidates, needle, probe
 from txfiles.txn.snapshot import Snapshot
-from txfiles.txn.staging import split
+from txfiles.txn.staging import listed_partitions, split
 from txfiles.txn.story import Found, Pass, chosen, work
 
 
@@ -74,8 +74,7 @@ def _partitions(here: Pass, batch: Prepared) -> Work:
         )
     files = here.files(batch.table)
     present = {partition for partition, _ in split(batch.table, batch.rows)}
-    listed = [tuple(partition) for partition in files["partition"].to_pylist()]
-    replaced = np.array([partition in present for partition in listed], bool)
+    replaced = np.array([partition in present for partition in listed_partitions(batch.table, files)], bool)
     gone, rest = files.filter(pa.array(replaced)), files.filter(pa.array(~replaced))
     guard = _guard(here, batch, chosen(rest, range(rest.num_rows)), rest)
     added = here.stage.rows(batch.table, batch.rows)

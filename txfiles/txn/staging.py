@@ -23,6 +23,7 @@ from txfiles.errors import InputError, LossyCastError, StoreError
 from txfiles.formats.common import WriteOptions
 from txfiles.rows import keys as key_codec
 from txfiles.rows import types
+from txfiles.rows.casts import shown
 from txfiles.rows.stats import StatsCollector
 from txfiles.txn import log
 from txfiles.txn.session import Session
@@ -229,12 +230,25 @@ def partition_text(rows: pa.Table, name: str) -> pa.Array:
     if pc.any(lost).as_py():
         row = pc.index(lost, True).as_py()
         raise LossyCastError(
-            f"partition column {name!r} holds {column[row].as_py()!r} in row {row}, which has no exact text form",
+            f"partition column {name!r} holds {shown(column.slice(row, 1))} in row {row}, which has no exact text form",
             hint="partition by another column",
             column=name,
             row=row,
         )
     return text
+
+
+def listed_partitions(table: Table, files: pa.Table) -> list[Partition]:
+    """The partition of each file of a list, spelled as `split` spells those of new rows.
+
+    A column that has been widened since may spell its values in another way: 1.0 has become 1.00.
+    """
+    schema = types.arrow_schema(table.columns)
+    texts = [
+        types.to_text(types.from_text(pc.list_element(files["partition"], number), schema.field(name).type))
+        for number, name in enumerate(table.partition_by)
+    ]
+    return list(zip(*(text.to_pylist() for text in texts), strict=True))
 
 
 def folders(table: Table, partition: Partition) -> list[str]:
