@@ -87,6 +87,6 @@ class TestFiles(ConformanceCases):
     )
     def test_a_partition_value_without_a_text(self, target: Target, far: pa.Array) -> None:
         """A date that no text tells cannot be a folder: an error that names the row, and nothing is written."""
-        with pytest.raises(tx.LossyCastError, match="partition column 'part' .* row 0"):
+        with pytest.raises(tx.LossyCastError, match=r"partition column 'part' .* row 0"):
             tx.write(pa.table({"part": far, "v": [1]}), target.path, mode="append", partition_by=["part"])
         assert not tx.exists(target.path)

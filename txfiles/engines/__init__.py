@@ -21,6 +21,7 @@ from txfiles.engines.inference import declare, declared_types
 from txfiles.engines.paths import PathSource
 from txfiles.engines.spool import Labelled, OnePass
 from txfiles.errors import InputError
+from txfiles.rows.schema import check_batch_schema
 from txfiles.rows.source import Batch, Source
 
 if TYPE_CHECKING:
@@ -139,13 +140,23 @@ def _chunks(data: Any) -> Callable[[], Iterator[Labelled]] | None:
     if _is_a(data, "pyarrow", "Dataset"):
         return lambda: _stream(data.scanner().to_reader())
     if hasattr(data, "__arrow_c_stream__"):
-        return lambda: _stream(pa.RecordBatchReader.from_stream(data))
+        return lambda: _stream(_reader(data))
     if isinstance(data, Iterable) and not isinstance(data, bytes | bytearray | memoryview | Mapping | AbstractSet):
         return lambda: _numbered(data)
     return None
 
 
+def _reader(data: Any) -> pa.RecordBatchReader:
+    try:
+        return pa.RecordBatchReader.from_stream(data)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"a {_kind(data)} is one column without a name, not a table", hint=f"give {ACCEPTED}"
+        ) from error
+
+
 def _stream(reader: pa.RecordBatchReader) -> Iterator[Labelled]:
+    check_batch_schema(reader.schema)  # Arrow itself makes no empty table of each type
     # A reader without batches has a schema all the same.
     yield "the schema", reader.schema.empty_table()
     for number, batch in enumerate(reader):
@@ -159,7 +170,7 @@ def _numbered(chunks: Iterable[Any]) -> Iterator[Labelled]:
         if table is not None:
             yield label, table()
         elif hasattr(chunk, "__arrow_c_stream__") and not isinstance(chunk, pa.RecordBatchReader):
-            yield label, pa.table(chunk)
+            yield label, _reader(chunk).read_all()
         else:
             raise InputError(f"{label} is a {_kind(chunk)}, which is no table", hint=f"give {ACCEPTED}", chunk=number)
 

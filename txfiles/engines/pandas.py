@@ -93,16 +93,30 @@ def to_pandas(table: pa.Table, dtype_backend: str | None = None) -> pd.DataFrame
         null in a float column as NaN.
     Raises:
         OptionError: another `dtype_backend`.
+        UnsupportedTypeError: a value that Python's own dates, times or zones cannot hold; names the column.
     Cost: a copy of most columns; nested ones value by value.
     """
     if dtype_backend is not None and dtype_backend not in BACKENDS:
         raise OptionError(
             f"dtype_backend={dtype_backend!r} is not known", hint=f"valid are {', '.join(map(repr, BACKENDS))} and None"
         )
-    columns = {str(at): _to_series(column, dtype_backend) for at, column in enumerate(table.columns)}
+    columns = {
+        str(at): _named_series(table.column_names[at], column, dtype_backend) for at, column in enumerate(table.columns)
+    }
     frame = pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
     frame.columns = pd.Index(table.column_names, dtype="str" if table.num_columns else object)
     return frame
+
+
+def _named_series(name: str, column: pa.ChunkedArray, dtype_backend: str | None) -> pd.Series:
+    try:
+        return _to_series(column, dtype_backend)
+    except _REFUSALS as error:
+        raise UnsupportedTypeError(
+            f"column {name!r} of type {column.type} has no place in a DataFrame of this kind: {error}",
+            hint="dtype_backend='pyarrow' and to_arrow() keep every value",
+            column=name,
+        ) from error
 
 
 def _to_series(column: pa.ChunkedArray, dtype_backend: str | None) -> pd.Series:

@@ -39,7 +39,34 @@ def _is_foreign(dtype: Any) -> bool:
 
 
 def to_polars(table: pa.Table) -> pl.DataFrame:
-    """The rows of a table; mostly without a copy."""
-    frame = pl.from_arrow(table)
+    """The rows of a table; mostly without a copy.
+
+    Raises:
+        UnsupportedTypeError: a column that polars cannot hold; names it.
+    """
+    for field in table.schema:
+        if _holds_decimal256(field.type):  # polars would not refuse it, but panic
+            raise _no_place(field, "it has no decimals of more than 38 digits")
+    try:
+        frame = pl.from_arrow(table)
+    except pl.exceptions.PolarsError:
+        for field in table.schema:
+            try:
+                pl.from_arrow(table.select([field.name]))
+            except pl.exceptions.PolarsError as error:
+                raise _no_place(field, str(error).partition("\n")[0]) from error
+        raise
     assert isinstance(frame, pl.DataFrame), "a table makes a DataFrame, an array a Series"
     return frame
+
+
+def _holds_decimal256(t: pa.DataType) -> bool:
+    return pa.types.is_decimal256(t) or any(_holds_decimal256(t.field(at).type) for at in range(t.num_fields))
+
+
+def _no_place(field: pa.Field, reason: str) -> UnsupportedTypeError:
+    return UnsupportedTypeError(
+        f"column {field.name!r} of type {field.type} has no place in a polars DataFrame: {reason}",
+        hint="read it with to_arrow(), or leave the column out with columns=[…]",
+        column=field.name,
+    )

@@ -101,7 +101,7 @@ def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
 
 
 def shown(one: Any) -> str:
-    """One value (an array of one) as text, cut short; by Arrow's printer, since Python's dates do not reach as far as Arrow's."""
+    """One value (an array of one) as short text; by Arrow's printer, whose dates reach further than Python's."""
     chunk = decode(next(c for c in (one.chunks if isinstance(one, pa.ChunkedArray) else [one]) if len(c)))
     t = chunk.type
     if chunk.null_count:

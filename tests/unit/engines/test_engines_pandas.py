@@ -254,6 +254,25 @@ def test_unknown_backend():
     assert "'numpy_nullable', 'pyarrow'" in caught.value.hint
 
 
+NO_PLACE = [
+    pa.array([2**31 - 1], pa.int32()).view(pa.date32()),
+    pa.array([1], pa.time64("ns")),
+    pa.array([0], pa.timestamp("us", "Mars/Base")),
+    pa.array([[2**31 - 1]], pa.list_(pa.int32())).view(pa.list_(pa.date32())),
+]
+
+
+@pytest.mark.parametrize("array", NO_PLACE, ids=lambda array: str(array.type))
+def test_what_python_cannot_hold(array):
+    """A value beyond Python's dates, times and zones is an error that names the column; the Arrow backend has it."""
+    table = pa.table({"b": [1], "a": array})
+    for backend in (None, "numpy_nullable"):
+        with pytest.raises(UnsupportedTypeError, match="column 'a'") as caught:
+            engines.to_pandas(table, backend)
+        assert "pyarrow" in caught.value.hint
+    assert engines.to_pandas(table, "pyarrow").shape == (1, 2)
+
+
 def test_shapes_go_out():
     """No rows, no columns, several chunks: names, order and a plain index stay."""
     frame = engines.to_pandas(pa.table({"b": pa.array([], pa.int32()), "a": pa.array([], pa.string())}))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 
 from txfiles import engines
 from txfiles.errors import InputError, OptionError, SchemaMismatchError, UnsupportedTypeError
+from txfiles.rows.schema import check_batch_schema
 
 TABLE = pa.table({"a": [1, None], "b": ["x", None]})
 
@@ -61,6 +63,21 @@ def test_chunks_that_are_no_tables(data, number):
     with pytest.raises(InputError, match=f"chunk {number} is a ") as caught:
         read(data)
     assert "RecordBatch" in caught.value.hint
+
+
+@pytest.mark.parametrize("data", [pd.Series([1]), pl.Series([1]), [pl.Series([1])]])
+def test_one_column_is_no_table(data):
+    """A column alone is an error that says so."""
+    with pytest.raises(InputError, match="Series is one column without a name"):
+        read(data)
+
+
+@pytest.mark.parametrize("give", [pa.Table.to_reader, lambda table: table, lambda table: iter([table])])
+def test_types_that_no_table_holds(give):
+    """A type that no table can hold is an error that names the column, however the data comes."""
+    union = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])
+    with pytest.raises(UnsupportedTypeError, match="column 'a'"):
+        check_batch_schema(read(give(pa.table({"a": union}))).schema)
 
 
 def test_schema_option_is_checked_at_once():
@@ -117,6 +134,21 @@ def test_to_polars():
     assert frame.to_dict(as_series=False) == TABLE.to_pydict()
     assert engines.to_polars(TABLE.slice(0, 0)).shape == (0, 2)
     assert engines.to_polars(pa.table({})).shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([0], pa.timestamp("us", "+05:30")),
+        pa.array([1], pa.decimal256(40, 0)),
+        pa.array([[1]], pa.list_(pa.decimal256(40, 0))),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_what_polars_cannot_hold(array):
+    """A column that polars has no type for is an error that names it."""
+    with pytest.raises(UnsupportedTypeError, match="column 'a'"):
+        engines.to_polars(pa.table({"b": [1], "a": array}))
 
 
 @pytest.mark.parametrize("package", ["pandas", "polars"])
