@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from txfiles import engines
 from txfiles.core.manifest import PropertyValue
+from txfiles.core.words import plain
+from txfiles.errors import OptionError
 from txfiles.store import open_store
 from txfiles.targets import files
 from txfiles.txn import environment, log
@@ -175,18 +177,22 @@ def _call(target: Callable[[Session, Request], Result], data: Any, path: Path, *
     with closing(engines.source(data, schema=options.pop("schema", None))) as source:
         request = Request(
             source=source,
-            mode=mode,
-            keys=_names(options.pop("keys", None)) or (),
-            partition_by=_names(options.pop("partition_by", None)),
+            mode=plain(mode),
+            keys=_names("keys", options.pop("keys", None)) or (),
+            partition_by=_names("partition_by", options.pop("partition_by", None)),
             properties=options.pop("properties", None) or {},
             user_metadata=options.pop("user_metadata", None) or {},
             progress=options.pop("progress", None) or no_progress,
-            **options,
+            **{name: plain(value) for name, value in options.items()},
         )
         return target(session, check(request))
 
 
-def _names(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+def _names(option: str, given: Any) -> tuple[str, ...] | None:
     if given is None:
         return None
-    return (given,) if isinstance(given, str) else tuple(given)
+    if isinstance(given, str):
+        return (plain(given),)
+    if not isinstance(given, Iterable):
+        raise OptionError(f"{option} is a column name or a list of them, not {given!r}", hint=f"pass {option}=['…']")
+    return tuple(plain(name) for name in given)

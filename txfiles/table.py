@@ -213,6 +213,8 @@ class Table:
             OptionError: an unknown name or value, with the nearest valid word.
         """
         self._writable("set")
+        if not isinstance(properties, Mapping | None):
+            raise OptionError(f"properties are a mapping of names to values, not {properties!r}")
         self._snapshot = files.set_table_properties(self._session, self._snapshot, {**(properties or {}), **more})
 
     def vacuum(

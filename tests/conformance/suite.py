@@ -93,6 +93,44 @@ LOOKUPS = (
 SINGLE_KEYS = (dt.date(1900, 1, 1), NOON, Decimal("1.50"), True, b"b", "text", np.int64(7), pa.scalar("x"))
 
 
+WRONG_OPTIONS: tuple[dict[str, Any], ...] = (
+    {"keys": 5},
+    {"keys": b"id"},
+    {"keys": ["id", 1]},
+    {"keys": ["id", "id"]},
+    {"partition_by": 5},
+    {"properties": ["compression"]},
+    {"properties": {"compresion": "zstd"}},
+    {"properties": {"compression": "zst"}},
+    {"user_metadata": "job"},
+    {"user_metadata": {"job": 1}},
+    {"user_metadata": {"job": "\ud800"}},
+    {"batch_id": 5},
+    {"batch_id": ""},
+    {"batch_id": "\ud800"},
+    {"timestamp_col": 5},
+    {"storage_options": "key"},
+    {"progress": "bar"},
+    {"rekey": "no"},
+    {"timeout": "1"},
+    {"mode": "upsrt"},
+    {"schema_mode": "loose"},
+    {"stale": "keep"},
+    {"dedup_strategy": "newest"},
+    {"mode": "append"},
+    {"mode": "append", "keys": None, "timestamp_col": "at"},
+    {"mode": "overwrite", "keys": None, "dedup_strategy": "last_wins"},
+    {"mode": "overwrite", "keys": None, "rekey": True},
+    {"mode": "overwrite", "overwrite_partitions": "yes"},
+    {"mode": "overwrite", "overwrite_partitions": True, "replace_where": [("id", "=", 1)]},
+    {"mode": "overwrite", "replace_where": [("id", "=", 1)], "schema_mode": "overwrite"},
+    {"overwrite_partitions": True},
+    {"replace_where": [("id", "=", 1)]},
+    {"schema_mode": "overwrite"},
+)
+"""Each beside mode upsert and keys, where it does not say others."""
+
+
 class ConformanceCases:
     """All modes, keys, duplicates, stale rows, batch ids and schemas."""
 
@@ -418,6 +456,37 @@ class ConformanceCases:
         assert counts(target.write(turned.slice(1), mode="upsert"), updated=2)
         assert target.holds([keyed.to_pylist()[0], *turned.slice(1).to_pylist()])
         assert not target.write(turned.slice(1), mode="upsert").committed
+
+    # ---- options
+
+    def test_options_that_make_no_sense(self, target: Target) -> None:
+        """An option of the wrong kind, an unknown word, options that do not go together: an error, nothing written."""
+        for wrong in WRONG_OPTIONS:
+            try:
+                target.write([row(1)], **{"mode": "upsert", "keys": ["id"], **wrong})
+            except tx.OptionError:
+                assert target.residue() == [], wrong
+            else:
+                pytest.fail(f"{wrong} was accepted")
+
+    def test_text_of_subclasses(self, target: Target) -> None:
+        """numpy's and an enumeration's texts are texts."""
+        text = np.str_
+        options = {"batch_id": text("b"), "timestamp_col": text("at"), "user_metadata": {text("job"): text("j")}}
+        target.write([row(1)], mode=text("upsert"), keys=np.array(["id"]), **options)
+        table = tx.Table(target.path)
+        assert (table.keys, table.timestamp_col, table.history()[0].batch_id) == (("id",), "at", "b")
+
+    @pytest.mark.parametrize("columns", [[], ["id", "id"], ["idd"], 5, [5]], ids=str)
+    def test_columns_that_make_no_sense(self, target: Target, columns: Any) -> None:
+        """No column, one twice, one that is not there: an error."""
+        target.write([row(1)], mode="upsert", keys=["id"])
+        table = tx.Table(target.path)
+        for read in (table.to_arrow, table.to_pandas, table.to_polars, lambda columns: table.lookup(1, columns)):
+            with pytest.raises(tx.InputError, match="column"):
+                read(columns=columns)
+        assert table.to_arrow(columns="name").to_pylist() == [{"name": "n"}]
+        assert table.to_arrow(columns=["x", "id"]).to_pylist() == [{"x": 1.0, "id": 1}]
 
     # ---- plan and time
 

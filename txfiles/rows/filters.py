@@ -165,7 +165,7 @@ def _values(values: Any, t: pa.DataType, name: str) -> pa.Array:
     """Values in the column's type. Raises `InputError` for null and for what does not fit."""
     try:
         given = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([_array(values)])
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeError) as error:
         raise InputError(
             f"the filter on {name!r} has a value that is none of type {t}: {_short(error)}",
             hint=f"give values of type {t}",

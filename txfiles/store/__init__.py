@@ -29,9 +29,11 @@ def open_store(path: str | os.PathLike[str], storage_options: Mapping[str, Any] 
         InputError: the path is empty or malformed; `OptionError`: there are storage options.
         UnsupportedTableError: it is on a store that this release does not know.
     """
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str):
-        raise InputError("a table's path is text or a pathlib.Path, not bytes")
+        raise InputError(f"a table's path is text or a pathlib.Path, not {text!r}", hint="name the table's folder")
+    if not isinstance(storage_options, Mapping | None):
+        raise OptionError("storage_options is a mapping of names to values")  # not shown: it may be a secret
     found = _URL.match(text)
     store = LocalStore(text) if found is None else _from_url(text, found[1].lower(), found[2], found[3])
     if storage_options:

@@ -55,12 +55,12 @@ class LocalStore:
         root: the table's folder; made absolute at once, so that a later `chdir` changes nothing. `~` is not
             expanded. It may be a symbolic link, and need not exist.
     Raises:
-        InputError: the path is empty or holds a NUL.
+        InputError: the path is empty, or holds what no name can.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         text = os.fspath(root)
-        if not text or "\0" in text:
+        if not text or "\0" in text or not _is_name(text):
             raise InputError(f"{text!r} is no path of a folder", hint="name the table's folder")
         self._folders = Folders(Path(text).absolute())
 
@@ -412,6 +412,15 @@ class _Draft:
     def _unlink(self, last: str) -> None:
         with suppress(OSError):  # at worst vacuum finds it
             os.unlink(last, dir_fd=self._folder)
+
+
+def _is_name(text: str) -> bool:
+    """Whether the system has bytes for a path: any but lone surrogates other than those that stand for a byte."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _found(prefix: str, entry: os.DirEntry[str], after: str) -> Entry | str | None:

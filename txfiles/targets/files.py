@@ -17,6 +17,7 @@ from msgspec.structs import replace as replace_struct
 from txfiles.core import names, properties
 from txfiles.core.manifest import Operation, PropertyValue
 from txfiles.core.replay import BatchRecord
+from txfiles.core.words import plain
 from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, StoreError
 from txfiles.txn import log
 from txfiles.txn import vacuum as vacuum_story
@@ -62,7 +63,7 @@ def write(session: Session, request: Request) -> WriteResult:
         scope=request.scope,
         library=LIBRARY,
         writer=session.environment.writer,
-        user_metadata=dict(request.user_metadata),
+        user_metadata={plain(name): plain(value) for name, value in request.user_metadata.items()},
     )
 
     def story(snapshot: Snapshot | None, staging: Staging) -> Work:

@@ -70,7 +70,7 @@ def _from_values(table: Table, wanted: Any) -> pa.Table:
         columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in table.keys]
     try:
         return pa.table([pa.array(column) for column in columns], names=list(table.keys))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError) as error:
         raise InputError(f"the keys are not of one type: {error}", hint="give keys of the table's own types") from error
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.properties import read_properties
-from txfiles.core.words import nearest, one_of
+from txfiles.core.words import is_unicode, nearest, one_of
 from txfiles.errors import KeysRequiredError, OptionError
 from txfiles.rows.source import Source
 
@@ -88,14 +88,26 @@ def check(request: Request) -> Request:
         _column_names(name, getattr(request, name) or ())
     _text("batch_id", request.batch_id)
     _text("timestamp_col", request.timestamp_col)
-    for name, value in request.user_metadata.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise OptionError(f"user_metadata is text to text; {name!r} is {value!r}")
+    _check_kinds(request)
     if isinstance(request.timeout, bool) or not isinstance(request.timeout, int | float) or not request.timeout >= 0:
         raise OptionError(f"timeout is a number of seconds, not {request.timeout!r}")
     read_properties(request.properties)
     _check_together(request)
     return request
+
+
+def _check_kinds(request: Request) -> None:
+    for option in ("overwrite_partitions", "rekey"):
+        if not isinstance(getattr(request, option), bool):
+            raise OptionError(f"{option} is True or False, not {getattr(request, option)!r}")
+    for option in ("properties", "user_metadata"):
+        if not isinstance(getattr(request, option), Mapping):
+            raise OptionError(f"{option} is a mapping of names to values, not {getattr(request, option)!r}")
+    for name, value in request.user_metadata.items():
+        if not (isinstance(name, str) and isinstance(value, str) and is_unicode(name) and is_unicode(value)):
+            raise OptionError(f"user_metadata is text to text; {name!r} is {value!r}")
+    if not callable(request.progress):
+        raise OptionError(f"progress is a function that is told how far the call is, not {request.progress!r}")
 
 
 def keys_required(mode: str) -> KeysRequiredError:
@@ -161,7 +173,7 @@ def _word(option: str, given: object, valid: tuple[str, ...]) -> None:
 
 
 def _text(option: str, given: object) -> None:
-    if given is not None and (not isinstance(given, str) or not given):
+    if given is not None and (not isinstance(given, str) or not given or not is_unicode(given)):
         raise OptionError(f"{option} is a text that is not empty, not {given!r}")
 
 

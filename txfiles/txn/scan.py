@@ -5,7 +5,7 @@ Source: specs/4-semantics.md, "Reading".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,8 +81,15 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
 
 
 def check_columns(schema: pa.Schema, columns: Sequence[str] | None) -> list[str]:
-    """The columns to read. Raises `InputError` for one that is not there."""
+    """The columns to read. Raises `InputError` for none, for one that is not there or stands twice."""
+    if not isinstance(columns, Iterable | None):
+        raise InputError(f"columns is a list of names, not {columns!r}", hint=f"there are {', '.join(schema.names)}")
     wanted = list(schema.names if columns is None else [columns] if isinstance(columns, str) else columns)
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise InputError(
+            "columns names a column twice" if wanted else "columns names no column",
+            hint="name each column once, or leave columns out for all of them",
+        )
     for name in wanted:
         if name not in schema.names:
             raise InputError(

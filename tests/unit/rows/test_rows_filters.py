@@ -148,6 +148,7 @@ def test_conditions_come_back_normal():
         ([("i", "in", [1, "x"])], InputError, "'i'"),
         pytest.param([("i", "=", object())], InputError, "'i'", id="an object"),
         ([("i", "=", "two")], InputError, "'i'.*two"),
+        ([("s", "=", "\ud800")], InputError, "'s'"),
         ([("i", "=", True)], SchemaMismatchError, "'i'"),
         ([("s", "=", 7)], SchemaMismatchError, "'s'"),
         ([("m", "=", 1.5)], SchemaMismatchError, "'m'"),

@@ -104,7 +104,9 @@ def test_credentials_are_not_repeated(url):
     assert "CANARY" not in f"{raised.value!r} {raised.value.hint} {raised.value.evidence} {raised.value.__context__!r}"
 
 
-@pytest.mark.parametrize("path", ["", "memory://", "memory:///", "file://host/t", "file://", "a\0b", b"/data"])
+@pytest.mark.parametrize(
+    "path", ["", "memory://", "memory:///", "file://host/t", "file://", "a\0b", "a\ud800b", b"/data", None, 5]
+)
 def test_malformed(path):
     """What names no folder is the caller's mistake."""
     with pytest.raises(InputError):
@@ -115,5 +117,8 @@ def test_storage_options():
     """Options that a store would ignore are refused, by name and without their values; none at all is fine."""
     with pytest.raises(OptionError, match="key, secret") as raised:
         open_store("/data/table", {"secret": "CANARY", "key": "CANARY"})
+    assert "CANARY" not in f"{raised.value!r} {raised.value.evidence}"
+    with pytest.raises(OptionError) as raised:
+        open_store("/data/table", "secret=CANARY")
     assert "CANARY" not in f"{raised.value!r} {raised.value.evidence}"
     assert open_store("/data/table", {}).root == open_store("/data/table", None).root
