@@ -439,6 +439,17 @@ class ConformanceCases:
         assert tx.Table(target.path).schema.field("v").type == pa.string()
         assert target.holds([{"id": 1, "v": None}, {"id": 2, "v": "text"}])
 
+    @pytest.mark.parametrize("strategy", ["error", "newest_wins"])
+    def test_all_null_timestamp_column(self, target: Target, strategy: str) -> None:
+        """A timestamp_col that is all null at creation is as old as can be, and takes its type later."""
+        nulls = pa.table({"id": [1], "v": ["a"], "at": pa.nulls(1)})
+        options = {"mode": "upsert", "keys": ["id"], "dedup_strategy": strategy}
+        target.write(nulls, timestamp_col="at", **options)
+        assert counts(target.write(nulls.set_column(1, "v", [["b"]]), **options), updated=1)
+        assert counts(target.write(pa.table({"id": [1], "v": ["c"], "at": [NOON]}), **options), updated=1)
+        assert counts(target.write(nulls, **options), stale=1)
+        assert target.holds([{"id": 1, "v": "c", "at": NOON}])
+
     def test_types_come_back(self, target: Target) -> None:
         """Units, zones, widths, signs and hard values come back as they went in."""
         table = hard_types()

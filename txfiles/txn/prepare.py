@@ -172,7 +172,7 @@ def _check_roles(table: Table, names: list[str]) -> None:
             hint=f"the columns are {', '.join(names)}",
             column=timestamp,
         )
-    if timestamp is not None and not types.is_orderable(by_name[timestamp]):
+    if timestamp is not None and not (types.is_orderable(by_name[timestamp]) or pa.types.is_null(by_name[timestamp])):
         raise UnsupportedTypeError(
             f"timestamp_col {timestamp!r} of type {by_name[timestamp]} has no order",
             hint="use a column of numbers, text, dates or times",
