@@ -26,14 +26,11 @@ FATES = ("inserted", "updated", "unchanged", "skipped", "stale", "deduplicated")
 
 
 def typed(given: str) -> tuple[str, str]:
-    """``NAME=TYPE``, cut at the last equals sign, since a name may hold one and a type never does (a type of click).
-
-    Blanks in the type do not matter, so that decimal128(10,2) needs no quotes.
-    """
+    """``NAME=TYPE``, cut at the last equals sign, since a name may hold one and a type never does (a type of click)."""
     name, equals, kind = given.rpartition("=")
     if not equals or not name:
         raise click.BadParameter(f"{given!r} is not of the form NAME=TYPE")
-    return name, kind.replace(" ", "").replace(",", ", ")
+    return name, kind
 
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (

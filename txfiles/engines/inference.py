@@ -40,7 +40,8 @@ def declared_types(schema: Any) -> pa.Schema | None:
     """`schema=` as a user gives it, as an Arrow schema without encodings.
 
     Args:
-        schema: None, a pa.Schema, or a mapping of names to pa.DataType or type text; of some columns or all.
+        schema: None, a pa.Schema, or a mapping of names to pa.DataType or type text (blanks in it do not matter);
+            of some columns or all.
     Raises:
         OptionError: not one of these, an unknown type, a name said twice.
     """
@@ -160,7 +161,7 @@ def _type_of(name: str, said: Any) -> pa.DataType:
     if isinstance(said, pa.DataType):
         return normalise(said)
     try:
-        return normalise(from_spec(said))
+        return normalise(from_spec(said.replace(" ", "").replace(",", ", ") if isinstance(said, str) else said))
     except CorruptTableError as error:
         raise OptionError(
             f"schema= gives column {name!r} the type {said!r}: {error.message}",

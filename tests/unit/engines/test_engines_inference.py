@@ -256,6 +256,9 @@ def test_first_unfit_value_is_found(flags):
 def test_declared_types_in_each_spelling():
     """A schema, or a dict of type text or Arrow types, gives the same types, without encodings."""
     expected = pa.schema([("a", pa.int8()), ("b", UTC_US), ("c", pa.string())])
+    assert declared_types({"a": "decimal128(10,2)", "b": "timestamp[us,UTC]"}) == pa.schema(
+        [("a", pa.decimal128(10, 2)), ("b", UTC_US)]
+    )
     said = {"a": "int8", "b": "timestamp[us, UTC]", "c": pa.large_string()}
     assert declared_types(said) == expected
     assert declared_types(pa.schema([("a", pa.int8()), ("b", UTC_US), ("c", pa.dictionary(pa.int8(), "utf8"))])) == (
