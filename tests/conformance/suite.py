@@ -255,6 +255,15 @@ class ConformanceCases:
         assert (caught.value.column, caught.value.count, caught.value.rows) == ("id", 2, [1, 3])
         assert target.residue() == before
 
+    def test_nan_keys_are_null_keys(self, target: Target) -> None:
+        """A NaN among the keys of a table of integers names the column, the count and the first rows."""
+        target.write([row(1)], mode="upsert", keys=["id"])
+        floats = pa.Table.from_pylist([row(1), row(2), row(3)], SCHEMA).set_column(0, "id", [[1.0, float("nan"), None]])
+        with pytest.raises(tx.NullKeyError, match="'id'") as caught:
+            target.write(floats, mode="upsert")
+        assert (caught.value.column, caught.value.count, caught.value.rows) == ("id", 2, [1, 2])
+        assert target.holds([row(1)])
+
     def test_keys_are_recorded(self, target: Target) -> None:
         """Later writes need not repeat the keys, may name them in any order, and not name others."""
         target.write([row(1)], mode="upsert", keys=["id", "name"])

@@ -64,11 +64,16 @@ def check_keys(batch: pa.Table, keys: Sequence[str]) -> None:
                 column=name,
                 type=str(column.type),
             )
-        _refuse_nulls(column, name)
+        refuse_nulls(column, name)
 
 
-def _refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
-    rows = np.flatnonzero(np.asarray(_plain(column).is_null()))
+def refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
+    """A key column, in its own type or as it was given, has no null and no NaN.
+
+    Raises:
+        NullKeyError: it has; names the column, how many and the first rows.
+    """
+    rows = np.flatnonzero(np.asarray(pc.is_null(_plain(column), nan_is_null=True)))
     if not len(rows):
         return
     what = "1 row has" if len(rows) == 1 else f"{len(rows)} rows have"

@@ -84,6 +84,8 @@ def prepare(request: Request, current: Table | None) -> Prepared:
             )
         given = known.empty_table()
     table, reconciled = _with_columns(request, settled, current, given.schema)
+    if request.checks_keys:
+        _refuse_nan(given, table)
     rows = schema.conform(given, table.columns)
     kept = _unique(request, table, rows) if request.checks_keys else rows
     return Prepared(
@@ -178,6 +180,15 @@ def _check_roles(table: Table, names: list[str]) -> None:
             hint="use a column of numbers, text, dates or times",
             column=timestamp,
         )
+
+
+def _refuse_nan(given: pa.Table, table: Table) -> None:
+    """A NaN where the table has a key of another type is a missing key, not a value that does not cast."""
+    for column in table.columns:
+        if column.name not in table.keys or not types.is_key_type(types.from_spec(column.type)):
+            continue
+        if pa.types.is_floating(given.schema.field(column.name).type):
+            dedup.refuse_nulls(given[column.name], column.name)
 
 
 def _unique(request: Request, table: Table, rows: pa.Table) -> pa.Table:
