@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import txfiles as tx
@@ -92,6 +93,23 @@ LOOKUPS = (
 
 SINGLE_KEYS = (dt.date(1900, 1, 1), NOON, Decimal("1.50"), True, b"b", "text", np.int64(7), pa.scalar("x"))
 
+
+ODD_NAMES = (
+    "a",
+    "",
+    "a/b",
+    "..",
+    ".",
+    "a b",
+    "%25",
+    "k=v",
+    "e\u0301",
+    "\u00e9",
+    "A",
+    "a\nb\0",
+    "__HIVE_DEFAULT_PARTITION__",
+)
+"""Partition values that bite."""
 
 WRONG_OPTIONS: tuple[dict[str, Any], ...] = (
     {"keys": 5},
@@ -176,6 +194,23 @@ class ConformanceCases:
         with pytest.raises(tx.SchemaMismatchError):
             target.write(pa.table({"other": pa.array([], pa.int64())}), mode="append")
 
+    @pytest.mark.parametrize("mode", ["overwrite", "append", "append_once", "upsert"])
+    def test_iterator_without_chunk(self, target: Target, mode: str) -> None:
+        """No chunk has no schema: an error on a new table and with overwrite, else like an empty batch."""
+        keys = ["id"] if mode in ("append_once", "upsert") else None
+        with pytest.raises(tx.InputError, match="no chunk"):
+            tx.write(iter([]), target.path, mode=mode, keys=keys, **target.options)
+        assert not tx.exists(target.path)
+        target.write([row(1)], mode=mode, keys=keys)
+        if mode == "overwrite":
+            with pytest.raises(tx.InputError, match="no chunk"):
+                tx.write(iter([]), target.path, mode=mode)
+        else:
+            result = tx.write(iter([]), target.path, mode=mode)
+            assert counts(result)
+            assert (result.committed, result.version, result.rows_in) == (False, 0, 0)
+        assert target.holds([row(1)])
+
     # ---- modes
 
     def test_append_again_adds_again(self, target: Target) -> None:
@@ -230,6 +265,76 @@ class ConformanceCases:
         assert counts(result, inserted=1, deduplicated=1)
         assert tx.Table(target.path).keys == ("id",)
         assert target.holds([row(1, "b")])
+
+    # ---- parts of a table
+
+    @pytest.mark.parametrize("partitioned", [True, False])
+    def test_overwrite_partitions(self, target: Target, partitioned: bool) -> None:
+        """The partitions present in the batch are replaced: none by an empty batch; a table without any has none."""
+        names = [*ODD_NAMES, None]
+        target.write([row(1, name) for name in names], mode="append", partition_by=["name"] if partitioned else None)
+        batch = [row(2, None), row(3, ""), row(4, "new")]
+        if not partitioned:
+            with pytest.raises(tx.OptionError, match="partition"):
+                target.write(batch, mode="overwrite", overwrite_partitions=True)
+            return
+        assert not target.write([], mode="overwrite", overwrite_partitions=True).committed
+        assert counts(target.write(batch, mode="overwrite", overwrite_partitions=True), inserted=3, deleted=2)
+        assert target.holds([row(1, name) for name in names if name] + batch)
+
+    def test_upsert_moves_rows_between_partitions(self, target: Target) -> None:
+        """A row whose partition value changes moves; null and the empty text are two partitions."""
+        names = [*ODD_NAMES, None]
+        target.write([row(n, name) for n, name in enumerate(names)], mode="upsert", keys=["id"], partition_by="name")
+        moved = [row(n, name) for n, name in enumerate([*names[1:], names[0]])]
+        assert counts(target.write(moved, mode="upsert"), updated=len(names))
+        assert target.holds(moved)
+        assert not target.write(moved, mode="upsert").committed
+
+    def test_partition_columns_are_fixed(self, target: Target) -> None:
+        """Every column, an unknown one, another one later, one that goes: errors; the same ones again are fine."""
+        for wrong in (["id", "name", "at", "x"], ["nme"], ["x"]):
+            with pytest.raises(tx.InputError):
+                target.write([row(1)], mode="append", partition_by=wrong)
+            assert not tx.exists(target.path)
+        target.write([row(1)], mode="append", partition_by=["name"])
+        with pytest.raises(tx.OptionError, match="partitioned by 'name'"):
+            target.write([row(2)], mode="append", partition_by=["id"])
+        with pytest.raises(tx.SchemaMismatchError, match="'name'"):
+            target.write(pa.table({"id": [1]}), mode="overwrite", schema_mode="overwrite")
+        target.write([row(2)], mode="append", partition_by=["name"])
+        assert tx.Table(target.path).partition_by == ("name",)
+        assert target.holds([row(1), row(2)])
+
+    def test_replace_where(self, target: Target) -> None:
+        """The rows that match are replaced; rows outside are refused; unknown (null) is no match."""
+        target.write([row(1, x=1.0), row(2, x=2.0), row(3, x=None)], mode="append")
+        where = [("x", ">=", 2)]
+        before = target.residue()
+        for outside in (row(4, x=1.5), row(4, x=None)):
+            with pytest.raises(tx.InputError, match="do not match replace_where, at 1"):
+                target.write([row(5, x=5.0), outside], mode="overwrite", replace_where=where)
+        assert target.residue() == before
+        result = target.write([row(5, x=5.0)], mode="overwrite", replace_where=pc.field("x") >= 2)
+        assert counts(result, inserted=1, deleted=1)
+        assert target.holds([row(1, x=1.0), row(3, x=None), row(5, x=5.0)])
+        assert counts(target.write([], mode="overwrite", replace_where=where), deleted=1)
+        assert not target.write([], mode="overwrite", replace_where=where).committed
+        assert target.holds([row(1, x=1.0), row(3, x=None)])
+
+    @pytest.mark.parametrize("part", [{"overwrite_partitions": True}, {"replace_where": [("name", "=", "b")]}])
+    def test_keys_hold_beyond_the_part(self, target: Target, part: dict[str, Any]) -> None:
+        """Where an overwrite of a part names keys, the resulting table has each once, and none null."""
+        target.write([row(1, "a"), row(2, "b")], mode="append", partition_by="name")
+        with pytest.raises(tx.DuplicateKeyError, match="'id': 1"):
+            target.write([row(1, "b")], mode="overwrite", keys=["id"], **part)
+        result = target.write([row(2, "b", x=9.0), row(2, "b", x=9.0)], mode="overwrite", keys=["id"], **part)
+        assert counts(result, inserted=1, deleted=1, deduplicated=1)
+        assert tx.Table(target.path).keys == ("id",)
+        target.write([row(None, "a")], mode="append")
+        with pytest.raises(tx.NullKeyError, match="rows that stay"):
+            target.write([row(2, "b")], mode="overwrite", keys=["id", "name"], rekey=True, **part)
+        assert target.holds([row(1, "a"), row(2, "b", x=9.0), row(None, "a")])
 
     # ---- keys
 
@@ -293,6 +398,22 @@ class ConformanceCases:
         assert counts(result, updated=1, deleted=1)
         assert target.holds([row(1, "c"), row(2)])
 
+    def test_keys_are_equal_whatever_their_type(self, target: Target) -> None:
+        """A key is a value: of another width, unit or encoding it is the same one; text is not normalised."""
+        target.write(pa.table({"k": pa.array([5], pa.int32())}), mode="upsert", keys=["k"])
+        for other in (pa.array([5], pa.int8()), pa.array([5.0]), pa.array([5]).dictionary_encode()):
+            assert counts(target.write(pa.table({"k": other}), mode="upsert"), unchanged=1)
+        texts = pa.table({"k": ["e\u0301", "\u00e9", "E\u0301", "\u00e9 ", ""]})
+        assert counts(target.write(texts, mode="overwrite", schema_mode="overwrite", keys=["k"]), inserted=5, deleted=1)
+        assert counts(target.write(texts, mode="append_once"), skipped=5)
+
+    def test_null_keys_in_the_table_match_nothing(self, target: Target) -> None:
+        """Null keys that appends left are neither replaced nor found."""
+        target.write([row(None, "a"), row(1)], mode="append")
+        assert counts(target.write([row(1, "b"), row(2)], mode="upsert", keys=["id"]), updated=1, inserted=1)
+        assert target.holds([row(None, "a"), row(1, "b"), row(2)])
+        assert tx.Table(target.path).lookup([None]).num_rows == 0
+
     # ---- duplicates inside a batch
 
     def test_duplicates_are_an_error(self, target: Target) -> None:
@@ -346,6 +467,48 @@ class ConformanceCases:
         result = target.write([row(1, "b", None), row(2, "b", None)], mode="upsert")
         assert counts(result, stale=1, updated=1)
 
+    @pytest.mark.parametrize(
+        ("older", "newer"),
+        [
+            ("Z", "a"),
+            (float("nan"), float("-inf")),
+            (Decimal("-9.5"), Decimal("-1.0")),
+            (dt.date(1899, 12, 31), dt.date(1970, 1, 1)),
+            (False, True),
+            (b"\x7f", b"\x80"),
+            (dt.time(1), dt.time(1, 0, 0, 1)),
+            (-1, 0),
+        ],
+        ids=str,
+    )
+    def test_any_orderable_type_tells_the_age(self, target: Target, older: Any, newer: Any) -> None:
+        """Numbers, text by code point, binary, dates and times; NaN is as old as null."""
+        old, new = (pa.table({"k": [1], "v": [v], "t": [t]}) for v, t in (("old", older), ("new", newer)))
+        target.write(new, mode="upsert", keys=["k"], timestamp_col="t")
+        assert counts(target.write(old, mode="upsert"), stale=1)
+        assert counts(target.write(old, mode="append_once"), skipped=1)
+        both = pa.concat_tables([new, old])
+        assert counts(target.write(both, mode="upsert", dedup_strategy="newest_wins"), deduplicated=1, unchanged=1)
+        assert target.holds(new.to_pylist())
+
+    def test_a_batch_that_lacks_the_timestamp_is_equally_old(self, target: Target) -> None:
+        """A merge upsert without the timestamp column is applied, and keeps the stored time."""
+        target.write([row(1, "a", 24)], mode="upsert", keys=["id"], timestamp_col="at")
+        batch = pa.table({"id": [1], "name": ["b"]})
+        assert counts(target.write(batch, mode="upsert", schema_mode="merge"), updated=1)
+        assert target.holds([row(1, "b", 24)])
+
+    def test_the_newest_of_several_stored_rows_counts(self, target: Target) -> None:
+        """Where appends left a key twice, it is as old as its newest row, which gives what the batch lacks."""
+        target.write([row(1, "new", 9), row(2)], mode="append")
+        target.write([row(1, "old", 3)], mode="append")
+        stale = target.write([row(1, "x", 5)], mode="upsert", keys=["id"], timestamp_col="at", batch_id="b")
+        assert counts(stale, stale=1)
+        assert target.holds([row(1, "new", 9), row(1, "old", 3), row(2)])
+        merged = target.write(pa.table({"id": [1], "x": [7.0]}), mode="upsert", schema_mode="merge")
+        assert counts(merged, updated=1, deleted=1)
+        assert target.holds([row(1, "new", 9, 7.0), row(2)])
+
     def test_another_timestamp_needs_rekey(self, target: Target) -> None:
         """The recorded timestamp_col is not changed by the way."""
         target.write([row(1)], mode="upsert", keys=["id"], timestamp_col="at")
@@ -378,6 +541,30 @@ class ConformanceCases:
         target.write([row(1)], mode="upsert", keys=["id"], batch_id="b")
         with pytest.raises(tx.BatchIdMismatchError):
             target.write([row(1)], mode="append", batch_id="b")
+
+    def test_batch_id_with_other_keys_is_refused(self, target: Target) -> None:
+        """The same id with other keys is an error."""
+        target.write([row(1)], mode="upsert", keys=["id"], batch_id="b")
+        with pytest.raises(tx.BatchIdMismatchError, match=r"\['id'\].*\['name'\]"):
+            target.write([row(1)], mode="upsert", keys=["name"], rekey=True, batch_id="b")
+        assert tx.Table(target.path).version == 0
+
+    def test_batch_id_is_looked_up_before_the_input_is_read(self, target: Target) -> None:
+        """A delivery that was applied can be repeated although its input is gone; an overwrite forgets no id."""
+        target.write([row(1)], mode="append", batch_id="b")
+        target.write([row(2)], mode="overwrite")
+        untouched = iter([pa.table({"other": [1]})])
+        for gone in ("nowhere/input.parquet", untouched):
+            assert tx.write(gone, target.path, mode="append", batch_id="b").already_committed
+            assert tx.plan(gone, target.path, mode="append", batch_id="b").already_committed
+        assert len(list(untouched)) == 1
+        assert target.holds([row(2)])
+
+    def test_batch_ids_are_kept_to_a_number(self, target: Target) -> None:
+        """Beyond the newest `batch_ids_kept`, an id is a new one."""
+        for batch_id in ("a", "b", "b", "a"):
+            target.write([row(1)], mode="append", batch_id=batch_id, properties={"batch_ids_kept": 1})
+        assert [commit.batch_id for commit in tx.Table(target.path).history()] == ["a", "b", "a"]
 
     # ---- schema
 
@@ -435,10 +622,10 @@ class ConformanceCases:
 
     def test_overwrite_of_the_schema(self, target: Target) -> None:
         """The batch's columns replace the table's; keys that are gone are forgotten."""
-        target.write([row(1)], mode="upsert", keys=["id"])
+        target.write([row(1)], mode="upsert", keys=["id"], timestamp_col="at")
         target.write(pa.table({"other": ["a"]}), mode="overwrite", schema_mode="overwrite")
         table = tx.Table(target.path)
-        assert (table.schema.names, table.keys) == (["other"], ())
+        assert (table.schema.names, table.keys, table.timestamp_col) == (["other"], (), None)
         assert target.rows() == [{"other": "a"}]
 
     def test_all_null_column_takes_its_type_later(self, target: Target) -> None:
@@ -522,6 +709,98 @@ class ConformanceCases:
             assert getattr(plan, name) == getattr(done, name), name
         assert plan.files_to_rewrite == 1
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"mode": "append"},
+            {"mode": "append_once"},
+            {"mode": "upsert"},
+            {"mode": "overwrite"},
+            {"mode": "overwrite", "overwrite_partitions": True},
+            {"mode": "overwrite", "replace_where": [("id", ">", 1)]},
+        ],
+        ids=str,
+    )
+    def test_plan_counts_what_write_then_does(self, target: Target, options: dict[str, Any]) -> None:
+        """Rows by fate, files and the schema are those of the write; what a write refuses, a plan refuses."""
+        target.write([row(1), row(2), row(3)], mode="upsert", keys=["id"], timestamp_col="at", partition_by="name")
+        batch = [row(2, "m"), row(3), row(4, at=-1)]
+        plan = tx.plan(target.give(pa.Table.from_pylist(batch, SCHEMA)), target.path, **options)
+        done = target.write(batch, **options)
+        own = {"files_to_rewrite", "bytes_written", "elapsed", "version", "commit_id"}  # sizes are estimated
+        assert {f for f in vars_of(plan) if f not in own and getattr(plan, f) != getattr(done, f)} == set()
+        with pytest.raises(tx.SchemaMismatchError):
+            tx.plan(pa.table({"id": ["x"]}), target.path, **options)
+
+    # ---- a table, read
+
+    def test_every_way_to_read(self, target: Target) -> None:
+        """Arrow, pandas, polars and a dataset give the same rows; a filter's unknown is no match."""
+        rows = [row(1, None, 1, 2.0), row(2, "", None, None), row(3, "n", 3, -1.0)]
+        target.write(rows, mode="append")
+        table = tx.Table(target.path)
+        assert bag(table.dataset().to_table().to_pylist()) == bag(rows)
+        assert bag(table.to_polars().to_arrow().to_pylist()) == bag(rows)
+        assert bag(pa.Table.from_pandas(table.to_pandas(dtype_backend="pyarrow")).to_pylist()) == bag(rows)
+        for where, ids in (
+            ([("name", "!=", "n")], [2]),
+            ([("x", "<", 9), ("name", "is not null", None)], [3]),
+            (~(pc.field("x") > 0), [3]),
+            ([("name", "not in", ["n"])], [2]),
+            ([("at", ">", "2026-11-24T13:00:00Z")], [3]),
+        ):
+            assert sorted(table.to_arrow(columns=["id"], filter=where)["id"].to_pylist()) == ids
+            assert sorted(table.to_polars(["id"], where)["id"]) == ids
+            assert sorted(table.to_pandas(["id"], where)["id"]) == ids
+
+    def test_a_table_is_pinned(self, target: Target) -> None:
+        """It stays at the version at which it was opened, until `refresh`; `at` gives one that is read-only."""
+        target.write([row(1)], mode="append")
+        table = tx.Table(target.path)
+        target.write([row(2)], mode="append")
+        assert (table.version, table.to_arrow().num_rows, len(table.history())) == (0, 1, 1)
+        assert table.at(version=1).to_arrow().num_rows == 2
+        assert table.refresh() is table
+        assert (table.version, table.to_arrow().num_rows) == (1, 2)
+        for old in (table.at(version=0), tx.Table(target.path, version=0)):
+            for act in (old.refresh, old.vacuum, lambda old=old: old.set(compression="zstd")):
+                with pytest.raises(tx.OptionError, match="pinned to version 0"):
+                    act()
+
+    def test_history_and_results_are_records(self, target: Target) -> None:
+        """Commits come newest first, say what was done, and cannot be changed; nor can a result."""
+        first = target.write([row(1)], mode="upsert", keys=["id"], batch_id="b", user_metadata={"job": "j"})
+        target.write([row(1, "x"), row(2)], mode="upsert")
+        newest, oldest = tx.Table(target.path).history()
+        assert (newest.version, newest.read_version, newest.rows_updated, newest.rows_inserted) == (1, 0, 1, 1)
+        assert (oldest.operation, oldest.keys, oldest.batch_id) == ("upsert", ("id",), "b")
+        assert (oldest.user_metadata, oldest.commit_id) == ({"job": "j"}, first.commit_id)
+        assert newest.time > oldest.time
+        assert [commit.version for commit in tx.Table(target.path).history(limit=1)] == [1]
+        for record in (oldest, first):
+            with pytest.raises(AttributeError):
+                record.version = 7
+
+    def test_properties(self, target: Target) -> None:
+        """Given with the first write, changed by `set`, each a commit; the table moves to it."""
+        target.write([row(1)], mode="append", properties={"row_group_rows": 7})
+        table = tx.Table(target.path)
+        assert table.properties["row_group_rows"] == 7
+        table.set({"checkpoint_interval": 3}, compression="zstd")
+        assert (table.version, table.properties["compression"], table.properties["checkpoint_interval"]) == (
+            1,
+            "zstd",
+            3,
+        )
+        table.set(compression="zstd")
+        assert (table.version, tx.Table(target.path).properties) == (1, table.properties)
+        for wrong in ({"compresion": "zstd"}, {"compression": "zst"}, {"row_group_rows": 0}, {}, ["compression"]):
+            with pytest.raises(tx.OptionError):
+                table.set(wrong)
+        with pytest.raises(tx.OptionError, match="cannot change it"):
+            target.write([row(2)], mode="append", properties={"compression": "gzip"})
+        assert tx.Table(target.path).version == 1
+
     def test_versions_stay_readable(self, target: Target) -> None:
         """Each version is as it was; a time names the last version at or before it."""
         for number in range(3):
@@ -569,6 +848,11 @@ class ConformanceCases:
         for wrong in (["5"], [2**70], [1, "a"], [[5]], [1.5]):
             with pytest.raises(tx.InputError):
                 table.lookup(wrong)
+
+
+def vars_of(result: tx.WriteResult) -> list[str]:
+    """The names of a result's fields."""
+    return [field.name for field in fields(result)]
 
 
 def hard_types() -> pa.Table:
