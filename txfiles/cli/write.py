@@ -155,7 +155,7 @@ def write(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> 
 def plan(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> None:
     """Say what `write` with the same words would do, and write nothing.
 
-    Rows by fate, files touched and an estimate of the bytes written.
+    Rows by fate, files touched, and estimates of the files and bytes written.
     """
     import txfiles as tx
 

@@ -37,7 +37,7 @@ class WriteResult:
         bytes_written: bytes of the added files.
         attempts: how many times the write was planned.
         elapsed: seconds.
-        commit_id: of this call, for `txfiles.resolve`; of the earlier commit where already committed.
+        commit_id: of this call's commit, for `txfiles.resolve`; None where it made none.
         schema_inferred: types that were guessed from a CSV input, else None.
     """
 
@@ -66,7 +66,9 @@ class WriteResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(WriteResult):
-    """What a write would do; nothing was written. `bytes_written` is an estimate.
+    """What a write would do; nothing was written.
+
+    `bytes_written` is an estimate, and so is `files_added`: a file that reaches its target size is split.
 
     Attributes:
         files_to_rewrite: data files of which some rows would be replaced and the others kept.
