@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,12 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
 def test_readme_transcript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shell session in the README goes as it is shown, but for times, sizes and durations."""
     monkeypatch.chdir(tmp_path)
-    rows = {"monday": ["1,Ada,2026-11-02T10:00:00Z", "2,Bo,2026-11-02T11:00:00Z"]}
-    rows["tuesday"] = ["2,Bob,2026-11-03T09:00:00Z", "3,Cy,2026-11-03T10:00:00Z"]
-    for day, lines in rows.items():
-        Path(f"{day}.csv").write_text("\n".join(["id,name,at", *lines, ""]))
     blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     session = next(block for block in blocks if "$ txfiles" in block)
-    for part in re.split(r"^\$ txfiles ", session, flags=re.MULTILINE)[1:]:
+    inputs, *parts = re.split(r"^\$ txfiles ", session, flags=re.MULTILINE)
+    for line in inputs.splitlines():
+        subprocess.run(["bash", "-c", line.removeprefix("$ ")], check=True)
+    for part in parts:
         command, _, shown = part.partition("\n")
         result = click.testing.CliRunner().invoke(cli, shlex.split(command))
         said = "\n".join(line for line in result.output.splitlines() if not line.startswith("txfiles: note"))
