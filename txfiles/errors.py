@@ -41,12 +41,13 @@ class TxFilesError(Exception):
 
     Args:
         message: what happened and where: table, version, file, column, row positions.
-        hint: what to do next, one sentence.
+        hint: what to do next, one sentence; the class's usual one where nothing better is known.
         committed: whether the call's effect is in the table: ``"no"``, ``"yes"`` or ``"unknown"``.
         evidence: facts for programs; each becomes an attribute.
     """
 
     kind: ClassVar[str] = "error"
+    usual_hint: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class TxFilesError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.usual_hint
         self.committed: Committed = committed
         self.evidence = evidence
 
@@ -138,6 +139,7 @@ class UnsupportedTypeError(InputError):
     """A type that the format, or the use made of the column, cannot hold."""
 
     kind = "unsupported-type"
+    usual_hint = "cast the column to another type, or leave it out"
 
 
 class BatchIdMismatchError(InputError):
@@ -156,6 +158,7 @@ class UnreadableInputError(InputError):
     """An input file cannot be read or parsed."""
 
     kind = "unreadable-input"
+    usual_hint = "see that the file is whole, and that you may read it"
 
 
 class TableNotFoundError(TxFilesError, LookupError):
@@ -183,6 +186,7 @@ class CorruptTableError(TxFilesError):
     """A file of the table is missing, damaged or hostile; nothing is guessed in its place."""
 
     kind = "corrupt"
+    usual_hint = "restore the file from a backup; nothing is guessed in place of what is damaged"
 
 
 class UnsupportedTableError(TxFilesError):
@@ -195,6 +199,7 @@ class StoreError(TxFilesError):
     """The store failed or refused: permissions, a full disk, a network that is down."""
 
     kind = "store"
+    usual_hint = "see that the disk is there and has room, and that you may read and write it; then try again"
 
 
 class NoAtomicCreateError(StoreError):

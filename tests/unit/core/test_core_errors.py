@@ -11,11 +11,15 @@ import pytest
 from txfiles import errors
 from txfiles.errors import (
     CommitStateUnknownError,
+    CorruptTableError,
     InputError,
     KeyColumnNotFoundError,
     KeysRequiredError,
+    StoreError,
     TableNotFoundError,
     TxFilesError,
+    UnreadableInputError,
+    UnsupportedTypeError,
 )
 
 CLASSES = [found for found in vars(errors).values() if isinstance(found, type) and issubclass(found, TxFilesError)]
@@ -93,3 +97,11 @@ def test_evidence_that_is_not_there_is_an_attribute_error() -> None:
     assert getattr(error, "version", None) is None
     assert InputError("x").committed == "no"
     assert InputError("x").hint is None
+
+
+@pytest.mark.parametrize("cls", [CorruptTableError, StoreError, UnreadableInputError, UnsupportedTypeError])
+def test_trouble_with_files_always_has_a_hint(cls) -> None:
+    """Where nothing better is known, the error says what one usually does next."""
+    assert cls("x").hint == cls.usual_hint
+    assert cls("x").hint
+    assert cls("x", hint="do that").hint == "do that"
