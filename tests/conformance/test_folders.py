@@ -106,6 +106,27 @@ def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     assert not tx.exists(tmp_path / "new")
 
 
+def test_progress_is_told(tmp_path: Path) -> None:
+    """Long work calls back, stage by stage; a callback that raises ends the write, and nothing of it stays."""
+    tx.write(rows(*range(9)), tmp_path, mode="upsert", keys=["id"])
+    before = tx.Table(tmp_path).files()
+    told: list[tx.Progress] = []
+
+    def fail_when_rewriting(step: tx.Progress) -> None:
+        told.append(step)
+        if step.stage == "rewriting files":
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        tx.write(rows(*range(9), v="b"), tmp_path, mode="upsert", progress=fail_when_rewriting)
+    assert [(step.stage, step.done, step.total) for step in told] == [
+        ("looking for keys", 1, 1),
+        ("rewriting files", 1, 1),
+    ]
+    assert (tx.Table(tmp_path).version, tx.Table(tmp_path).files()) == (0, before)
+    assert [str(path) for path in tmp_path.glob("part-*")] == before
+
+
 # ---- what stands there
 
 

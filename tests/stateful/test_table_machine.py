@@ -52,6 +52,7 @@ class TableMachine(RuleBasedStateMachine):
         timestamps=st.booleans(),
         checkpoint_interval=st.sampled_from([1, 3, 20]),
         target_file_bytes=st.sampled_from([1_024, 64 * 1024 * 1024]),
+        row_group_rows=st.sampled_from([1, 3, 32_768]),
         first=ROWS,
     )
     def create(
@@ -61,6 +62,7 @@ class TableMachine(RuleBasedStateMachine):
         timestamps: bool,
         checkpoint_interval: int,
         target_file_bytes: int,
+        row_group_rows: int,
         first: list[Row],
     ) -> None:
         # In memory where there is such a folder: what is asserted is rows, and fsync would take most of the time.
@@ -76,7 +78,11 @@ class TableMachine(RuleBasedStateMachine):
             mode="append",
             format=format_name,
             partition_by=["part"] if partitioned else None,
-            properties={"checkpoint_interval": checkpoint_interval, "target_file_bytes": target_file_bytes},
+            properties={
+                "checkpoint_interval": checkpoint_interval,
+                "target_file_bytes": target_file_bytes,
+                "row_group_rows": row_group_rows,
+            },
         )
         self.partitioned = partitioned
         self.model.append(plain(first))
