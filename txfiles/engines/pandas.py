@@ -193,6 +193,8 @@ def _exact(series: pd.Series, name: str, column: pa.ChunkedArray) -> pa.ChunkedA
         raise _mixed(series, name, _first_other(series, kinds), None)
     if pa.types.is_timestamp(column.type):
         return _exact_times(series, name, column)
+    if pa.types.is_time(column.type):
+        _refuse_zones(series, name)
     if pa.types.is_duration(column.type) and any(getattr(value, "nanoseconds", 0) for value in series):
         return _in_nanoseconds(series, name, pa.duration("ns"))
     return column
@@ -214,6 +216,13 @@ def _fits(kind: type, allowed: tuple[type, ...]) -> bool:
         return datetime in allowed
     # NaN is null in each column; pyarrow refuses other floats among values that are none.
     return issubclass(kind, (*_NULLS, float)) or issubclass(kind, allowed)
+
+
+def _refuse_zones(series: pd.Series, name: str) -> None:
+    """Times of day with a zone, which pyarrow would drop."""
+    for row, value in enumerate(series):
+        if getattr(value, "tzinfo", None) is not None:
+            raise _mixed(series, name, row, ValueError("no type holds times of day with a zone"))
 
 
 def _exact_times(series: pd.Series, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
@@ -241,9 +250,15 @@ def _in_nanoseconds(series: pd.Series, name: str, to: pa.DataType) -> pa.Array:
 
 def _mixed(series: pd.Series, name: str, row: int, error: Exception | None) -> SchemaMismatchError:
     value = series.iloc[row]
+    told = f"row {row} is a {type(value).__name__} ({ascii(value)[:80]})"
     reason = f": {error}" if error is not None else ""
+    alike = len({type(value) for value in series if not isinstance(value, _NULLS)}) == 1
+    if alike and not isinstance(value, datetime):  # naive and zoned datetimes are of one class, and mixed
+        message = f"column {name!r}: {told}, which cannot be kept{reason}"
+    else:
+        message = f"column {name!r} mixes types: {told}{reason}"
     return SchemaMismatchError(
-        f"column {name!r} mixes types: row {row} is a {type(value).__name__} ({ascii(value)[:80]}){reason}",
+        message,
         hint="make its values of one type, for example by .astype(str)",
         column=name,
         row=row,
