@@ -58,6 +58,20 @@ _SIMPLE: dict[str, Any] = {
 }
 _NAMES: dict[Any, str] = {t: name for name, t in _SIMPLE.items()}
 
+# Sets of Arrow's type ids: a small write asks of each column a dozen times what it is, and `pa.types.is_…` one after
+# the other take microseconds.
+_INTEGERS = frozenset(t.id for name, t in _SIMPLE.items() if name.lstrip("u").startswith("int"))
+_PARTITION = _INTEGERS | {
+    t.id for t in (pa.string(), pa.bool_(), pa.date32(), pa.date64(), pa.timestamp("us"), pa.decimal128(1))
+}
+_KEY = _PARTITION | {pa.binary().id, pa.binary(1).id}
+_ORDERABLE = _KEY | {
+    *(_SIMPLE[name].id for name in ("float16", "float32", "float64", "time32[s]", "time64[us]", "duration[us]")),
+    pa.decimal256(1).id,
+}
+_SCALAR = _ORDERABLE | {pa.null().id}
+"""All normal types that do not nest."""
+
 _ZONE = r"[A-Za-z0-9_+\-/:]{1,64}"
 _ZONED = re.compile(rf"timestamp\[(s|ms|us|ns), ({_ZONE})\]")
 _FIXED_BINARY = re.compile(r"fixed_size_binary\[([1-9][0-9]{0,6})\]")
@@ -76,7 +90,7 @@ def normalise(t: pa.DataType) -> pa.DataType:
     Raises:
         UnsupportedTypeError: nested deeper than `MAX_DEPTH`.
     """
-    return _normalise(t, 1)
+    return t if t.id in _SCALAR else _normalise(t, 1)
 
 
 def _normalise(t: pa.DataType, depth: int) -> pa.DataType:
@@ -109,6 +123,8 @@ def decode(a: pa.Array) -> pa.Array:
         pa.ArrowInvalid: more than 2 GiB of text or items, which an array of the normal type cannot hold.
     """
     t, is_ = a.type, pa.types
+    if t.id in _SCALAR:
+        return a
     if is_.is_dictionary(t):
         return decode(a.dictionary_decode())
     if is_.is_run_end_encoded(t):
@@ -299,33 +315,22 @@ def _field_id(column_id: int) -> dict[bytes, bytes]:
 
 def is_key_type(t: pa.DataType) -> bool:
     """Whether a column of the type can be (part of) a key."""
-    t, is_ = normalise(t), pa.types
-    return is_partition_type(t) or is_.is_binary(t) or is_.is_fixed_size_binary(t)
+    return normalise(t).id in _KEY
 
 
 def is_partition_type(t: pa.DataType) -> bool:
     """Whether a table can be partitioned by a column of the type."""
-    t, is_ = normalise(t), pa.types
-    return bool(
-        is_.is_integer(t)
-        or is_.is_string(t)
-        or is_.is_boolean(t)
-        or is_.is_date(t)
-        or is_.is_timestamp(t)
-        or is_.is_decimal128(t)
-    )
+    return normalise(t).id in _PARTITION
 
 
 def is_orderable(t: pa.DataType) -> bool:
     """Whether values of the type have an order, as a timestamp column and min/max need."""
-    t, is_ = normalise(t), pa.types
-    return is_key_type(t) or bool(is_.is_floating(t) or is_.is_time(t) or is_.is_duration(t) or is_.is_decimal256(t))
+    return normalise(t).id in _ORDERABLE
 
 
 def is_scalar(t: pa.DataType) -> bool:
     """Whether values of the type have a text form."""
-    t = normalise(t)
-    return is_orderable(t) or bool(pa.types.is_null(t))
+    return normalise(t).id in _SCALAR
 
 
 # ---- values as text --------------------------------------------------------------------------
