@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from txfiles.core.manifest import Add
 from txfiles.core.schema import Column
+from txfiles.errors import CorruptTableError
 from txfiles.rows import types
 
 _FIXED = pa.schema(
@@ -74,7 +75,9 @@ def from_adds(adds: Sequence[tuple[Add, int]], columns: Sequence[Column], keys: 
         adds: n actions, each with the version that added it, in commit order.
         columns: the table's columns.
         keys: the table's keys; a key range recorded under others is unknown.
-    Cost: O(n × columns), vectorised by column.
+    Raises:
+        CorruptTableError: a bound is no value of its column's type.
+    Cost: O(n × columns), vectorised by type.
     """
     files = [add for add, _ in adds]
     ranges = [
@@ -93,12 +96,13 @@ def from_adds(adds: Sequence[tuple[Add, int]], columns: Sequence[Column], keys: 
         "key_max": [None if found is None or found.max is None else bytes.fromhex(found.max) for found in ranges],
     }
     target = schema(columns)
+    texts: dict[str, list[str | None]] = {}
     for column in columns:
         found_stats = [add.stats.get(str(column.id)) for add in files]
         arrays[f"nulls.{column.id}"] = [None if stats is None else stats.nulls for stats in found_stats]
-        for side in ("min", "max"):
-            text = pa.array([None if stats is None else getattr(stats, side) for stats in found_stats], pa.string())
-            arrays[f"{side}.{column.id}"] = _typed(text, target.field(f"{side}.{column.id}").type)
+        texts[f"min.{column.id}"] = [None if stats is None else stats.min for stats in found_stats]
+        texts[f"max.{column.id}"] = [None if stats is None else stats.max for stats in found_stats]
+    arrays |= _typed(texts, target, len(files))
     return pa.table(
         [
             value if isinstance(value, pa.Array) else pa.array(value, field.type)
@@ -166,8 +170,18 @@ def _bound_type(column: Column) -> pa.DataType:
     return pa.null() if pa.types.is_nested(found) else found
 
 
-def _typed(text: pa.Array, wanted: pa.DataType) -> pa.Array:
-    return pa.nulls(len(text), wanted) if text.null_count == len(text) else types.from_text(text, wanted)
+def _typed(texts: Mapping[str, Sequence[str | None]], target: pa.Schema, count: int) -> dict[str, pa.Array]:
+    """Columns of `count` bounds out of their text form; those of one type at once, since it is calls that cost."""
+    by_type: dict[pa.DataType, list[str]] = {}
+    for name in texts:
+        by_type.setdefault(target.field(name).type, []).append(name)
+    arrays: dict[str, pa.Array] = {}
+    for wanted, group in by_type.items():
+        text = pa.array([bound for name in group for bound in texts[name]], pa.string())
+        known = text.null_count < len(text)
+        values = types.from_text(text, wanted, error=CorruptTableError) if known else pa.nulls(len(text), wanted)
+        arrays |= {name: values.slice(at * count, count) for at, name in enumerate(group)}
+    return arrays
 
 
 def _widened(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:

@@ -5,6 +5,7 @@ Source: specs/3-manifest.md, "Statistics".
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,18 @@ class StatsCollector:
 
     def result(self) -> dict[str, ColumnStats]:
         """The statistics of all rows taken in, by column name."""
-        return {name: _stats(seen) for name, seen in self._seen.items()}
+        cut = {name: _cut(*seen.bounds) for name, seen in self._seen.items() if seen.bounds is not None}
+        texts = _texts([bound for low, high, _ in cut.values() for bound in (low, high)])
+        found = {}
+        for name, seen in self._seen.items():
+            if name not in cut:
+                found[name] = ColumnStats(nulls=seen.nulls)
+                continue
+            low, high, exact = next(texts), next(texts), cut[name][2]
+            found[name] = ColumnStats(
+                nulls=seen.nulls, min=low, max=high, exact=exact and (low is None) == (high is None)
+            )
+        return found
 
 
 def column_stats(table: pa.Table) -> dict[str, ColumnStats]:
@@ -84,32 +96,35 @@ def _extremes(values: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
     found = pc.min_max(ordered)
     if not found["min"].is_valid:
         return None
-    low, high = (pa.repeat(found[side], 1).cast(t) for side in ("min", "max"))
-    return low, high
+    low, high = (pa.repeat(found[side], 1) for side in ("min", "max"))
+    return (low, high) if ordered is values else (low.cast(t), high.cast(t))
 
 
-def _stats(seen: _Seen) -> ColumnStats:
-    if seen.bounds is None:
-        return ColumnStats(nulls=seen.nulls)
-    low, high, exact = _cut(*seen.bounds)
-    return ColumnStats(nulls=seen.nulls, min=low, max=high, exact=exact and (low is None) == (high is None))
-
-
-def _cut(low: pa.Array, high: pa.Array) -> tuple[str | None, str | None, bool]:
-    """The bounds' text forms, cut outward where they are long, and whether both are as they were."""
-    if pa.types.is_string(low.type):
+def _cut(low: pa.Array, high: pa.Array) -> tuple[pa.Array, pa.Array, bool]:
+    """The bounds, cut outward where they are long and null where there are none, and whether both are as they were."""
+    t = low.type
+    if pa.types.is_string(t) or pa.types.is_binary(t):
+        cut: Any = cut_text if pa.types.is_string(t) else cut_outward
         try:
-            return cut_text(low[0].as_py(), high[0].as_py())
+            least, greatest, exact = cut(low[0].as_py(), high[0].as_py())
         except UnicodeDecodeError:
             # Arrow does not check its text. Bytes that are none cannot stand in the log: unknown is sound.
-            return None, None, True
-    if pa.types.is_fixed_size_binary(low.type) and low.type.byte_width > CUT_BYTES:
-        return None, None, True  # a cut value would be none of the type
-    exact = True
-    if pa.types.is_binary(low.type):
-        least, greatest, exact = cut_outward(low[0].as_py(), high[0].as_py())
-        low, high = pa.array([least], pa.binary()), pa.array([greatest], pa.binary())
-    return types.to_text(low)[0].as_py(), types.to_text(high)[0].as_py(), exact
+            return pa.nulls(1, t), pa.nulls(1, t), True
+        return pa.array([least], t), pa.array([greatest], t), exact
+    if pa.types.is_fixed_size_binary(t) and t.byte_width > CUT_BYTES:
+        return pa.nulls(1, t), pa.nulls(1, t), True  # a cut value would be none of the type
+    return low, high, True
+
+
+def _texts(bounds: Sequence[pa.Array]) -> Iterator[str | None]:
+    """The text forms of single values; those of one type at once, since it is calls that cost, not values."""
+    texts: list[str | None] = [None] * len(bounds)
+    for t in {bound.type for bound in bounds}:
+        places = [place for place, bound in enumerate(bounds) if bound.type == t]
+        found = types.to_text(pa.concat_arrays([bounds[place] for place in places])).to_pylist()
+        for place, text in zip(places, found, strict=True):
+            texts[place] = text
+    return iter(texts)
 
 
 def cut_text(low: str, high: str, limit: int = CUT_BYTES) -> tuple[str, str | None, bool]:
