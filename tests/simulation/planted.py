@@ -292,8 +292,8 @@ def a_writer_does_not_read_what_a_vacuum_lists() -> Iterator[None]:
 def a_file_is_written_again_under_its_old_name() -> Iterator[None]:
     real = Staging.__init__
 
-    def init(self: Staging, session: Any, commit_id: str, numbers: Any) -> None:
-        real(self, session, commit_id, itertools.count())
+    def init(self: Staging, session: Any, commit_id: str, numbers: Any, table_id: str | None) -> None:
+        real(self, session, commit_id, itertools.count(), table_id)
 
     with patch.object(Staging, "__init__", init):
         yield

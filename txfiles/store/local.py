@@ -75,11 +75,13 @@ class LocalStore:
             fd = self._open_file(name)
             if fd is None:
                 return None
-            with open(fd, "rb") as file:
+            try:
                 size = os.fstat(fd).st_size
                 if size > limit:
                     raise common.over_limit(self.url(name), size, limit)
-                data = file.read(size + 1)
+                data = _read(fd, size + 1)
+            finally:
+                os.close(fd)
         if len(data) != size:
             raise CorruptTableError(
                 f"{self.url(name)} changed while it was read", hint="something other than txfiles writes to it"
@@ -421,6 +423,15 @@ def _is_name(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _read(fd: int, most: int) -> bytes:
+    """What is left of a file, at most so many bytes."""
+    pieces: list[bytes] = []
+    while most and (piece := os.read(fd, most)):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 def _found(prefix: str, entry: os.DirEntry[str], after: str) -> Entry | str | None:

@@ -102,16 +102,17 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
     wanted: dict[str, PropertyValue] = properties.read_properties(given)
     if not wanted:
         raise OptionError("no property is given", hint=f"there are {', '.join(properties.PROPERTIES)}")
+    newest = log.advance(session.store, base)
     operation = Operation(
-        name="set", read_version=base.state.version, library=LIBRARY, writer=session.environment.writer
+        name="set", read_version=newest.state.version, library=LIBRARY, writer=session.environment.writer
     )
 
     def story(snapshot: Snapshot | None, _: Staging) -> Work:
-        return set_properties(snapshot or base, wanted)
+        return set_properties(snapshot or newest, wanted)
 
-    done = run(fresh_attempt(session, operation, 60.0), story, base=base)
+    done = run(fresh_attempt(session, operation, 60.0), story, base=newest)
     with _after_commit(session, done):
-        return log.advance(session.store, base)
+        return log.advance(session.store, newest)
 
 
 def vacuum(

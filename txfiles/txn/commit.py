@@ -150,13 +150,13 @@ def run(attempt: Attempt, story: Story, *, base: Snapshot | None = None) -> Done
     Args:
         attempt: the call.
         story: plans on a snapshot and stages files; called again after a lost race that forbids a rebase.
-        base: a snapshot to start from that is known to be recent; None looks for the head.
+        base: the newest snapshot, as the caller has just read it; None looks for the head.
     Raises:
         CommitConflictError: others kept winning for `attempt.timeout` seconds.
         CommitStateUnknownError: the store did not say what became of the manifest; staged files are kept.
     """
     store = attempt.session.store
-    snapshot = log.advance(store, base) if base else log.head(store)
+    snapshot = base or log.head(store)
     while True:
         try:
             outcome = _pass(attempt, story, snapshot)
@@ -180,7 +180,8 @@ def _pass(attempt: Attempt, story: Story, snapshot: Snapshot | None) -> Done | S
     known = snapshot.state.batch_ids.get(batch_id) if snapshot and batch_id is not None else None
     if known is not None:  # committed between the caller's look and this snapshot
         return Done(None, known.version, committed=False, already_committed=True, attempts=attempt.count)
-    staging = Staging(attempt.session, attempt.commit_id, attempt.numbers)
+    table_id = snapshot.state.table_id if snapshot else None
+    staging = Staging(attempt.session, attempt.commit_id, attempt.numbers, table_id)
     try:
         with log.ExpiryIsTold(attempt.session.store, snapshot.state) if snapshot else nullcontext():
             work = story(snapshot, staging)

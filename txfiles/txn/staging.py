@@ -48,13 +48,20 @@ class Stage(Protocol):
 
 
 class Staging:
-    """Files written for one pass of one call. All of them are deleted by `discard` unless `keep` came first."""
+    """Files written for one pass of one call. All of them are deleted by `discard` unless `keep` came first.
 
-    def __init__(self, session: Session, commit_id: str, numbers: Iterator[int]) -> None:
+    Args:
+        session: where the table is.
+        commit_id: of the call; file names begin with it.
+        numbers: what tells its files apart.
+        table_id: of the table; None where it is to be created.
+    """
+
+    def __init__(self, session: Session, commit_id: str, numbers: Iterator[int], table_id: str | None = None) -> None:
         self._session = session
         self._commit_id = commit_id
         self._numbers = numbers
-        self._table_id: str | None = None
+        self._table_id = table_id
         self._names: list[str] = []
         self._kept = False
 
