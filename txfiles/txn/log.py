@@ -112,26 +112,32 @@ def head(store: Store, cache: SnapshotCache | None = None) -> Snapshot | None:
     Raises:
         CorruptTableError: the log is damaged, or lost though a hint or a checkpoint stands.
     Cost: about six small reads, the newest checkpoint, and at most `checkpoint_interval` manifests; from the
-        cache three small reads and the manifests since.
+        cache four small reads, and where there are newer manifests one more and these.
     """
     found_id = table_id(store)
     known = _still_true(store, found_id, cache.get(store.root)) if cache else None
-    found = advance(store, known) if known else _open_head(store, found_id)
+    found = (_caught_up(store, known) if known else None) or _open_head(store, found_id)
     if cache is not None and found is not None:
         cache.keep(store.root, found)
     return found
 
 
 def _still_true(store: Store, found_id: str | None, known: Snapshot | None) -> Snapshot | None:
-    """A cached snapshot, if it is of this table's history, and not so old that a checkpoint is nearer."""
+    """A cached snapshot, if it is of this table's history."""
     if known is None or known.state.table_id != found_id:
         return None
-    state = known.state
-    data = store.get(names.manifest(state.version), limit=codec.MANIFEST_LIMIT_BYTES)
-    if data is None or codec.sha256(data) != state.sha256:
-        return None
-    far = state.version + properties.integer(state.table.properties, "checkpoint_interval")
-    return known if store.stat(names.manifest(far)) is None else None
+    data = store.get(names.manifest(known.state.version), limit=codec.MANIFEST_LIMIT_BYTES)
+    return known if data is not None and codec.sha256(data) == known.state.sha256 else None
+
+
+def _caught_up(store: Store, known: Snapshot) -> Snapshot | None:
+    """The newest version by way of one that is known; None where that is so old that a checkpoint is nearer."""
+    following = _following(store, known.state.version + 1)
+    first = next(following, None)
+    if first is None:
+        return known
+    far = known.state.version + properties.integer(known.state.table.properties, "checkpoint_interval")
+    return extend(known, [first, *following]) if store.stat(names.manifest(far)) is None else None
 
 
 def _open_head(store: Store, found_id: str | None) -> Snapshot | None:
@@ -217,12 +223,13 @@ def newer(store: Store, state: State | None) -> list[Loaded]:
             taken for the newest, and no commit may fill the gap.
     Cost: one read each, one that finds none, and a look at the number behind it.
     """
-    found: list[Loaded] = []
-    version = state.version + 1 if state else 0
+    return list(_following(store, state.version + 1 if state else 0))
+
+
+def _following(store: Store, version: int) -> Iterator[Loaded]:
     while (loaded := load_manifest(store, version) or _filled_since(store, version)) is not None:
-        found.append(loaded)
+        yield loaded
         version += 1
-    return found
 
 
 def _filled_since(store: Store, version: int) -> Loaded | None:
