@@ -325,16 +325,18 @@ class ExpiryIsTold:
 
 def _load(store: Store, found_id: str, version: int) -> Snapshot:
     """The snapshot at a version that exists, from the newest usable checkpoint that its manifest names."""
-    last = _require_manifest(store, version)
-    base = _from_checkpoint(store, found_id, last.checkpoint)
+    last = _require_loaded(store, version)
+    base = _from_checkpoint(store, found_id, last.manifest.checkpoint)
     first = base.state.version + 1 if base else 0
-    manifests = []
-    for number in range(first, version + 1):
-        loaded = load_manifest(store, number)
-        if loaded is None:
-            raise _missing(store, number)
-        manifests.append(loaded)
-    return extend(base, manifests, found_id=found_id)
+    before = [_require_loaded(store, number) for number in range(first, version)]
+    return extend(base, [*before, last], found_id=found_id)
+
+
+def _require_loaded(store: Store, version: int) -> Loaded:
+    loaded = load_manifest(store, version)
+    if loaded is None:
+        raise _missing(store, version)
+    return loaded
 
 
 def _from_checkpoint(store: Store, found_id: str, ref: CheckpointRef | None) -> Snapshot | None:
