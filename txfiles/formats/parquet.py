@@ -30,6 +30,9 @@ TEXT_ROWS_PER_VALUE = 4
 FIXED_ROWS_PER_VALUE = 16
 """The same for values of a fixed width: they are cheap to write as they are."""
 
+ONE_THREAD_VALUES = 100_000
+"""So many values are decoded faster (in about a millisecond) than shared out, and files are read in parallel anyway."""
+
 FOOTER_END_BYTES = 8
 """After the footer: its length, 4 bytes little-endian, and the magic `PAR1`."""
 
@@ -168,7 +171,9 @@ class ParquetFile:
         stored = [name for name in columns if name in self._leaves]
         with common.decoding(self.file):
             # pyarrow selects by dotted path: asked for "a" it also reads a column "a.b", which is left out below.
-            found = self._parquet.read_row_group(index, columns=stored)
+            found = self._parquet.read_row_group(
+                index, columns=stored, use_threads=rows * len(stored) > ONE_THREAD_VALUES
+            )
             if found.num_rows != rows:
                 raise common.damaged(self.file, f"row group {index} has {found.num_rows} rows, its footer says {rows}")
             return common.as_schema({name: found[name] for name in stored}, columns, self.schema, rows)
