@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -142,12 +143,16 @@ def without(files: pa.Table, paths: Sequence[str]) -> pa.Table:
     return files.filter(pc.invert(pc.is_in(files["path"], value_set=pa.array(paths, pa.string()))))
 
 
-def data_files(files: pa.Table) -> list[DataFile]:
-    """Rows of the list as values, for those few that are about to be opened."""
-    columns = [files[name].to_pylist() for name in DataFile.__dataclass_fields__]
+def data_files(files: pa.Table, positions: Sequence[int] | np.ndarray | None = None) -> list[DataFile]:
+    """Rows of the list as values, for those few that are about to be opened; without positions, all."""
+    few = files.select(list(DataFile.__dataclass_fields__))
+    if positions is not None:
+        few = few.take(pa.array(positions, pa.int64()))
     return [
         DataFile(path, rows, size, digest, footer, footer_digest, tuple(partition or ()))
-        for path, rows, size, digest, footer, footer_digest, partition in zip(*columns, strict=True)
+        for path, rows, size, digest, footer, footer_digest, partition in zip(
+            *(column.to_pylist() for column in few.columns), strict=True
+        )
     ]
 
 

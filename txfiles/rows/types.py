@@ -71,6 +71,7 @@ _ORDERABLE = _KEY | {
 }
 _SCALAR = _ORDERABLE | {pa.null().id}
 """All normal types that do not nest."""
+_TEXT_IS_EXACT = _INTEGERS | {pa.string().id, pa.bool_().id, pa.null().id}
 
 _ZONE = r"[A-Za-z0-9_+\-/:]{1,64}"
 _ZONED = re.compile(rf"timestamp\[(s|ms|us|ns), ({_ZONE})\]")
@@ -344,7 +345,7 @@ def to_text(a: pa.Array | pa.ChunkedArray) -> pa.Array:
 
     Raises:
         UnsupportedTypeError: a nested type.
-    Cost: O(bytes), vectorised; each value is parsed back once.
+    Cost: O(bytes), vectorised; each value is parsed back once, but for those whose text is always exact.
     """
     t = normalise(a.type)
     if not is_scalar(t):
@@ -356,7 +357,7 @@ def to_text(a: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def _verified(a: pa.Array) -> pa.Array:
     t = a.type
-    if pa.types.is_string(t) or pa.types.is_null(t):
+    if t.id in _TEXT_IS_EXACT:
         return a.cast(pa.string())
     text = _format(a)
     if pa.types.is_temporal(t) and not pa.types.is_duration(t):

@@ -138,4 +138,4 @@ def work(
 
 def chosen(files: pa.Table, positions: Sequence[int] | np.ndarray) -> list[DataFile]:
     """Some rows of the file list, as values."""
-    return filelist.data_files(files.take(pa.array(positions, pa.int64())))
+    return filelist.data_files(files, positions)
