@@ -77,6 +77,10 @@ def _native(words: npt.NDArray[Any]) -> Words:
 def cut(codes: pa.Array, width: int) -> npt.NDArray[np.bytes_]:
     """Codes cut to `width` bytes (a multiple of 8) or filled up with zeros to it. Order is kept, but not strictly."""
     view = View(codes)
+    if 0 < view.shortest == view.longest:
+        rows = np.zeros((len(codes), width), np.uint8)
+        rows[:, : view.longest] = matrix(codes, view.longest)[:, :width]
+        return rows.view(f"S{width}").ravel()
     words = np.zeros((len(codes), width // WORD_BYTES), ">u8")
     for at in range(0, min(width, view.longest), WORD_BYTES):
         words[:, at // WORD_BYTES] = view.words(at)

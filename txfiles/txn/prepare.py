@@ -8,7 +8,6 @@ Source: specs/4-semantics.md, "Schema", "Keys", "Duplicates".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import pyarrow as pa
 from msgspec.structs import replace
@@ -21,6 +20,8 @@ from txfiles.errors import InputError, KeyColumnNotFoundError, OptionError, Sche
 from txfiles.rows import dedup, schema, types
 from txfiles.rows import keys as key_codec
 from txfiles.txn.request import KEYED, Request, SchemaMode, keys_required
+
+NO_KEYS = pa.array([], pa.binary())
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Prepared:
         rows_deduplicated: rows dropped as duplicates inside the batch.
         schema_changed: whether columns were added, widened or replaced.
         inferred: types that were guessed from a CSV input.
+        keys: the canonical key bytes of each of `rows`; none where keys are not checked.
     """
 
     table: Table
@@ -44,11 +46,7 @@ class Prepared:
     rows_deduplicated: int
     schema_changed: bool
     inferred: pa.Schema | None
-
-    @cached_property
-    def keys(self) -> pa.Array:
-        """The canonical key bytes of each row."""
-        return key_codec.encode(self.rows, self.table.keys)
+    keys: pa.Array
 
 
 def prepare(request: Request, current: Table | None) -> Prepared:
@@ -87,7 +85,7 @@ def prepare(request: Request, current: Table | None) -> Prepared:
     if request.checks_keys:
         _refuse_nan(given, table)
     rows = schema.conform(given, table.columns)
-    kept = _unique(request, table, rows) if request.checks_keys else rows
+    kept, encoded = _unique(request, table, rows) if request.checks_keys else (rows, NO_KEYS)
     return Prepared(
         table=table,
         rows=kept,
@@ -96,6 +94,7 @@ def prepare(request: Request, current: Table | None) -> Prepared:
         rows_deduplicated=given.num_rows - kept.num_rows,
         schema_changed=reconciled.changed,
         inferred=batch.inferred,
+        keys=encoded,
     )
 
 
@@ -191,8 +190,9 @@ def _refuse_nan(given: pa.Table, table: Table) -> None:
             dedup.refuse_nulls(given[column.name], column.name)
 
 
-def _unique(request: Request, table: Table, rows: pa.Table) -> pa.Table:
+def _unique(request: Request, table: Table, rows: pa.Table) -> tuple[pa.Table, pa.Array]:
+    """The rows that stay, and their keys' codes."""
     dedup.check_keys(rows, table.keys)
     encoded = key_codec.encode(rows, table.keys)
     keep = dedup.deduplicate(rows, encoded, request.dedup_strategy, table.timestamp_col, keys=table.keys)
-    return rows if keep is None else rows.take(keep)
+    return (rows, encoded) if keep is None else (rows.take(keep), encoded.take(pa.array(keep)))
