@@ -37,6 +37,9 @@ _FIXED = pa.schema(
     ]
 )
 
+CHUNKS = 32
+"""A list in more pieces than this is put together: each piece costs every later look at it."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
@@ -141,6 +144,12 @@ def without(files: pa.Table, paths: Sequence[str]) -> pa.Table:
     if not paths:
         return files
     return files.filter(pc.invert(pc.is_in(files["path"], value_set=pa.array(paths, pa.string()))))
+
+
+def joined(files: pa.Table, more: pa.Table) -> pa.Table:
+    """Two lists of the same columns as one. Cost: O(1); now and then O(files)."""
+    whole = pa.concat_tables([files, more]) if more.num_rows else files
+    return whole.combine_chunks() if whole["path"].num_chunks > CHUNKS else whole
 
 
 def data_files(files: pa.Table, positions: Sequence[int] | np.ndarray | None = None) -> list[DataFile]:

@@ -32,7 +32,7 @@ class SnapshotCache:
 
     def keep(self, root: str, snapshot: Snapshot) -> None:
         """Remember a snapshot, and forget the table that was used longest ago."""
-        if snapshot.files.num_rows > FILES:
+        if snapshot.file_count > FILES:
             return
         with self._mutex:
             self._snapshots[root] = snapshot

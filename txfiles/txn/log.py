@@ -36,9 +36,6 @@ from txfiles.txn.snapshot import Snapshot
 
 logger = logging.getLogger("txfiles")
 
-CHUNKS = 32
-"""A file list in more pieces than this is put together: each piece costs every later look at it."""
-
 HINT_INTERVAL = 8
 """Versions between two hints."""
 
@@ -243,7 +240,7 @@ def _filled_since(store: Store, version: int) -> Loaded | None:
 
 
 def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, found_id: str | None = None) -> Snapshot:
-    """Apply manifests to a snapshot (None: before version 0), building the list of files once.
+    """Apply manifests to a snapshot (None: before version 0).
 
     Raises:
         CorruptTableError: the chain is broken, or a file is added twice or removed though it is not there.
@@ -265,6 +262,8 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, found_id: 
         raise TableNotFoundError("there is no version 0")  # pragma: no cover - callers pass at least one manifest
     if snapshot is not None and snapshot.state is state:
         return snapshot
+    if snapshot is not None and snapshot.state.table is state.table and not removed:
+        return snapshot.plus(state, list(added.values()))
     return Snapshot(state, _files(snapshot, state, added, removed, manifests))
 
 
@@ -456,8 +455,7 @@ def _files(
     kept = filelist.without(filelist.conform(snapshot.files, table.columns, same_keys=same_keys), removed)
     if snapshot.files.num_rows - kept.num_rows != len(removed):
         raise _impossible(manifests[-1].manifest, "a removal of a file that is not there")
-    whole = pa.concat_tables([kept, fresh]) if fresh.num_rows else kept
-    return whole.combine_chunks() if whole["path"].num_chunks > CHUNKS else whole
+    return filelist.joined(kept, fresh)
 
 
 def _missing(store: Store, version: int) -> CorruptTableError:

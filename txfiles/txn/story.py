@@ -96,7 +96,7 @@ def work(
     commits = changes_rows or creates or empties or prepared.schema_changed or here.request.batch_id is not None
     # Keys and a timestamp column are recorded by a write that commits; recording them alone commits nothing.
     changes_table = commits and prepared.table != current
-    files = 0 if here.base is None else here.base.files.num_rows
+    files = 0 if here.base is None else here.base.file_count
     return Work(
         base=here.base,
         table=prepared.table,

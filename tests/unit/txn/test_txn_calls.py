@@ -92,6 +92,16 @@ def test_append(store):
     assert (result.version, calls) == (8, CALLS["append, nothing new"] + Counter(put=1))  # the hint, at every eighth
 
 
+def test_appends_list_no_files(store):
+    """A blind append costs the same however many files there are: it never makes the list of them."""
+    writer = Writer(store)
+    for number in range(5):
+        writer.write(number, "append")
+    known = writer.session.cache.get(store.root)
+    assert (known.state.version, known.file_count, "files" in vars(known)) == (3, 4, False)
+    assert known.files.num_rows == 4
+
+
 def test_append_once(store):
     """A retry costs the look at the log and one data file; one of a known batch id the look alone."""
     writer = Writer(store)
