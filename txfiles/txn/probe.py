@@ -44,27 +44,21 @@ class Needle:
 
     Attributes:
         table: whose keys they are.
-        rows: the key columns of the batch.
-        encoded: their canonical bytes.
-        prefixes: those sorted, for pruning by the key tuple.
-        column_prefixes: for each key column the same, for pruning by columns.
-        matcher: finds rows with the same key.
+        keys: of the batch, whole.
+        columns: of the batch, each key column by itself, for pruning by columns.
     """
 
     table: Table
-    prefixes: np.ndarray
-    column_prefixes: dict[str, np.ndarray]
-    matcher: key_codec.Matcher
+    keys: key_codec.Keys
+    columns: dict[str, key_codec.Keys]
 
 
 def needle(table: Table, rows: pa.Table, encoded: pa.Array) -> Needle:
-    """Make a batch's keys ready. Cost: O(m log m) for m rows and each key column."""
-    whole = key_codec.prefixes(encoded)
-    by_column = {
-        name: whole if len(table.keys) == 1 else key_codec.prefixes(key_codec.encode(rows, [name]))
-        for name in table.keys
-    }
-    return Needle(table, whole, by_column, key_codec.Matcher(encoded))
+    """Make a batch's keys ready. Cost: O(m log m) for m rows and each key column, when first used."""
+    whole = key_codec.Keys(encoded)
+    if len(table.keys) == 1:
+        return Needle(table, whole, {table.keys[0]: whole})
+    return Needle(table, whole, {name: key_codec.Keys(key_codec.encode(rows, [name])) for name in table.keys})
 
 
 def candidates(found: Needle, files: pa.Table) -> np.ndarray:
@@ -72,11 +66,13 @@ def candidates(found: Needle, files: pa.Table) -> np.ndarray:
 
     Cost: O(files × log m), vectorised, and for the files that are left as much for each key column; no I/O.
     """
-    may = np.flatnonzero(key_codec.candidates(found.prefixes, files["key_min"], files["key_max"]))
+    may = np.flatnonzero(key_codec.candidates(found.keys.prefixes, files["key_min"], files["key_max"]))
+    if len(found.table.keys) == 1 and not files["key_min"].null_count:
+        return may  # the column's bounds are the key's
     for column in found.table.columns:
-        if column.name in found.column_prefixes:
+        if column.name in found.columns:
             low, high = (bounds.take(pa.array(may)) for bounds in filelist.bounds(files, column))
-            may = may[_meets(found.column_prefixes[column.name], column.name, low, high)]
+            may = may[_meets(found.columns[column.name], column.name, low, high)]
     return may
 
 
@@ -98,9 +94,12 @@ def probe(
     Returns:
         One `Hits` for each file that holds a key of the batch, in the order of `files`.
     """
+    if not files:
+        return []
+    matcher = found.keys.matcher  # made here, once: not by each thread for itself
     hits = []
     for number, found_hits in enumerate(
-        session.environment.map(lambda file: _probe_file(session, found, file, columns), files), 1
+        session.environment.map(lambda file: _probe_file(session, found, matcher, file, columns), files), 1
     ):
         done(number)
         if len(found_hits.positions):
@@ -108,14 +107,16 @@ def probe(
     return hits
 
 
-def _probe_file(session: Session, found: Needle, file: DataFile, columns: Sequence[str]) -> Hits:
+def _probe_file(
+    session: Session, found: Needle, matcher: key_codec.Matcher, file: DataFile, columns: Sequence[str]
+) -> Hits:
     positions, batch_rows, stored = [], [], []
     for group in groups(session.store, found.table, file):
         # A group that is the whole file was judged by the log's bounds, which are the same.
         if group.rows < file.rows and not _may_hold(found, group):
             continue
         encoded = key_codec.encode(group.read(found.table.keys), found.table.keys)
-        matches = found.matcher.match(encoded)
+        matches = matcher.match(encoded)
         at = np.flatnonzero(matches >= 0)
         if len(at):
             positions.append(at + group.first_row)
@@ -133,17 +134,17 @@ def _probe_file(session: Session, found: Needle, file: DataFile, columns: Sequen
 
 def _may_hold(found: Needle, group: LiveGroup) -> bool:
     """Whether a row group's own bounds leave room for a key of the batch."""
-    for name, prefixes in found.column_prefixes.items():
+    for name, keys in found.columns.items():
         bounds = group.bounds(name)
         if bounds is None:
             continue
         low, high = (pa.chunked_array([pa.array([bound], bound.type)]) for bound in bounds)
-        if not _meets(prefixes, name, low, high)[0]:
+        if not _meets(keys, name, low, high)[0]:
             return False
     return True
 
 
-def _meets(prefixes: np.ndarray, name: str, low: pa.ChunkedArray, high: pa.ChunkedArray) -> np.ndarray:
+def _meets(keys: key_codec.Keys, name: str, low: pa.ChunkedArray, high: pa.ChunkedArray) -> np.ndarray:
     """Between which of some bounds of a key column there is a key of the batch."""
     codes = key_codec.encode(pa.table({name: pa.chunked_array([*low.chunks, *high.chunks], low.type)}), [name])
-    return key_codec.candidates(prefixes, codes[: len(low)], codes[len(low) :])
+    return key_codec.candidates(keys.prefixes, codes[: len(low)], codes[len(low) :])
