@@ -27,6 +27,9 @@ from txfiles.store.port import Put, Store
 
 logger = logging.getLogger("txfiles")
 
+ONE_THREAD_FILES = 10_000
+"""A list of so many files is read faster than its columns are shared out."""
+
 _METADATA_KEY = b"txfiles"
 
 
@@ -69,7 +72,8 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         CorruptTableError: not a checkpoint's form.
     """
     try:
-        files = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES)
         saved = msgspec.json.decode((files.schema.metadata or {})[_METADATA_KEY], type=_Saved)
         files = files.replace_schema_metadata(None).cast(filelist.schema(saved.table.columns))
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
