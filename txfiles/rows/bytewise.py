@@ -66,6 +66,9 @@ class View:
 
     def last_words(self, rows: Any = slice(None)) -> Words:
         """The last eight bytes of some codes, all of which have as many."""
+        if self.shortest == self.longest:  # then they lie at equal distances
+            last = self._words[self.longest - WORD_BYTES :: self.longest][: len(self.lengths)]
+            return _native(last[rows])
         return _native(self._words[self._starts[rows] + self.lengths[rows] - WORD_BYTES])
 
 
@@ -78,9 +81,8 @@ def cut(codes: pa.Array, width: int) -> npt.NDArray[np.bytes_]:
     """Codes cut to `width` bytes (a multiple of 8) or filled up with zeros to it. Order is kept, but not strictly."""
     view = View(codes)
     if 0 < view.shortest == view.longest:
-        rows = np.zeros((len(codes), width), np.uint8)
-        rows[:, : view.longest] = matrix(codes, view.longest)[:, :width]
-        return rows.view(f"S{width}").ravel()
+        alike: npt.NDArray[np.bytes_] = data(codes).view(f"S{view.longest}").astype(f"S{width}")
+        return alike
     words = np.zeros((len(codes), width // WORD_BYTES), ">u8")
     for at in range(0, min(width, view.longest), WORD_BYTES):
         words[:, at // WORD_BYTES] = view.words(at)
