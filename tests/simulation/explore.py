@@ -12,7 +12,7 @@ from typing import Any
 from tests.simulation.afterwards import afterwards
 from tests.simulation.calls import CALLS, CREATING, ROWS, Write, made
 from tests.simulation.invariants import Checker
-from tests.simulation.machine import FAULTS, Machine, Move, State, stored, what
+from tests.simulation.machine import Machine, Move, State, faults_of, stored, what
 from tests.simulation.process import Violation, library_in_the_simulator
 from tests.simulation.story import tell
 
@@ -79,12 +79,12 @@ class Report:
                 if move.fault:
                     self.struck[operation.call, what(operation), move.fault] += 1
 
-    def holes(self) -> list[str]:
+    def holes(self, *, rare: bool = False) -> list[str]:
         """Faults that may strike an operation that was met, and did not."""
         return [
             f"{call}: {operation}: {fault}"
             for call, operation in sorted(self.met)
-            for fault in FAULTS.get(operation.split(" ")[0], ())
+            for fault in faults_of(operation.split(" ")[0], rare=rare)
             if not self.struck[call, operation, fault]
         ]
 
@@ -157,13 +157,13 @@ def pairs(columns: Sequence[str] = tuple(CALLS)) -> list[tuple[str, str]]:
 # ---- runs -----------------------------------------------------------------------------------------
 
 
-def every(scene: Scene, faults: int, *, states_max: int | None = None) -> Report:
-    """Run a scene in all ways.
+def every(scene: Scene, faults: int, *, states_max: int | None = None, everything: bool = False) -> Report:
+    """Run a scene in all ways; with `everything` rare faults strike too, and each operation is a scheduling point.
 
     Raises:
         Failed: at the first violation, with its story.
     """
-    machine = Machine(vacuums=scene.vacuums)
+    machine = Machine(vacuums=scene.vacuums, everything=everything)
     with library_in_the_simulator():
         try:
             return _search(scene, machine, faults, states_max)
@@ -193,7 +193,7 @@ def _search(scene: Scene, machine: Machine, faults: int, states_max: int | None)
                     stack.append((after, len(parents) - 1))
         except Violation as violation:
             numbers = _path(parents, at)
-            raise _failure(scene, violation, numbers, faults, len(seen), everything=False) from None
+            raise _failure(scene, violation, numbers, faults, len(seen), everything=machine.everything) from None
         report.complete = states_max is None or len(seen) <= states_max
     report.states, report.replays = len(seen), machine.replays
     return report

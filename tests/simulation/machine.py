@@ -75,6 +75,11 @@ def kind_of(name: str) -> str:
     return "data"
 
 
+def faults_of(verb: str, *, rare: bool) -> tuple[str, ...]:
+    """What may strike an operation."""
+    return (*FAULTS.get(verb, ()), *(RARE.get(verb, ()) if rare else ()))
+
+
 def what(operation: Operation) -> str:
     """Verb and kind of object, as faults are counted."""
     return operation.verb if operation.verb in ("list", "now") else f"{operation.verb} {kind_of(operation.name)}"
@@ -182,7 +187,7 @@ class Machine:
 
     def __init__(self, *, restart: bool = False, everything: bool = False, vacuums: bool = True) -> None:
         self._restart = restart
-        self._everything = everything
+        self.everything = everything
         self._vacuums = vacuums
         self._lives: dict[Any, Life] = {}
         self._listed: dict[bytes, frozenset[str]] = {}
@@ -347,9 +352,7 @@ class Machine:
 
     def _with_faults(self, state: State, number: int) -> list[Move]:
         verb = _asked(state, number).verb
-        options: tuple[str, ...] = FAULTS.get(verb, ()) if state.faults else ()
-        if self._everything and state.faults:
-            options += RARE.get(verb, ())
+        options = faults_of(verb, rare=self.everything) if state.faults else ()
         return [Move(number), *(Move(number, fault) for fault in options)]
 
     def _is_shared(self, state: State, operation: Operation) -> bool:
@@ -359,7 +362,7 @@ class Machine:
         is known to its writer alone until it is committed.
         """
         kind = kind_of(operation.name)
-        if self._everything:
+        if self.everything:
             return operation.verb != "begin"
         if operation.verb in ("begin", "over", "now"):
             return False

@@ -78,6 +78,15 @@ def test_the_matrix_is_whole() -> None:
     assert len(pairs()) == len(CALLS) * (len(CALLS) + 1) // 2
 
 
+@pytest.mark.parametrize("name", CALLS)
+def test_alone(name: str, cases: Callable[..., None]) -> None:
+    """One call with any two faults anywhere, also rare ones: Ctrl-C, a clock that jumps, a listing that lags (L6)."""
+    report = every(scene([name]), 2, everything=True)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.complete
+    assert holes(report) + report.holes(rare=True) == []
+
+
 @pytest.mark.parametrize("pair", pairs(), ids=" with ".join)
 def test_pairs(pair: tuple[str, str], cases: Callable[..., None]) -> None:
     """Two calls at once, in every order of their operations, with faults anywhere: all invariants hold."""
