@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,14 +12,6 @@ pytestmark = pytest.mark.guarantees("S1 S2 S3 S5 S6 S7 S8 S9 S10 S11 S12 S14 S15
 
 STATES_MAX = 5_000
 """All are found within as many states; a search that takes longer has become blind to something."""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Simulated failures are logged by the thousand."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

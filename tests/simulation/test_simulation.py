@@ -6,10 +6,9 @@ In depth: two faults, three processes, and as many crowds as there is time for.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -43,14 +42,6 @@ OPERATIONS = {
     "read": {"open data", "get manifest"},
 }
 """What a call does to the store at least: if it did not, its faults would not have been tried."""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Simulated failures are logged by the thousand."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def holes(report: Report) -> list[str]:
