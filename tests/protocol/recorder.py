@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from tests.protocol.traces import Event
-from tests.simulation.explore import Choose, Scene
+from tests.simulation.choosing import Choose
 from tests.simulation.invariants import listed, manifest_of
 from tests.simulation.machine import Move, State, kind_of
 from tests.simulation.process import Outcome, prefix
+from tests.simulation.scenes import Scene
 
 
 @dataclass

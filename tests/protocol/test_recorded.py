@@ -13,9 +13,11 @@ from tests.guarantees import DEEP
 from tests.protocol.recorder import Recorder
 from tests.protocol.traces import verdict
 from tests.simulation.calls import CALLS
-from tests.simulation.explore import Scene, Told, pairs, replay, scene, walk
+from tests.simulation.choosing import Told
+from tests.simulation.explore import replay, walk
 from tests.simulation.machine import Move, State, what
 from tests.simulation.planted import BUGS, Bug, hunt
+from tests.simulation.scenes import Scene, pairs, scene
 
 pytestmark = pytest.mark.guarantees("S3 S4 S5 S6 S15")
 

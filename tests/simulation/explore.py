@@ -1,52 +1,21 @@
-"""Ways through the machine: every one, or one by chance, or one as told; and the story of one that fails, shortened."""
+"""Runs of a scene: in all ways, or in one that is chosen; and the story of one that fails, shortened."""
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from tests.simulation.afterwards import afterwards
-from tests.simulation.calls import CALLS, CREATING, ROWS, Write, made
-from tests.simulation.invariants import Checker
-from tests.simulation.machine import Machine, Move, State, faults_of, stored, what
+from tests.simulation.choosing import Choose, Told, chance
+from tests.simulation.machine import Machine, Move, State, faults_of, what
 from tests.simulation.process import Violation, library_in_the_simulator
+from tests.simulation.scenes import Scene
 from tests.simulation.story import tell
-
-STEPS_LIKELY = 200
-"""About as many as a run has: among them the changes of rank are drawn."""
 
 SHRINKS_MAX = 300
 """Walks that shortening a story may take."""
-
-
-Choose = Callable[[State, Sequence[Move]], int]
-"""Takes a state and its moves, and gives the number of one."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Where runs begin, and who takes part.
-
-    Attributes:
-        name: for a person.
-        base: the state before anybody has begun.
-        checker: of its runs.
-        programs: for each process its calls.
-    """
-
-    name: str
-    base: State
-    checker: Checker
-    programs: tuple[tuple[Any, ...], ...]
-
-    @property
-    def vacuums(self) -> bool:
-        """Whether a vacuum takes part."""
-        return any("vacuum" in call.name for program in self.programs for call in program)
 
 
 @dataclass
@@ -107,54 +76,6 @@ class Failed(AssertionError):
         self.violation = violation
         self.numbers = tuple(numbers)
         self.states = states
-
-
-# ---- scenes ---------------------------------------------------------------------------------------
-
-
-@cache
-def _table_of(properties: tuple[tuple[str, Any], ...]) -> tuple[State, tuple[Write, ...]]:
-    return table(dict(properties))
-
-
-def scene(programs: Sequence[str | Sequence[str]], *, create: bool = False, **properties: Any) -> Scene:
-    """Calls by name, one or several for each process, on the table of `calls.made`, or where there is none yet."""
-    named = [[one] if isinstance(one, str) else list(one) for one in programs]
-    calls = tuple(tuple(CALLS[name] for name in program) for program in named)
-    base, done = (State({}), ()) if create else _table_of(tuple({"vacuum_grace": "0", **properties}.items()))
-    return Scene(" | ".join(" ".join(program) for program in named), base, Checker(base, done), calls)
-
-
-def table(properties: dict[str, Any]) -> tuple[State, tuple[Write, ...]]:
-    """A table of two versions, three files of two partitions, a superseded file, an orphan, and foreign files."""
-    calls = made(ROWS, properties=properties)
-    machine = Machine()
-    with library_in_the_simulator():
-        state = machine.start(State({}), [calls], first=200)
-        while moves := machine.moves(state):
-            state = machine.apply(state, moves[0])
-        machine.end()
-    orphan = next(name for name in state.objects if "part-" in name).rsplit("-", 2)[0] + f"-{'e' * 32}-00000.parquet"
-    for name in (orphan, "notes.txt", "_SUCCESS", "part=a/someone.parquet"):
-        state = stored(state, name, b"somebody's")
-    return state._replace(slots=(), recent=(), current=0), tuple(calls)
-
-
-def crowd(seed: int) -> Scene:
-    """Four to six processes with one to three calls each, by chance; checkpoints at every other version."""
-    chance = random.Random(seed)
-    create = chance.random() < 0.2
-    known = CREATING if create else tuple(CALLS)
-    programs = [[chance.choice(known) for _ in range(chance.randint(1, 3))] for _ in range(chance.randint(4, 6))]
-    return scene(programs, create=create, checkpoint_interval=2)
-
-
-def pairs(columns: Sequence[str] = tuple(CALLS)) -> list[tuple[str, str]]:
-    """The matrix: all pairs of calls, each once."""
-    return [(mine, theirs) for number, mine in enumerate(columns) for theirs in columns[number:]]
-
-
-# ---- runs -----------------------------------------------------------------------------------------
 
 
 def every(scene: Scene, faults: int, *, states_max: int | None = None, everything: bool = False) -> Report:
@@ -254,34 +175,6 @@ def walk(
     return state
 
 
-class Chance:
-    """Chooses by chance, from a seed; `taken` is what it came to.
-
-    Args:
-        seed: equal seeds give equal runs.
-        preempt: how often another process goes on.
-        trouble: how often a fault strikes.
-    """
-
-    def __init__(self, seed: int, *, preempt: float = 0.3, trouble: float = 0.04) -> None:
-        self._random = random.Random(seed)
-        self._preempt = preempt
-        self._trouble = trouble
-        self.taken: list[int] = []
-
-    def __call__(self, state: State, moves: Sequence[Move]) -> int:
-        slots = sorted(
-            {(move.slot, move.late) for move in moves}, key=lambda one: one != (moves[0].slot, moves[0].late)
-        )
-        chosen = self._random.choice(slots) if self._random.random() < self._preempt else slots[0]
-        mine = [number for number, move in enumerate(moves) if (move.slot, move.late) == chosen]
-        found = mine[0]
-        if len(mine) > 1 and self._random.random() < self._trouble:
-            found = self._random.choice(mine[1:])
-        self.taken.append(found)
-        return found
-
-
 def by_chance(scene: Scene, seed: int, faults: int, *, report: Report | None = None, restart: bool = False) -> State:
     """One random run.
 
@@ -293,55 +186,6 @@ def by_chance(scene: Scene, seed: int, faults: int, *, report: Report | None = N
         return walk(scene, choose, faults, everything=True, restart=restart, report=report)
     except Violation as violation:
         raise _failure(scene, violation, choose.taken, faults, 1, everything=True, restart=restart) from None
-
-
-def chance(seed: int) -> Chance | Priorities:
-    """A way to choose by chance; every other one is by priorities."""
-    return Priorities(seed) if seed % 2 else Chance(seed)
-
-
-class Priorities:
-    """Chooses by the rank of processes, which changes a few times: finds what needs few, but rare, changes of process.
-
-    Args:
-        seed: equal seeds give equal runs.
-        changes: how often the process that goes on loses its rank.
-        trouble: how often a fault strikes.
-
-    Source: Burckhardt et al., A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs, ASPLOS 2010.
-    """
-
-    def __init__(self, seed: int, *, changes: int = 3, trouble: float = 0.04) -> None:
-        self._random = random.Random(seed)
-        self._trouble = trouble
-        self._ranks: dict[tuple[int, int], float] = {}
-        self._changes = {self._random.randrange(STEPS_LIKELY) for _ in range(changes)}
-        self.taken: list[int] = []
-
-    def __call__(self, state: State, moves: Sequence[Move]) -> int:
-        agents = {(move.slot, move.late) for move in moves}
-        for agent in sorted(agents - self._ranks.keys()):
-            self._ranks[agent] = self._random.random()
-        first = max(agents, key=self._ranks.__getitem__)
-        if len(self.taken) in self._changes:
-            self._ranks[first] = -self._random.random()
-            first = max(agents, key=self._ranks.__getitem__)
-        mine = [number for number, move in enumerate(moves) if (move.slot, move.late) == first]
-        struck = len(mine) > 1 and self._random.random() < self._trouble
-        self.taken.append(self._random.choice(mine[1:]) if struck else mine[0])
-        return self.taken[-1]
-
-
-class Told:
-    """Chooses as told, and dully after that."""
-
-    def __init__(self, numbers: Sequence[int]) -> None:
-        self._numbers = list(numbers)
-        self._at = 0
-
-    def __call__(self, state: State, moves: Sequence[Move]) -> int:
-        self._at += 1
-        return self._numbers[self._at - 1] % len(moves) if self._at <= len(self._numbers) else 0
 
 
 def replay(

@@ -15,7 +15,8 @@ from unittest.mock import patch
 
 from msgspec.structs import replace as replace_struct
 
-from tests.simulation.explore import Failed, Scene, every, pairs, scene
+from tests.simulation.explore import Failed, every
+from tests.simulation.scenes import Scene, pairs, scene
 from txfiles.core import conflicts, names
 from txfiles.core import manifest as codec
 from txfiles.core.conflicts import Outcome

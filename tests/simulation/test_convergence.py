@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from tests.model import Model, bag
 from tests.simulation.calls import CALLS, COLUMNS, KEYED, Write, row
-from tests.simulation.explore import Scene, by_chance, scene
+from tests.simulation.explore import by_chance
 from tests.simulation.invariants import Version
 from tests.simulation.machine import State
 from tests.simulation.process import prefix
+from tests.simulation.scenes import Scene, scene
 
 pytestmark = pytest.mark.guarantees("S3 S10 S11b S16 L3")
 

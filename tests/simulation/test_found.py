@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.explore import scene, walk
+from tests.simulation.explore import walk
 from tests.simulation.machine import Move, State, what
+from tests.simulation.scenes import scene
 
 pytestmark = pytest.mark.guarantees("S5 S6 L3")
 

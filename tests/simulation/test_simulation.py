@@ -14,7 +14,8 @@ import pytest
 
 from tests.guarantees import DEEP
 from tests.simulation.calls import CALLS, CREATING
-from tests.simulation.explore import Report, by_chance, crowd, every, pairs, replay, scene
+from tests.simulation.explore import Report, by_chance, every, replay
+from tests.simulation.scenes import crowd, pairs, scene
 from txfiles.core import conflicts
 
 pytestmark = pytest.mark.guarantees("S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S14 S15 S16 S18 L1 L2 L3 L4 L5 L6")
