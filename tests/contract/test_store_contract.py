@@ -64,6 +64,7 @@ USES = {
     "stat": lambda store, name: store.stat(name),
     "put_if_absent": lambda store, name: store.put_if_absent(name, b""),
     "put": lambda store, name: store.put(name, b""),
+    "settle": lambda store, name: store.settle(name),
     "delete": lambda store, name: store.delete(name),
     "open_input": lambda store, name: store.open_input(name),
     "create": lambda store, name: store.create(name),
@@ -220,6 +221,14 @@ class StoreContract:
             store.put("folder/hint", body)
             assert store.get("folder/hint", limit=1_000) == body
             assert named(store) == ["folder/hint"]
+
+    def test_settle(self, store):
+        """To settle an object changes nothing of it."""
+        store.put_if_absent("folder/a", b"1")
+        before = list(store.list(""))
+        store.settle("folder/a")
+        assert list(store.list("")) == before
+        assert store.get("folder/a", limit=1) == b"1"
 
     def test_stat_and_clock(self, store):
         """Sizes are exact, and times are told by the store's own clock."""

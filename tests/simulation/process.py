@@ -284,6 +284,9 @@ class SimulatedStore:
     def put(self, name: str, data: bytes) -> None:
         self._body.ask("put", name, bytes(data))
 
+    def settle(self, name: str) -> None:
+        """Nothing: what can be read lasts; a disk where it does not is simulated elsewhere."""
+
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         return (entry for entry in self._body.ask("list", prefix) if entry.name > after)
 

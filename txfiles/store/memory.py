@@ -76,6 +76,10 @@ class MemoryStore:
         with self._guard:
             self._objects[name] = _Object(bytes(data), self._now_us())
 
+    def settle(self, name: str) -> None:
+        """Nothing: what is in memory is as durable as it will be."""
+        common.split(name)
+
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """The objects below `prefix` that sort after `after`, as they were when the listing began."""
         common.folder_of(prefix)

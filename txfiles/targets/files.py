@@ -23,7 +23,7 @@ from txfiles.txn import log
 from txfiles.txn import vacuum as vacuum_story
 from txfiles.txn.append import append
 from txfiles.txn.append_once import append_once
-from txfiles.txn.commit import Done, Work, fresh_attempt, run
+from txfiles.txn.commit import Done, Work, acknowledged, fresh_attempt, run
 from txfiles.txn.overwrite import overwrite
 from txfiles.txn.request import Progress, Request, keys_required
 from txfiles.txn.result import Plan, Resolution, VacuumResult, WriteResult
@@ -54,7 +54,8 @@ def write(session: Session, request: Request) -> WriteResult:
     base = log.head(session.store, session.cache)
     known = _known_batch(session, request, base)
     if known is not None:
-        return _already(session, request, known.version, started)
+        done = acknowledged(session.store, Done(None, known.version, committed=False, already_committed=True))
+        return _already(session, request, done.version, started)
     operation = Operation(
         name=request.mode,
         read_version=base.state.version if base else None,

@@ -34,7 +34,7 @@ from txfiles.errors import (
     TxFilesError,
 )
 from txfiles.rows import filelist
-from txfiles.store.port import Put
+from txfiles.store.port import Put, Store
 from txfiles.txn import checkpoint, log
 from txfiles.txn.log import Loaded
 from txfiles.txn.session import Session
@@ -166,8 +166,19 @@ def run(attempt: Attempt, story: Story, *, base: Snapshot | None = None) -> Done
             attempt.lost(error.smallest, "a vacuum removed files that were being read")
             outcome = log.advance(store, snapshot)
         if isinstance(outcome, Done):
-            return outcome
+            return acknowledged(store, outcome)
         snapshot = outcome
+
+
+def acknowledged(store: Store, done: Done) -> Done:
+    """The end of a call. What it found done by another is told only once it lasts: that one may have been killed."""
+    if not done.committed and done.version is not None:
+        try:
+            store.settle(names.manifest(done.version))
+        except StoreError as error:
+            error.committed = "unknown" if done.already_committed else "no"
+            raise
+    return done
 
 
 def _pass(attempt: Attempt, story: Story, snapshot: Snapshot | None) -> Done | Snapshot:
@@ -205,6 +216,8 @@ def _commit(attempt: Attempt, work: Work, staging: Staging) -> Done | Snapshot:
                 if not isinstance(decided, Work):
                     return decided
                 work = decided
+            if work.base is not None:  # a crash must not keep what is built on it, and lose it
+                store.settle(names.manifest(work.base.state.version))
             manifest, data = _write_down(attempt, work, staging)
             if _put(attempt, manifest, data, staging):
                 log.write_hint(store, manifest.version)

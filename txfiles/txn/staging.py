@@ -72,6 +72,7 @@ class Staging:
             store = self._session.store
             found = log.table_id(store)
             self._table_id = found or log.claim_table_id(store, self._session.environment.new_id()[:16])
+            store.settle(names.TABLE_FILE)
         return self._table_id
 
     def rows(self, table: Table, rows: pa.Table) -> list[Add]:

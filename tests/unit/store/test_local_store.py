@@ -161,6 +161,25 @@ def test_somebody_elses_new_folder_is_made_durable(store, root, journal):
     assert synced == [root.parent.name, "table", "_txfiles", "temporary", "log"]
 
 
+def test_what_another_left_is_settled(store, journal):
+    """A name that stands, and whose maker may be dead, is made durable by an fsync of its folder."""
+    put(store)
+    journal.clear()
+    store.settle(NAME)
+    assert journal == [("fsync", "log")]
+
+
+def test_what_cannot_be_settled(store, root, monkeypatch):
+    """An fsync that fails is an error, tried once; the name stays."""
+    put(store)
+    calls = failing(monkeypatch, "fsync", errno.EIO)
+    with pytest.raises(StoreError) as raised:
+        store.settle(NAME)
+    assert raised.value.committed == "no"
+    assert len(calls) == 1
+    assert files(root) == [NAME]
+
+
 def test_a_hint_is_replaced_by_renaming(store, journal):
     """A hint is not made durable, and never half-written under its name."""
     store.put(names.HINT_FILE, b"1")
