@@ -161,17 +161,25 @@ def test_somebody_elses_new_folder_is_made_durable(store, root, journal):
     assert synced == [root.parent.name, "table", "_txfiles", "temporary", "log"]
 
 
-def test_what_another_left_is_settled(store, journal):
+def test_what_another_left_is_settled(store, journal, monkeypatch):
     """A name that stands, and whose maker may be dead, is made durable by an fsync of its folder."""
     put(store)
+    store.put_if_absent(names.manifest(1), b"next")
     journal.clear()
-    store.settle(NAME)
+    store.settle(names.manifest(1))
+    assert journal == []  # its maker is this process
+    monkeypatch.setattr(folders, "_SETTLED", {})
+    store.settle(names.manifest(1))
     assert journal == [("fsync", "log")]
+    store.settle(names.manifest(1))
+    store.settle(NAME)
+    assert journal == [("fsync", "log"), ("fsync", "log")]
 
 
 def test_what_cannot_be_settled(store, root, monkeypatch):
     """An fsync that fails is an error, tried once; the name stays."""
     put(store)
+    monkeypatch.setattr(folders, "_SETTLED", {})
     calls = failing(monkeypatch, "fsync", errno.EIO)
     with pytest.raises(StoreError) as raised:
         store.settle(NAME)
