@@ -12,6 +12,7 @@ from txfiles.core.manifest import PropertyValue
 from txfiles.core.words import plain
 from txfiles.errors import OptionError
 from txfiles.store import open_store
+from txfiles.store.port import Lock
 from txfiles.targets import files
 from txfiles.txn import environment, log
 from txfiles.txn.cache import SnapshotCache
@@ -46,6 +47,7 @@ def write(
     user_metadata: Mapping[str, str] | None = None,
     timeout: float = 60.0,
     storage_options: Mapping[str, Any] | None = None,
+    lock: Lock | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> WriteResult:
     """Write one batch into a table, as one transaction; the first write creates the table.
@@ -74,6 +76,9 @@ def write(
         user_metadata: your own facts for the log, text to text.
         timeout: seconds to go on after the first lost race with another writer.
         storage_options: for remote stores; local folders take none.
+        lock: a context manager that excludes every other writer of this table, such as
+            ``filelock.FileLock("/somewhere/customers.lock")``, or the path of such a lock file; used where the
+            store cannot create a name atomically (no hard links): there every writer has to give it.
         progress: told from time to time how far the call has come.
     Returns:
         What was done, row by row counted.
@@ -106,6 +111,7 @@ def write(
         user_metadata=user_metadata,
         timeout=timeout,
         storage_options=storage_options,
+        lock=lock,
         progress=progress,
     )
 
@@ -129,6 +135,7 @@ class WriteOptions(TypedDict, total=False):
     user_metadata: Mapping[str, str] | None
     timeout: float
     storage_options: Mapping[str, Any] | None
+    lock: Lock | None
     progress: Callable[[Progress], None] | None
 
 
@@ -166,14 +173,14 @@ def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | 
     return files.resolve(open_session(path, storage_options), commit_id)
 
 
-def open_session(path: Path, storage_options: Mapping[str, Any] | None) -> Session:
+def open_session(path: Path, storage_options: Mapping[str, Any] | None, lock: Lock | None = None) -> Session:
     """The store at a path and the real environment."""
-    return Session(open_store(path, storage_options), environment.real(), _SNAPSHOTS)
+    return Session(open_store(path, storage_options, lock=lock), environment.real(), _SNAPSHOTS)
 
 
 def _call(target: Callable[[Session, Request], Result], data: Any, path: Path, *, mode: str, **options: Any) -> Result:
     """Check the options, make the input readable, and hand both to the target."""
-    session = open_session(path, options.pop("storage_options", None))
+    session = open_session(path, options.pop("storage_options", None), options.pop("lock", None))
     with closing(engines.source(data, schema=options.pop("schema", None))) as source:
         request = Request(
             source=source,

@@ -15,6 +15,7 @@ from txfiles.core.manifest import PropertyValue
 from txfiles.core.properties import effective
 from txfiles.errors import OptionError
 from txfiles.rows import filelist, types
+from txfiles.store.port import Lock
 from txfiles.targets import files
 from txfiles.txn import log, lookup, scan
 from txfiles.txn.request import Progress, no_progress
@@ -35,6 +36,7 @@ class Table:
         version: open it as it was at this version, read-only.
         timestamp: or as it was at this time (a datetime or ISO 8601 text, with a zone), read-only.
         storage_options: for remote stores; local folders take none.
+        lock: for `set` and `vacuum`, as in `write`.
     Raises:
         TableNotFoundError: there is no table, or no such version.
         SnapshotExpiredError: vacuum has removed files of that version.
@@ -49,8 +51,9 @@ class Table:
         version: int | None = None,
         timestamp: datetime | str | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        lock: Lock | None = None,
     ) -> None:
-        self._session = open_session(path, storage_options)
+        self._session = open_session(path, storage_options, lock)
         newest = log.require_head(self._session.store, self._session.cache)
         pinned = version is not None or timestamp is not None
         self._pinned = pinned

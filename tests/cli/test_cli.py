@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -149,7 +150,7 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
     line = """write a.csv b.csv --to lake --mode overwrite --format csv --key a --key b --dedup-strategy newest_wins
         --timestamp-col t --stale apply --batch-id x --schema-mode merge --schema a=b=int64 --partition-by p
         --overwrite-partitions --replace-where n > -1 --replace-where s is null --replace-where i not-in 1,"2,3"
-        --rekey --property compression=zstd --metadata k=v=w --timeout 5"""
+        --rekey --property compression=zstd --metadata k=v=w --timeout 5 --lock l"""
     assert run(*line.split()).exit_code == 0
     assert run(*WRITE).exit_code == 0
     full, plain = ((data, path, options | {"progress": None}) for data, path, options in calls)
@@ -173,12 +174,13 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
             "properties": {"compression": "zstd"},
             "user_metadata": {"k": "v=w"},
             "timeout": 5.0,
+            "lock": "l",
             "progress": None,
         },
     )
     nothing = ("format", "keys", "timestamp_col", "batch_id", "schema", "partition_by", "replace_where", "properties")
     assert plain[0] == "in.csv"
-    assert all(plain[2][name] is None for name in (*nothing, "user_metadata"))
+    assert all(plain[2][name] is None for name in (*nothing, "user_metadata", "lock"))
 
 
 @given(name=st.text(min_size=1).filter(lambda text: "=" not in text), value=st.text())
@@ -528,3 +530,28 @@ def test_warnings_of_the_library(capsys: pytest.CaptureFixture[str]) -> None:
     record = logging.LogRecord("txfiles", logging.WARNING, "", 0, "careful, %s", ("you",), None)
     cli_main._ToStderr().handle(record)
     assert capsys.readouterr().err == "txfiles: warning: careful, you\n"
+
+
+def test_a_lock_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    """Each verb that commits takes --lock, needs it on a file system without hard links, and says so."""
+
+    def link(*args, **options):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    table, lock = str(tmp_path / "table"), ["--lock", str(tmp_path / "lock")]
+    verbs = (
+        ["write", str(tmp_path / "a.csv"), "--to", table, "--mode", "overwrite", "--property", "vacuum_grace=0"],
+        ["write", str(tmp_path / "a.csv"), "--to", table, "--mode", "overwrite"],
+        ["set", table, "row_group_rows=9"],
+        ["vacuum", table, "--retain", "0"],
+    )
+    for version, verb in enumerate(verbs):
+        refused = run(*verb)
+        assert (refused.exit_code, refused.stdout) == (14, "")
+        assert "no hard links" in refused.stderr
+        assert "--lock" in refused.stderr
+        assert run(*verb, *lock).exit_code == 0
+        assert tx.Table(table).version == version
+    assert tx.Table(table).to_arrow().to_pylist() == [{"x": 1}]

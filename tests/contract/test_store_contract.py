@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +23,17 @@ from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Entry, Put
 
 WRITERS = 16
+
+
+@pytest.fixture
+def no_hard_links(monkeypatch):
+    """A file system that refuses to link."""
+
+    def link(*args, **options):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+
 
 ODD_NAMES = [
     "plain.json",
@@ -452,6 +466,25 @@ class TestLocalStore(StoreContract):
     def fresh(self, tmp_path):
         numbers = itertools.count()
         return lambda: LocalStore(tmp_path / f"store {next(numbers)}" / "täble")
+
+
+class TestLocalStoreUnderALock(StoreContract):
+    """On a file system without hard links, with a lock given."""
+
+    @pytest.fixture
+    def fresh(self, tmp_path, no_hard_links):
+        numbers = itertools.count()
+        lock = FileLock(tmp_path / "table.lock", poll_interval=0.0005)
+        return lambda: LocalStore(tmp_path / f"store {next(numbers)}" / "täble", lock=lock)
+
+
+class TestLocalStoreUnderALockFile(StoreContract):
+    """Likewise, with the path of a lock file."""
+
+    @pytest.fixture
+    def fresh(self, tmp_path, no_hard_links):
+        numbers = itertools.count()
+        return lambda: LocalStore(tmp_path / f"store {next(numbers)}" / "täble", lock=tmp_path / "table.lock")
 
 
 @pytest.mark.parametrize("adapter", ["memory", "local"])

@@ -77,14 +77,14 @@ def _write(path: str, rows: Sequence[Row], mode: str, **options: Any) -> dict[st
     return {name: getattr(result, name) for name in names}
 
 
-def _set(path: str, **properties: Any) -> dict[str, Any]:
-    table = tx.Table(path)
+def _set(path: str, lock: str | None = None, **properties: Any) -> dict[str, Any]:
+    table = tx.Table(path, lock=lock)
     table.set(properties)
     return {"version": table.version}
 
 
-def _vacuum(path: str, **options: Any) -> dict[str, Any]:
-    result = tx.Table(path).vacuum(**options)
+def _vacuum(path: str, lock: str | None = None, **options: Any) -> dict[str, Any]:
+    result = tx.Table(path, lock=lock).vacuum(**options)
     return {"version": result.version, "committed": result.committed, "deleted": list(result.deleted)}
 
 

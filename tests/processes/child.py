@@ -6,6 +6,7 @@ It is started once and stays warm. A job with `fork` is done in a fork of it, wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -37,6 +38,8 @@ def run(job: Job) -> list[dict[str, Any]]:
             frame.enter_context(_replaced(LocalStore, "lock", _no_lock))
         if "lock_seconds" in job:
             frame.enter_context(_replaced(commit, "LOCK_SECONDS", job["lock_seconds"]))
+        if not job.get("links", True):
+            frame.enter_context(_replaced(os, "link", _no_link))
         if "failpoint" in job:
             frame.enter_context(Failpoint(**job["failpoint"]))
         time.sleep(max(0.0, job.get("start", 0.0) - time.monotonic()))
@@ -89,6 +92,10 @@ def stopped_with_the_lock(job: Job) -> dict[str, Any]:
 @contextmanager
 def _no_lock(self: LocalStore, timeout_seconds: float) -> Iterator[bool]:
     yield False
+
+
+def _no_link(*args: Any, **options: Any) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 @contextmanager

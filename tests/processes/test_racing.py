@@ -16,7 +16,7 @@ import pytest
 import txfiles as tx
 from tests.model import Model, bag
 from tests.processes.calls import Call, arrow, digest, perform, play, row
-from tests.processes.checks import Log, check, residue
+from tests.processes.checks import Log, check, residue, tree
 from tests.processes.workers import Worker, race, workers
 
 pytestmark = pytest.mark.guarantees("S2 S3 S4 S7 S8 S9 S10 S11 S11b S14 S15 L1 L3")
@@ -218,6 +218,53 @@ def test_everything_beside_vacuum(crowd: list[Worker], root: Path, lock: bool) -
     assert sum("vacuum" in version.manifest for version in log.versions) >= 3
     tx.Table(root).vacuum(retain="0", force=True)
     nothing_is_left(check(root))
+
+
+@pytest.mark.parametrize("advisory", [True, False])
+def test_without_hard_links(crowd: list[Worker], root: Path, advisory: bool) -> None:
+    """On a file system without hard links, processes and a vacuum under one given lock neither lose nor double."""
+    chance = random.Random(5)
+    calls = [mixture(root, chance, worker, 6) for worker in range(WRITERS - 1)]
+    calls += [[{"do": "vacuum", "path": str(root), "retain": "0", "force": True, "pause": 0.02}] * 10]
+    for call in itertools.chain(*calls):
+        call["lock"] = f"{root}.lock"
+    labelled(calls)
+    before = made(root, partition_by=["part"], properties={"vacuum_grace": "0", "checkpoint_interval": 3})
+    log = serial(root, calls, race(crowd, calls, lock=advisory, links=False), before)
+    assert len(log.versions) > 2 * WRITERS
+    nothing_is_left(log)
+
+
+def test_threads_without_hard_links(crowd: list[Worker], root: Path) -> None:
+    """Likewise threads of one process."""
+    own = mixture(root, random.Random(6), 0, 18)
+    for call in own:
+        call["lock"] = f"{root}.lock"
+    labelled([own])
+    before = made(root, partition_by=["part"])
+    answers = crowd[0].ask({"calls": own, "threads": 6, "lock": False, "links": False})
+    log = serial(root, [[call] for call in own], [[answer] for answer in answers], before)
+    nothing_is_left(log)
+
+
+def test_without_hard_links_and_without_a_lock(crowd: list[Worker], root: Path) -> None:
+    """Every kind of commit is refused there before a row is written, and says what would help; reading goes on."""
+    made(root, properties={"vacuum_grace": "0"})
+    before = tree(root)
+    calls: list[Call] = [
+        write(root, "append", [row(9)]),
+        write(root, "upsert", [row(1, n=9)], keys=["id"]),
+        write(root, "overwrite", [row(9)]),
+        write(Path(f"{root} new"), "append", [row(9)]),
+        {"do": "set", "path": str(root), "row_group_rows": 9},
+    ]
+    [answers] = race(crowd, [[*calls, {"do": "read", "path": str(root)}]], links=False)
+    for answer in answers[:-1]:
+        assert (answer["error"], answer["committed"]) == ("no-atomic-create", "no"), answer
+        assert "--lock" in answer["hint"]
+    assert answers[-1] == {"version": 0, "digest": digest([row(n, "abc"[n]) for n in range(3)])}
+    assert tree(root) - {"_txfiles/lock"} == before - {"_txfiles/lock"}
+    assert tree(Path(f"{root} new")) <= {"_txfiles/lock"}
 
 
 @pytest.mark.parametrize("mode", ["append", "append_once", "upsert", "overwrite"])

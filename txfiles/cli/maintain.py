@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from txfiles.cli import output, progress
-from txfiles.cli.params import example, json_option, mapping, pair
+from txfiles.cli.params import example, json_option, lock_option, mapping, pair
 
 
 @click.command(
@@ -15,12 +15,13 @@ from txfiles.cli.params import example, json_option, mapping, pair
 )
 @click.argument("path")
 @click.argument("pairs", nargs=-1, required=True, type=pair, callback=mapping, metavar="NAME=VALUE...")
+@lock_option
 @json_option
-def set_(path: str, pairs: dict[str, str], as_json: bool) -> None:
+def set_(path: str, pairs: dict[str, str], lock: str | None, as_json: bool) -> None:
     """Change properties of a table, in one commit. `txfiles show PATH` lists them all."""
     import txfiles as tx
 
-    table = tx.Table(path)
+    table = tx.Table(path, lock=lock)
     table.set(pairs)
     changed = {name: table.properties[name] for name in pairs}
     told = ", ".join(f"{name}={value}" for name, value in changed.items())
@@ -40,8 +41,17 @@ def set_(path: str, pairs: dict[str, str], as_json: bool) -> None:
 @click.option("--keep-versions", type=click.IntRange(min=1), metavar="N", help="Keep the newest N versions readable.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, list what would be deleted.")
 @click.option("--force", is_flag=True, help="Go on where vacuum would ask, as when files of no version abound.")
+@lock_option
 @json_option
-def vacuum(path: str, retain: str | None, keep_versions: int | None, dry_run: bool, force: bool, as_json: bool) -> None:
+def vacuum(
+    path: str,
+    retain: str | None,
+    keep_versions: int | None,
+    dry_run: bool,
+    force: bool,
+    lock: str | None,
+    as_json: bool,
+) -> None:
     """Delete files that no kept version needs, and left-overs of writes that never committed.
 
     It is a commit, and safe while others write. What either --retain or --keep-versions keeps is kept;
@@ -49,7 +59,7 @@ def vacuum(path: str, retain: str | None, keep_versions: int | None, dry_run: bo
     """
     import txfiles as tx
 
-    table = tx.Table(path)
+    table = tx.Table(path, lock=lock)
     with progress.bar(as_json=as_json) as report:
         done = table.vacuum(retain=retain, keep_versions=keep_versions, dry_run=dry_run, force=force, progress=report)
     verb = "would delete" if done.dry_run else "deleted"

@@ -74,6 +74,16 @@ def json_option(function: Function) -> Function:
     )(function)
 
 
+def lock_option(function: Function) -> Function:
+    """``--lock``, the same for every verb that commits."""
+    return click.option(
+        "--lock",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="A lock file that every writer of the table names; used where its file system has no hard links.",
+    )(function)
+
+
 def snapshot_options(function: Function) -> Function:
     """``--version`` and ``--at``, for verbs that can read an older version."""
     at = click.option("--at", metavar="TIME", help="The last version at or before TIME, such as 2026-11-01T00:00:00Z.")

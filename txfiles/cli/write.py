@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from txfiles.cli import output, progress
-from txfiles.cli.params import CONDITION_HELP, Word, conditions, example, json_option, mapping, pair
+from txfiles.cli.params import CONDITION_HELP, Word, conditions, example, json_option, lock_option, mapping, pair
 
 if TYPE_CHECKING:
     import txfiles as tx
@@ -117,6 +117,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="S",
         help="Seconds to keep trying while other writers win.",
     ),
+    lock_option,
     json_option,
 )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from txfiles.errors import InputError, OptionError, UnsupportedTableError
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
-from txfiles.store.port import Store
+from txfiles.store.port import Lock, Store
 
 # One letter is a Windows drive. One slash is what pathlib leaves of two.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(/?)(.*)", re.DOTALL)
@@ -19,12 +20,15 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(/?)(.*)", re.DOTALL)
 _memories: dict[str, MemoryStore] = {}
 
 
-def open_store(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Store:
+def open_store(
+    path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, *, lock: Lock | None = None
+) -> Store:
     """The store of the table at `path`. Nothing is read or written yet.
 
     Args:
         path: a folder, a `file://` URL, or `memory://name`: one store for each name in this process.
         storage_options: none is known to these stores.
+        lock: excludes every other writer; used where the store cannot create a name atomically.
     Raises:
         InputError: the path is empty or malformed; `OptionError`: there are storage options.
         UnsupportedTableError: it is on a store that this release does not know.
@@ -34,8 +38,15 @@ def open_store(path: str | os.PathLike[str], storage_options: Mapping[str, Any] 
         raise InputError(f"a table's path is text or a pathlib.Path, not {text!r}", hint="name the table's folder")
     if not isinstance(storage_options, Mapping | None):
         raise OptionError("storage_options is a mapping of names to values")  # not shown: it may be a secret
+    if not isinstance(lock, str | os.PathLike | AbstractContextManager | None):
+        raise OptionError(
+            f"lock is a path or a context manager, not {lock!r}", hint="give a filelock.FileLock, or the path of one"
+        )
     found = _URL.match(text)
-    store = LocalStore(text) if found is None else _from_url(text, found[1].lower(), found[2], found[3])
+    if found is None or found[1].lower() == "file":
+        store: Store = LocalStore(text if found is None else _file_path(text, found[2], found[3]), lock=lock)
+    else:
+        store = _from_url(text, found[1].lower(), found[2], found[3])
     if storage_options:
         options = ", ".join(sorted(map(str, storage_options)))
         raise OptionError(f"{store.root} takes no storage options; these were given: {options}")
@@ -53,8 +64,6 @@ def redact(url: str) -> str:
 
 
 def _from_url(url: str, scheme: str, second_slash: str, rest: str) -> Store:
-    if scheme == "file":
-        return LocalStore(_file_path(url, second_slash, rest))
     if scheme == "memory" and second_slash:
         return _memory(url, rest.rstrip("/"))
     hint = "give a folder's path or a file:// URL"

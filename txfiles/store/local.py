@@ -5,6 +5,9 @@ then given their name by `link`, which never replaces; then the folder is fsynce
 temporary name, which readers ignore and vacuum removes. A process that dies between the link and the last fsync
 leaves a name that stands, and that the file system makes durable in its own time.
 
+Where the file system has no hard links, something else must see to it that there is one writer at a time: with a
+lock given, a name is looked for and then given by `rename` while that lock is held; without one, nothing is written.
+
 Source: link(2), fsync(2); specs/5-commit.md.
 """
 
@@ -16,17 +19,17 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from txfiles.core import names
-from txfiles.errors import Committed, CorruptTableError, InputError, NoAtomicCreateError
+from txfiles.errors import Committed, CorruptTableError, InputError, NoAtomicCreateError, StoreError
 from txfiles.store import common
 from txfiles.store.folders import Folders, failure, remember_settled, settle, sync, telling
-from txfiles.store.port import Entry, Put
+from txfiles.store.port import Entry, Lock, Put
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 TEMPORARY_PREFIX = ".tmp-"
 LOCK_POLL_SECONDS = 0.001
 """A commit holds the lock for two or three milliseconds, and a try costs microseconds."""
+GIVEN_LOCK_SECONDS = 60.0
+"""How long a lock that was given as a path is waited for; a lock object has its own time-out."""
 WRITE_BUFFER_BYTES = 1 << 20
 """Pieces smaller than this are collected, since a Parquet writer emits page headers of a few bytes."""
 
@@ -54,15 +59,17 @@ class LocalStore:
     Args:
         root: the table's folder; made absolute at once, so that a later `chdir` changes nothing. `~` is not
             expanded. It may be a symbolic link, and need not exist.
+        lock: taken where the file system has no hard links, and only there.
     Raises:
         InputError: the path is empty, or holds what no name can.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, lock: Lock | None = None) -> None:
         text = os.fspath(root)
         if not text or "\0" in text or not _is_name(text):
             raise InputError(f"{text!r} is no path of a folder", hint="name the table's folder")
         self._folders = Folders(Path(text).absolute())
+        self._given_lock = Path(lock).absolute() if isinstance(lock, str | os.PathLike) else lock
 
     @property
     def root(self) -> str:
@@ -99,7 +106,7 @@ class LocalStore:
         """Create the object, whole and durable, only if the name is free.
 
         Raises:
-            NoAtomicCreateError: the file system has no hard links.
+            NoAtomicCreateError: the file system has no hard links, and no lock was given.
             StoreError: with ``committed="unknown"`` where it stands but may not be durable, or where the file system
                 failed while giving it its name. It is not tried again: after a failed fsync the next one may claim
                 a success that is none. Otherwise it was not created.
@@ -172,7 +179,8 @@ class LocalStore:
         with telling("write", self.url(name)), suppress(FileNotFoundError), self._folders.opened(folders) as folder:
             os.stat(last, dir_fd=folder, follow_symlinks=False)
             raise common.taken(self.url(name))
-        return LocalSink(_Draft(self._folders, name, TEMPORARY_PREFIX + last, "no"), self.url(name))
+        draft = _Draft(self._folders, name, TEMPORARY_PREFIX + last, "no", self._given_lock)
+        return LocalSink(draft, self.url(name))
 
     def url(self, name: str) -> str:
         """The absolute path of the object."""
@@ -247,7 +255,7 @@ class LocalStore:
 
     @contextmanager
     def _draft(self, name: str, doubt: Committed) -> Iterator[_Draft]:
-        draft = _Draft(self._folders, name, TEMPORARY_PREFIX + secrets.token_hex(16), doubt)
+        draft = _Draft(self._folders, name, TEMPORARY_PREFIX + secrets.token_hex(16), doubt, self._given_lock)
         try:
             yield draft
         finally:
@@ -317,15 +325,17 @@ class _Draft:
         name: what it is to be called.
         temporary: what it is called until then, in the same folder.
         doubt: what to say of the commit where the name may stand, or stands but may not be durable.
+        lock: what excludes every other writer where there are no hard links.
     Raises:
         StoreError: it could not be made; also where somebody has the temporary name.
     """
 
-    def __init__(self, folders: Folders, name: str, temporary: str, doubt: Committed) -> None:
+    def __init__(self, folders: Folders, name: str, temporary: str, doubt: Committed, lock: Lock | None = None) -> None:
         parents, self._last = common.split(name)
         self._where = folders.url(name)
         self._temporary = temporary
         self._doubt: Committed = doubt
+        self._lock = lock
         with telling("write", self._where):
             self._folder = folders.open(parents, create=True)
             try:
@@ -392,16 +402,40 @@ class _Draft:
         except FileExistsError:
             return self._is_ours()
         except OSError as error:
+            if error.errno in _NO_LINKS and self._lock is not None:
+                return self._rename(_lock_of(self._lock))
             if error.errno in _NO_LINKS:
                 raise NoAtomicCreateError(
                     f"{self._where} could not be created: its file system has no hard links ({error.strerror})",
                     hint="exFAT, SMB and most mounts of buckets have none, and no commit could be trusted there: "
-                    "keep the table on a local disk or NFS",
+                    "keep the table on a local disk or NFS, or let every writer name the same lock (lock=, --lock)",
                     path=self._where,
                     errno=error.errno,
                 ) from error
             committed = "no" if error.errno in _NOT_LINKED else self._doubt
             raise failure(error, "write", self._where, committed) from error
+        return True
+
+    def _rename(self, lock: AbstractContextManager[Any]) -> bool:
+        """What `_link` does, while every other writer is excluded: see that the name is free, and take it."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(lock)
+            except (OSError, ValueError) as error:  # filelock's time-out is an OSError, a NUL in a path a ValueError
+                raise StoreError(
+                    f"{self._where} was not written: the lock that was given could not be taken ({error})",
+                    hint="see who holds it, and that its folder is there; then run the same call again",
+                    path=self._where,
+                ) from error
+            try:
+                with suppress(FileNotFoundError):
+                    os.stat(self._last, dir_fd=self._folder, follow_symlinks=False)
+                    return False
+                os.rename(self._temporary, self._last, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            except OSError as error:
+                committed = "no" if error.errno in _NOT_LINKED else self._doubt
+                raise failure(error, "write", self._where, committed) from error
+            self._has_temporary = False
         return True
 
     def _is_ours(self) -> bool:
@@ -425,6 +459,15 @@ class _Draft:
     def _unlink(self, last: str) -> None:
         with suppress(OSError):  # at worst vacuum finds it
             os.unlink(last, dir_fd=self._folder)
+
+
+def _lock_of(given: Lock) -> AbstractContextManager[Any]:
+    """The context manager of a lock; of a path, a file lock."""
+    if not isinstance(given, str | os.PathLike):
+        return given
+    from filelock import FileLock  # here: few file systems need it
+
+    return FileLock(given, GIVEN_LOCK_SECONDS, fallback_to_soft=False, poll_interval=LOCK_POLL_SECONDS)
 
 
 def _is_name(text: str) -> bool:

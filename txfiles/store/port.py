@@ -16,14 +16,20 @@ Source: specs/5-commit.md.
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.fs as pafs
+
+
+Lock = str | os.PathLike[str] | AbstractContextManager[Any]
+"""What excludes every other writer of a table, where its store cannot create a name atomically: the path of a lock
+file, or a context manager that can be entered again and again."""
 
 
 class Put(enum.Enum):

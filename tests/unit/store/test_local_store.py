@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from txfiles.core import names
 from txfiles.errors import CorruptTableError, InputError, NoAtomicCreateError, StoreError
@@ -256,6 +257,67 @@ def test_no_hard_links(store, root, monkeypatch, use, number):
     assert raised.value.committed == "no"
     assert "local disk" in raised.value.hint
     assert files(root) == []
+
+
+def test_order_of_a_commit_under_a_lock(root, journal, monkeypatch):
+    """Without hard links the bytes are durable before their name, and the name at the end, as ever."""
+    store = LocalStore(root, lock=root.parent / "lock")
+    put(store)
+    failing(monkeypatch, "link", errno.EPERM)
+    journal.clear()
+    assert store.put_if_absent(names.manifest(1), b"next") is Put.CREATED
+    assert [step for step in journal if step[1] != "lock"] == [
+        ("fsync", "temporary"),
+        ("rename", "temporary"),
+        ("fsync", "log"),
+    ]
+    assert put(store) is Put.EXISTS
+    assert files(root) == [NAME, names.manifest(1)]
+
+
+def test_a_lock_that_is_not_needed_is_not_taken(root):
+    """Where there are hard links, no lock is touched."""
+    with FileLock(root.parent / "lock") as held:
+        store = LocalStore(root, lock=FileLock(root.parent / "lock", timeout=0))
+        assert put(store) is Put.CREATED
+        write_data(store)
+    assert held.lock_counter == 0
+    assert files(root) == [NAME, DATA]
+
+
+@pytest.mark.parametrize("use", [put, write_data])
+def test_a_lock_that_cannot_be_had(root, monkeypatch, use):
+    """A lock that somebody keeps, or that cannot be made, is an error that says so; nothing is written."""
+    failing(monkeypatch, "link", errno.EPERM)
+    with FileLock(root.parent / "lock"):
+        for lock in (
+            FileLock(root.parent / "lock", timeout=0),
+            root.parent / "nowhere\0",
+            root.parent / "file" / "lock",
+        ):
+            (root.parent / "file").touch()
+            with pytest.raises((StoreError, InputError), match="lock") as raised:
+                use(LocalStore(root, lock=lock))
+            assert raised.value.committed == "no"
+            assert raised.value.hint
+    assert not root.exists() or files(root) == []
+
+
+@pytest.mark.parametrize(("number", "committed"), [(errno.ENOSPC, "no"), (errno.EACCES, "no"), (errno.EIO, "unknown")])
+def test_failed_rename_under_a_lock(root, monkeypatch, number, committed):
+    """A rename that was refused did not happen; one that failed in the middle may have; the lock is free again."""
+    failing(monkeypatch, "link", errno.EPERM)
+    lock = FileLock(root.parent / "lock", timeout=0)
+    store = LocalStore(root, lock=lock)
+    with monkeypatch.context() as patch:
+        failing(patch, "rename", number)
+        for use, expected in ((put, committed), (write_data, "no")):
+            with pytest.raises(StoreError) as raised:
+                use(store)
+            assert raised.value.committed == expected
+    assert not lock.is_locked
+    assert files(root) == []
+    assert put(store) is Put.CREATED
 
 
 @pytest.mark.parametrize(
