@@ -283,7 +283,7 @@ def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
         return manifest
     data = codec.encode_actions(Actions(add=manifest.add, remove=manifest.remove, deletes=deletes))
     name = names.sidecar(manifest.version, session.environment.new_id())
-    if session.store.put_if_absent(names.SIDECAR_DIR + name, data) is not Put.CREATED:
+    if log.create(session.store, names.SIDECAR_DIR + name, data) is not Put.CREATED:
         raise StoreError(f"{session.store.root}/{names.SIDECAR_DIR}{name} could not be written", hint="run it again")
     vacuum = manifest.vacuum and replace_struct(manifest.vacuum, deletes=())
     ref = SidecarRef(name=name, bytes=len(data), sha256=codec.sha256(data))

@@ -90,7 +90,7 @@ def table_id(store: Store) -> str | None:
 def claim_table_id(store: Store, fresh_id: str) -> str:
     """The id of the table that is being created: ours if we are first, else the one that stands."""
     body = msgspec.json.encode(TableFile(format_version=codec.FORMAT_VERSION, table_id=fresh_id))
-    if store.put_if_absent(names.TABLE_FILE, msgspec.json.format(body, indent=1) + b"\n") is Put.CREATED:
+    if create(store, names.TABLE_FILE, msgspec.json.format(body, indent=1) + b"\n") is Put.CREATED:
         return fresh_id
     found = table_id(store)
     if found is None:
@@ -98,6 +98,15 @@ def claim_table_id(store: Store, fresh_id: str) -> str:
             f"{store.root}/{names.TABLE_FILE} could be neither created nor read", hint="run the same call again"
         )
     return found
+
+
+def create(store: Store, name: str, data: bytes) -> Put:
+    """`put_if_absent` of what is no commit by itself: whatever became of it, nothing is committed."""
+    try:
+        return store.put_if_absent(name, data)
+    except StoreError as error:
+        error.committed = "no"
+        raise
 
 
 def head(store: Store, cache: SnapshotCache | None = None) -> Snapshot | None:
