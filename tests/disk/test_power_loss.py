@@ -21,13 +21,16 @@ import pytest
 
 import txfiles as tx
 from tests.disk.fakedisk import EVENTS, Disk, Doomed, Event, Killed, Recorder, Tree, make
+from tests.guarantees import DEEP
 from tests.model import Model, Row, bag
 from tests.processes.calls import Call, perform, play, row
 from tests.processes.checks import check
-from tests.processes.scenarios import DEEP, KEYED, write
+from tests.processes.scenarios import KEYED, write
 from txfiles.store import folders, local
 from txfiles.store.port import Put
 from txfiles.txn import vacuum
+
+pytestmark = pytest.mark.guarantees("S2 S4 S7 S16 S17 L3")
 
 STATES = 20_000 if DEEP else 32
 """Folders made for one crash point: all there are, or so many of them."""
@@ -181,7 +184,7 @@ def whole_points(events: Sequence[Event]) -> int:
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_power_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_power_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cases: Any) -> None:
     """Whatever unsynced part of the disk is lost, each acknowledged call is there, and the table goes on."""
     calls = HISTORIES[name]
     events = record(tmp_path / "recorded", calls)
@@ -190,6 +193,7 @@ def test_power_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     wrong = list(itertools.islice(crash(events, calls, examiner), 3))
     print(f"{name}: {len(events)} crash points, {whole_points(events)} with all of their states: ", end="")
     print(f"{examiner.seen} states, {examiner.opened} different folders opened")
+    cases(disks=examiner.opened)
     assert not wrong, "\n".join(wrong)
     assert len(events) > 30 * len(calls) // 2
     assert examiner.opened > 20 * len(calls)
@@ -242,7 +246,9 @@ def taken_over(base: Path, name: str, at: int) -> tuple[list[Event], int, list[C
 
 
 @pytest.mark.parametrize("name", TAKEN_OVER)
-def test_killed_then_taken_over_then_power_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_then_taken_over_then_power_loss(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cases: Any
+) -> None:
     """What a call acknowledges or builds on lasts, also where a process did it that was killed before its end."""
     done = len(TAKEN_OVER[name][0])
     examiner = Examiner(tmp_path)
@@ -259,6 +265,7 @@ def test_killed_then_taken_over_then_power_loss(name: str, tmp_path: Path, monke
             found = crash(events, calls, examiner, begin=begin, done=done, under_way=2, **sparse)
             wrong += [f"killed before change {at}, then {text}" for text in itertools.islice(found, 1)]
     print(f"{name}: {at} places to be killed at, {examiner.seen} states, {examiner.opened} different folders opened")
+    cases(disks=examiner.opened)
     assert not wrong, "\n".join(wrong)
     assert at > 5
     assert examiner.opened > 5

@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,7 +60,7 @@ ACTS: dict[str, Act] = {
     "kill after": kill_after,
     "interrupt before": interrupt_before,
     "interrupt after": interrupt_after,
-    **{name: fail(getattr(errno, name)) for name in ("ENOSPC", "EIO", "EROFS", "EDQUOT", "EOPNOTSUPP")},
+    **{name: fail(getattr(errno, name)) for name in ("ENOSPC", "EIO", "EROFS", "EDQUOT", "EMFILE", "EOPNOTSUPP")},
 }
 
 
@@ -71,16 +71,20 @@ class Failpoint:
         at: which operation, from 1; 0 only counts.
         act: one of `ACTS`.
         lasting: all operations from there on fail, as on a full disk; but not those that delete.
+        counted: the operations; with "read", each `open` counts, also where it creates nothing.
     Attributes:
         seen: the operations so far, as (name, what it was done to).
     """
 
-    def __init__(self, at: int, act: str = "kill before", *, lasting: bool = False) -> None:
+    def __init__(
+        self, at: int, act: str = "kill before", *, lasting: bool = False, counted: Collection[str] = COUNTED
+    ) -> None:
         self.at = at
         self.seen: list[tuple[str, str]] = []
         self._act = ACTS[act]
         self._lasting = lasting
-        self._real = {name: getattr(os, name) for name in COUNTED}
+        self._reading = "read" in counted
+        self._real = {name: getattr(os, name) for name in COUNTED if name in counted}
         self._guard = threading.Lock()
 
     @property
@@ -89,7 +93,7 @@ class Failpoint:
         return len(self.seen) >= self.at
 
     def __enter__(self) -> Self:
-        for name in COUNTED:
+        for name in self._real:
             setattr(os, name, self._wrapped(name))
         return self
 
@@ -101,7 +105,7 @@ class Failpoint:
         real = self._real[name]
 
         def operation(*args: Any, **options: Any) -> Any:
-            if name == "open" and not args[1] & os.O_CREAT:
+            if name == "open" and not (self._reading or args[1] & os.O_CREAT):
                 return real(*args, **options)
             with self._guard:
                 self.seen.append((name, _target(args[0])))
