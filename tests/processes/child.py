@@ -44,13 +44,25 @@ def run(job: Job) -> list[dict[str, Any]]:
             frame.enter_context(Failpoint(**job["failpoint"]))
         time.sleep(max(0.0, job.get("start", 0.0) - time.monotonic()))
         if job.get("threads", 1) == 1:
-            return [perform(call) for call in job["calls"]]
+            return [_noted(job, call) for call in job["calls"]]
         with ThreadPoolExecutor(job["threads"]) as pool:
             return list(pool.map(perform, job["calls"]))
 
 
+def _noted(job: Job, call: dict[str, Any]) -> dict[str, Any]:
+    """Perform a call, and note its answer before anything else is done: what a killed process has acknowledged."""
+    answer = perform(call)
+    if "notes" in job:
+        with open(job["notes"], "a", encoding="utf-8") as notes:
+            notes.write(json.dumps({"call": call, "answer": answer}) + "\n")
+    return answer
+
+
 def forked(job: Job) -> dict[str, Any]:
-    """Run a job in a fork; `status` is as of waitpid, `answers` are None where it died."""
+    """Run a job in a fork; `status` is as of waitpid, `answers` are None where it died.
+
+    It is killed after `kill_after` seconds, if it lives so long.
+    """
     inward, outward = os.pipe()
     child = os.fork()
     if child == 0:
@@ -64,7 +76,7 @@ def forked(job: Job) -> dict[str, Any]:
         os._exit(0)
     os.close(outward)
     data = b""
-    deadline = time.monotonic() + FORK_SECONDS
+    deadline = time.monotonic() + job.get("kill_after", FORK_SECONDS)
     with os.fdopen(inward, "rb") as answers:
         while select.select([answers], [], [], max(0.0, deadline - time.monotonic()))[0]:
             piece = os.read(answers.fileno(), 1 << 16)

@@ -17,12 +17,12 @@ import txfiles as tx
 from tests.model import Model, bag
 from tests.processes.calls import Call, arrow, digest, perform, play, row
 from tests.processes.checks import Log, check, residue, tree
+from tests.processes.mixtures import KEYED, labelled, mixture, replay, write
 from tests.processes.workers import Worker, race, workers
 
 pytestmark = pytest.mark.guarantees("S2 S3 S4 S7 S8 S9 S10 S11 S11b S14 S15 L1 L3")
 
 WRITERS = 6
-KEYED = {"keys": ["id"], "timestamp_col": "time"}
 Answers = list[list[dict[str, Any]]]
 
 
@@ -37,21 +37,6 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "table"
 
 
-def write(root: Path, mode: str, rows: list[Any], **options: Any) -> Call:
-    return {"do": "write", "path": str(root), "mode": mode, "rows": rows, **options}
-
-
-def labelled(calls: Sequence[Sequence[Call]]) -> dict[str, Call]:
-    """Give each write a name that its manifest repeats."""
-    named = {}
-    for worker, own in enumerate(calls):
-        for number, call in enumerate(own):
-            if call["do"] == "write":
-                call["user_metadata"] = {"call": f"{worker}-{number}"}
-                named[f"{worker}-{number}"] = call
-    return named
-
-
 def serial(root: Path, calls: Sequence[Sequence[Call]], answers: Answers, made: Sequence[Call] = ()) -> Log:
     """Assert that what happened is what the commits, one after the other, mean; and that the answers tell it.
 
@@ -63,20 +48,8 @@ def serial(root: Path, calls: Sequence[Sequence[Call]], answers: Answers, made: 
     """
     log = check(root)
     named = {call["user_metadata"]["call"]: call for own in calls for call in own if call["do"] == "write"}
-    model = Model(keys=("id",))
-    states: list[list[Any]] = []
-    commits: list[str | None] = []
-    for version in log.versions:
-        label = version.operation.get("user_metadata", {}).get("call")
-        if version.number < len(made):
-            play(model, made[version.number])
-        elif label is not None:
-            play(model, named[label])
-        states.append(list(model.rows))
-        commits.append(label)
-        if version.number >= log.smallest_whole_version:
-            assert bag(log.rows(version.number)) == bag(model.rows), f"version {version.number}"
-    assert bag(tx.Table(root).to_arrow().to_pylist()) == bag(model.rows)
+    states, commits = replay(log, named, made)
+    assert bag(tx.Table(root).to_arrow().to_pylist()) == bag(states[-1])
     by_id = {version.manifest["commit_id"]: version.number for version in log.versions}
     for own, told in zip(calls, answers, strict=True):
         reached = -1
@@ -173,34 +146,6 @@ def test_upserts(crowd: list[Worker], root: Path) -> None:
     rows = {found["id"]: found["time"] for found in log.rows(len(log.versions) - 1)}
     assert {key: rows[key] for key in newest} == newest
     nothing_is_left(log)
-
-
-def mixture(root: Path, chance: random.Random, worker: int, count: int) -> list[Call]:
-    """What a process does that has no habits."""
-    calls = []
-    for number in range(count):
-        ids = chance.sample(range(20), 4)
-        rows = [row(key, chance.choice("abc"), n=100 * worker + number, at=chance.randrange(50)) for key in ids]
-        calls.append(
-            chance.choice(
-                [
-                    write(root, "append", [row(1_000 + 100 * worker + number, "c")]),
-                    write(root, "append_once", rows, keys=["id"]),
-                    write(root, "upsert", rows, **KEYED),
-                    write(root, "upsert", rows, **KEYED),
-                    write(root, "overwrite", rows),
-                    write(root, "overwrite", rows, overwrite_partitions=True),
-                    write(
-                        root,
-                        "overwrite",
-                        [given | {"part": "b"} for given in rows],
-                        replace_where=[["part", "==", "b"]],
-                    ),
-                    {"do": "set", "path": str(root), "row_group_rows": chance.randrange(1, 1_000)},
-                ]
-            )
-        )
-    return calls
 
 
 @pytest.mark.parametrize("lock", [True, False])
