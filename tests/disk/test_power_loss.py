@@ -32,7 +32,7 @@ from txfiles.txn import vacuum
 
 pytestmark = pytest.mark.guarantees("S2 S4 S7 S16 S17 L3")
 
-STATES = 20_000 if DEEP else 32
+STATES = 512 if DEEP else 32
 """Folders made for one crash point: all there are, or so many of them."""
 
 PROPERTIES = {"checkpoint_interval": 2, "vacuum_grace": "0"}
