@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 import txfiles as tx
+from tests.guarantees import DEEP
 from tests.model import Model, bag
 from tests.processes.calls import Call, perform, play, row
 from tests.processes.checks import check, residue
-from tests.processes.scenarios import DEEP, PROPERTIES, SCENARIOS, Scenario, Templates, write
+from tests.processes.scenarios import PROPERTIES, SCENARIOS, Scenario, Templates, write
 from txfiles.store.local import LocalStore
 
 pytestmark = pytest.mark.guarantees("S7 S8 S10 S14 S15 S16")

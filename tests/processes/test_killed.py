@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 import txfiles as tx
+from tests.guarantees import DEEP
 from tests.model import Row, bag
 from tests.processes.calls import perform, row
 from tests.processes.checks import age, check, residue, tree
-from tests.processes.scenarios import DEEP, PROPERTIES, SCENARIOS, Scenario, Templates, write
+from tests.processes.scenarios import PROPERTIES, SCENARIOS, Scenario, Templates, write
 from tests.processes.workers import Worker, workers
 
 pytestmark = pytest.mark.guarantees("S2 S4 S7 S14 S16 L3 L5")
