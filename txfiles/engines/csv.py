@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ RECORD_LIMIT_BYTES = 1 << 30
 INFLATED_FREE_BYTES = 1 << 30
 INFLATED_RATIO_LIMIT = 500
 """Real CSV deflates 3 to 100 fold and a bomb 1,000 fold; what stays below `INFLATED_FREE_BYTES` is let through."""
+
+_RAGGED = re.compile(r"Row #([0-9]+): Expected [0-9]+ columns, got ([0-9]+)")
 
 
 def read_text(path: str, spool: Spool) -> Iterator[pa.Table]:
@@ -199,14 +202,7 @@ def _parse(path: str, data: pa.Buffer, names: list[str], longest: int, row: int)
     """Parse records, of which the first is the file's data row number `row`."""
     import pyarrow.csv as pc_csv
 
-    bad: list[tuple[int, int]] = []
-
     first = row
-
-    def ragged(found: pc_csv.InvalidRow) -> str:
-        bad.append((first + found.number - 1, found.actual_columns))
-        return "error"
-
     try:
         reader = pc_csv.open_csv(
             pa.BufferReader(data),
@@ -214,9 +210,7 @@ def _parse(path: str, data: pa.Buffer, names: list[str], longest: int, row: int)
             read_options=pc_csv.ReadOptions(
                 use_threads=False, column_names=names, block_size=max(BLOCK_BYTES, longest + 1)
             ),
-            parse_options=pc_csv.ParseOptions(
-                newlines_in_values=True, ignore_empty_lines=len(names) > 1, invalid_row_handler=ragged
-            ),
+            parse_options=pc_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1),
             convert_options=pc_csv.ConvertOptions(
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
@@ -229,8 +223,11 @@ def _parse(path: str, data: pa.Buffer, names: list[str], longest: int, row: int)
             yield pa.table([_decoded(path, name, batch.column(name), row) for name in names], names)
             row += batch.num_rows
     except pa.ArrowInvalid as error:
-        detail = f"row {bad[0][0]} has {bad[0][1]} values, the header {len(names)}" if bad else str(error)
-        raise UnreadableInputError(f"{path!r}: {detail}", path=path, row=bad[0][0] if bad else None) from error
+        # Arrow's handler of such rows would be told as well, but not of one that is not UTF-8.
+        ragged = _RAGGED.search(str(error))
+        bad = first + int(ragged[1]) - 1 if ragged else None
+        detail = f"row {bad} has {ragged[2]} values, the header {len(names)}" if ragged else str(error)
+        raise UnreadableInputError(f"{path!r}: {detail}", path=path, row=bad) from error
 
 
 def _decoded(path: str, name: str, values: pa.Array, row: int) -> pa.Array:

@@ -80,6 +80,7 @@ REFUSED = [
     (b"a,b\n1,2\n\n3,4\n5", "row 2 has 1 values, the header 2"),
     (b"a,b\n1,2\n\n3,4\n5\n", "row 2 has 1 values, the header 2"),
     (b"a,b\n1,2\n3,4,5\n", "row 1 has 3 values, the header 2"),
+    (b"a,b\n1,2\n3,\xff,5\n", "row 1 has 3 values, the header 2"),
     (b'a,b\n1,"2\n', "ends within quotes"),
     (b'a,b\n1,"2', "ends within quotes"),
     (b'a,b\n1,x"y\n', "line 2: a quote within a value"),
