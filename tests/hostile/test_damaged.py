@@ -141,6 +141,17 @@ def test_the_log_is_lost(original: Path, tmp_path: Path, name: str) -> None:
     assert sorted(path.rglob("*")) == before
 
 
+def test_a_manifest_of_a_far_number(original: Path, tmp_path: Path) -> None:
+    """A name of a version that is far beyond the newest is a gap in the log, told without counting up to it."""
+    path = tmp_path / "table"
+    shutil.copytree(original, path)
+    (path / "_txfiles/hint.json").unlink()
+    (path / "_txfiles/log/99999999999999999999.json").write_text("{}")
+    for call in (lambda: tx.exists(path), lambda: tx.Table(path), lambda: tx.write(rows(1), path, mode="append")):
+        with pytest.raises(tx.CorruptTableError, match="manifest 5 is missing"):
+            call()
+
+
 def test_a_copy_is_the_same_table(original: Path, tmp_path: Path) -> None:
     """A folder copied elsewhere works, and goes its own way."""
     path = tmp_path / "copy"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated
 
 import msgspec
@@ -402,10 +403,11 @@ def _listed_newest(store: Store) -> int | None:
     versions = [version for version in found if version is not None]
     if not versions:
         return None
-    for expected in sorted(set(range(versions[-1])).difference(versions)):
-        # A folder that is written to while it is listed may show a later name and not the one before it.
-        if store.stat(names.manifest(expected)) is None:
-            raise _missing(store, expected)
+    for before, after in pairwise([-1, *versions]):
+        for expected in range(before + 1, after):
+            # A folder that is written to while it is listed may show a later name and not the one before it.
+            if store.stat(names.manifest(expected)) is None:
+                raise _missing(store, expected)
     return _gallop(store, versions[-1])
 
 
