@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from txfiles import engines
 from txfiles.api import Path, open_session
-from txfiles.core import names, times
+from txfiles.core import times
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.properties import effective
 from txfiles.errors import OptionError
@@ -18,6 +18,7 @@ from txfiles.rows import filelist, types
 from txfiles.store.port import Lock
 from txfiles.targets import files
 from txfiles.txn import log, lookup, scan
+from txfiles.txn.live import data_name
 from txfiles.txn.request import Progress, no_progress
 from txfiles.txn.result import Commit, VacuumResult, commit_record
 from txfiles.txn.snapshot import Snapshot
@@ -145,8 +146,7 @@ class Table:
 
     def files(self) -> list[str]:
         """Absolute paths or URLs of the live data files, ready for `duckdb.read_parquet` and its like."""
-        found = self._snapshot.files["path"].to_pylist()
-        return [self._session.store.url(name) for path in found if (name := names.decode_path(path)) is not None]
+        return [self._session.store.url(data_name(path)) for path in self._snapshot.files["path"].to_pylist()]
 
     def file_table(self) -> pa.Table:
         """The live files as an Arrow table.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -108,6 +109,16 @@ def _state() -> tuple[State, pa.Table]:
     return State(VERSION, TABLE_ID, ID, HASH, 1_700_000_000_000_000, table, batches, 0, None), files
 
 
+def _checkpoint_content() -> bytes:
+    """A checkpoint of a table of one partition column, as a document."""
+    table = _table(columns=(Column(id=1, name="p", type="string"),), last_column_id=1, keys=(), extra={})
+    files = filelist.from_adds([(_add(), 1), (_add(OTHER), 2)], table.columns, table.keys)
+    saved = pq.read_schema(pa.BufferReader(checkpoint.encode(replace(_state()[0], table=table), files))).metadata
+    bounds = {"key_min": ["a", None], "key_max": ["b", None], "min.1": [None, "a"], "max.1": ["z", None]}
+    listed = {name: bounds.get(name) or files[name].to_pylist() for name in files.column_names}
+    return json.dumps({"saved": json.loads(saved[b"txfiles"]), "files": listed}).encode()
+
+
 def _rows() -> pa.Table:
     columns = [[1, None, -5], ["a", '"x",\n', ""], [0.5, None, -0.0], [0, 1, None], [b"\0\xff", b"", None]]
     return pa.table([pa.array(found, kind) for found, kind in zip(columns, CSV_SCHEMA.types, strict=True)], CSV_SCHEMA)
@@ -148,6 +159,7 @@ def seeds() -> dict[str, list[bytes]]:
             codec.encode_actions(Actions(deletes=(PART, "_txfiles/log/.tmp-" + ID))),
         ],
         "saved_checkpoint": [checkpoint.encode(*_state())],
+        "checkpoint_content": [_checkpoint_content()],
         "hint": [b'{"version": 3}', b'{"version":12345678901}\n'],
         "table_file": [json.dumps({"format_version": 1, "table_id": TABLE_ID}).encode()],
         "path": [PART.encode(), OTHER.encode(), b"_txfiles/checkpoints/" + b"0" * 20 + b".parquet", b"a/./b", b"../x"],

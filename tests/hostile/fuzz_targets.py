@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 import txfiles as tx
 from txfiles import engines, formats, store
@@ -27,7 +28,10 @@ from txfiles.errors import CorruptTableError, OptionError, TxFilesError, Unsuppo
 from txfiles.formats.common import FileToRead, WriteOptions
 from txfiles.rows import filelist, filters, types
 from txfiles.store.memory import MemoryStore
-from txfiles.txn import checkpoint, log
+from txfiles.txn import checkpoint, environment, log, lookup, scan
+from txfiles.txn.cache import SnapshotCache
+from txfiles.txn.session import Session
+from txfiles.txn.snapshot import Snapshot
 
 TABLE_ID = "1f0c9c3a5b7d2e46"
 VERSION = 3
@@ -104,6 +108,33 @@ def saved_checkpoint(data: bytes) -> None:
             names.decode_path(file.path)
         filelist.totals(files)
         types.arrow_schema(state.table.columns)
+
+
+def checkpoint_content(data: bytes) -> None:
+    """A checkpoint that is well-formed Parquet with other values in it, and all that a reader does with the table."""
+    try:
+        document = json.loads(data)
+        kinds = {field.name: field.type for field in filelist.schema(())}
+        columns = {name: pa.array(found, kinds.get(name)) for name, found in document["files"].items()}
+        files = pa.table(columns).replace_schema_metadata({b"txfiles": json.dumps(document["saved"]).encode()})
+        sink = pa.BufferOutputStream()
+        pq.write_table(files, sink)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, pa.ArrowException):
+        return  # what is no table cannot be written as one
+    content = sink.getvalue().to_pybytes()
+    saved_checkpoint(content)
+    with contextlib.suppress(TxFilesError):
+        held = MemoryStore(ROOT.partition("://")[2])
+        state, listed = checkpoint.decode(content, where="c")
+        snapshot = Snapshot(state, listed)
+        session = Session(held, environment.real(), SnapshotCache())
+        for look in (
+            lambda: scan.read(session, snapshot, None, None),
+            lambda: scan.parquet_dataset(session, snapshot),
+            lambda: lookup.lookup(session, snapshot, [1], None),
+        ):
+            with contextlib.suppress(TxFilesError):
+                look()
 
 
 def hint(data: bytes) -> None:
@@ -283,6 +314,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         opened_table,
         sidecar,
         saved_checkpoint,
+        checkpoint_content,
         hint,
         table_file,
         path,

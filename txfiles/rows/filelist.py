@@ -67,6 +67,22 @@ def schema(columns: Sequence[Column]) -> pa.Schema:
     return pa.schema(fields)
 
 
+def fault(files: pa.Table, partition_columns: int) -> str | None:
+    """What is wrong with a list that was read, whatever stands in it; None: nothing.
+
+    Cost: O(files), vectorised; paths are judged where they are used.
+    """
+    for name in DataFile.__dataclass_fields__:
+        if files[name].null_count:
+            return f"a file has no {name}"
+    for name in ("rows", "bytes", "footer_bytes"):
+        if (pc.min(files[name]).as_py() or 0) < 0:
+            return f"a file has a negative number of {name}"
+    if pc.any(pc.not_equal(pc.list_value_length(files["partition"]), partition_columns)).as_py():
+        return "a file has not one value for each partition column"
+    return None
+
+
 def empty(columns: Sequence[Column]) -> pa.Table:
     """The file list of a table without files."""
     return schema(columns).empty_table()

@@ -30,6 +30,9 @@ logger = logging.getLogger("txfiles")
 ONE_THREAD_FILES = 10_000
 """A list of so many files is read faster than its columns are shared out."""
 
+LIMIT_BYTES = 4 * 1024**3
+"""A list of some tens of millions of files; a larger one is ignored rather than read into memory."""
+
 _METADATA_KEY = b"txfiles"
 
 
@@ -69,15 +72,20 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
     """The inverse of `encode`, for bytes whose hash a manifest vouches for.
 
     Raises:
-        CorruptTableError: not a checkpoint's form.
+        CorruptTableError: not a checkpoint's form, or it contradicts itself: a hash vouches for bytes, not for sense.
+        UnsupportedTableError: it needs a feature that this release does not know.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        file = _opened(data)
         files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES)
         saved = msgspec.json.decode((files.schema.metadata or {})[_METADATA_KEY], type=_Saved)
         files = files.replace_schema_metadata(None).cast(filelist.schema(saved.table.columns))
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise CorruptTableError(f"{where} does not have a checkpoint's form: {error}", file=where) from error
+    codec.check_table(saved.table, where)
+    fault = filelist.fault(files, len(saved.table.partition_by))
+    if fault is not None:
+        raise CorruptTableError(f"{where} does not have a checkpoint's form: {fault}", file=where)
     state = State(
         version=saved.version,
         table_id=saved.table_id,
@@ -90,6 +98,13 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         checkpoint=None,
     )
     return state, files
+
+
+def _opened(data: bytes) -> pq.ParquetFile:
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    if file.metadata.num_rows > len(data):  # each file has a path of its own
+        raise ValueError(f"{file.metadata.num_rows} files do not fit in {len(data)} bytes")
+    return file
 
 
 def due(state: State) -> bool:

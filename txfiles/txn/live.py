@@ -62,9 +62,7 @@ def groups(store: Store, table: Table, file: DataFile) -> Iterator[LiveGroup]:
         CorruptTableError: the file is missing, is not as the log says, or cannot be decoded.
     Cost: opens the file once; rows are read group by group, as asked for.
     """
-    name = names.decode_path(file.path)
-    if name is None:  # pragma: no cover - the codec refuses such paths
-        raise CorruptTableError(f"{file.path!r} is no path of a data file", file=file.path)
+    name = data_name(file.path)
     schema = types.arrow_schema(table.columns)
     stored = pa.schema([field for field in schema if field.name not in table.partition_by])
     to_read = FileToRead(
@@ -84,11 +82,19 @@ def groups(store: Store, table: Table, file: DataFile) -> Iterator[LiveGroup]:
             first_row += group.rows
 
 
+def data_name(path: str) -> str:
+    """The store's name of a live file. Raises `CorruptTableError` for a path that only a hostile checkpoint holds."""
+    name = names.decode_path(path)
+    if name is None:
+        raise CorruptTableError(f"{path[:200]!r} is no path of a data file", file=path)
+    return name
+
+
 def partition_values(table: Table, schema: pa.Schema, file: DataFile) -> pa.Table:
     """The partition columns of a file, as one row in the table's types."""
     fields = [schema.field(name) for name in table.partition_by]
     values = [
-        types.from_text(pa.array([text], pa.string()), field.type)
+        types.from_text(pa.array([text], pa.string()), field.type, error=CorruptTableError)
         for field, text in zip(fields, file.partition, strict=True)
     ]
     return pa.table(values, schema=pa.schema(fields)) if fields else pa.table({})

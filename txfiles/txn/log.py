@@ -353,7 +353,7 @@ def _from_checkpoint(store: Store, found_id: str, ref: CheckpointRef | None) -> 
     if ref is None:
         return None
     try:
-        data = store.get(names.checkpoint(ref.version), limit=ref.bytes)
+        data = store.get(names.checkpoint(ref.version), limit=min(ref.bytes, checkpoint.LIMIT_BYTES))
     except CorruptTableError as error:
         logger.warning("checkpoint %d of %s is ignored: %s", ref.version, store.root, error)
         return None

@@ -12,13 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core import names
 from txfiles.core.manifest import Table
 from txfiles.core.words import nearest
 from txfiles.errors import InputError
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
-from txfiles.txn.live import LiveGroup, groups, partition_values
+from txfiles.txn.live import LiveGroup, data_name, groups, partition_values
 from txfiles.txn.session import Session
 from txfiles.txn.snapshot import Snapshot
 
@@ -74,7 +73,7 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
         for name in table.partition_by:
             value = values[name][0]
             guarantee &= (pc.field(name) == value) if value.is_valid else pc.field(name).is_null()
-        inside = names.decode_path(file.path)
+        inside = data_name(file.path)
         fragments.append(layout.make_fragment(f"{root}/{inside}", file_system, partition_expression=guarantee))
     plain = pa.schema([field.remove_metadata() for field in schema])
     return ds.FileSystemDataset(fragments, plain, layout, file_system)
