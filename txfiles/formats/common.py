@@ -20,7 +20,14 @@ from typing import Any, Protocol, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.errors import CorruptTableError, LossyCastError, SchemaMismatchError, StoreError, TxFilesError
+from txfiles.errors import (
+    CorruptTableError,
+    LossyCastError,
+    SchemaMismatchError,
+    StoreError,
+    TxFilesError,
+    UnsupportedTableError,
+)
 
 SHOWN = 80
 """Characters of a value that a message shows."""
@@ -336,12 +343,18 @@ def decoding(file: FileToRead) -> Iterator[None]:
     """Turn what goes wrong while a file's bytes are read or decoded into an error that names the file.
 
     An `OSError` with an error number comes from the operating system: reading failed, which says nothing of the
-    file. Without a number it is a decoder's. Running out of memory says nothing of the file either.
+    file. Without a number it is a decoder's. A file that needs more memory than there is may be honest, or lie.
     """
     try:
         yield
-    except (TxFilesError, MemoryError):
+    except TxFilesError:
         raise
+    except MemoryError as error:
+        raise UnsupportedTableError(
+            f"{file.path} needs more memory than there is: {_bounded(error)}",
+            hint="read fewer columns, or give the process more memory; if the file is small, it is not what it says",
+            file=file.path,
+        ) from error
     except FileNotFoundError as error:
         raise damaged(file, "it is missing") from error
     except OSError as error:
