@@ -807,6 +807,10 @@ class ConformanceCases:
             target.write([row(number)], mode="append")
         table = tx.Table(target.path)
         assert [table.at(version=number).to_arrow().num_rows for number in range(3)] == [1, 2, 3]
+        assert table.at(version=np.int64(1)).version == 1
+        for wrong in (True, 1.0, "1"):
+            with pytest.raises(tx.OptionError, match="whole number"):
+                table.at(version=wrong)
         times = [commit.time for commit in reversed(table.history())]
         assert table.at(timestamp=times[1]).version == 1
         with pytest.raises(tx.OptionError, match="zone"):

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import index
 from typing import Annotated
 
 import msgspec
@@ -180,8 +181,9 @@ def at_version(store: Store, latest: State, version: int) -> Snapshot:
         TableNotFoundError: no such version.
         SnapshotExpiredError: vacuum has removed files of that version.
     """
-    if isinstance(version, bool) or not isinstance(version, int):
+    if isinstance(version, bool) or not hasattr(version, "__index__"):
         raise OptionError(f"a version is a whole number, not {version!r}")
+    version = index(version)  # of numpy or pandas it may be, too
     if not 0 <= version <= latest.version:
         raise TableNotFoundError(
             f"{store.root} has no version {version}", hint=f"the newest is {latest.version}", version=version
