@@ -178,7 +178,7 @@ def _bury(living: Any) -> None:
 def library_in_the_simulator() -> Iterator[None]:
     """Let public calls find the store and environment of the greenlet that they are made in."""
     known = api.open_session, table.open_session, formats.get
-    api.open_session = table.open_session = lambda path, options: greenlet.getcurrent().body.session
+    api.open_session = table.open_session = lambda path, options, lock=None: greenlet.getcurrent().body.session
     formats.get = lambda name: codec.FORMAT
     try:
         yield
