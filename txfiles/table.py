@@ -136,13 +136,17 @@ class Table:
     def dataset(self) -> ds.Dataset:
         """The rows as a pyarrow dataset: of the live files (Parquet), or in memory (CSV, which is verified whole).
 
-        Cost: Parquet: a few objects for each file, nothing is read yet. CSV: the whole table.
+        Raises:
+            CorruptTableError: a file is missing, or is not what the log says.
+            SnapshotExpiredError: a vacuum has removed files of this version since it was opened.
+        Cost: Parquet: a stat and a few objects for each file, nothing is read yet. CSV: the whole table.
         """
         if self.format == "csv":
             import pyarrow.dataset as ds
 
             return ds.dataset(self.to_arrow())
-        return scan.parquet_dataset(self._session, self._snapshot)
+        with self._expiry_is_told():
+            return scan.parquet_dataset(self._session, self._snapshot)
 
     def files(self) -> list[str]:
         """Absolute paths or URLs of the live data files, ready for `duckdb.read_parquet` and its like."""

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from txfiles.core.manifest import Table
 from txfiles.core.words import nearest
-from txfiles.errors import InputError
+from txfiles.errors import CorruptTableError, InputError
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
+from txfiles.store.common import missing
 from txfiles.txn.live import LiveGroup, data_name, groups, partition_values
 from txfiles.txn.session import Session
 from txfiles.txn.snapshot import Snapshot
@@ -57,7 +58,12 @@ def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, wh
 
 
 def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
-    """The live Parquet files as a pyarrow dataset that prunes by what the log knows of them."""
+    """The live Parquet files as a pyarrow dataset that prunes by what the log knows of them.
+
+    Raises:
+        CorruptTableError: a file is missing, is not of its size, or is a link or a pipe.
+    Cost: a stat for each file.
+    """
     import pyarrow.dataset as ds  # here: it imports pandas where there is one, 0.2 s that only this needs
 
     table = snapshot.state.table
@@ -74,9 +80,22 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
             value = values[name][0]
             guarantee &= (pc.field(name) == value) if value.is_valid else pc.field(name).is_null()
         inside = data_name(file.path)
+        _check_is_file(session, file, inside)
         fragments.append(layout.make_fragment(f"{root}/{inside}", file_system, partition_expression=guarantee))
     plain = pa.schema([field.remove_metadata() for field in schema])
     return ds.FileSystemDataset(fragments, plain, layout, file_system)
+
+
+def _check_is_file(session: Session, file: DataFile, name: str) -> None:
+    """Arrow opens by path: it would follow a link out of the table, and wait for a pipe."""
+    entry = session.store.stat(name)
+    where = session.store.url(name)
+    if entry is None:
+        raise missing(where)
+    if entry.bytes != file.bytes:
+        raise CorruptTableError(
+            f"{where} is damaged: it has {entry.bytes} bytes, the log says {file.bytes}", file=where
+        )
 
 
 def check_columns(schema: pa.Schema, columns: Sequence[str] | None) -> list[str]:
