@@ -1,0 +1,127 @@
+"""A secret in an option, a URL or the environment comes back nowhere: no error, log, repr, pickle, output or file."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import txfiles as tx
+from txfiles import errors
+
+pytestmark = pytest.mark.guarantees("S19")
+
+CANARY = "CANARY-5f1c"
+ROWS = pa.table({"id": [1, 2]})
+
+URLS = (
+    f"https://user:{CANARY}@host/table",
+    f"s3://key:{CANARY}@bucket/table",
+    f"abfs://box@account.example/table?sig={CANARY}",
+    f"s3://bucket/table?X-Amz-Signature={CANARY}#x",
+    f"file://user:{CANARY}@host/table",
+    f"memory://{CANARY}@x",
+    f"s3:/key:{CANARY}@bucket/table",
+)
+OPTIONS: tuple[Any, ...] = ({"secret": CANARY}, {"key": {"nested": CANARY}}, {"sas_token": CANARY.encode()}, CANARY)
+
+CALLS: dict[str, Callable[..., Any]] = {
+    "write": lambda path, **options: tx.write(ROWS, path, mode="append", **options),
+    "plan": lambda path, **options: tx.plan(ROWS, path, mode="append", **options),
+    "exists": tx.exists,
+    "resolve": lambda path, **options: tx.resolve(path, "0" * 32, **options),
+    "Table": tx.Table,
+}
+
+VERBS = ("show", "log", "files", "read", "vacuum", "set", "resolve", "plan", "write")
+
+
+def told(error: BaseException | None) -> str:
+    """All that an error says, and the errors behind it; with what it becomes in another process."""
+    if error is None:
+        return ""
+    own = [str(error), repr(error), repr(error.args), repr(vars(error)), repr(pickle.loads(pickle.dumps(error)))]
+    return "\n".join([*own, told(error.__cause__), told(error.__context__)])
+
+
+@pytest.fixture
+def everything_said(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], str]:
+    """Make a call that fails, and give all that it said in any way."""
+    caplog.set_level(logging.DEBUG)
+
+    def say(call: Callable[[], Any]) -> str:
+        with warnings.catch_warnings(record=True, action="always") as warned, pytest.raises(tx.TxFilesError) as caught:
+            call()
+        said = [told(caught.value), caplog.text, *(str(one.message) for one in warned)]
+        return "\n".join(said)
+
+    return say
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_urls(name: str, everything_said: Callable[[Callable[[], Any]], str]) -> None:
+    """A URL that holds a secret is refused, and is not repeated."""
+    for url in URLS:
+        said = everything_said(lambda url=url: CALLS[name](url))
+        assert CANARY not in said, url
+        assert "hint" in said
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_options(name: str, tmp_path: Path, everything_said: Callable[[Callable[[], Any]], str]) -> None:
+    """Storage options are refused by name, never by value; nothing of them is written."""
+    for options in OPTIONS:
+        said = everything_said(lambda options=options: CALLS[name](tmp_path / "t", storage_options=options))
+        assert CANARY not in said, options
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_shell(verb: str, tmp_path: Path) -> None:
+    """The command line says nothing of a secret either, with and without --json."""
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id\n1\n")
+    for url in (URLS[0], URLS[2]):
+        words = {
+            "set": [url, "row_group_rows=9"],
+            "resolve": [url, "0" * 32],
+            "write": [str(rows), "--to", url, "--mode", "append"],
+            "plan": [str(rows), "--to", url, "--mode", "append"],
+        }.get(verb, [url])
+        done = subprocess.run(
+            [sys.executable, "-m", "txfiles", verb, *words, "--json"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode not in (0, 1), done
+        assert CANARY not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the environment goes into no file of a table, and into no repr."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    result = tx.write(ROWS, tmp_path / "t", mode="append", user_metadata={"job": "load"})
+    table = tx.Table(tmp_path / "t")
+    assert CANARY not in f"{result!r} {table!r} {table.history()!r} {table.properties!r}"
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) >= 3
+    assert all(CANARY.encode() not in path.read_bytes() for path in written)
+
+
+def test_every_error_is_pickled_whole() -> None:
+    """An error says the same in another process: message, hint, evidence and whether it is committed."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, tx.TxFilesError)]
+    assert len(kinds) > 15
+    for kind in kinds:
+        error = kind("what", hint="next", committed="unknown", version=7)
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is kind
+        facts = ("message", "hint", "committed", "evidence")
+        assert [getattr(again, name) for name in facts] == [getattr(error, name) for name in facts]
