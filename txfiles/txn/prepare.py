@@ -21,7 +21,7 @@ from txfiles.rows import dedup, schema, types
 from txfiles.rows import keys as key_codec
 from txfiles.txn.request import KEYED, Request, SchemaMode, keys_required
 
-NO_KEYS = pa.array([], pa.binary())
+NO_KEYS = pa.nulls(0, pa.binary())  # made without a list, from which pyarrow would import pandas
 
 
 @dataclass(frozen=True)
