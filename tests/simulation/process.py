@@ -69,7 +69,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call ended.
+    """How a call ended. Equal where a replay comes to the same end: what was returned or raised is another object then.
 
     Attributes:
         call: what was called.
@@ -83,7 +83,7 @@ class Outcome:
     call: Any
     process: int
     ended: str
-    result: Any
+    result: Any = field(compare=False)
     prefix: str
     faulted: bool
 

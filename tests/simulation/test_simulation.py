@@ -106,6 +106,15 @@ def test_checkpoints_beside_commits(pair: tuple[str, str], cases: Callable[..., 
     assert report.holes() == []
 
 
+@pytest.mark.parametrize("programs", [["set", ["read", "set"]], ["upsert", ["append", "append_once"]]], ids=str)
+def test_calls_in_a_row(programs: list[str | list[str]], cases: Callable[..., None]) -> None:
+    """The same where a process makes one call after the other."""
+    report = every(scene(programs), 1)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.complete
+    assert holes(report) == []
+
+
 @pytest.mark.parametrize("three", threes(), ids=" with ".join)
 def test_threes(three: tuple[str, ...], cases: Callable[..., None]) -> None:
     """Three calls at once, in every order of their operations; in depth with any one fault anywhere."""
