@@ -13,9 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 import txfiles as tx
 from txfiles import errors
+from txfiles.cli.main import cli
 
 pytestmark = pytest.mark.guarantees("S19")
 
@@ -102,6 +104,57 @@ def test_shell(verb: str, tmp_path: Path) -> None:
         assert done.returncode not in (0, 1), done
         assert CANARY not in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
+
+
+INPUTS = (*URLS[:4], f" https://user:{CANARY}@host/rows.csv", f"https:/user:{CANARY}@host/rows.csv", URLS[0] + ".csv")
+
+
+@pytest.mark.parametrize("call", [tx.write, tx.plan])
+def test_inputs(call: Callable[..., Any], tmp_path: Path, everything_said: Callable[[Callable[[], Any]], str]) -> None:
+    """A URL given as data is refused as a table's URL is, alone or in a list, and is not repeated."""
+    for url in INPUTS:
+        for data in (url, Path(url), [url, url]):
+            said = everything_said(lambda data=data: call(data, tmp_path / "t", mode="append"))
+            assert CANARY not in said, data
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [f" https://user:{CANARY}@host/t", f"\ns3://key:{CANARY}@bucket/t"])
+def test_a_blank_before_a_url(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything_said: Callable[[Callable[[], Any]], str]
+) -> None:
+    """A URL out of a file or a variable, with a blank before it, is a URL, and no folder of that name is made."""
+    monkeypatch.chdir(tmp_path)
+    for call in CALLS.values():
+        assert CANARY not in everything_said(lambda call=call: call(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["write", URLS[0], "--to", "t", "--mode", "append"],
+        ["plan", URLS[2], "--to", "t", "--mode", "append"],
+        ["write", "rows.csv", URLS[0] + ".csv", "--to", "t", "--mode", "append"],
+        ["read", "table", "--to", URLS[0] + ".csv"],
+        ["read", "table", "--to", URLS[0]],
+        ["read", "table", URLS[0]],
+        ["log", "table", URLS[2]],
+        [URLS[0]],
+        ["--table", URLS[0]],
+    ],
+)
+def test_shell_elsewhere(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where a URL has no business: as an input, as the file to write to, as a word too many."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TXFILES_DEBUG", "1")
+    (tmp_path / "rows.csv").write_text("id\n1\n")
+    tx.write(ROWS, "table", mode="append")
+    for more in ([], ["--json"]):
+        result = CliRunner().invoke(cli, [*words, *more])
+        assert result.exit_code == 2, result.output
+        assert CANARY not in result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.csv", "table"}
 
 
 def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import click
 
 from txfiles import errors
 from txfiles.cli import output
-from txfiles.core.words import nearest, one_of
+from txfiles.core.words import nearest, one_of, redact
 
 OTHER = 1
 USAGE = 2
@@ -64,7 +64,7 @@ def explain(error: BaseException, args: Sequence[str]) -> Failure:
         code = next((code for cause, code in EXIT_CODES if isinstance(error, cause)), OTHER)
         return Failure(code, error.kind, error.message, error.hint, error.committed, error.evidence)
     if isinstance(error, click.ClickException):
-        return _usage(error)
+        return _usage(error, args)
     if isinstance(error, output.OutputError):
         return Failure(OTHER, "output", str(error), committed=_committed(args))
     if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -78,11 +78,11 @@ def explain(error: BaseException, args: Sequence[str]) -> Failure:
     )
 
 
-def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
+def report(failure: Failure, error: BaseException, args: Sequence[str]) -> None:
     """Tell about a failure on stderr: lines for a person, or one JSON object for a program."""
     debug = os.environ.get("TXFILES_DEBUG", "") not in ("", "0")
-    trace = "".join(traceback.format_exception(error)) if debug else None
-    if as_json:
+    trace = _redacted("".join(traceback.format_exception(error)), args) if debug else None
+    if "--json" in args:
         document = {
             "kind": failure.kind,
             "message": failure.message,
@@ -99,6 +99,14 @@ def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
         output.tell("hint", failure.hint)
 
 
+def _redacted(text: str, args: Sequence[str]) -> str:
+    """A text that may repeat words of the command line, without the secrets of URLs among them."""
+    for given in args:
+        if redact(given) != given:
+            text = text.replace(given, redact(given))
+    return text
+
+
 def _committed(args: Sequence[str]) -> str:
     return "unknown" if args and args[0] in WRITING_VERBS else "no"
 
@@ -109,11 +117,11 @@ def _interrupted(args: Sequence[str]) -> str:
     return "interrupted"
 
 
-def _usage(error: click.ClickException) -> Failure:
+def _usage(error: click.ClickException, args: Sequence[str]) -> Failure:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "txfiles"
     hint = f"'{path} --help' shows the options and an example"
-    return Failure(USAGE, "usage", _usage_message(error, context), hint)
+    return Failure(USAGE, "usage", _redacted(_usage_message(error, context), args), hint)
 
 
 def _usage_message(error: click.ClickException, context: click.Context | None) -> str:

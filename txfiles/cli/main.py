@@ -92,7 +92,7 @@ def _fail(error: BaseException, args: Sequence[str]) -> int:
     with contextlib.suppress(output.OutputClosedError, output.OutputError):
         output.flush()  # rows that came before the failure; the failure itself is what is told
     found = failure.explain(error, args)
-    failure.report(found, error, as_json="--json" in args)
+    failure.report(found, error, args)
     return found.code
 
 

@@ -13,6 +13,7 @@ import click
 from txfiles.cli import output
 from txfiles.cli.describe import open_table
 from txfiles.cli.params import CONDITION_HELP, Condition, conditions, example, json_option, snapshot_options
+from txfiles.core.words import redact
 from txfiles.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def read(
 
 def _target(to: str) -> Path:
     path = Path(to)
+    if redact(to) != to:
+        raise OptionError(f"--to is a local file, not {redact(to)!r}", hint="write it locally, then copy it")
     if path.suffix.lower() not in (".parquet", ".csv"):
         raise OptionError(f"--to is a file that ends in .parquet or .csv, not {to!r}")
     return path

@@ -1,13 +1,25 @@
-"""Words: the nearest valid one, lists that stay short, text that can be stored."""
+"""Words: the nearest valid one, what a message may show of lists, values and URLs, text that can be stored."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 LISTED = 5
 """How many items a message names before it says how many more there are."""
+
+URL_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+):/"
+"""How a URL begins. One letter is a Windows drive. One slash is what pathlib leaves of two."""
+
+_URL = re.compile(rf"\s*{URL_SCHEME}")
+
+NAMED = 50
+"""How many valid words a hint names: enough for the columns of most tables."""
+
+SHOWN = 200
+"""Characters of a caller's value that a message shows: enough to find it."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
@@ -26,6 +38,39 @@ def listed(items: Sequence[object], most: int = LISTED) -> str:
     """``'a', 'b' and 17 more``."""
     shown = ", ".join(repr(item) for item in items[:most])
     return shown + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def few(valid: Sequence[str]) -> str:
+    """``a, b and 17 more``: what there is, for a hint."""
+    shown = ", ".join(name[:SHOWN] for name in valid[:NAMED])
+    return shown + (f" and {len(valid) - NAMED} more" if len(valid) > NAMED else "")
+
+
+def shown(value: object) -> str:
+    """A value's repr for a message, cut where it is long."""
+    found = _written(repr, value)
+    return found if len(found) <= SHOWN else f"{found[:SHOWN]}…"
+
+
+def text(value: object) -> str:
+    """A value's text; `str` itself refuses to write a number of many thousand digits."""
+    return _written(str, value)
+
+
+def _written(write: Callable[[object], str], value: object) -> str:
+    try:
+        return write(value)
+    except ValueError:
+        return "a number of many thousand digits"
+
+
+def redact(path: str) -> str:
+    """A path or URL for a message: whole where it cannot hold a credential, else the URL's scheme alone.
+
+    A secret may itself hold `@`, `/` or `?`, so that no rule for cutting out just the secret is safe.
+    """
+    found = _URL.match(path)
+    return f"{found[1]}://…" if found and any(mark in path for mark in "@?#") else path
 
 
 def plain(value: Any) -> Any:

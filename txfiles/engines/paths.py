@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from txfiles.core.words import redact
 from txfiles.engines.csv import read_text
 from txfiles.engines.inference import check_names, declare, first_unfit, infer, is_text_of, parse
 from txfiles.engines.spool import Labelled, Spool, merge_schemas
@@ -164,10 +165,11 @@ def _kind(path: str) -> str:
 
 
 def _existing(path: str) -> str:
+    told = redact(path)
     if "://" in path:
-        raise UnreadableInputError(f"{path!r} is not a local path", hint=_DATASET_HINT.format(path=path), path=path)
+        raise UnreadableInputError(f"{told!r} is not a local path", hint=_DATASET_HINT.format(path=told), path=told)
     if not path or not Path(path).exists():
-        raise UnreadableInputError(f"there is no file or folder {path!r}", hint="check the path", path=path)
+        raise UnreadableInputError(f"there is no file or folder {told!r}", hint="check the path", path=told)
     return path
 
 

@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from txfiles.core.words import URL_SCHEME, redact
 from txfiles.errors import InputError, OptionError, UnsupportedTableError
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Lock, Store
 
-# One letter is a Windows drive. One slash is what pathlib leaves of two.
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(/?)(.*)", re.DOTALL)
+_URL = re.compile(rf"\s*{URL_SCHEME}(/?)(.*)", re.DOTALL)
 
 _memories: dict[str, MemoryStore] = {}
 
@@ -51,16 +51,6 @@ def open_store(
         options = ", ".join(sorted(map(str, storage_options)))
         raise OptionError(f"{store.root} takes no storage options; these were given: {options}")
     return store
-
-
-def redact(url: str) -> str:
-    """A URL for an error: whole where it cannot hold a credential, else its scheme alone.
-
-    A secret may itself hold `@`, `/` or `?`, so that no rule for cutting out just the secret is safe.
-    """
-    if any(mark in url for mark in "@?#"):
-        return url.partition(":")[0] + "://…"
-    return url
 
 
 def _from_url(url: str, scheme: str, second_slash: str, rest: str) -> Store:
