@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from txfiles.core import words
 from txfiles.core.manifest import PropertyValue
-from txfiles.core.words import nearest, one_of
+from txfiles.core.words import nearest, one_of, shown
 from txfiles.errors import OptionError, UnsupportedTableError
 
 COMPRESSIONS = ("none", "snappy", "gzip", "zstd", "lz4")
@@ -36,18 +37,18 @@ def duration_us(given: str | timedelta) -> int:
         if given < timedelta(0):
             raise OptionError(f"a duration cannot be negative: {given}")
         return given // timedelta(microseconds=1)
-    text = str(given).strip()
+    text = words.text(given).strip()
     if text == "0":
         return 0
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise OptionError(f"{given!r} is no duration", hint="write 7d, 12h, 30m, 45s or 0")
+        raise OptionError(f"{shown(given)} is no duration", hint="write 7d, 12h, 30m, 45s or 0")
     return int(found[1]) * _SECONDS[found[2]] * 1_000_000
 
 
 def _integer(least: int, most: int) -> Callable[[object], int]:
     def read(value: object) -> int:
-        text = str(value).replace("_", "")
+        text = words.text(value).replace("_", "")
         if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,18}", text) or not least <= int(text) <= most:
             raise ValueError(f"an integer from {least} to {most}")
         return int(text)
@@ -55,10 +56,10 @@ def _integer(least: int, most: int) -> Callable[[object], int]:
     return read
 
 
-def _choice(*words: str) -> Callable[[object], str]:
+def _choice(*valid: str) -> Callable[[object], str]:
     def read(value: object) -> str:
-        if value not in words:
-            raise ValueError(one_of(words) + nearest(str(value), words))
+        if value not in valid:
+            raise ValueError(one_of(valid) + nearest(words.text(value), valid))
         return str(value)
 
     return read
@@ -66,7 +67,7 @@ def _choice(*words: str) -> Callable[[object], str]:
 
 def _duration(value: object) -> str:
     try:
-        duration_us(value if isinstance(value, timedelta) else str(value))
+        duration_us(value if isinstance(value, timedelta) else words.text(value))
     except OptionError:
         raise ValueError("a duration such as 7d, 12h, 30m, 45s or 0") from None
     # Whole seconds, rounded up: what is kept is never kept shorter than was asked for.
@@ -98,7 +99,7 @@ def read_properties(given: Mapping[str, object]) -> dict[str, PropertyValue]:
         try:
             result[name] = known.read(value)
         except ValueError as error:
-            raise OptionError(f"property {name!r} must be {error}, not {value!r}") from None
+            raise OptionError(f"property {name!r} must be {error}, not {shown(value)}") from None
     return result
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from txfiles.core.words import few, is_unicode
 from txfiles.errors import CorruptTableError, OptionError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows.casts import cast_lossless
 from txfiles.rows.types import from_spec, from_text, normalise
@@ -57,7 +58,7 @@ def declared_types(schema: Any) -> pa.Schema | None:
         )
     names = [name for name, _ in items]
     for name in names:
-        if not isinstance(name, str) or names.count(name) > 1:
+        if not isinstance(name, str) or not is_unicode(name) or names.count(name) > 1:
             raise OptionError(f"schema= names column {name!r}, which is not text or is named twice", column=name)
     return pa.schema([pa.field(name, _type_of(name, said)) for name, said in items])
 
@@ -73,7 +74,7 @@ def check_names(types: pa.Schema | None, names: list[str]) -> None:
             near = get_close_matches(name, names, 1)
             raise SchemaMismatchError(
                 f"schema= names column {name!r}, which the input does not have",
-                hint=f"did you mean {near[0]!r}?" if near else f"the input has {', '.join(names)}",
+                hint=f"did you mean {near[0]!r}?" if near else f"the input has {few(names)}",
                 column=name,
             )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core.words import LISTED, nearest, one_of
+from txfiles.core.words import LISTED, few, nearest, one_of
 from txfiles.errors import (
     DuplicateKeyError,
     KeyColumnNotFoundError,
@@ -51,7 +51,7 @@ def check_keys(batch: pa.Table, keys: Sequence[str]) -> None:
         if name not in batch.column_names:
             raise KeyColumnNotFoundError(
                 f"key column {name!r} not found in the data{nearest(name, batch.column_names)}",
-                hint=f"the columns are {', '.join(batch.column_names)}",
+                hint=f"the columns are {few(batch.column_names)}",
                 column=name,
                 columns=tuple(batch.column_names),
             )
@@ -161,7 +161,7 @@ def _check_strategy(batch: pa.Table, strategy: str, timestamp_col: str | None) -
     if timestamp_col not in batch.column_names:
         raise SchemaMismatchError(
             f"timestamp_col {timestamp_col!r} not found in the data{nearest(timestamp_col, batch.column_names)}",
-            hint=f"the columns are {', '.join(batch.column_names)}",
+            hint=f"the columns are {few(batch.column_names)}",
             column=timestamp_col,
         )
     if not types.is_orderable(batch[timestamp_col].type) and not pa.types.is_null(batch[timestamp_col].type):

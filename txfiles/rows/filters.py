@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core.words import nearest, one_of
+from txfiles.core.words import few, nearest, one_of
 from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows import types
 from txfiles.rows.casts import cast_lossless
@@ -123,7 +123,7 @@ def _bind(expression: pc.Expression, schema: pa.Schema) -> None:
             raise _no_column(unknown[1], schema) from error
         raise InputError(
             f"the filter {_short(expression)} does not fit the table: {_short(error)}",
-            hint=f"the table's columns are {', '.join(schema.names)}",
+            hint=f"the table's columns are {few(schema.names)}",
         ) from error
 
 
@@ -212,7 +212,7 @@ def _members(values: pa.Array) -> pa.Array:
 def _no_column(name: object, schema: pa.Schema) -> InputError:
     return InputError(
         f"the filter names the column {name!r}, which the table does not have{nearest(str(name), schema.names)}",
-        hint=f"its columns are {', '.join(schema.names)}",
+        hint=f"its columns are {few(schema.names)}",
         column=name,
     )
 

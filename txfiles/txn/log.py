@@ -22,6 +22,7 @@ from txfiles.core import manifest as codec
 from txfiles.core import names, properties, replay
 from txfiles.core.manifest import Add, CheckpointRef, Manifest
 from txfiles.core.replay import State
+from txfiles.core.words import shown
 from txfiles.errors import (
     CorruptTableError,
     OptionError,
@@ -182,11 +183,11 @@ def at_version(store: Store, latest: State, version: int) -> Snapshot:
         SnapshotExpiredError: vacuum has removed files of that version.
     """
     if isinstance(version, bool) or not hasattr(version, "__index__"):
-        raise OptionError(f"a version is a whole number, not {version!r}")
+        raise OptionError(f"a version is a whole number, not {shown(version)}")
     version = index(version)  # of numpy or pandas it may be, too
     if not 0 <= version <= latest.version:
         raise TableNotFoundError(
-            f"{store.root} has no version {version}", hint=f"the newest is {latest.version}", version=version
+            f"{store.root} has no version {shown(version)}", hint=f"the newest is {latest.version}", version=version
         )
     if version < latest.smallest_whole_version:
         raise expired(store, version, latest.smallest_whole_version)

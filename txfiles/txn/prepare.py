@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from txfiles import formats
 from txfiles.core import tables
 from txfiles.core.manifest import Table
-from txfiles.core.words import nearest
+from txfiles.core.words import few, nearest
 from txfiles.errors import InputError, KeyColumnNotFoundError, OptionError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows import dedup, schema, types
 from txfiles.rows import keys as key_codec
@@ -116,7 +116,7 @@ def _with_columns(
             if name not in given.names:
                 raise KeyColumnNotFoundError(
                     f"key column {name!r} not found in the data{nearest(name, given.names)}",
-                    hint=f"the columns are {', '.join(given.names)}",
+                    hint=f"the columns are {few(given.names)}",
                     column=name,
                 )
     mode: SchemaMode = request.schema_mode if current is not None else "overwrite"
@@ -152,7 +152,7 @@ def _check_roles(table: Table, names: list[str]) -> None:
         if name not in by_name:
             raise SchemaMismatchError(
                 f"partition column {name!r} not found in the data{nearest(name, names)}",
-                hint=f"the columns are {', '.join(names)}",
+                hint=f"the columns are {few(names)}",
                 column=name,
             )
         if not types.is_partition_type(by_name[name]) and not pa.types.is_null(by_name[name]):
@@ -170,7 +170,7 @@ def _check_roles(table: Table, names: list[str]) -> None:
     if timestamp is not None and timestamp not in by_name:
         raise SchemaMismatchError(
             f"timestamp_col {timestamp!r} not found in the data{nearest(timestamp, names)}",
-            hint=f"the columns are {', '.join(names)}",
+            hint=f"the columns are {few(names)}",
             column=timestamp,
         )
     if timestamp is not None and not (types.is_orderable(by_name[timestamp]) or pa.types.is_null(by_name[timestamp])):
