@@ -184,6 +184,7 @@ def _header(record: bytes, path: str) -> list[str]:
         ) from error
     except csv.Error as error:
         raise UnreadableInputError(f"{path!r}: the header cannot be parsed: {error}", path=path) from error
+    seen: set[str] = set()
     for at, name in enumerate(names or [""]):
         if not name:
             raise UnreadableInputError(
@@ -191,10 +192,11 @@ def _header(record: bytes, path: str) -> list[str]:
                 hint="the first line names the columns; pandas writes its index so, unless index=False is given",
                 path=path,
             )
-        if names.index(name) < at:
+        if name in seen:
             raise UnreadableInputError(
                 f"{path!r}: the header names column {name!r} twice", hint="rename one", path=path, column=name
             )
+        seen.add(name)
     return names
 
 

@@ -457,8 +457,7 @@ def out_of_range(column: pa.ChunkedArray, low: int, high: int) -> int | None:
 
 
 def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    missing = [name for name in schema.names if name not in table.column_names]
-    if missing or table.num_columns != len(schema):
+    if set(schema.names) - set(table.column_names) or table.num_columns != len(schema):
         raise SchemaMismatchError(f"the file has the columns {schema.names}, the rows have {table.column_names}")
     table = table.select(schema.names)
     for given, wanted in zip(table.schema, schema, strict=True):

@@ -155,7 +155,8 @@ class CsvFile:
             CorruptTableError: a value is no text of its type, or the records do not have one field per column.
         Cost: splits the whole block into fields; parses the columns asked for.
         """
-        stored = [name for name in columns if name in self._names]
+        present = set(self._names)
+        stored = [name for name in columns if name in present]
         if not stored:
             return common.as_schema({}, columns, self.schema, rows)
         with common.decoding(self.file):
@@ -185,7 +186,8 @@ class CsvFile:
             raise common.damaged(self.file, f"it has {rows} rows, the log says {self.file.rows}")
         if len(set(self._names)) != len(self._names):
             raise common.damaged(self.file, "two of its columns have one name")
-        unknown = [name for name in self._names if name not in self.schema.names]
+        known = set(self.schema.names)
+        unknown = [name for name in self._names if name not in known]
         if unknown:
             raise common.damaged(self.file, f"its column {unknown[0][: common.SHOWN]!r} is not one of the table")
 

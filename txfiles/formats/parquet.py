@@ -36,6 +36,9 @@ ONE_THREAD_VALUES = 100_000
 FOOTER_END_BYTES = 8
 """After the footer: its length, 4 bytes little-endian, and the magic `PAR1`."""
 
+GROUP_LIMIT_ROWS = 64 * 1024 * 1024
+"""Rows of one row group: pyarrow never writes more into one, whatever it is asked for."""
+
 MAGIC = b"PAR1"
 
 DAY_MS = 86_400_000
@@ -132,7 +135,7 @@ class ParquetFile:
                 coerce_int96_timestamp_unit="ns" if wants_ns else "us",
             )
             self._stored = self._parquet.schema_arrow
-        self._check_shape()
+            self._check_shape()
         self._leaves = _leaves(self._stored)
 
     def __enter__(self) -> Self:
@@ -176,6 +179,8 @@ class ParquetFile:
             )
             if found.num_rows != rows:
                 raise common.damaged(self.file, f"row group {index} has {found.num_rows} rows, its footer says {rows}")
+            for name in stored:
+                found[name].validate(full=True)  # a page may hold what is no text, or more digits than its type has
             return common.as_schema({name: found[name] for name in stored}, columns, self.schema, rows)
 
     def group_bounds(self, index: int, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
@@ -183,10 +188,11 @@ class ParquetFile:
         leaf = self._leaves.get(column)
         if leaf is None or column not in self.schema.names:
             return None
-        statistics = self._metadata.row_group(index).column(leaf).statistics
-        if statistics is None or not statistics.has_min_max:
-            return None
-        return _typed_bounds(statistics, self._stored.field(column).type, self.schema.field(column).type)
+        with common.decoding(self.file):
+            statistics = self._metadata.row_group(index).column(leaf).statistics
+            if statistics is None or not statistics.has_min_max:
+                return None
+            return _typed_bounds(statistics, self._stored.field(column).type, self.schema.field(column).type)
 
     def _check_shape(self) -> None:
         """Counts and names of the footer are what the log leads to expect, before any page is decoded."""
@@ -197,6 +203,10 @@ class ParquetFile:
         rows = [self._metadata.row_group(index).num_rows for index in range(self.num_groups)]
         if sum(rows) != self.file.rows or min(rows, default=0) < 0:
             raise common.damaged(self.file, f"it has {sum(rows)} rows, the log says {self.file.rows}")
+        bits = sum(_least_bits(kind) for kind in self._stored.types)
+        most = max(rows, default=0)
+        if most > GROUP_LIMIT_ROWS or (most > 1 and most * bits > 8 * GROUP_LIMIT_BYTES):
+            raise common.damaged(self.file, f"a row group claims {most} rows, more than a writer ever puts into one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +373,20 @@ def _leaves(schema: pa.Schema) -> dict[str, int]:
 
 def _count_leaves(kind: pa.DataType) -> int:
     return sum(_count_leaves(child.type) for child in _children(kind)) if pa.types.is_nested(kind) else 1
+
+
+def _least_bits(kind: pa.DataType) -> int:
+    """Bits that a value takes in memory at the least: what is of variable length has an offset of 32."""
+    if pa.types.is_struct(kind):
+        return sum(_least_bits(child.type) for child in _children(kind))
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _least_bits(kind.value_type)
+    if pa.types.is_null(kind):
+        return 0
+    try:
+        return int(kind.bit_width)
+    except ValueError:
+        return 32
 
 
 def _typed_bounds(statistics: Any, stored: pa.DataType, wanted: pa.DataType) -> tuple[pa.Scalar, pa.Scalar] | None:

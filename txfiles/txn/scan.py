@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.core.manifest import Table
-from txfiles.core.words import nearest
+from txfiles.core.words import few, nearest
 from txfiles.errors import CorruptTableError, InputError
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
@@ -101,18 +101,19 @@ def _check_is_file(session: Session, file: DataFile, name: str) -> None:
 def check_columns(schema: pa.Schema, columns: Sequence[str] | None) -> list[str]:
     """The columns to read. Raises `InputError` for none, for one that is not there or stands twice."""
     if not isinstance(columns, Iterable | None):
-        raise InputError(f"columns is a list of names, not {columns!r}", hint=f"there are {', '.join(schema.names)}")
+        raise InputError(f"columns is a list of names, not {columns!r}", hint=f"there are {few(schema.names)}")
     wanted = list(schema.names if columns is None else [columns] if isinstance(columns, str) else columns)
     if not wanted or len(set(wanted)) < len(wanted):
         raise InputError(
             "columns names a column twice" if wanted else "columns names no column",
             hint="name each column once, or leave columns out for all of them",
         )
+    known = set(schema.names)
     for name in wanted:
-        if name not in schema.names:
+        if name not in known:
             raise InputError(
                 f"the table has no column {name!r}{nearest(str(name), schema.names)}",
-                hint=f"its columns are {', '.join(schema.names)}",
+                hint=f"its columns are {few(schema.names)}",
             )
     return wanted
 

@@ -159,7 +159,8 @@ class _OpenFile:
             compression=properties.text(table.properties, "compression"),
             row_group_rows=properties.integer(table.properties, "row_group_rows"),
         )
-        data_schema = pa.schema([field for field in types.arrow_schema(table.columns) if field.name in self._stored])
+        stored = set(self._stored)
+        data_schema = pa.schema([field for field in types.arrow_schema(table.columns) if field.name in stored])
         self._writer = formats.get(table.format).writer(session.store.create(name), data_schema, options)
 
     @property
