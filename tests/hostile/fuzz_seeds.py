@@ -149,6 +149,12 @@ def seeds() -> dict[str, list[bytes]]:
         _manifest(VERSION, table=_table(), vacuum=Vacuum(smallest_whole_version=2, deletes=(OTHER,))),
     ]
     csv_file = _data_file("csv", _rows())
+    parquet_files = [
+        _data_file("parquet", _rows()),
+        _data_file("parquet", _rows().slice(0, 0)),
+        *(_plain_parquet(compression=codec_name) for codec_name in ("none", "gzip", "zstd", "lz4", "brotli")),
+        _plain_parquet(data_page_version="2.0", use_dictionary=True, row_group_size=1),
+    ]
     csv_input = b'a,b,c\n1,"x ""y""",2026-11-24\n,,\n-7,"",2026-01-01T00:00:00Z\r\n'
     return {
         "manifest": later,
@@ -165,12 +171,8 @@ def seeds() -> dict[str, list[bytes]]:
         "path": [PART.encode(), OTHER.encode(), b"_txfiles/checkpoints/" + b"0" * 20 + b".parquet", b"a/./b", b"../x"],
         "partition": [b"country\0DE", b"a=b\0x/y%2F", b"p\0", b"..\0..", "é\0ß".encode()],
         "csv_file": [csv_file, csv_file[: csv_file.index(b"\n") + 1], _data_file("csv", _rows().slice(1, 1))],
-        "parquet_file": [
-            _data_file("parquet", _rows()),
-            _data_file("parquet", _rows().slice(0, 0)),
-            *(_plain_parquet(compression=codec_name) for codec_name in ("none", "gzip", "zstd", "lz4", "brotli")),
-            _plain_parquet(data_page_version="2.0", use_dictionary=True, row_group_size=1),
-        ],
+        "parquet_file": parquet_files,
+        "parquet_input": parquet_files,
         "csv_input": [csv_input, b"\xef\xbb\xbf" + csv_input, gzip.compress(csv_input, mtime=0), b"a\n\n1\n"],
         "where": [
             f"c{number}\0{op}\0{value}".encode()

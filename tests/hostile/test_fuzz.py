@@ -20,7 +20,7 @@ from txfiles.core import manifest as codec
 pytestmark = pytest.mark.guarantees("S17 S18 S20 S23")
 
 EXECUTIONS = 1_000
-SLOW = {"saved_checkpoint": 200, "csv_input": 400}
+SLOW = {"saved_checkpoint": 200, "csv_input": 400, "parquet_input": 400}
 """Fewer of those that take some milliseconds each."""
 SEEDS = seeds()
 

@@ -25,8 +25,14 @@ FORMAT_VERSION = 1
 MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
 """A manifest is one small put; larger lists of actions go to a sidecar, so nothing honest comes near."""
 
-SIDECAR_LIMIT_BYTES = 4 * 1024**3
-"""A sidecar of some millions of actions; a larger one is refused rather than read into memory."""
+SIDECAR_LIMIT_BYTES = 1024**3
+"""A sidecar of about a million actions; a larger one is refused rather than read into memory, and never written."""
+
+PARTITION_VALUE_LIMIT = names.SEGMENT_LIMIT_BYTES
+"""A partition value, in characters: it is part of a folder's name. Each row of its file holds it once it is read."""
+
+EXTRA_DEPTH = 64
+"""How deep the fields nest that are carried along: what can be read must be fit to be written by any caller."""
 
 INLINE_ACTIONS = 1_000
 """More actions than this go to a sidecar, so that a manifest stays one small put and readable."""
@@ -36,7 +42,8 @@ FORMATS = ("parquet", "csv")
 KNOWN_FEATURES: frozenset[str] = frozenset()
 """Required features that this release understands (none exist yet)."""
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+COUNT_LIMIT = 2**62
+Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
 # `$` alone would also match before a newline at the end.
 Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
@@ -98,7 +105,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: Hash
     footer_bytes: Count = 0
     footer_sha256: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)")] = ""
-    partition: tuple[str | None, ...] = ()
+    partition: tuple[Annotated[str, msgspec.Meta(max_length=PARTITION_VALUE_LIMIT)] | None, ...] = ()
     stats: dict[str, ColumnStats] = {}
     key_range: KeyRange | None = None
 
@@ -313,8 +320,19 @@ def decode(data: bytes, *, version: int, where: str) -> Manifest:
 
 
 def encode_actions(actions: Actions) -> bytes:
-    """The bytes of a sidecar."""
-    return msgspec.json.encode(actions) + b"\n"
+    """The bytes of a sidecar.
+
+    Raises:
+        InputError: it would be larger than any reader accepts.
+    """
+    data = msgspec.json.encode(actions) + b"\n"
+    if len(data) > SIDECAR_LIMIT_BYTES:
+        raise InputError(
+            f"the list of files of this commit would have {len(data):,} bytes, "
+            f"and no reader takes more than {SIDECAR_LIMIT_BYTES:,}",
+            hint="write fewer files at once, or larger ones (target_file_bytes)",
+        )
+    return data
 
 
 def decode_actions(data: bytes, *, table_id: str, where: str) -> Actions:
@@ -333,8 +351,11 @@ def check_table(table: Table, where: str) -> None:
 
     Raises:
         UnsupportedTableError: a required feature or file format that is not known.
-        CorruptTableError: columns that are there twice, or roles for columns that are not there.
+        CorruptTableError: columns that are there twice, roles for columns that are not there, or fields that nest
+            deeper than `EXTRA_DEPTH`.
     """
+    if _is_deep(table.extra):
+        raise _corrupt(where, f"a field of its table nests deeper than {EXTRA_DEPTH} levels")
     unknown = sorted(set(table.required_features) - KNOWN_FEATURES)
     if unknown:
         raise _unsupported(where, f"the required feature {unknown[0][:200]!r}")
@@ -367,6 +388,16 @@ def check_deletes(table_id: str, deletes: tuple[str, ...], where: str) -> None:
     for name in deletes:
         if not names.is_deletable(name, table_id):
             raise _corrupt(where, f"its vacuum names {name[:200]!r}, which is not this table's to delete")
+
+
+def _is_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(EXTRA_DEPTH + 1):
+        containers = [found.values() if isinstance(found, dict) else found for found in level]
+        level = [item for found in containers for item in found if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _check_seal(data: bytes, where: str) -> None:

@@ -143,4 +143,6 @@ def _hive_unescape(text: str) -> str:
 
 def _is_partition_folder(folder: str) -> bool:
     column, _, text = folder.partition("=")
+    if len(folder.encode()) > SEGMENT_LIMIT_BYTES:
+        return False
     return all(part and _hive_escape(_hive_unescape(part)) == part for part in (column, text))

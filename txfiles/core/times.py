@@ -10,6 +10,9 @@ PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$(?
 
 WRITE_IT = "write it as 2026-11-01T00:00:00Z"
 
+LAST_US = 253_402_300_799_999_999
+"""The last microsecond of the year 9999."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 

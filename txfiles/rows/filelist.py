@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core.manifest import Add
+from txfiles.core import names
+from txfiles.core.manifest import PARTITION_VALUE_LIMIT, Add
 from txfiles.core.schema import Column
 from txfiles.errors import CorruptTableError
 from txfiles.rows import types
@@ -36,6 +37,8 @@ _FIXED = pa.schema(
         ("key_max", pa.binary()),
     ]
 )
+
+_REQUIRED = _FIXED.names[: _FIXED.names.index("key_min")]
 
 CHUNKS = 32
 """A list in more pieces than this is put together: each piece costs every later look at it."""
@@ -65,22 +68,6 @@ def schema(columns: Sequence[Column]) -> pa.Schema:
             pa.field(f"max.{column.id}", bound),
         ]
     return pa.schema(fields)
-
-
-def fault(files: pa.Table, partition_columns: int) -> str | None:
-    """What is wrong with a list that was read, whatever stands in it; None: nothing.
-
-    Cost: O(files), vectorised; paths are judged where they are used.
-    """
-    for name in DataFile.__dataclass_fields__:
-        if files[name].null_count:
-            return f"a file has no {name}"
-    for name in ("rows", "bytes", "footer_bytes"):
-        if (pc.min(files[name]).as_py() or 0) < 0:
-            return f"a file has a negative number of {name}"
-    if pc.any(pc.not_equal(pc.list_value_length(files["partition"]), partition_columns)).as_py():
-        return "a file has not one value for each partition column"
-    return None
 
 
 def empty(columns: Sequence[Column]) -> pa.Table:
@@ -179,6 +166,47 @@ def data_files(files: pa.Table, positions: Sequence[int] | np.ndarray | None = N
             *(column.to_pylist() for column in few.columns), strict=True
         )
     ]
+
+
+def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str | None:
+    """What is wrong with a list that may be hostile; None where a table's log could have led to it.
+
+    Args:
+        files: n files, in the columns of `schema`.
+        table_id: the table's.
+        partitions: how many partition columns the table has.
+        version: the version that the list is of.
+    Cost: O(n), vectorised; the grammar of paths is asked once for each partition.
+    """
+    try:
+        files.validate(full=True)
+    except pa.ArrowInvalid as error:
+        return f"a value of it is none: {str(error)[:200]}"
+    if any(files[name].null_count for name in _REQUIRED):
+        return "a file lacks its path, size or hash"
+    if any(pc.any(pc.less(files[name], 0)).as_py() for name in ("rows", "bytes", "footer_bytes", "added_version")):
+        return "a size of a file is negative"
+    if pc.any(pc.greater(files["added_version"], version)).as_py():
+        return "a file was added later"
+    if pc.any(pc.not_equal(pc.list_value_length(files["partition"]), partitions)).as_py():
+        return "a file has more or fewer partition values than the table has partition columns"
+    if (pc.max(pc.utf8_length(pc.list_flatten(files["partition"]))).as_py() or 0) > PARTITION_VALUE_LIMIT:
+        return "a partition value is too long for the name of a folder"
+    if len(pc.unique(files["path"])) < files.num_rows:
+        return "it names a path twice"
+    return _path_fault(files["path"], table_id)
+
+
+def _path_fault(paths: pa.ChunkedArray, table_id: str) -> str | None:
+    """Whether each path is a data file's of the table. The same rule as `names.is_data_path`, for many paths."""
+    pattern = rf"(?:\A|/)part-{table_id}-[0-9a-f]{{32}}-[0-9]{{5,9}}\.(?:parquet|csv)\z"
+    parts = pc.split_pattern(paths, "/", max_splits=1, reverse=True)
+    folders = pc.list_element(parts.filter(pc.greater(pc.list_value_length(parts), 1)), 0)
+    some_file = names.data_file(table_id, "0" * 32, 0, "parquet")
+    in_place = all(names.is_data_path(f"{folder}/{some_file}", table_id) for folder in pc.unique(folders).to_pylist())
+    if not in_place or not pc.all(pc.match_substring_regex(paths, pattern), min_count=0).as_py():
+        return "it names a path that is no data file of this table"
+    return None
 
 
 def bounds(files: pa.Table, column: Column) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import logging
+from typing import Annotated
 
 import msgspec
 import pyarrow as pa
@@ -30,8 +31,14 @@ logger = logging.getLogger("txfiles")
 ONE_THREAD_FILES = 10_000
 """A list of so many files is read faster than its columns are shared out."""
 
-LIMIT_BYTES = 4 * 1024**3
-"""A list of some tens of millions of files; a larger one is ignored rather than read into memory."""
+LIMIT_BYTES = 1024**3
+"""A list of some millions of files; a larger one is ignored rather than read into memory, and never written."""
+
+DECODED_LIMIT_BYTES = 4 * 1024**3
+"""What a checkpoint may claim to take once it is decoded."""
+
+ERROR_SHOWN = 300
+"""Characters of a decoder's own words that a message shows."""
 
 _METADATA_KEY = b"txfiles"
 
@@ -40,7 +47,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     """The metadata of a checkpoint: a `State`, but for the reference to itself."""
 
     version: codec.Count
-    table_id: str
+    table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN)]
     commit_id: codec.Id
     sha256: codec.Hash
     time: str
@@ -81,11 +88,14 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         saved = msgspec.json.decode((files.schema.metadata or {})[_METADATA_KEY], type=_Saved)
         files = files.replace_schema_metadata(None).cast(filelist.schema(saved.table.columns))
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-        raise CorruptTableError(f"{where} does not have a checkpoint's form: {error}", file=where) from error
+        raise _corrupt(where, str(error)[:ERROR_SHOWN]) from error
     codec.check_table(saved.table, where)
-    fault = filelist.fault(files, len(saved.table.partition_by))
+    fault = filelist.fault(files, saved.table_id, len(saved.table.partition_by), saved.version)
+    versions = [saved.smallest_whole_version, *(version for _, version, _, _ in saved.batch_ids)]
+    if fault is None and not 0 <= min(versions) <= max(versions) <= saved.version:
+        fault = "it names versions that come after it"
     if fault is not None:
-        raise CorruptTableError(f"{where} does not have a checkpoint's form: {fault}", file=where)
+        raise _corrupt(where, fault)
     state = State(
         version=saved.version,
         table_id=saved.table_id,
@@ -104,7 +114,16 @@ def _opened(data: bytes) -> pq.ParquetFile:
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
     if file.metadata.num_rows > len(data):  # each file has a path of its own
         raise ValueError(f"{file.metadata.num_rows} files do not fit in {len(data)} bytes")
+    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > DECODED_LIMIT_BYTES:
+        raise ValueError(f"it claims to take more than {DECODED_LIMIT_BYTES:,} bytes")
     return file
+
+
+def _corrupt(where: str, why: str) -> CorruptTableError:
+    return CorruptTableError(
+        f"{where} does not have a checkpoint's form: {why}", hint="restore _txfiles/ from one backup", file=where
+    )
 
 
 def due(state: State) -> bool:
@@ -119,6 +138,9 @@ def write(store: Store, state: State, files: pa.Table) -> CheckpointRef | None:
     Best effort: a store that fails here costs the next openers time, and must not cost this commit.
     """
     data = encode(state, files)
+    if len(data) > LIMIT_BYTES or files.nbytes > DECODED_LIMIT_BYTES // 2:  # Parquet's pages are a little larger
+        logger.warning("no checkpoint at version %d of %s: it has too many files", state.version, store.root)
+        return None
     ref = CheckpointRef(version=state.version, bytes=len(data), sha256=codec.sha256(data))
     try:
         put = store.put_if_absent(names.checkpoint(state.version), data)

@@ -29,6 +29,7 @@ from txfiles.core.manifest import Actions, Add, Manifest, Metrics, Operation, Re
 from txfiles.errors import (
     CommitConflictError,
     CommitStateUnknownError,
+    CorruptTableError,
     SnapshotExpiredError,
     StoreError,
     TxFilesError,
@@ -254,6 +255,12 @@ def _write_down(attempt: Attempt, work: Work, staging: Staging) -> tuple[Manifes
     store = attempt.session.store
     base = work.base.state if work.base else None
     version = base.version + 1 if base else 0
+    time_us = max(environment.now_us(), base.time_us + 1 if base else 0)
+    if time_us > times.LAST_US or version > codec.COUNT_LIMIT:
+        raise CorruptTableError(
+            f"no version can follow version {version - 1} of {store.root}: its number or time is the last there is",
+            hint="no clock and no count of commits leads there: restore _txfiles/ from a backup",
+        )
     checkpoint_ref = base.checkpoint if base else None
     if work.base is not None and checkpoint.due(work.base.state):
         checkpoint_ref = checkpoint.write(store, work.base.state, work.base.files) or checkpoint_ref
@@ -263,7 +270,7 @@ def _write_down(attempt: Attempt, work: Work, staging: Staging) -> tuple[Manifes
         table_id=base.table_id if base else staging.table_id,
         commit_id=attempt.commit_id,
         parent_sha256=base.sha256 if base else None,
-        time=times.format_us(max(environment.now_us(), base.time_us + 1 if base else 0)),
+        time=times.format_us(time_us),
         operation=attempt.operation,
         metrics=work.metrics,
         table=work.table if work.changes_table or base is None else None,

@@ -40,10 +40,10 @@ class LiveGroup:
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """The rows' values in these columns, in this order, in the table's types."""
-        stored = self._group.read([name for name in columns if name not in self._partition.column_names])
+        constant = set(self._partition.column_names)
+        stored = self._group.read([name for name in columns if name not in constant])
         arrays = [
-            pa.repeat(self._partition[name][0], self.rows) if name in self._partition.column_names else stored[name]
-            for name in columns
+            pa.repeat(self._partition[name][0], self.rows) if name in constant else stored[name] for name in columns
         ]
         return pa.table(arrays, schema=pa.schema([self._schema.field(name) for name in columns]))
 
@@ -91,8 +91,18 @@ def data_name(path: str) -> str:
 
 
 def partition_values(table: Table, schema: pa.Schema, file: DataFile) -> pa.Table:
-    """The partition columns of a file, as one row in the table's types."""
+    """The partition columns of a file, as one row in the table's types.
+
+    Raises:
+        CorruptTableError: a value is none of its column's type, or the column is of no type to partition by.
+    """
     fields = [schema.field(name) for name in table.partition_by]
+    unfit = [field for field in fields if not (types.is_partition_type(field.type) or pa.types.is_null(field.type))]
+    if unfit:
+        raise CorruptTableError(
+            f"the log of the table partitions by {unfit[0].name!r}, whose type {unfit[0].type} cannot stand in a path",
+            hint="restore _txfiles/ from one backup",
+        )
     values = [
         types.from_text(pa.array([text], pa.string()), field.type, error=CorruptTableError)
         for field, text in zip(fields, file.partition, strict=True)

@@ -86,6 +86,8 @@ HOSTILE = {
     "fragment": f"{DATA}#x",
     "folder that is no partition": f"sub/{DATA}",
     "folder without a column": f"=1/{DATA}",
+    "folder longer than any disk has": f"c={'x' * 254}/{DATA}",
+    "folder longer than any disk has, in bytes": f"c={'%C3%A9' * 127}/{DATA}",
     "folder without a value": f"c=/{DATA}",
     "folder in another Hive spelling": f"c=%2541/{DATA}",
     "folder with a bare equals sign in its value": f"c=a=b/{DATA}",
@@ -113,6 +115,11 @@ def test_a_hostile_path_is_no_data_file(path: str) -> None:
     assert not names.is_data_path(path, TABLE_ID)
     if path not in (names.checkpoint(3), f".tmp-{DATA}"):
         assert not names.is_deletable(path, TABLE_ID)
+
+
+def test_a_folder_of_255_bytes_is_one() -> None:
+    """The longest folder that file systems hold is a partition's like any other."""
+    assert names.is_data_path(f"c={'x' * 253}/{DATA}", TABLE_ID)
 
 
 @given(words, partition_values)
