@@ -13,6 +13,7 @@ from txfiles.api import Path, open_session
 from txfiles.core import times
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.properties import effective
+from txfiles.core.words import shown
 from txfiles.errors import OptionError
 from txfiles.rows import filelist, types
 from txfiles.store.port import Lock
@@ -180,7 +181,7 @@ class Table:
     def history(self, limit: int | None = None) -> list[Commit]:
         """The commits up to this version, newest first. Cost: one small read each."""
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-            raise OptionError(f"limit is a whole number, not {limit!r}")
+            raise OptionError(f"limit is a whole number, not {shown(limit)}")
         return [commit_record(manifest) for manifest in log.history(self._session.store, self.version, limit)]
 
     def at(self, *, version: int | None = None, timestamp: datetime | str | None = None) -> Table:
@@ -221,7 +222,7 @@ class Table:
         """
         self._writable("set")
         if not isinstance(properties, Mapping | None):
-            raise OptionError(f"properties are a mapping of names to values, not {properties!r}")
+            raise OptionError(f"properties are a mapping of names to values, not {shown(properties)}")
         self._snapshot = files.set_table_properties(self._session, self._snapshot, {**(properties or {}), **more})
 
     def vacuum(

@@ -300,3 +300,32 @@ def test_the_library_itself(tmp_path: Path) -> None:
             with pytest.raises(tx.TxFilesError):
                 call()
         assert len(list((table / tables.LOG).iterdir())) == 1, kind
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda root: tx.Table(root, version=10**5_000),
+        lambda root: tx.Table(root).set(row_group_rows=10**5_000),
+        lambda root: tx.Table(root).set(compression=10**5_000),
+        lambda root: tx.Table(root).set(vacuum_retain=10**5_000),
+        lambda root: tx.Table(root).vacuum(retain=10**5_000),
+        lambda root: tx.Table(root).to_arrow(filter=[("id", "=", 10**5_000)]),
+        lambda root: tx.Table(root).vacuum(keep_versions=-(10**5_000)),
+        lambda root: tx.Table(root).history(-(10**5_000)),
+        lambda root: tx.resolve(root, 10**5_000),
+        lambda root: tx.write(tables.rows(1), root, mode=10**5_000),
+        lambda root: tx.write(tables.rows(1), root, mode="append", batch_id=10**5_000),
+        lambda root: tx.write(tables.rows(1), root, mode="append", timeout=-(10**5_000)),
+        lambda root: tx.write(tables.rows(1), root, mode="append", user_metadata={"a": 10**5_000}),
+        lambda root: tx.write(tables.rows(1), root, mode="append", user_metadata={"a": b"x" * 10**6}),
+        lambda root: tx.write(tables.rows(1), root, mode="upsert", keys=[10**5_000]),
+        lambda root: tx.write(tables.rows(1), root, mode="append", schema={"\udc80": "int64"}),
+    ],
+)
+def test_values_that_python_itself_will_not_write(tmp_path: Path, call: Callable[[Path], Any]) -> None:
+    """A number of many thousand digits, or text that is none, is the caller's mistake and told as that."""
+    table = tables.simple(tmp_path / "t", 2)
+    with pytest.raises((tx.InputError, tx.TableNotFoundError)) as caught:
+        call(table)
+    assert len(str(caught.value)) < 1_000

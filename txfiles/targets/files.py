@@ -17,7 +17,7 @@ from msgspec.structs import replace as replace_struct
 from txfiles.core import names, properties
 from txfiles.core.manifest import Operation, PropertyValue
 from txfiles.core.replay import BatchRecord
-from txfiles.core.words import plain
+from txfiles.core.words import plain, shown, text
 from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, StoreError
 from txfiles.txn import log
 from txfiles.txn import vacuum as vacuum_story
@@ -183,9 +183,9 @@ def resolve(session: Session, commit_id: str) -> Resolution:
     Raises:
         TableNotFoundError: nobody has ever begun to create a table there, so that the path must be another.
     """
-    if not re.fullmatch("[0-9a-f]{32}", str(commit_id)):
+    if not re.fullmatch("[0-9a-f]{32}", text(commit_id)):
         raise OptionError(
-            f"{commit_id!r} is no commit id", hint="it is the 32 hex digits that the error named (error.commit_id)"
+            f"{shown(commit_id)} is no commit id", hint="it is the 32 hex digits that the error named (error.commit_id)"
         )
     newest = log.head(session.store)
     if newest is None and log.table_id(session.store) is not None:
@@ -263,7 +263,7 @@ def _vacuum_rules(
 ) -> vacuum_story.Rules:
     known = snapshot.state.table.properties
     if keep_versions is not None and (type(keep_versions) is not int or keep_versions < 1):
-        raise OptionError(f"keep_versions is a whole number of at least 1, not {keep_versions!r}")
+        raise OptionError(f"keep_versions is a whole number of at least 1, not {shown(keep_versions)}")
     return vacuum_story.Rules(
         retain_us=properties.duration_us(properties.text(known, "vacuum_retain") if retain is None else retain),
         keep_versions=keep_versions or 1,

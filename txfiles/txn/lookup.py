@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from txfiles.core.manifest import Table
+from txfiles.core.words import shown
 from txfiles.errors import InputError, KeysRequiredError
 from txfiles.rows import casts, types
 from txfiles.rows import keys as key_codec
@@ -65,7 +66,7 @@ def _from_values(table: Table, wanted: Any) -> pa.Table:
         for value in values:
             if not isinstance(value, tuple | list) or len(value) != len(table.keys):
                 raise InputError(
-                    f"a key is ({', '.join(table.keys)}), not {value!r}", hint="give tuples, or a table of keys"
+                    f"a key is ({', '.join(table.keys)}), not {shown(value)}", hint="give tuples, or a table of keys"
                 )
         columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in table.keys]
     try:
@@ -80,7 +81,9 @@ def _listed(wanted: Any, width: int) -> list[Any]:
     if is_key and not all(isinstance(value, tuple | list) for value in wanted):
         return [wanted]
     if wanted is None or isinstance(wanted, Mapping):
-        raise InputError(f"{wanted!r} is no key", hint="give a key, a list of keys, or a table with the key columns")
+        raise InputError(
+            f"{shown(wanted)} is no key", hint="give a key, a list of keys, or a table with the key columns"
+        )
     if isinstance(wanted, str | bytes) or not isinstance(wanted, Iterable):
         return [wanted]
     return list(wanted)

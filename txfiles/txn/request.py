@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.properties import read_properties
-from txfiles.core.words import is_unicode, nearest, one_of
+from txfiles.core.words import is_unicode, nearest, one_of, shown, text
 from txfiles.errors import KeysRequiredError, OptionError
 from txfiles.rows.source import Source
 
@@ -90,7 +90,7 @@ def check(request: Request) -> Request:
     _text("timestamp_col", request.timestamp_col)
     _check_kinds(request)
     if isinstance(request.timeout, bool) or not isinstance(request.timeout, int | float) or not request.timeout >= 0:
-        raise OptionError(f"timeout is a number of seconds, not {request.timeout!r}")
+        raise OptionError(f"timeout is a number of seconds, not {shown(request.timeout)}")
     read_properties(request.properties)
     _check_together(request)
     return request
@@ -99,15 +99,15 @@ def check(request: Request) -> Request:
 def _check_kinds(request: Request) -> None:
     for option in ("overwrite_partitions", "rekey"):
         if not isinstance(getattr(request, option), bool):
-            raise OptionError(f"{option} is True or False, not {getattr(request, option)!r}")
+            raise OptionError(f"{option} is True or False, not {shown(getattr(request, option))}")
     for option in ("properties", "user_metadata"):
         if not isinstance(getattr(request, option), Mapping):
-            raise OptionError(f"{option} is a mapping of names to values, not {getattr(request, option)!r}")
+            raise OptionError(f"{option} is a mapping of names to values, not {shown(getattr(request, option))}")
     for name, value in request.user_metadata.items():
         if not (isinstance(name, str) and isinstance(value, str) and is_unicode(name) and is_unicode(value)):
-            raise OptionError(f"user_metadata is text to text; {name!r} is {value!r}")
+            raise OptionError(f"user_metadata is text to text; {shown(name)} is {shown(value)}")
     if not callable(request.progress):
-        raise OptionError(f"progress is a function that is told how far the call is, not {request.progress!r}")
+        raise OptionError(f"progress is a function that is told how far the call is, not {shown(request.progress)}")
 
 
 def keys_required(mode: str) -> KeysRequiredError:
@@ -169,17 +169,17 @@ def _refuse(why: str, hint: str, **given: bool) -> None:
 
 def _word(option: str, given: object, valid: tuple[str, ...]) -> None:
     if given not in valid:
-        raise OptionError(f"{option} must be {one_of(valid)}, not {given!r}{nearest(str(given), valid)}")
+        raise OptionError(f"{option} must be {one_of(valid)}, not {shown(given)}{nearest(text(given), valid)}")
 
 
 def _text(option: str, given: object) -> None:
     if given is not None and (not isinstance(given, str) or not given or not is_unicode(given)):
-        raise OptionError(f"{option} is a text that is not empty, not {given!r}")
+        raise OptionError(f"{option} is a text that is not empty, not {shown(given)}")
 
 
 def _column_names(option: str, given: tuple[str, ...]) -> None:
     for name in given:
         if not isinstance(name, str) or not name:
-            raise OptionError(f"{option} is a list of column names; {name!r} is none")
+            raise OptionError(f"{option} is a list of column names; {shown(name)} is none")
     if len(set(given)) != len(given):
         raise OptionError(f"{option} names a column twice: {', '.join(given)}")
