@@ -215,7 +215,7 @@ def _unreadable(error: OSError) -> None:
 def _parquet(path: str) -> Iterator[pa.Table]:
     try:
         yield from _parquet_batches(path)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # the names of columns may be no text
         raise UnreadableInputError(f"{path!r} cannot be read as Parquet: {error}", path=path) from error
 
 

@@ -20,7 +20,7 @@ from txfiles import formats
 from txfiles.core import names, properties
 from txfiles.core.manifest import Add, ColumnStats, KeyRange, Table
 from txfiles.errors import InputError, LossyCastError, StoreError
-from txfiles.formats.common import WriteOptions
+from txfiles.formats.common import WriteOptions, check_column
 from txfiles.rows import keys as key_codec
 from txfiles.rows import types
 from txfiles.rows.casts import shown
@@ -233,6 +233,7 @@ def split(table: Table, rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
 
 def partition_text(rows: pa.Table, name: str) -> pa.Array:
     """The text of one partition column, as manifests record it. Raises `LossyCastError` where there is none."""
+    check_column(rows[name], name, 0)
     column = rows[name].combine_chunks() if rows[name].num_chunks != 1 else rows[name].chunk(0)
     text = types.to_text(column)
     lost = pc.and_(pc.is_null(text), pc.is_valid(column))

@@ -130,6 +130,15 @@ def test_broken_parquet(tmp_path, content):
         read(path)
 
 
+def test_parquet_whose_names_are_no_text(tmp_path):
+    """A file with a column name that is not UTF-8 cannot be read."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"name": [1]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"name", b"na\xbbe"))
+    with pytest.raises(UnreadableInputError, match="cannot be read as Parquet"):
+        read(str(path))
+
+
 def test_parquet_cut_in_the_middle_of_a_page(tmp_path):
     """Damage within the data is an error as well, also where an earlier file was read already."""
     good, bad = write(tmp_path / "1.parquet", 1), write(tmp_path / "2.parquet", *range(10_000))
