@@ -34,6 +34,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "stat": ("error",),
     "list": ("error",),
     "open": ("error",),
+    "settle": ("error", "crash before"),
     "put": ("error", "crash before", "crash after"),
     "publish": ("error", "lost", "crash before", "crash after"),
     "delete": ("error", "lost", "crash before", "crash after"),
@@ -264,6 +265,11 @@ class Machine:
         found = state.objects.get(operation.name)
         return state, found and Entry(operation.name, len(found.data), found.modified_us)
 
+    def _settle(self, state: State, slot: Slot, operation: Operation, fault: str) -> tuple[State, Any]:
+        if operation.name not in state.objects:
+            raise Violation("S4", f"P{slot.life.number} settles {operation.name}, which is not there")
+        return state, None
+
     def _list(self, state: State, slot: Slot, operation: Operation, fault: str) -> tuple[State, Any]:
         hidden = state.recent if fault == "lag" else ()
         return state, tuple(
@@ -364,7 +370,7 @@ class Machine:
         kind = kind_of(operation.name)
         if self.everything:
             return operation.verb != "begin"
-        if operation.verb in ("begin", "over", "now"):
+        if operation.verb in ("begin", "over", "now", "settle"):
             return False
         if operation.verb == "list" or kind == "data":
             return self._vacuums

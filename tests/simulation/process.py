@@ -285,7 +285,8 @@ class SimulatedStore:
         self._body.ask("put", name, bytes(data))
 
     def settle(self, name: str) -> None:
-        """Nothing: what can be read lasts; a disk where it does not is simulated elsewhere."""
+        """What can be read lasts; a disk where it does not is simulated elsewhere. But it may fail here too."""
+        self._body.ask("settle", name)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         return (entry for entry in self._body.ask("list", prefix) if entry.name > after)

@@ -26,7 +26,7 @@ def tell(state: State, move: Move) -> list[str]:
         return [f"{who}   {operation.call} begins"]
     if operation.verb == "over":
         return [f"{who}   {operation.call} {operation.data.ended}{_result(operation.data.result)}"]
-    if not move.fault and operation.verb in ("get", "stat", "list", "open", "now"):
+    if not move.fault and operation.verb in ("get", "stat", "list", "open", "settle", "now"):
         return []
     taken = " (it is taken)" if operation.verb == "create" and operation.name in state.objects else ""
     fault = f" -- {move.fault}" if move.fault else ""

@@ -34,7 +34,7 @@ THREE_STATES_MAX = 1_500_000
 """Two vacuums and a third call have more: of those the table says that they were not completed."""
 
 OPERATIONS = {
-    "append": {"publish data", "create manifest"},
+    "append": {"settle manifest", "publish data", "create manifest"},
     "append_once": {"open data", "publish data", "create manifest"},
     "upsert": {"open data", "publish data", "create manifest"},
     "overwrite": {"publish data", "create manifest"},
