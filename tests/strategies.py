@@ -18,7 +18,7 @@ from txfiles.core.manifest import (
     Operation,
     Remove,
     SidecarRef,
-    Table,
+    TableMetadata,
     Vacuum,
 )
 from txfiles.core.schema import Column
@@ -114,11 +114,11 @@ remove_lists = st.lists(data_paths, max_size=3, unique=True).map(lambda paths: t
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> Table:
+def tables(draw: st.DrawFn) -> TableMetadata:
     """Table actions that agree with themselves."""
     columns = draw(st.lists(words, max_size=4, unique=True))
     some = st.lists(st.sampled_from(columns), unique=True).map(tuple) if columns else st.just(())
-    return Table(
+    return TableMetadata(
         format=draw(st.sampled_from(["parquet", "csv"])),
         columns=tuple(Column(id=number, name=name, type=draw(specs)) for number, name in enumerate(columns, 1)),
         last_column_id=draw(st.integers(len(columns), 2**62)),
@@ -127,7 +127,9 @@ def tables(draw: st.DrawFn) -> Table:
         timestamp_col=draw(st.sampled_from([None, *columns])),
         properties=draw(st.dictionaries(texts, property_values, max_size=2)),
         extra=draw(
-            st.dictionaries(words.filter(lambda word: word not in Table.__struct_fields__), json_values, max_size=2)
+            st.dictionaries(
+                words.filter(lambda word: word not in TableMetadata.__struct_fields__), json_values, max_size=2
+            )
         ),
     )
 
@@ -180,7 +182,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             st.none()
             | st.builds(
                 Vacuum,
-                smallest_whole_version=counts,
+                oldest_readable_version=counts,
                 deletes=st.lists(deletable_paths, max_size=2 if inline else 0).map(tuple),
             )
         ),

@@ -39,9 +39,9 @@ from txfiles.version import __version__
 
 if TYPE_CHECKING:
     from txfiles.api import exists, plan, resolve, write
+    from txfiles.options import Progress
+    from txfiles.results import Commit, Plan, Resolution, VacuumResult, WriteResult
     from txfiles.table import Table
-    from txfiles.txn.request import Progress
-    from txfiles.txn.result import Commit, Plan, Resolution, VacuumResult, WriteResult
 
 __all__ = [
     "BatchIdMismatchError",
@@ -84,8 +84,8 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("exists", "plan", "resolve", "write"), "txfiles.api"),
     "Table": "txfiles.table",
-    "Progress": "txfiles.txn.request",
-    **dict.fromkeys(("Commit", "Plan", "Resolution", "VacuumResult", "WriteResult"), "txfiles.txn.result"),
+    "Progress": "txfiles.options",
+    **dict.fromkeys(("Commit", "Plan", "Resolution", "VacuumResult", "WriteResult"), "txfiles.results"),
 }
 
 

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypedDict, TypeVar, Unpack
 
-from txfiles import engines
+from txfiles import environment, inputs
 from txfiles.core.manifest import PropertyValue
-from txfiles.core.words import plain
+from txfiles.core.messages import plain
 from txfiles.errors import OptionError
+from txfiles.log import versions
+from txfiles.log.cache import SnapshotCache
+from txfiles.log.session import Session
+from txfiles.options import Progress, Request, check, no_progress
+from txfiles.results import Plan, Resolution, WriteResult
 from txfiles.store import open_store
 from txfiles.store.port import Lock
 from txfiles.targets import files
-from txfiles.txn import environment, log
-from txfiles.txn.cache import SnapshotCache
-from txfiles.txn.request import Progress, Request, check, no_progress
-from txfiles.txn.result import Plan, Resolution, WriteResult
-from txfiles.txn.session import Session
 
 Path = str | os.PathLike[str]
 Result = TypeVar("Result", bound=WriteResult)
@@ -162,7 +162,7 @@ def exists(path: Path, *, storage_options: Mapping[str, Any] | None = None) -> b
         CorruptTableError: the log is damaged or lost.
     """
     session = open_session(path, storage_options)
-    return log.head(session.store, session.cache) is not None
+    return versions.head(session.store, session.cache) is not None
 
 
 def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | None = None) -> Resolution:
@@ -181,7 +181,7 @@ def open_session(path: Path, storage_options: Mapping[str, Any] | None, lock: Lo
 def _call(target: Callable[[Session, Request], Result], data: Any, path: Path, *, mode: str, **options: Any) -> Result:
     """Check the options, make the input readable, and hand both to the target."""
     session = open_session(path, options.pop("storage_options", None), options.pop("lock", None))
-    with closing(engines.source(data, schema=options.pop("schema", None))) as source:
+    with closing(inputs.source(data, schema=options.pop("schema", None))) as source:
         request = Request(
             source=source,
             mode=plain(mode),

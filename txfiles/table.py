@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from txfiles import engines
+from txfiles import inputs
 from txfiles.api import Path, open_session
 from txfiles.core import times
 from txfiles.core.manifest import PropertyValue
+from txfiles.core.messages import shown
 from txfiles.core.properties import effective
-from txfiles.core.words import shown
 from txfiles.errors import OptionError
+from txfiles.log import versions
+from txfiles.log.snapshot import Snapshot
+from txfiles.options import Progress, no_progress
+from txfiles.reading import lookup, scan
+from txfiles.reading.live import data_name
+from txfiles.results import Commit, VacuumResult, commit_record
 from txfiles.rows import filelist, types
 from txfiles.store.port import Lock
 from txfiles.targets import files
-from txfiles.txn import log, lookup, scan
-from txfiles.txn.live import data_name
-from txfiles.txn.request import Progress, no_progress
-from txfiles.txn.result import Commit, VacuumResult, commit_record
-from txfiles.txn.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,7 @@ class Table:
         lock: Lock | None = None,
     ) -> None:
         self._session = open_session(path, storage_options, lock)
-        newest = log.require_head(self._session.store, self._session.cache)
+        newest = versions.require_head(self._session.store, self._session.cache)
         pinned = version is not None or timestamp is not None
         self._pinned = pinned
         self._snapshot = self._at(newest, version, timestamp) if pinned else newest
@@ -117,7 +118,7 @@ class Table:
             SnapshotExpiredError: a vacuum has removed files of this version since it was opened.
         Cost: the columns named, of the files and row groups that may match.
         """
-        with self._expiry_is_told():
+        with self._expiry_reported():
             return scan.read(self._session, self._snapshot, columns, filter)
 
     def to_pandas(
@@ -128,11 +129,11 @@ class Table:
         Integers and booleans that hold nulls get nullable dtypes, unless `dtype_backend` (``numpy_nullable``
         or ``pyarrow``) says what all columns get.
         """
-        return engines.to_pandas(self.to_arrow(columns, filter), dtype_backend)
+        return inputs.to_pandas(self.to_arrow(columns, filter), dtype_backend)
 
     def to_polars(self, columns: Sequence[str] | None = None, filter: Any = None) -> pl.DataFrame:
         """The rows as a polars DataFrame; arguments as `to_arrow`."""
-        return engines.to_polars(self.to_arrow(columns, filter))
+        return inputs.to_polars(self.to_arrow(columns, filter))
 
     def dataset(self) -> ds.Dataset:
         """The rows as a pyarrow dataset: of the live files (Parquet), or in memory (CSV, which is verified whole).
@@ -146,7 +147,7 @@ class Table:
             import pyarrow.dataset as ds
 
             return ds.dataset(self.to_arrow())
-        with self._expiry_is_told():
+        with self._expiry_reported():
             return scan.parquet_dataset(self._session, self._snapshot)
 
     def files(self) -> list[str]:
@@ -182,13 +183,13 @@ class Table:
         """The commits up to this version, newest first. Cost: one small read each."""
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise OptionError(f"limit is a whole number, not {shown(limit)}")
-        return [commit_record(manifest) for manifest in log.history(self._session.store, self.version, limit)]
+        return [commit_record(manifest) for manifest in versions.history(self._session.store, self.version, limit)]
 
     def at(self, *, version: int | None = None, timestamp: datetime | str | None = None) -> Table:
         """The table as it was at a version, or at a point in time: read-only."""
         other = object.__new__(Table)
         other._session = self._session
-        newest = log.advance(self._session.store, self._snapshot)
+        newest = versions.advance(self._session.store, self._snapshot)
         other._snapshot = self._at(newest, version, timestamp)
         other._pinned = True
         return other
@@ -196,7 +197,7 @@ class Table:
     def refresh(self) -> Table:
         """Move to the newest version. Returns the table itself."""
         self._writable("refresh")
-        self._snapshot = log.advance(self._session.store, self._snapshot)
+        self._snapshot = versions.advance(self._session.store, self._snapshot)
         return self
 
     def lookup(self, keys: Any, columns: Sequence[str] | None = None) -> pa.Table:
@@ -210,8 +211,8 @@ class Table:
             InputError: the keys are of a type that never mixes with the key columns'.
         Cost: the key columns of the row groups in whose key range one of them lies.
         """
-        table = engines.as_table(keys)
-        with self._expiry_is_told():
+        table = inputs.as_table(keys)
+        with self._expiry_reported():
             return lookup.lookup(self._session, self._snapshot, keys if table is None else table, columns)
 
     def set(self, properties: Mapping[str, Any] | None = None, /, **more: Any) -> None:
@@ -262,9 +263,9 @@ class Table:
         if (version is None) == (timestamp is None):
             raise OptionError("say a version or a timestamp, not both")
         if version is not None:
-            return log.at_version(self._session.store, newest.state, version)
+            return versions.at_version(self._session.store, newest.state, version)
         assert timestamp is not None
-        return log.at_time(self._session.store, newest.state, times.point_us(timestamp))
+        return versions.at_time(self._session.store, newest.state, times.point_us(timestamp))
 
     def _writable(self, verb: str) -> None:
         if self._pinned:
@@ -273,5 +274,5 @@ class Table:
                 hint="open it without version or timestamp",
             )
 
-    def _expiry_is_told(self) -> log.ExpiryIsTold:
-        return log.ExpiryIsTold(self._session.store, self._snapshot.state)
+    def _expiry_reported(self) -> versions.ExpiryReported:
+        return versions.ExpiryReported(self._session.store, self._snapshot.state)

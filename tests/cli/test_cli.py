@@ -27,13 +27,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import txfiles as tx
-from txfiles import errors
+from txfiles import errors, options
 from txfiles.cli import failure, output, params, progress
 from txfiles.cli import main as cli_main
 from txfiles.cli import read as cli_read
 from txfiles.cli import write as cli_write
 from txfiles.cli.main import cli
-from txfiles.txn import request
 
 VERBS = sorted(cli.commands)
 WRITE = ["write", "in.csv", "--to", "lake", "--mode", "append"]
@@ -121,11 +120,11 @@ def test_words_are_the_librarys() -> None:
         param.name: param.type.choices for param in cli.commands["write"].params if isinstance(param.type, click.Choice)
     }
     assert choices == {
-        "mode": request.MODES,
-        "format": request.FORMATS,
-        "dedup_strategy": request.STRATEGIES,
-        "stale": request.STALE,
-        "schema_mode": request.SCHEMA_MODES,
+        "mode": options.MODES,
+        "format": options.FORMATS,
+        "dedup_strategy": options.STRATEGIES,
+        "stale": options.STALE,
+        "schema_mode": options.SCHEMA_MODES,
     }
 
 

@@ -78,7 +78,7 @@ USES = {
     "stat": lambda store, name: store.stat(name),
     "put_if_absent": lambda store, name: store.put_if_absent(name, b""),
     "put": lambda store, name: store.put(name, b""),
-    "settle": lambda store, name: store.settle(name),
+    "settle": lambda store, name: store.ensure_durable(name),
     "delete": lambda store, name: store.delete(name),
     "open_input": lambda store, name: store.open_input(name),
     "create": lambda store, name: store.create(name),
@@ -240,7 +240,7 @@ class StoreContract:
         """To settle an object changes nothing of it."""
         store.put_if_absent("folder/a", b"1")
         before = list(store.list(""))
-        store.settle("folder/a")
+        store.ensure_durable("folder/a")
         assert list(store.list("")) == before
         assert store.get("folder/a", limit=1) == b"1"
 

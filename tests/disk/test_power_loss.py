@@ -26,9 +26,9 @@ from tests.model import Model, Row, bag
 from tests.processes.calls import Call, perform, play, row
 from tests.processes.checks import check
 from tests.processes.scenarios import KEYED, write
+from txfiles.operations import vacuum
 from txfiles.store import folders, local
 from txfiles.store.port import Put
-from txfiles.txn import vacuum
 
 pytestmark = pytest.mark.guarantees("S2 S4 S7 S16 S17 L3")
 

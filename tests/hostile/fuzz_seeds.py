@@ -26,14 +26,14 @@ from txfiles.core.manifest import (
     Operation,
     Remove,
     SidecarRef,
-    Table,
+    TableMetadata,
     Vacuum,
 )
 from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import Column
 from txfiles.formats.common import WriteOptions
+from txfiles.log import checkpoint
 from txfiles.rows import filelist
-from txfiles.txn import checkpoint
 
 ID = "0123456789abcdef" * 2
 HASH = "a" * 64
@@ -58,7 +58,7 @@ JSON_VALUES: list[Any] = [
 ]
 
 
-def _table(**changed: Any) -> Table:
+def _table(**changed: Any) -> TableMetadata:
     columns = [Column(id=number, name=f"c{number}", type=spec) for number, spec in enumerate([*TYPES, NESTED], 1)]
     known: dict[str, Any] = {
         "format": "parquet",
@@ -69,7 +69,7 @@ def _table(**changed: Any) -> Table:
         "properties": {"checkpoint_interval": 20, "vacuum_retain": "7d", "compression": "zstd"},
         "extra": {"later": [1, {"x": None}]},
     }
-    return Table(**(known | changed))
+    return TableMetadata(**(known | changed))
 
 
 def _add(path: str = PART) -> Add:
@@ -146,7 +146,7 @@ def seeds() -> dict[str, list[bytes]]:
             VERSION, add=(), remove=(Remove(path=PART),), checkpoint=CheckpointRef(version=1, bytes=9, sha256=HASH)
         ),
         _manifest(VERSION, add=(), sidecar=SidecarRef(name=names.sidecar(VERSION, ID), bytes=9, sha256=HASH)),
-        _manifest(VERSION, table=_table(), vacuum=Vacuum(smallest_whole_version=2, deletes=(OTHER,))),
+        _manifest(VERSION, table=_table(), vacuum=Vacuum(oldest_readable_version=2, deletes=(OTHER,))),
     ]
     csv_file = _data_file("csv", _rows())
     parquet_files = [

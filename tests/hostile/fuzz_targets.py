@@ -20,18 +20,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import txfiles as tx
-from txfiles import engines, formats, store
+from txfiles import environment, formats, inputs, store
 from txfiles.cli import params
 from txfiles.core import manifest as codec
 from txfiles.core import names, properties, times
 from txfiles.errors import CorruptTableError, OptionError, TxFilesError, UnsupportedTypeError
 from txfiles.formats.common import FileToRead, WriteOptions
+from txfiles.log import checkpoint, versions
+from txfiles.log.cache import SnapshotCache
+from txfiles.log.session import Session
+from txfiles.log.snapshot import Snapshot
+from txfiles.reading import lookup, scan
 from txfiles.rows import filelist, filters, types
 from txfiles.store.memory import MemoryStore
-from txfiles.txn import checkpoint, environment, log, lookup, scan
-from txfiles.txn.cache import SnapshotCache
-from txfiles.txn.session import Session
-from txfiles.txn.snapshot import Snapshot
 
 TABLE_ID = "1f0c9c3a5b7d2e46"
 VERSION = 3
@@ -141,10 +142,10 @@ def hint(data: bytes) -> None:
     """The hint is a number, or nothing."""
     held = MemoryStore()
     held.put(names.HINT_FILE, data)
-    found = log._hinted(held)
+    found = versions._hinted(held)
     assert found is None or 0 <= found <= 2**62
     with contextlib.suppress(TxFilesError):
-        assert log.head(held) is None
+        assert versions.head(held) is None
 
 
 def table_file(data: bytes) -> None:
@@ -152,7 +153,7 @@ def table_file(data: bytes) -> None:
     held = MemoryStore()
     held.put(names.TABLE_FILE, data)
     with contextlib.suppress(TxFilesError):
-        assert re.fullmatch("[0-9a-f]{16}", log.table_id(held) or "")
+        assert re.fullmatch("[0-9a-f]{16}", versions.table_id(held) or "")
 
 
 def path(data: bytes) -> None:
@@ -265,7 +266,7 @@ def _input(data: bytes, suffix: str) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         Path(folder, "in" + suffix).write_bytes(data)
         with contextlib.suppress(TxFilesError):
-            source = engines.source(os.path.join(folder, "in" + suffix))
+            source = inputs.source(os.path.join(folder, "in" + suffix))
             try:
                 source.read(None).table.validate(full=suffix != ".parquet")
             finally:

@@ -119,7 +119,7 @@ def _remove(document: dict[str, Any], path: str) -> None:
 
 
 def _delete(document: dict[str, Any], path: str) -> None:
-    document["vacuum"] = {"smallest_whole_version": 0, "deletes": [path]}
+    document["vacuum"] = {"oldest_readable_version": 0, "deletes": [path]}
 
 
 def _sidecar(table: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -130,7 +130,7 @@ FORGERIES: dict[str, Forgery] = {
     "a table id that fits all": state(table_id=".*"),
     "a slash more": column("path", lambda path: path.replace("/", "//")),
     "no file": column("path", lambda path: path.replace("part-", "")),
-    "whole from a later version": state(smallest_whole_version=900),
+    "whole from a later version": state(oldest_readable_version=900),
     "batch of a later version": state(batch_ids=[["a", 900, "append", []]]),
     "batch of a negative version": state(batch_ids=[["a", -1, "append", []]]),
     "a segment too long for any disk": lambda root: tables.rewrite(
@@ -283,7 +283,7 @@ def test_a_checkpoint_that_no_reader_takes_is_not_written(
     """A list that has grown beyond a reader's limit makes no checkpoint; commits and reads go on without."""
     root = tmp_path / "t"
     shutil.copytree(original, root)
-    monkeypatch.setattr("txfiles.txn.checkpoint.LIMIT_BYTES", 1_000)
+    monkeypatch.setattr("txfiles.log.checkpoint.LIMIT_BYTES", 1_000)
     before = sorted((root / names.CHECKPOINT_DIR).iterdir())
     tx.write(tables.rows(9), root, mode="upsert")
     assert sorted((root / names.CHECKPOINT_DIR).iterdir()) == before
@@ -291,7 +291,7 @@ def test_a_checkpoint_that_no_reader_takes_is_not_written(
 
 
 def test_many_columns(tmp_path: Path) -> None:
-    """Work grows with the number of columns, not with its square, and messages do not grow with it."""
+    """CommitPlan grows with the number of columns, not with its square, and messages do not grow with it."""
     root, count = tmp_path / "t", 12_000  # by the square this took minutes
     tx.write(tables.rows(1), root, mode="append")
     columns = [{"id": number, "name": f"c{number}", "type": "int8"} for number in range(10, count)]

@@ -43,9 +43,9 @@ class Log:
     _rows: dict[str, list[Row]] = field(default_factory=dict)
 
     @property
-    def smallest_whole_version(self) -> int:
+    def oldest_readable_version(self) -> int:
         return max(
-            (version.manifest.get("vacuum", {}).get("smallest_whole_version", 0) for version in self.versions),
+            (version.manifest.get("vacuum", {}).get("oldest_readable_version", 0) for version in self.versions),
             default=0,
         )
 
@@ -98,7 +98,7 @@ def check(root: Path) -> Log:
 def residue(log: Log) -> Residue:
     """What a vacuum has not taken, or may not take."""
     table_id = json.loads((log.root / "_txfiles/table.json").read_bytes())["table_id"]
-    whole = log.versions[log.smallest_whole_version :]
+    whole = log.versions[log.oldest_readable_version :]
     held = {unquote(path) for version in whole for path in version.live}
     sidecars = {f"_txfiles/actions/{v.manifest['sidecar']['name']}" for v in log.versions if "sidecar" in v.manifest}
     checkpoints = {
@@ -191,7 +191,7 @@ def _check_series(log: Log) -> None:
 
 def _check_files(log: Log) -> None:
     seen = set()
-    for version in log.versions[log.smallest_whole_version :]:
+    for version in log.versions[log.oldest_readable_version :]:
         for path, add in version.live.items():
             if path in seen:
                 continue

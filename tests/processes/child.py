@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.processes.calls import perform
 from tests.processes.failpoints import Failpoint
+from txfiles.log import commit
 from txfiles.store.local import LocalStore
-from txfiles.txn import commit
 
 FORK_SECONDS = 60.0
 

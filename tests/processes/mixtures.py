@@ -78,6 +78,6 @@ def replay(log: Log, named: Mapping[str, Call], made: Sequence[Call] = ()) -> tu
             play(model, named[label])
         states.append(list(model.rows))
         commits.append(label)
-        if version.number >= log.smallest_whole_version:
+        if version.number >= log.oldest_readable_version:
             assert bag(log.rows(version.number)) == bag(model.rows), f"version {version.number}"
     return states, commits

@@ -80,7 +80,7 @@ def look(scenario: Scenario, root: Path, before: list[object] | None, after: lis
     assert len(log.versions) <= len(scenario.before) + 1
     found = rows(root)
     assert (None if found is None else bag(found)) == (after if happened else before)
-    for version in range(log.smallest_whole_version, len(log.versions)):
+    for version in range(log.oldest_readable_version, len(log.versions)):
         tx.Table(root).at(version=version).to_arrow()
     return happened
 

@@ -242,7 +242,9 @@ def listed(manifest: Mapping[str, Any]) -> set[str]:
 
 def smallest_whole(versions: Sequence[Version]) -> int:
     """From which version on all are whole."""
-    return max((version.manifest.get("vacuum", {}).get("smallest_whole_version", 0) for version in versions), default=0)
+    return max(
+        (version.manifest.get("vacuum", {}).get("oldest_readable_version", 0) for version in versions), default=0
+    )
 
 
 def _stored_content(live: Mapping[str, Mapping[str, Any]], content: Content, state: State) -> Content | None:

@@ -19,16 +19,18 @@ from tests.simulation.explore import Failed, every
 from tests.simulation.scenes import Scene, pairs, scene
 from txfiles.core import conflicts, names
 from txfiles.core import manifest as codec
-from txfiles.core.conflicts import Outcome
+from txfiles.core.conflicts import Verdict
 from txfiles.core.replay import State
 from txfiles.errors import CommitConflictError, StoreError
 from txfiles.formats.common import HashingSink
+from txfiles.log import checkpoint, commit, versions
+from txfiles.operations import vacuum
+from txfiles.reading import key_finder
+from txfiles.results import Resolution
 from txfiles.rows import keys
 from txfiles.store.port import Put
 from txfiles.targets import files
-from txfiles.txn import checkpoint, commit, log, probe, vacuum
-from txfiles.txn.result import Resolution
-from txfiles.txn.staging import Staging
+from txfiles.writing.staging import Staging
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ def _decided(change: Callable[[Any], Any]) -> Iterator[None]:
 @planted("upsert", "append_once", breaks=("S10", "S12"), faults=0)
 def an_upsert_looks_at_removed_files_only() -> Iterator[None]:
     def change(decision: Any) -> Any:
-        return replace(decision, outcome=Outcome.REBASE) if decision.outcome is Outcome.PROBE else decision
+        return replace(decision, verdict=Verdict.REBASE) if decision.verdict is Verdict.PROBE else decision
 
     with _decided(change):
         yield
@@ -245,7 +247,7 @@ def only_files_of_the_newest_commit_are_probed() -> Iterator[None]:
     real = conflicts._stricter
 
     def stricter(one: Any, other: Any) -> Any:
-        both = one.outcome is other.outcome is Outcome.PROBE
+        both = one.verdict is other.verdict is Verdict.PROBE
         return other if both else real(one, other)
 
     with patch.object(conflicts, "_stricter", stricter):
@@ -320,7 +322,7 @@ def old_manifests_are_deleted() -> Iterator[None]:
 
 @planted("read old", "vacuum", breaks=("L1",), faults=0)
 def an_expired_version_is_called_damaged() -> Iterator[None]:
-    with patch.object(log.ExpiryIsTold, "__exit__", lambda self, *_: None):
+    with patch.object(versions.ExpiryReported, "__exit__", lambda self, *_: None):
         yield
 
 
@@ -330,10 +332,10 @@ def an_expired_version_is_called_damaged() -> Iterator[None]:
 @planted("append", "read", breaks=("S9",), faults=0)
 def the_hint_is_believed() -> Iterator[None]:
     def open_head(store: Any, found_id: str) -> Any:
-        start = log._hinted(store)
-        return None if start is None else log._load(store, found_id, start)
+        start = versions._hinted(store)
+        return None if start is None else versions._load(store, found_id, start)
 
-    with patch.object(log, "_open_head", open_head):
+    with patch.object(versions, "_open_head", open_head):
         yield
 
 
@@ -350,7 +352,7 @@ def a_checkpoint_leaves_a_file_out() -> Iterator[None]:
 
 @planted(["append", "read"], breaks=("S9",))
 def the_newest_manifest_that_can_be_read_is_the_head() -> Iterator[None]:
-    real = log.load_manifest
+    real = versions.load_manifest
 
     def load(store: Any, version: int) -> Any:
         try:
@@ -361,7 +363,7 @@ def the_newest_manifest_that_can_be_read_is_the_head() -> Iterator[None]:
     def stat(store: Any, version: int) -> Any:
         return None
 
-    with patch.object(log, "load_manifest", load), patch.object(log, "_filled_since", stat):
+    with patch.object(versions, "load_manifest", load), patch.object(versions, "_filled_since", stat):
         yield
 
 
@@ -372,14 +374,14 @@ def a_file_without_a_key_range_holds_no_key() -> Iterator[None]:
     def candidates(prefixes: Any, key_min: Any, key_max: Any) -> Any:
         return real(prefixes, key_min.fill_null(b"\xff" * 9), key_max)
 
-    with patch.object(probe.key_codec, "candidates", candidates):
+    with patch.object(key_finder.key_codec, "candidates", candidates):
         yield
 
 
 @planted("append", "append", breaks=("S6",), faults=2)
 def only_the_newest_manifest_is_asked_to_resolve() -> Iterator[None]:
     def resolve(session: Any, commit_id: str) -> Resolution:
-        newest = log.require_head(session.store)
+        newest = versions.require_head(session.store)
         mine = newest.state.commit_id == commit_id
         return Resolution(committed=mine, version=newest.state.version if mine else None)
 

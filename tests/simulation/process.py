@@ -23,10 +23,10 @@ from tests.simulation import codec
 from txfiles import api, formats, table
 from txfiles.core.environment import Environment
 from txfiles.errors import StoreError, TxFilesError
+from txfiles.log.cache import SnapshotCache
+from txfiles.log.session import Session
 from txfiles.store import common
 from txfiles.store.port import Entry, Put
-from txfiles.txn.cache import SnapshotCache
-from txfiles.txn.session import Session
 
 ROOT = "memory://simulation"
 
@@ -284,7 +284,7 @@ class SimulatedStore:
     def put(self, name: str, data: bytes) -> None:
         self._body.ask("put", name, bytes(data))
 
-    def settle(self, name: str) -> None:
+    def ensure_durable(self, name: str) -> None:
         """What can be read lasts; a disk where it does not is simulated elsewhere. But it may fail here too."""
         self._body.ask("settle", name)
 

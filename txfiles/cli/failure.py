@@ -12,7 +12,7 @@ import click
 
 from txfiles import errors
 from txfiles.cli import output
-from txfiles.core.words import nearest, one_of, redact
+from txfiles.core.messages import nearest, one_of, redact
 
 OTHER = 1
 USAGE = 2

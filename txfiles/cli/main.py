@@ -17,7 +17,7 @@ from txfiles.cli.maintain import resolve, set_, vacuum
 from txfiles.cli.params import example
 from txfiles.cli.read import read
 from txfiles.cli.write import plan, write
-from txfiles.core.words import nearest
+from txfiles.core.messages import nearest
 
 NAME = "txfiles"
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from txfiles.core.words import nearest, one_of
+from txfiles.core.messages import nearest, one_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Condition = tuple[str, str, Any]

@@ -13,7 +13,7 @@ import click
 from txfiles.cli import output
 from txfiles.cli.describe import open_table
 from txfiles.cli.params import CONDITION_HELP, Condition, conditions, example, json_option, snapshot_options
-from txfiles.core.words import redact
+from txfiles.core.messages import redact
 from txfiles.errors import InputError, OptionError
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from txfiles.core.manifest import Add, Manifest, Table
+from txfiles.core.manifest import Add, Manifest, TableMetadata
 
 
-class Outcome(enum.IntEnum):
+class Verdict(enum.IntEnum):
     """In order of strictness."""
 
     REBASE = 0
@@ -62,7 +62,7 @@ RULES: dict[str, dict[str, Rule]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Footprint:
+class ReadSet:
     """What a planned commit stands on.
 
     Attributes:
@@ -77,7 +77,7 @@ class Footprint:
     """
 
     kind: str
-    table: Table | None
+    table: TableMetadata | None
     relies_on: frozenset[str] = frozenset()
     staged: frozenset[str] = frozenset()
     changes_table: bool = False
@@ -90,13 +90,13 @@ class Footprint:
 class Decision:
     """What to do, why, and, for PROBE, in which files to look."""
 
-    outcome: Outcome
+    verdict: Verdict
     because: str = ""
     probe: tuple[Add, ...] = ()
     version: int | None = None
 
 
-def decide(mine: Footprint, theirs: Sequence[Manifest]) -> Decision:
+def decide(mine: ReadSet, theirs: Sequence[Manifest]) -> Decision:
     """Judge my plan against all commits since, oldest first.
 
     Args:
@@ -107,21 +107,21 @@ def decide(mine: Footprint, theirs: Sequence[Manifest]) -> Decision:
     decision = REBASED
     for manifest in theirs:
         decision = _stricter(decision, _judge(mine, manifest))
-        if decision.outcome >= Outcome.DONE:
+        if decision.verdict >= Verdict.DONE:
             return decision
     removed = {action.path for manifest in theirs for action in manifest.remove}
     return Decision(
-        decision.outcome,
+        decision.verdict,
         decision.because,
         tuple(add for add in decision.probe if add.path not in removed),
         decision.version,
     )
 
 
-def _judge(mine: Footprint, theirs: Manifest) -> Decision:
+def _judge(mine: ReadSet, theirs: Manifest) -> Decision:
     operation = theirs.operation
     if mine.batch_id is not None and operation.batch_id == mine.batch_id:
-        return Decision(Outcome.DONE, f"version {theirs.version} committed the same batch id", version=theirs.version)
+        return Decision(Verdict.DONE, f"version {theirs.version} committed the same batch id", version=theirs.version)
     if mine.table is None:
         return _redo(theirs, "created the table")
     if theirs.vacuum is not None and not mine.staged.isdisjoint(theirs.vacuum.deletes):
@@ -133,11 +133,11 @@ def _judge(mine: Footprint, theirs: Manifest) -> Decision:
     return _by_rule(mine, theirs, RULES[mine.kind].get(operation.name, Rule.REDO))
 
 
-def _by_rule(mine: Footprint, theirs: Manifest, rule: Rule) -> Decision:
+def _by_rule(mine: ReadSet, theirs: Manifest, rule: Rule) -> Decision:
     if rule is Rule.REBASE:
         return REBASED
     if rule is Rule.DERIVE:
-        return Decision(Outcome.DERIVE)
+        return Decision(Verdict.DERIVE)
     if rule is Rule.REDO:
         return _redo(theirs, "changed rows")
     if any(action.path in mine.relies_on for action in theirs.remove):
@@ -145,14 +145,14 @@ def _by_rule(mine: Footprint, theirs: Manifest, rule: Rule) -> Decision:
     if rule is Rule.PART and any(map(mine.in_part, theirs.add)):
         return _redo(theirs, "may have added rows of the same part")
     if theirs.add and (rule is Rule.PROBE or mine.keyed):
-        return Decision(Outcome.PROBE, probe=theirs.add)
+        return Decision(Verdict.PROBE, probe=theirs.add)
     return REBASED
 
 
-REBASED = Decision(Outcome.REBASE)
+REBASED = Decision(Verdict.REBASE)
 
 
-def same_but_properties(mine: Table, theirs: Table) -> bool:
+def same_but_properties(mine: TableMetadata, theirs: TableMetadata) -> bool:
     """Whether a plan made for one table action holds for the other: only properties differ."""
     return (mine.format, mine.columns, mine.partition_by, mine.keys, mine.timestamp_col) == (
         theirs.format,
@@ -164,10 +164,10 @@ def same_but_properties(mine: Table, theirs: Table) -> bool:
 
 
 def _redo(theirs: Manifest, what: str) -> Decision:
-    return Decision(Outcome.REDO, f"version {theirs.version} ({theirs.operation.name}) {what}", version=theirs.version)
+    return Decision(Verdict.REDO, f"version {theirs.version} ({theirs.operation.name}) {what}", version=theirs.version)
 
 
 def _stricter(one: Decision, other: Decision) -> Decision:
-    if one.outcome is Outcome.PROBE and other.outcome is Outcome.PROBE:
-        return Decision(Outcome.PROBE, other.because, one.probe + other.probe)
-    return other if other.outcome > one.outcome else one
+    if one.verdict is Verdict.PROBE and other.verdict is Verdict.PROBE:
+        return Decision(Verdict.PROBE, other.because, one.probe + other.probe)
+    return other if other.verdict > one.verdict else one

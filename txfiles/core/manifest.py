@@ -156,7 +156,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes_written: Count = 0
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True):
+class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What the table is, whole, in version 0 and wherever it changes.
 
     Attributes:
@@ -202,11 +202,11 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True):
     """What a vacuum is about to delete, exactly.
 
     Attributes:
-        smallest_whole_version: from which on every version is whole.
+        oldest_readable_version: from which on every version is whole.
         deletes: data files (URL-encoded, relative) and own temporary files.
     """
 
-    smallest_whole_version: Count
+    oldest_readable_version: Count
     deletes: tuple[Annotated[str, msgspec.Meta(max_length=8_192)], ...] = ()
 
 
@@ -221,7 +221,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     time: Annotated[str, msgspec.Meta(pattern=times.PATTERN)]
     operation: Operation
     metrics: Metrics
-    table: Table | None = None
+    table: TableMetadata | None = None
     checkpoint: CheckpointRef | None = None
     vacuum: Vacuum | None = None
     add: tuple[Add, ...] = ()
@@ -248,7 +248,7 @@ class _Newer(msgspec.Struct):
     format_version: int
 
 
-_TABLE_FIELDS = frozenset(Table.__struct_fields__) - {"extra"}
+_TABLE_FIELDS = frozenset(TableMetadata.__struct_fields__) - {"extra"}
 _SEAL = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"\s*\}\s*\Z')
 _decode = msgspec.json.Decoder(Manifest).decode
 _decode_newer = msgspec.json.Decoder(_Newer).decode
@@ -346,7 +346,7 @@ def decode_actions(data: bytes, *, table_id: str, where: str) -> Actions:
     return actions
 
 
-def check_table(table: Table, where: str) -> None:
+def check_table(table: TableMetadata, where: str) -> None:
     """A table action that this release understands, and that agrees with itself.
 
     Raises:
@@ -441,7 +441,7 @@ def _refuse_newer(data: bytes, where: str) -> None:
         raise _unsupported(where, f"format version {newer.format_version}")
 
 
-def _with_extra(manifest: Manifest, table: Table, data: bytes) -> Manifest:
+def _with_extra(manifest: Manifest, table: TableMetadata, data: bytes) -> Manifest:
     fields = _decode_table_fields(_decode_table_fields(data)["table"])
     extra = {name: _decode_any(raw) for name, raw in fields.items() if name not in _TABLE_FIELDS}
     return msgspec.structs.replace(manifest, table=msgspec.structs.replace(table, extra=extra))

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from txfiles.core import words
+from txfiles.core import messages
 from txfiles.core.manifest import PropertyValue
-from txfiles.core.words import nearest, one_of, shown
+from txfiles.core.messages import nearest, one_of, shown
 from txfiles.errors import OptionError, UnsupportedTableError
 
 COMPRESSIONS = ("none", "snappy", "gzip", "zstd", "lz4")
@@ -37,7 +37,7 @@ def duration_us(given: str | timedelta) -> int:
         if given < timedelta(0):
             raise OptionError(f"a duration cannot be negative: {given}")
         return given // timedelta(microseconds=1)
-    text = words.text(given).strip()
+    text = messages.text(given).strip()
     if text == "0":
         return 0
     found = _DURATION.fullmatch(text)
@@ -48,7 +48,7 @@ def duration_us(given: str | timedelta) -> int:
 
 def _integer(least: int, most: int) -> Callable[[object], int]:
     def read(value: object) -> int:
-        text = words.text(value).replace("_", "")
+        text = messages.text(value).replace("_", "")
         if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,18}", text) or not least <= int(text) <= most:
             raise ValueError(f"an integer from {least} to {most}")
         return int(text)
@@ -59,7 +59,7 @@ def _integer(least: int, most: int) -> Callable[[object], int]:
 def _choice(*valid: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in valid:
-            raise ValueError(one_of(valid) + nearest(words.text(value), valid))
+            raise ValueError(one_of(valid) + nearest(messages.text(value), valid))
         return str(value)
 
     return read
@@ -67,7 +67,7 @@ def _choice(*valid: str) -> Callable[[object], str]:
 
 def _duration(value: object) -> str:
     try:
-        duration_us(value if isinstance(value, timedelta) else words.text(value))
+        duration_us(value if isinstance(value, timedelta) else messages.text(value))
     except OptionError:
         raise ValueError("a duration such as 7d, 12h, 30m, 45s or 0") from None
     # Whole seconds, rounded up: what is kept is never kept shorter than was asked for.

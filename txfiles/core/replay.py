@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from txfiles.core import names, properties
-from txfiles.core.manifest import CheckpointRef, Manifest, Table
+from txfiles.core.manifest import CheckpointRef, Manifest, TableMetadata
 from txfiles.errors import CorruptTableError
 
 
@@ -34,7 +34,7 @@ class State:
         time_us: its commit time, microseconds since 1970.
         table: what the table is.
         batch_ids: remembered batch ids, oldest first.
-        smallest_whole_version: older versions have lost files to a vacuum.
+        oldest_readable_version: older versions have lost files to a vacuum.
         checkpoint: the newest that its manifest names.
     """
 
@@ -43,9 +43,9 @@ class State:
     commit_id: str
     sha256: str
     time_us: int
-    table: Table
+    table: TableMetadata
     batch_ids: Mapping[str, BatchRecord]
-    smallest_whole_version: int
+    oldest_readable_version: int
     checkpoint: CheckpointRef | None
 
 
@@ -60,7 +60,7 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
     table = manifest.table or (state.table if state else None)
     if table is None:  # pragma: no cover - decode refuses a version 0 without a table
         raise CorruptTableError(f"{where} does not say what the table is")
-    whole = state.smallest_whole_version if state else 0
+    whole = state.oldest_readable_version if state else 0
     return State(
         version=manifest.version,
         table_id=manifest.table_id,
@@ -69,7 +69,7 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
         time_us=manifest.time_us,
         table=table,
         batch_ids=_remember(state.batch_ids if state else {}, manifest, table),
-        smallest_whole_version=manifest.vacuum.smallest_whole_version if manifest.vacuum else whole,
+        oldest_readable_version=manifest.vacuum.oldest_readable_version if manifest.vacuum else whole,
         checkpoint=manifest.checkpoint,
     )
 
@@ -89,9 +89,9 @@ def _check_chain(state: State | None, manifest: Manifest, where: str, table_id: 
     elif state is not None and manifest.time_us <= state.time_us:
         why = "it is not later than its predecessor"
     elif manifest.vacuum is not None and not (
-        (state.smallest_whole_version if state else 0) <= manifest.vacuum.smallest_whole_version <= manifest.version
+        (state.oldest_readable_version if state else 0) <= manifest.vacuum.oldest_readable_version <= manifest.version
     ):
-        why = "its smallest whole version is impossible"
+        why = "its oldest readable version is impossible"
     else:
         return
     raise CorruptTableError(
@@ -99,7 +99,7 @@ def _check_chain(state: State | None, manifest: Manifest, where: str, table_id: 
     )
 
 
-def _remember(known: Mapping[str, BatchRecord], manifest: Manifest, table: Table) -> Mapping[str, BatchRecord]:
+def _remember(known: Mapping[str, BatchRecord], manifest: Manifest, table: TableMetadata) -> Mapping[str, BatchRecord]:
     operation = manifest.operation
     kept = properties.integer(table.properties, "batch_ids_kept")
     if operation.batch_id is None and len(known) <= kept:

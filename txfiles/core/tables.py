@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from txfiles.core.manifest import PropertyValue, Table
+from txfiles.core.manifest import PropertyValue, TableMetadata
 from txfiles.core.properties import effective, read_properties
 from txfiles.errors import OptionError
 
@@ -29,7 +29,7 @@ class Wish:
     properties: Mapping[str, PropertyValue] = field(default_factory=dict)
 
 
-def settle(current: Table | None, wish: Wish) -> Table:
+def settle(current: TableMetadata | None, wish: Wish) -> TableMetadata:
     """The table action that a wish leads to, columns aside.
 
     Args:
@@ -39,7 +39,7 @@ def settle(current: Table | None, wish: Wish) -> Table:
         OptionError: the wish contradicts what the table has recorded.
     """
     if current is None:
-        return Table(
+        return TableMetadata(
             format=wish.format or "parquet",
             columns=(),
             last_column_id=0,
@@ -58,7 +58,7 @@ def settle(current: Table | None, wish: Wish) -> Table:
     return replace(current, keys=_keys(current, wish), timestamp_col=_timestamp_col(current, wish))
 
 
-def _keys(current: Table, wish: Wish) -> tuple[str, ...]:
+def _keys(current: TableMetadata, wish: Wish) -> tuple[str, ...]:
     if not wish.keys or set(wish.keys) == set(current.keys):
         return current.keys  # in the recorded order: key ranges were encoded in it
     if current.keys and not wish.rekey:
@@ -66,7 +66,7 @@ def _keys(current: Table, wish: Wish) -> tuple[str, ...]:
     return wish.keys
 
 
-def _timestamp_col(current: Table, wish: Wish) -> str | None:
+def _timestamp_col(current: TableMetadata, wish: Wish) -> str | None:
     if wish.timestamp_col is None or wish.timestamp_col == current.timestamp_col:
         return current.timestamp_col
     if current.timestamp_col is not None and not wish.rekey:
@@ -82,7 +82,7 @@ def _refuse_other(option: str, recorded: str, wished: str | None) -> None:
         raise OptionError(f"the table's {option} is {recorded!r}, not {wished!r}", hint=f"leave {option} out")
 
 
-def _refuse_other_properties(current: Table, wish: Wish) -> None:
+def _refuse_other_properties(current: TableMetadata, wish: Wish) -> None:
     known = effective(current.properties)
     for name, value in read_properties(wish.properties).items():
         if known[name] != value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from txfiles.core.words import nearest, one_of
+from txfiles.core.messages import nearest, one_of
 from txfiles.errors import OptionError
 
 if TYPE_CHECKING:

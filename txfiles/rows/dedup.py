@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core.words import LISTED, few, nearest, one_of
+from txfiles.core.messages import LISTED, few, nearest, one_of
 from txfiles.errors import (
     DuplicateKeyError,
     KeyColumnNotFoundError,

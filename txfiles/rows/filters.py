@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core.words import few, nearest, one_of
+from txfiles.core.messages import few, nearest, one_of
 from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows import types
 from txfiles.rows.casts import cast_lossless

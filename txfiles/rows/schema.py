@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from txfiles.core.messages import listed, nearest
 from txfiles.core.schema import Column
-from txfiles.core.words import listed, nearest
 from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows.casts import cast_lossless, check_castable, fill_null_types, widen
 from txfiles.rows.types import from_spec, to_spec

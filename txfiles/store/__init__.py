@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from txfiles.core.words import URL_SCHEME, redact
+from txfiles.core.messages import URL_SCHEME, redact
 from txfiles.errors import InputError, OptionError, UnsupportedTableError
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore

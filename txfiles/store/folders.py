@@ -46,7 +46,7 @@ _KINDS = {
 
 _DURABLE: set[tuple[int, int]] = set()
 """Device and inode of the folders of which this process knows that their names are durable."""
-_SETTLED: dict[tuple[int, int], tuple[int, int]] = {}
+_DURABLE_NAMES: dict[tuple[int, int], tuple[int, int]] = {}
 """Of folders likewise: the file whose name this process last made durable there."""
 
 
@@ -216,18 +216,18 @@ def sync(folder: int) -> None:
             raise
 
 
-def settle(folder: int, file: os.stat_result) -> None:
+def ensure_durable(folder: int, file: os.stat_result) -> None:
     """Make the name of a file in its open folder durable, if it is not the one of which that is known."""
     status = os.fstat(folder)
-    if _SETTLED.get((status.st_dev, status.st_ino)) != (file.st_dev, file.st_ino):
+    if _DURABLE_NAMES.get((status.st_dev, status.st_ino)) != (file.st_dev, file.st_ino):
         sync(folder)
-        remember_settled(folder, file)
+        remember_durable(folder, file)
 
 
-def remember_settled(folder: int, file: os.stat_result) -> None:
+def remember_durable(folder: int, file: os.stat_result) -> None:
     """The name of this file in its open folder is durable now."""
     status = os.fstat(folder)
-    _SETTLED[status.st_dev, status.st_ino] = file.st_dev, file.st_ino
+    _DURABLE_NAMES[status.st_dev, status.st_ino] = file.st_dev, file.st_ino
 
 
 def _make_durable(folder: int, sync_parent: Callable[[], None], *, already: bool) -> None:

@@ -28,7 +28,7 @@ import pyarrow as pa
 from txfiles.core import names
 from txfiles.errors import Committed, CorruptTableError, InputError, NoAtomicCreateError, StoreError
 from txfiles.store import common
-from txfiles.store.folders import Folders, failure, remember_settled, settle, sync, telling
+from txfiles.store.folders import Folders, ensure_durable, failure, remember_durable, sync, telling
 from txfiles.store.port import Entry, Lock, Put
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class LocalStore:
         """
         with self._draft(name, "unknown") as draft:
             draft.write(data)
-            return Put.CREATED if draft.publish(settled=True) else Put.EXISTS
+            return Put.CREATED if draft.publish(remember=True) else Put.EXISTS
 
     def put(self, name: str, data: bytes) -> None:
         """Replace the object, atomically but not durably: for hints only."""
@@ -122,14 +122,14 @@ class LocalStore:
             draft.write(data)
             draft.replace()
 
-    def settle(self, name: str) -> None:
+    def ensure_durable(self, name: str) -> None:
         """Make durable a name that stands: who made it may have been killed before the last fsync.
 
         Cost: an fsync of its folder, unless this process made or settled that name there last.
         """
         folders, _ = common.split(name)
         with telling("write", self.url(name)), self._folders.opened(folders) as folder:
-            settle(folder, self._folders.status(folder, name))
+            ensure_durable(folder, self._folders.status(folder, name))
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """All files below the folder `prefix` that sort after `after`, in order of name (code points).
@@ -357,8 +357,8 @@ class _Draft:
             self.discard()
             raise
 
-    def publish(self, *, settled: bool = False) -> bool:
-        """Give the file its name, durably; False where the name is taken. `settled`: and remember that it is."""
+    def publish(self, *, remember: bool = False) -> bool:
+        """Give the file its name, durably; False where the name is taken. `remember`: and remember that it is."""
         with telling("write", self._where):
             os.fsync(self._fd)
         if not self._link():
@@ -370,8 +370,8 @@ class _Draft:
             if self._doubt == "no":
                 self._unlink(self._last)  # nothing knows of this file yet
             raise failure(error, "write", self._where, self._doubt) from error
-        if settled:
-            remember_settled(self._folder, os.fstat(self._fd))
+        if remember:
+            remember_durable(self._folder, os.fstat(self._fd))
         return True
 
     def replace(self) -> None:

@@ -76,7 +76,7 @@ class MemoryStore:
         with self._guard:
             self._objects[name] = _Object(bytes(data), self._now_us())
 
-    def settle(self, name: str) -> None:
+    def ensure_durable(self, name: str) -> None:
         """Nothing: what is in memory is as durable as it will be."""
         common.split(name)
 

@@ -88,7 +88,7 @@ class Store(Protocol):
     def put(self, name: str, data: bytes) -> None:
         """Replace the object, atomically but not durably: for hints only."""
 
-    def settle(self, name: str) -> None:
+    def ensure_durable(self, name: str) -> None:
         """Make durable a small object that stands, whoever made it: its maker may have died before it was.
 
         Returns at once where names are durable as soon as they can be read. Raises `StoreError`.

@@ -16,28 +16,28 @@ from msgspec.structs import replace as replace_struct
 
 from txfiles.core import names, properties
 from txfiles.core.manifest import Operation, PropertyValue
+from txfiles.core.messages import plain, shown, text
 from txfiles.core.replay import BatchRecord
-from txfiles.core.words import plain, shown, text
 from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, StoreError
-from txfiles.txn import log
-from txfiles.txn import vacuum as vacuum_story
-from txfiles.txn.append import append
-from txfiles.txn.append_once import append_once
-from txfiles.txn.commit import Done, Work, acknowledged, fresh_attempt, run
-from txfiles.txn.overwrite import overwrite
-from txfiles.txn.request import Progress, Request, keys_required
-from txfiles.txn.result import Plan, Resolution, VacuumResult, WriteResult
-from txfiles.txn.session import Session
-from txfiles.txn.set_properties import set_properties
-from txfiles.txn.snapshot import Snapshot
-from txfiles.txn.staging import Estimate, Staging
-from txfiles.txn.story import Pass
-from txfiles.txn.upsert import upsert
+from txfiles.log import versions
+from txfiles.log.commit import CommitPlan, Outcome, acknowledged, fresh_attempt, run
+from txfiles.log.session import Session
+from txfiles.log.snapshot import Snapshot
+from txfiles.operations import vacuum as vacuum_story
+from txfiles.operations.append import append
+from txfiles.operations.append_once import append_once
+from txfiles.operations.context import PlanContext
+from txfiles.operations.overwrite import overwrite
+from txfiles.operations.set_properties import set_properties
+from txfiles.operations.upsert import upsert
+from txfiles.options import Progress, Request, keys_required
+from txfiles.results import Plan, Resolution, VacuumResult, WriteResult
 from txfiles.version import LIBRARY
+from txfiles.writing.staging import Estimate, Staging
 
 Result = TypeVar("Result", bound=WriteResult)
 
-STORIES: dict[str, Callable[[Pass], Work]] = {
+STORIES: dict[str, Callable[[PlanContext], CommitPlan]] = {
     "append": append,
     "append_once": append_once,
     "upsert": upsert,
@@ -51,10 +51,10 @@ FOREIGN_LOGS = {"_delta_log/": "a Delta table", "metadata/": "an Iceberg table",
 def write(session: Session, request: Request) -> WriteResult:
     """Run one write to its commit. See `txfiles.write`."""
     started = session.environment.monotonic()
-    base = log.head(session.store, session.cache)
+    base = versions.head(session.store, session.cache)
     known = _known_batch(session, request, base)
     if known is not None:
-        done = acknowledged(session.store, Done(None, known.version, committed=False, already_committed=True))
+        done = acknowledged(session.store, Outcome(None, known.version, committed=False, already_committed=True))
         return _already(session, request, done.version, started)
     operation = Operation(
         name=request.mode,
@@ -67,16 +67,16 @@ def write(session: Session, request: Request) -> WriteResult:
         user_metadata={plain(name): plain(value) for name, value in request.user_metadata.items()},
     )
 
-    def story(snapshot: Snapshot | None, staging: Staging) -> Work:
+    def story(snapshot: Snapshot | None, staging: Staging) -> CommitPlan:
         if snapshot is None:
             refuse_foreign_files(session)
         attempt.operation = _at(operation, request, snapshot)
-        return STORIES[request.mode](Pass(session, request, snapshot, staging))
+        return STORIES[request.mode](PlanContext(session, request, snapshot, staging))
 
-    attempt = fresh_attempt(session, operation, request.timeout)
+    attempt = fresh_attempt(session, operation, request.timeout, Staging)
     done = run(attempt, story, base=base)
     if done.already_committed:
-        _known_batch(session, request, log.head(session.store))  # an error if it was as another mode
+        _known_batch(session, request, versions.head(session.store))  # an error if it was as another mode
         return _already(session, request, done.version, started, done.attempts)
     assert done.work is not None
     elapsed = session.environment.monotonic() - started
@@ -86,14 +86,14 @@ def write(session: Session, request: Request) -> WriteResult:
 def plan(session: Session, request: Request) -> Plan:
     """What the same write would do now; writes nothing. See `txfiles.plan`."""
     started = session.environment.monotonic()
-    base = log.head(session.store, session.cache)
+    base = versions.head(session.store, session.cache)
     known = _known_batch(session, request, base)
     if known is not None:
         return Plan(version=known.version, committed=False, already_committed=True, mode=request.mode)
     if base is None:
         refuse_foreign_files(session)
-    work = STORIES[request.mode](Pass(session, request, base, Estimate()))
-    done = Done(work, base.state.version if base else None, not work.nothing)
+    work = STORIES[request.mode](PlanContext(session, request, base, Estimate()))
+    done = Outcome(work, base.state.version if base else None, not work.nothing)
     result = _result(Plan, request, done, session.environment.monotonic() - started, None)
     return replace(result, files_to_rewrite=work.files_rewritten)
 
@@ -103,17 +103,17 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
     wanted: dict[str, PropertyValue] = properties.read_properties(given)
     if not wanted:
         raise OptionError("no property is given", hint=f"there are {', '.join(properties.PROPERTIES)}")
-    newest = log.advance(session.store, base)
+    newest = versions.advance(session.store, base)
     operation = Operation(
         name="set", read_version=newest.state.version, library=LIBRARY, writer=session.environment.writer
     )
 
-    def story(snapshot: Snapshot | None, _: Staging) -> Work:
+    def story(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
         return set_properties(snapshot or newest, wanted)
 
-    done = run(fresh_attempt(session, operation, 60.0), story, base=newest)
+    done = run(fresh_attempt(session, operation, 60.0, Staging), story, base=newest)
     with _after_commit(session, done):
-        return log.advance(session.store, newest)
+        return versions.advance(session.store, newest)
 
 
 def vacuum(
@@ -127,7 +127,7 @@ def vacuum(
     progress: Callable[[Progress], None],
 ) -> tuple[VacuumResult, Snapshot]:
     """Commit what is to be deleted, then delete it. See `Table.vacuum`."""
-    newest = log.advance(session.store, base)
+    newest = versions.advance(session.store, base)
     rules = _vacuum_rules(newest, retain, keep_versions, force=force)
     if dry_run:
         found = vacuum_story.find(session.store, newest, rules)
@@ -140,16 +140,16 @@ def vacuum(
         name="vacuum", read_version=newest.state.version, library=LIBRARY, writer=session.environment.writer
     )
 
-    def story(snapshot: Snapshot | None, _: Staging) -> Work:
+    def story(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
         return vacuum_story.plan_vacuum(session.store, snapshot or newest, rules)
 
-    done = run(fresh_attempt(session, operation, 60.0), story, base=newest)
+    done = run(fresh_attempt(session, operation, 60.0, Staging), story, base=newest)
     assert done.work is not None
     committed = done.work.vacuum
     paths = committed.deletes if committed and done.committed else ()
     with _after_commit(session, done, hint="the next vacuum deletes what this one has left"):
         vacuum_story.delete(session.store, paths, lambda count: progress(Progress("deleting files", count, len(paths))))
-        after = log.advance(session.store, newest)
+        after = versions.advance(session.store, newest)
     deleted = tuple(name for path in paths if (name := names.decode_path(path)) is not None)
     result = VacuumResult(
         version=done.version or 0,
@@ -162,7 +162,7 @@ def vacuum(
 
 
 @contextmanager
-def _after_commit(session: Session, done: Done, hint: str = "open the table again") -> Iterator[None]:
+def _after_commit(session: Session, done: Outcome, hint: str = "open the table again") -> Iterator[None]:
     """A frame around what a call does once it has committed: an error in it says that the commit stands."""
     try:
         yield
@@ -187,11 +187,11 @@ def resolve(session: Session, commit_id: str) -> Resolution:
         raise OptionError(
             f"{shown(commit_id)} is no commit id", hint="it is the 32 hex digits that the error named (error.commit_id)"
         )
-    newest = log.head(session.store)
-    if newest is None and log.table_id(session.store) is not None:
+    newest = versions.head(session.store)
+    if newest is None and versions.table_id(session.store) is not None:
         return Resolution(committed=False, version=None)  # the creation that it was has not come to pass
-    newest = newest or log.require_head(session.store)
-    for manifest in log.history(session.store, newest.state.version, None):
+    newest = newest or versions.require_head(session.store)
+    for manifest in versions.history(session.store, newest.state.version, None):
         if manifest.commit_id == commit_id:
             return Resolution(committed=True, version=manifest.version)
     return Resolution(committed=False, version=None)
@@ -210,7 +210,7 @@ def refuse_foreign_files(session: Session) -> None:
         if entry.name.startswith(names.LOG_DIR) or (foreign is None and not entry.name.endswith(FOREIGN_SUFFIXES)):
             continue
         # Asked for only now: another creation's id stands before the first of its files that the listing showed.
-        own = own or log.table_id(store)
+        own = own or versions.table_id(store)
         if own is not None and (names.is_data_name(entry.name, own) or names.is_temporary(entry.name, own)):
             continue
         raise FolderNotEmptyError(
@@ -283,7 +283,7 @@ def _already(session: Session, request: Request, version: int | None, started: f
     )
 
 
-def _result(kind: type[Result], request: Request, done: Done, elapsed: float, commit_id: str | None) -> Result:
+def _result(kind: type[Result], request: Request, done: Outcome, elapsed: float, commit_id: str | None) -> Result:
     work = done.work
     assert work is not None
     counts = {name: getattr(work.metrics, name) for name in work.metrics.__struct_fields__}

@@ -45,7 +45,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "metrics": {"rows_in": 1},
         "table": table(),
         "checkpoint": {"version": 6, "bytes": 9, "sha256": HASH},
-        "vacuum": {"smallest_whole_version": 3, "deletes": [f"c=1/{DATA}"]},
+        "vacuum": {"oldest_readable_version": 3, "deletes": [f"c=1/{DATA}"]},
         "add": [add()],
         "remove": [{"path": f"c=a%2525/{DATA}"}],
     }
@@ -110,7 +110,7 @@ def test_the_example_of_these_tests_is_valid() -> None:
 
 
 @given(tables())
-def test_unknown_fields_of_the_table_are_carried_along(found: codec.Table) -> None:
+def test_unknown_fields_of_the_table_are_carried_along(found: codec.TableMetadata) -> None:
     """A newer writer's optional facts about the table survive an older one's rewriting of the table action."""
     manifest = decode(document())
     written = codec.encode(msgspec.structs.replace(manifest, table=found))
@@ -275,9 +275,9 @@ WRONG: dict[str, dict[str, Any]] = {
     "key bound is over 64 bytes": {"add": [add(key_range={"columns": ["id"], "min": "00" * 65})]},
     "key bound ends in a newline": {"add": [add(key_range={"columns": ["id"], "min": "00\n"})]},
     "path is very long": {"add": [add(path="c=" + "x" * 9_000 + "/" + DATA)]},
-    "vacuum lists a manifest": {"vacuum": {"smallest_whole_version": 1, "deletes": [names.manifest(3)]}},
-    "vacuum lists somebody's file": {"vacuum": {"smallest_whole_version": 1, "deletes": ["thesis.parquet"]}},
-    "vacuum lists a file outside": {"vacuum": {"smallest_whole_version": 1, "deletes": ["../" + DATA]}},
+    "vacuum lists a manifest": {"vacuum": {"oldest_readable_version": 1, "deletes": [names.manifest(3)]}},
+    "vacuum lists somebody's file": {"vacuum": {"oldest_readable_version": 1, "deletes": ["thesis.parquet"]}},
+    "vacuum lists a file outside": {"vacuum": {"oldest_readable_version": 1, "deletes": ["../" + DATA]}},
     "vacuum bound is left out": {"vacuum": {"deletes": []}},
 }  # fmt: skip
 

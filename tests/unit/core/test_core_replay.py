@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from tests.strategies import TABLE_ID
 from txfiles.core import replay, times
-from txfiles.core.manifest import CheckpointRef, Manifest, Metrics, Operation, Table, Vacuum
+from txfiles.core.manifest import CheckpointRef, Manifest, Metrics, Operation, TableMetadata, Vacuum
 from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import Column
 from txfiles.errors import CorruptTableError, UnsupportedTableError
 
-TABLE = Table(format="parquet", columns=(Column(id=1, name="id", type="int64"),), last_column_id=1)
+TABLE = TableMetadata(format="parquet", columns=(Column(id=1, name="id", type="int64"),), last_column_id=1)
 
 
 def sha(version: int) -> str:
@@ -65,7 +65,7 @@ def test_a_state_says_what_its_manifest_said() -> None:
         time_us=2_000,
         table=TABLE,
         batch_ids={},
-        smallest_whole_version=0,
+        oldest_readable_version=0,
         checkpoint=checkpoint,
     )
     newer = CheckpointRef(version=2, bytes=9, sha256=sha(8))
@@ -89,7 +89,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "the same time": ({"time": times.format_us(2_000)}, "not later"),
     "an earlier time": ({"time": times.format_us(1_999)}, "not later"),
     "a time before 1970": ({"time": "1969-12-31T23:59:59.999999Z"}, "not later"),
-    "whole from a version to come": ({"vacuum": Vacuum(smallest_whole_version=4)}, "impossible"),
+    "whole from a version to come": ({"vacuum": Vacuum(oldest_readable_version=4)}, "impossible"),
 }
 
 
@@ -116,14 +116,14 @@ def test_one_microsecond_later_is_later() -> None:
     assert fold(*log(3, time=times.format_us(1_001))).time_us == 1_001
 
 
-def test_the_smallest_whole_version_only_rises() -> None:
+def test_the_oldest_readable_version_only_rises() -> None:
     """A vacuum raises it, other commits leave it, and one that lowers it is damage."""
-    raised = log(3, vacuum=Vacuum(smallest_whole_version=2))
-    assert fold(*raised, manifest(3)).smallest_whole_version == 2
-    assert fold(*raised, manifest(3, vacuum=Vacuum(smallest_whole_version=2))).smallest_whole_version == 2
-    assert fold(*raised, manifest(3, vacuum=Vacuum(smallest_whole_version=3))).smallest_whole_version == 3
+    raised = log(3, vacuum=Vacuum(oldest_readable_version=2))
+    assert fold(*raised, manifest(3)).oldest_readable_version == 2
+    assert fold(*raised, manifest(3, vacuum=Vacuum(oldest_readable_version=2))).oldest_readable_version == 2
+    assert fold(*raised, manifest(3, vacuum=Vacuum(oldest_readable_version=3))).oldest_readable_version == 3
     with pytest.raises(CorruptTableError, match="impossible"):
-        fold(*raised, manifest(3, vacuum=Vacuum(smallest_whole_version=1)))
+        fold(*raised, manifest(3, vacuum=Vacuum(oldest_readable_version=1)))
 
 
 def batch(name: str | None, **more: Any) -> dict[str, Any]:

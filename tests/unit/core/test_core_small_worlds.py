@@ -1,7 +1,7 @@
 """Soundness and precision of the conflict rules, tried out on every small world.
 
 A table is up to three files over five keys and two parts; two operations are planned on it, one is committed,
-and the real `decide` judges the other by a faithful footprint. Whenever it lets the plan stand, the rows must be
+and the real `decide` judges the other by a faithful read_set. Whenever it lets the plan stand, the rows must be
 those of planning again. How often it asks for planning again in vain is written down, so that any change of the
 rules' precision is noticed.
 """
@@ -20,13 +20,13 @@ import pytest
 
 from tests.strategies import TABLE_ID
 from txfiles.core import names
-from txfiles.core.conflicts import Footprint, Outcome, decide
-from txfiles.core.manifest import Add, Manifest, Metrics, Operation, Remove, Table
+from txfiles.core.conflicts import ReadSet, Verdict, decide
+from txfiles.core.manifest import Add, Manifest, Metrics, Operation, Remove, TableMetadata
 from txfiles.core.schema import Column
 
 pytestmark = pytest.mark.guarantees("S10")
 
-TABLE = Table(
+TABLE = TableMetadata(
     format="parquet",
     columns=tuple(Column(id=i, name=name, type="int64") for i, name in enumerate(["key", "part", "time", "who"], 1)),
     last_column_id=4,
@@ -87,9 +87,9 @@ class Plan:
     probes: frozenset[int]
 
     @property
-    def footprint(self) -> Footprint:
+    def read_set(self) -> ReadSet:
         part = (str(self.op.part),)
-        return Footprint(
+        return ReadSet(
             kind=self.op.kind,
             table=TABLE,
             relies_on=self.relies_on,
@@ -243,28 +243,28 @@ def operations(keys: int, largest: int) -> list[Op]:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judged:
     stands: bool
     sound: bool
     needless: bool
 
 
-def judge(world: World, mine: Plan, theirs: Sequence[Plan]) -> Verdict:
+def judge(world: World, mine: Plan, theirs: Sequence[Plan]) -> Judged:
     """Let the others commit, ask `decide`, and compare with planning again."""
     newer, files = world, {file.path: file for file in world}
     for found in theirs:
         newer = apply(newer, found)
         files |= {file.path: file for file in found.adds}
-    decision = decide(mine.footprint, [found.manifest(8 + number) for number, found in enumerate(theirs)])
-    hit = decision.outcome is Outcome.PROBE and any(
+    decision = decide(mine.read_set, [found.manifest(8 + number) for number, found in enumerate(theirs)])
+    hit = decision.verdict is Verdict.PROBE and any(
         row.key in mine.probes for add in decision.probe for row in files[add.path].rows
     )
-    stands = decision.outcome is not Outcome.REDO and not hit
-    derives = decision.outcome is Outcome.DERIVE
+    stands = decision.verdict is not Verdict.REDO and not hit
+    derives = decision.verdict is Verdict.DERIVE
     again = plan(mine.op, newer, "mine")
     applies = derives or mine.removes <= {file.path for file in newer}
     same = applies and again != REFUSED and rows(apply(newer, mine, derive=derives)) == rows(apply(newer, again))
-    return Verdict(stands, sound=same or not stands, needless=same and not stands)
+    return Judged(stands, sound=same or not stands, needless=same and not stands)
 
 
 def plans(world: World, ops: Sequence[Op], who: str) -> list[Plan]:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from txfiles.core.manifest import Table
+from txfiles.core.manifest import TableMetadata
 from txfiles.core.schema import Column
 from txfiles.core.tables import Wish, settle
 from txfiles.errors import OptionError
 
 COLUMNS = tuple(Column(id=number, name=name, type="int64") for number, name in enumerate("abc", 1))
-RECORDED = Table(
+RECORDED = TableMetadata(
     format="parquet",
     columns=COLUMNS,
     last_column_id=3,
@@ -23,14 +23,14 @@ RECORDED = Table(
     properties={"row_group_rows": 7},
     extra={"new": 1},
 )
-PLAIN = Table(format="csv", columns=COLUMNS, last_column_id=3)
+PLAIN = TableMetadata(format="csv", columns=COLUMNS, last_column_id=3)
 
 
 def test_a_new_table_is_what_was_wished() -> None:
     """Creation takes every wish as it is, checked; format is parquet where nothing is said."""
     wish = Wish(format="csv", keys=("a",), timestamp_col="b", partition_by=("c",), properties={"row_group_rows": "7"})
     made = settle(None, wish)
-    assert made == Table(
+    assert made == TableMetadata(
         format="csv",
         columns=(),
         last_column_id=0,
@@ -39,7 +39,7 @@ def test_a_new_table_is_what_was_wished() -> None:
         timestamp_col="b",
         properties={"row_group_rows": 7},
     )
-    assert settle(None, Wish()) == Table(format="parquet", columns=(), last_column_id=0)
+    assert settle(None, Wish()) == TableMetadata(format="parquet", columns=(), last_column_id=0)
 
 
 AGREES: dict[str, Wish] = {
@@ -85,7 +85,7 @@ def test_contradicting_what_is_recorded_is_an_error(wish: Wish, hinted: str) -> 
     assert hinted in str(caught.value.hint)
 
 
-LEARNS: dict[str, tuple[Table, Wish, dict[str, Any]]] = {
+LEARNS: dict[str, tuple[TableMetadata, Wish, dict[str, Any]]] = {
     "keys, the first time": (PLAIN, Wish(keys=("b", "a")), {"keys": ("b", "a")}),
     "timestamp column, the first time": (PLAIN, Wish(timestamp_col="c"), {"timestamp_col": "c"}),
     "other keys by rekey": (RECORDED, Wish(keys=("c",), rekey=True), {"keys": ("c",)}),
@@ -94,6 +94,6 @@ LEARNS: dict[str, tuple[Table, Wish, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("table", "wish", "changes"), LEARNS.values(), ids=LEARNS)
-def test_what_a_table_learns(table: Table, wish: Wish, changes: dict[str, Any]) -> None:
+def test_what_a_table_learns(table: TableMetadata, wish: Wish, changes: dict[str, Any]) -> None:
     """Only what was said changes; columns, properties and unknown fields stay."""
     assert settle(table, wish) == replace(table, **changes)

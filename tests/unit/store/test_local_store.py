@@ -167,23 +167,23 @@ def test_what_another_left_is_settled(store, journal, monkeypatch):
     put(store)
     store.put_if_absent(names.manifest(1), b"next")
     journal.clear()
-    store.settle(names.manifest(1))
+    store.ensure_durable(names.manifest(1))
     assert journal == []  # its maker is this process
-    monkeypatch.setattr(folders, "_SETTLED", {})
-    store.settle(names.manifest(1))
+    monkeypatch.setattr(folders, "_DURABLE_NAMES", {})
+    store.ensure_durable(names.manifest(1))
     assert journal == [("fsync", "log")]
-    store.settle(names.manifest(1))
-    store.settle(NAME)
+    store.ensure_durable(names.manifest(1))
+    store.ensure_durable(NAME)
     assert journal == [("fsync", "log"), ("fsync", "log")]
 
 
 def test_what_cannot_be_settled(store, root, monkeypatch):
     """An fsync that fails is an error, tried once; the name stays."""
     put(store)
-    monkeypatch.setattr(folders, "_SETTLED", {})
+    monkeypatch.setattr(folders, "_DURABLE_NAMES", {})
     calls = failing(monkeypatch, "fsync", errno.EIO)
     with pytest.raises(StoreError) as raised:
-        store.settle(NAME)
+        store.ensure_durable(NAME)
     assert raised.value.committed == "no"
     assert len(calls) == 1
     assert files(root) == [NAME]

@@ -1,0 +1,283 @@
+"""Types of CSV text: inferred only where each text comes back, parsed without guessing where they are said."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from txfiles.errors import OptionError, UnsupportedTypeError
+from txfiles.inputs.inference import declared_types, first_unfit, infer, is_text_of, parse
+
+START = datetime.fromisoformat("0001-01-01")
+US, UTC_US = pa.timestamp("us"), pa.timestamp("us", "UTC")
+
+
+def column(*values: str | None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, pa.string())], pa.string())
+
+
+INFERRED = [
+    (["1", "-2", None, "0"], pa.int64()),
+    (["9223372036854775807", "-9223372036854775808"], pa.int64()),
+    (["9223372036854775808"], pa.string()),
+    (["001"], pa.string()),
+    (["-0", "1"], pa.float64()),
+    (["+1"], pa.string()),
+    (["1_0"], pa.string()),
+    (["0x10"], pa.string()),
+    ([" 1"], pa.string()),
+    (["1", "2.5", "-0"], pa.float64()),
+    (["1.0", "2.5", "-0.0"], pa.float64()),
+    (["1", "2.0"], pa.string()),
+    (["1.50"], pa.string()),
+    (["1e5"], pa.string()),
+    ([".5"], pa.string()),
+    (["1e+16", "1e-05", "2.0"], pa.float64()),
+    (["0.00001", "1.0"], pa.string()),
+    (["1e+15", "1.0"], pa.string()),
+    (["0.00001", "1e+15"], pa.float64()),
+    (["9007199254740993", "0.5"], pa.string()),
+    (["nan", "inf", "-inf", "1.5"], pa.float64()),
+    (["NaN"], pa.string()),
+    (["1e999"], pa.string()),
+    (["NA", "1"], pa.string()),
+    (["true", "false", None], pa.bool_()),
+    (["True"], pa.string()),
+    (["0", "true"], pa.string()),
+    (["2024-02-29", "1600-01-01", "9999-12-31"], pa.date32()),
+    (["2023-02-29"], pa.string()),
+    (["0000-01-01"], pa.string()),
+    (["2024-1-01"], pa.string()),
+    (["20240101"], pa.int64()),
+    (["2024-01-01T10:00:00", "3000-01-01T00:00:00"], US),
+    (["2024-01-01 10:00:00"], US),
+    (["2024-01-01T10:00:00", "2024-01-01 10:00:00"], pa.string()),
+    (["2024-01-01", "2024-01-01T10:00:00"], pa.string()),
+    (["2024-01-01T10:00"], pa.string()),
+    (["2024-01-01T24:00:00"], pa.string()),
+    (["2024-01-01T10:00:00.120", "2024-01-01T10:00:00.000"], US),
+    (["2024-01-01T10:00:00.12", "2024-01-01T10:00:00"], US),
+    (["2024-01-01T10:00:00.120000", "2024-01-01T10:00:00"], US),
+    (["2024-01-01T10:00:00.120", "2024-01-01T10:00:00.1"], pa.string()),
+    (["2024-01-01T10:00:00.1234567"], pa.string()),
+    (["2024-01-01T10:00:00Z"], UTC_US),
+    (["2024-01-01 10:00:00.5+00:00"], UTC_US),
+    (["2024-01-01T10:00:00+01:00"], pa.string()),
+    (["2024-01-01T10:00:00Z", "2024-01-01T10:00:00+00:00"], pa.string()),
+    (["2024-01-01T10:00:00Z", "2024-01-01T10:00:00"], pa.string()),
+    ([""], pa.string()),
+    (["", "1"], pa.string()),
+    ([None, None], pa.null()),
+    ([], pa.null()),
+    ([None, "x"], pa.string()),
+]
+
+
+@pytest.mark.parametrize(("values", "expected"), INFERRED)
+def test_inferred_type(values, expected):
+    """A column gets a type only where each of its texts, in one form, comes back from the values."""
+    assert infer(column(*values)) == expected
+
+
+def test_last_value_decides():
+    """One value at the very end of the last block makes a column of numbers text."""
+    blocks = [pa.array(["1"] * 1000), pa.array(["2"] * 999 + ["x"])]
+    assert infer(pa.chunked_array(blocks[:1])) == pa.int64()
+    assert infer(pa.chunked_array(blocks)) == pa.string()
+
+
+def restored(values: list[str], to: pa.DataType) -> set[tuple[str, ...]]:
+    """The texts that values of a type are written as, in each form; by Python's own formatters."""
+    found = parse(pa.array(values, pa.string()), to).to_pylist()
+    if pa.types.is_string(to):
+        return {tuple(found)}
+    if pa.types.is_integer(to):
+        return {tuple(map(str, found))}
+    if pa.types.is_boolean(to):
+        return {tuple(str(v).lower() for v in found)}
+    if pa.types.is_date(to):
+        return {tuple(v.isoformat() for v in found)}
+    if pa.types.is_floating(to):
+        return {tuple(map(repr, found)), tuple(pa.array(found, pa.float64()).cast(pa.string()).to_pylist())}
+    forms = set()
+    for separator in "T ":
+        for zone in ("", "Z", "+00:00"):
+            fractions = [lambda v, n=n: f".{v.microsecond:06}"[: n + 1] if n else "" for n in range(7)]
+            fractions.append(lambda v: f".{v.microsecond:06}".rstrip("0").rstrip("."))
+            fractions.append(lambda v: f".{v.microsecond:06}" if v.microsecond else "")
+            for fraction in fractions:
+                forms.add(tuple(f"{v:%Y-%m-%d}{separator}{v:%H:%M:%S}{fraction(v)}{zone}" for v in found))
+    return forms
+
+
+SPELT = st.one_of(
+    st.integers(-(10**20), 10**20).map(str),
+    st.floats().map(repr),
+    st.floats().map(lambda v: pa.scalar(v, pa.float64()).cast(pa.string()).as_py()),
+    st.from_regex(r"[-+]?[0-9]{0,3}\.?[0-9]{0,3}(e[-+]?[0-9])?", fullmatch=True),
+    st.from_regex(
+        r"(1999|2024)-(0[1-3]|13)-(01|29|31)([T ][0-2]0:0[0-6]:0[0-6](\.[0-9]{1,7})?(Z|\+00:00|\+01:00)?)?",
+        fullmatch=True,
+    ),
+    st.sampled_from(["true", "false", "True", "", "NA", "nan", "inf"]),
+)
+
+
+@given(st.lists(SPELT, min_size=1, max_size=3))
+def test_inferred_text_comes_back(values):
+    """Whatever is inferred, the values written in one form give the very texts."""
+    assert tuple(values) in restored(values, infer(column(*values)))
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
+def test_integers_stay_exact(values):
+    """Integers are inferred as such, and are never off by one."""
+    text = column(*map(str, values))
+    assert infer(text) == pa.int64()
+    assert parse(text.chunk(0), pa.int64()).to_pylist() == values
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1))
+def test_floats_of_python_are_floats(values):
+    """What Python writes for floats is inferred as floats and comes back bit for bit."""
+    text = column(*map(repr, values))
+    assert infer(text) == pa.float64()
+    assert list(map(repr, parse(text.chunk(0), pa.float64()).to_pylist())) == list(map(repr, values))
+
+
+@given(st.lists(st.datetimes(min_value=START), min_size=1))
+def test_times_of_python_are_times(values):
+    """What Python's isoformat writes is inferred as times, and comes back to the microsecond."""
+    text = column(*(v.isoformat() for v in values))
+    assert infer(text) == US
+    assert parse(text.chunk(0), US).to_pylist() == values
+
+
+PARSED = [
+    ("001", pa.int64(), 1),
+    ("+7", pa.uint8(), 7),
+    ("1.50", pa.float64(), 1.5),
+    ("1e5", pa.float32(), 1e5),
+    (".5", pa.float64(), 0.5),
+    ("-inf", pa.float64(), float("-inf")),
+    ("True", pa.bool_(), True),
+    ("FALSE", pa.bool_(), False),
+    ("1.50", pa.decimal128(6, 2), Decimal("1.50")),
+    ("1.500", pa.decimal128(6, 2), Decimal("1.50")),
+    ("2024-02-29", pa.date32(), date(2024, 2, 29)),
+    ("2024-02-29", pa.date64(), date(2024, 2, 29)),
+    ("2024-02-29", US, datetime.fromisoformat("2024-02-29")),
+    ("2024-02-29 10:00", US, datetime.fromisoformat("2024-02-29T10:00:00")),
+    ("2024-02-29T10:00:00.5000000", US, datetime.fromisoformat("2024-02-29T10:00:00.500000")),
+    ("2024-02-29T10:00:00.000", pa.timestamp("s"), datetime.fromisoformat("2024-02-29T10:00:00")),
+    ("2024-02-29T10:00:00Z", UTC_US, datetime(2024, 2, 29, 10, tzinfo=UTC)),
+    ("2024-02-29 10:00:00+05:30", UTC_US, datetime(2024, 2, 29, 4, 30, tzinfo=UTC)),
+    ("2024-02-29 10:00:00+0100", pa.timestamp("ms", "Europe/Berlin"), datetime(2024, 2, 29, 9, tzinfo=UTC)),
+    ("QQ==", pa.binary(), b"A"),
+    ("", pa.binary(), b""),
+    ("QUI=", pa.binary(2), b"AB"),
+    ("", pa.string(), ""),
+    ("-5", pa.duration("s"), None),
+]
+
+
+@pytest.mark.parametrize(("text", "to", "expected"), PARSED)
+def test_declared_text_is_parsed(text, to, expected):
+    """Text of a type that is said may be spelt in more ways than would be inferred; null stays null."""
+    parsed = parse(pa.array([text, None], pa.string()), to)
+    assert parsed.type == to
+    assert parsed.null_count == 1
+    if expected is not None:
+        assert parsed[0].as_py() == expected
+
+
+REFUSED = [
+    ("x", pa.int64(), False),
+    ("", pa.int64(), False),
+    ("0x10", pa.int64(), False),
+    (" 1", pa.int64(), False),
+    ("1.0", pa.int64(), False),
+    ("300", pa.int8(), True),
+    ("-1", pa.uint8(), True),
+    ("1e999", pa.float64(), True),
+    ("9007199254740993", pa.float64(), True),
+    ("16777217", pa.float32(), True),
+    ("1", pa.bool_(), False),
+    ("1.555", pa.decimal128(6, 2), True),
+    ("123456", pa.decimal128(6, 2), True),
+    ("2023-02-29", pa.date32(), True),
+    ("2024-01-01T00:00:00", pa.date32(), False),
+    ("2024-01-01T00:00:00Z", US, False),
+    ("2024-01-01T00:00:00", UTC_US, False),
+    ("2024-01-01", UTC_US, False),
+    ("2024-01-01T00:00:00.5", pa.timestamp("s"), True),
+    ("3000-01-01T00:00:00", pa.timestamp("ns"), True),
+    ("QQ=", pa.binary(), False),
+    ("QUJD", pa.binary(2), True),
+    ("x", pa.null(), False),
+]
+
+
+@pytest.mark.parametrize(("text", "to", "is_text"), REFUSED)
+def test_misfits_are_refused(text, to, is_text):
+    """Text that is no value of the type, or does not fit it, is refused, and the two are told apart."""
+    values = pa.array([text], pa.string())
+    with pytest.raises(ValueError, match=r"."):
+        parse(values, to)
+    assert is_text_of(values, to) is is_text
+
+
+def test_float32_takes_the_nearest_but_not_for_whole_numbers():
+    """A fraction is rounded to the nearest float; a whole number that would change is refused."""
+    assert parse(pa.array(["0.1"]), pa.float32()).to_pylist() == pa.array([0.1], pa.float32()).to_pylist()
+    with pytest.raises(ValueError, match="16777217"):
+        parse(pa.array(["16777217"]), pa.float32())
+
+
+def test_nested_types_have_no_text():
+    """A list cannot be had from CSV, and the error says so rather than calling the value wrong."""
+    with pytest.raises(UnsupportedTypeError, match="list"):
+        parse(pa.array(["[1]"]), pa.list_(pa.int64()))
+
+
+@given(st.lists(st.booleans(), min_size=1).filter(lambda flags: not all(flags)))
+def test_first_unfit_value_is_found(flags):
+    """The position of the first value that does not parse, wherever it is."""
+    text = pa.array(["1" if fits else "x" for fits in flags])
+    assert first_unfit(text, pa.int64()) == flags.index(False)
+
+
+def test_declared_types_in_each_spelling():
+    """A schema, or a dict of type text or Arrow types, gives the same types, without encodings."""
+    expected = pa.schema([("a", pa.int8()), ("b", UTC_US), ("c", pa.string())])
+    assert declared_types({"a": "decimal128(10,2)", "b": "timestamp[us,UTC]"}) == pa.schema(
+        [("a", pa.decimal128(10, 2)), ("b", UTC_US)]
+    )
+    said = {"a": "int8", "b": "timestamp[us, UTC]", "c": pa.large_string()}
+    assert declared_types(said) == expected
+    assert declared_types(pa.schema([("a", pa.int8()), ("b", UTC_US), ("c", pa.dictionary(pa.int8(), "utf8"))])) == (
+        expected
+    )
+    assert declared_types(None) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ("int64", "str"),
+        ({"a": "int65"}, "'int65'"),
+        ({"a": 3}, "3"),
+        ({1: "int64"}, "1"),
+        (pa.schema([("a", pa.int8()), ("a", pa.int8())]), "'a'"),
+    ],
+)
+def test_declared_types_that_are_none(schema, said):
+    """What is no schema is an option error that quotes it."""
+    with pytest.raises(OptionError, match=re.escape(said)):
+        declared_types(schema)

@@ -1,0 +1,198 @@
+"""From the caller's data to rows that fit the table: the same steps for every mode.
+
+read → columns and types → keys → duplicates
+
+Source: specs/4-semantics.md, "Schema", "Keys", "Duplicates".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+from msgspec.structs import replace
+
+from txfiles import formats
+from txfiles.core import tables
+from txfiles.core.manifest import TableMetadata
+from txfiles.core.messages import few, nearest
+from txfiles.errors import InputError, KeyColumnNotFoundError, OptionError, SchemaMismatchError, UnsupportedTypeError
+from txfiles.options import KEYED, Request, SchemaMode, keys_required
+from txfiles.rows import dedup, schema, types
+from txfiles.rows import keys as key_codec
+
+NO_KEYS = pa.nulls(0, pa.binary())  # made without a list, from which pyarrow would import pandas
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch that fits its table.
+
+    Attributes:
+        table: what the table will be if this write commits.
+        rows: in the table's columns and types; keys, where they are checked, unique and never null.
+        missing: columns that the batch lacks (null in `rows`); merge only.
+        rows_in: rows given.
+        rows_deduplicated: rows dropped as duplicates inside the batch.
+        schema_changed: whether columns were added, widened or replaced.
+        inferred: types that were guessed from a CSV input.
+        keys: the canonical key bytes of each of `rows`; none where keys are not checked.
+    """
+
+    table: TableMetadata
+    rows: pa.Table
+    missing: tuple[str, ...]
+    rows_in: int
+    rows_deduplicated: int
+    schema_changed: bool
+    inferred: pa.Schema | None
+    keys: pa.Array
+
+
+def prepare(request: Request, current: TableMetadata | None) -> Prepared:
+    """Read the batch and make it fit.
+
+    Args:
+        request: the write.
+        current: what the table is; None where it is new.
+    Raises:
+        InputError: one of its kinds, by what does not fit.
+    Cost: the batch once in memory (a spooled or mapped input stays on disk until it is cast).
+    """
+    wish = tables.Wish(
+        format=request.format,
+        keys=request.keys,
+        timestamp_col=request.timestamp_col,
+        partition_by=request.partition_by,
+        rekey=request.rekey,
+        properties=request.properties,
+    )
+    settled = tables.settle(current, wish)
+    if request.mode in KEYED and not settled.keys:
+        raise keys_required(request.mode)
+    _require_timestamp(request, settled)
+    known = types.arrow_schema(current.columns) if current else None
+    batch = request.source.read(known)
+    given = batch.table
+    if not batch.has_schema:
+        if known is None or request.mode == "overwrite":
+            raise InputError(
+                "the input yielded no chunk, so that its columns are unknown",
+                hint="yield one chunk without rows that has the columns",
+            )
+        given = known.empty_table()
+    table, reconciled = _with_columns(request, settled, current, given.schema)
+    if request.checks_keys:
+        _refuse_nan(given, table)
+    rows = schema.conform(given, table.columns)
+    kept, encoded = _unique(request, table, rows) if request.checks_keys else (rows, NO_KEYS)
+    return Prepared(
+        table=table,
+        rows=kept,
+        missing=tuple(reconciled.missing),
+        rows_in=given.num_rows,
+        rows_deduplicated=given.num_rows - kept.num_rows,
+        schema_changed=reconciled.changed,
+        inferred=batch.inferred,
+        keys=encoded,
+    )
+
+
+def _require_timestamp(request: Request, settled: TableMetadata) -> None:
+    if request.dedup_strategy == "newest_wins" and settled.timestamp_col is None:
+        raise OptionError(
+            "dedup_strategy 'newest_wins' requires 'timestamp_col', and the table has none recorded",
+            hint="pass timestamp_col='…': the column that says which row is newer",
+        )
+
+
+def _with_columns(
+    request: Request, settled: TableMetadata, current: TableMetadata | None, given: pa.Schema
+) -> tuple[TableMetadata, schema.Reconciled]:
+    """The table with the columns that this write leads to, and what changes."""
+    schema.check_batch_schema(given)
+    if request.checks_keys:
+        for name in settled.keys:
+            if name not in given.names:
+                raise KeyColumnNotFoundError(
+                    f"key column {name!r} not found in the data{nearest(name, given.names)}",
+                    hint=f"the columns are {few(given.names)}",
+                    column=name,
+                )
+    mode: SchemaMode = request.schema_mode if current is not None else "overwrite"
+    reconciled = schema.reconcile(
+        current.columns if current else (), given, mode, last_id=current.last_column_id if current else 0
+    )
+    names = [column.name for column in reconciled.columns]
+    table = replace(
+        settled,
+        columns=tuple(reconciled.columns),
+        last_column_id=max([settled.last_column_id, *(column.id for column in reconciled.columns)]),
+    )
+    if current is not None and request.schema_mode == "overwrite":
+        table = _forget_gone(request, table, names)
+    _check_roles(table, names)
+    formats.get(table.format).check_types(types.arrow_schema(table.columns))
+    return table, reconciled
+
+
+def _forget_gone(request: Request, table: TableMetadata, names: list[str]) -> TableMetadata:
+    """Keys and a timestamp column that an overwritten schema no longer has are forgotten."""
+    keys_stand = set(table.keys) <= set(names)
+    timestamp_stands = table.timestamp_col in names or table.timestamp_col == request.timestamp_col
+    return replace(
+        table, keys=table.keys if keys_stand else (), timestamp_col=table.timestamp_col if timestamp_stands else None
+    )
+
+
+def _check_roles(table: TableMetadata, names: list[str]) -> None:
+    """Partition and timestamp columns exist and have types that serve."""
+    by_name = {column.name: types.from_spec(column.type) for column in table.columns}
+    for name in table.partition_by:
+        if name not in by_name:
+            raise SchemaMismatchError(
+                f"partition column {name!r} not found in the data{nearest(name, names)}",
+                hint=f"the columns are {few(names)}",
+                column=name,
+            )
+        if not types.is_partition_type(by_name[name]) and not pa.types.is_null(by_name[name]):
+            raise UnsupportedTypeError(
+                f"column {name!r} of type {by_name[name]} cannot partition a table",
+                hint="integer, string, boolean, date, timestamp and decimal columns can",
+                column=name,
+            )
+    if table.partition_by and len(table.partition_by) == len(names):
+        raise OptionError(
+            "the table would be partitioned by every column, so that no file had one",
+            hint="leave at least one column out of partition_by",
+        )
+    timestamp = table.timestamp_col
+    if timestamp is not None and timestamp not in by_name:
+        raise SchemaMismatchError(
+            f"timestamp_col {timestamp!r} not found in the data{nearest(timestamp, names)}",
+            hint=f"the columns are {few(names)}",
+            column=timestamp,
+        )
+    if timestamp is not None and not (types.is_orderable(by_name[timestamp]) or pa.types.is_null(by_name[timestamp])):
+        raise UnsupportedTypeError(
+            f"timestamp_col {timestamp!r} of type {by_name[timestamp]} has no order",
+            hint="use a column of numbers, text, dates or times",
+            column=timestamp,
+        )
+
+
+def _refuse_nan(given: pa.Table, table: TableMetadata) -> None:
+    """A NaN where the table has a key of another type is a missing key, not a value that does not cast."""
+    for column in table.columns:
+        if column.name not in table.keys or not types.is_key_type(types.from_spec(column.type)):
+            continue
+        if pa.types.is_floating(given.schema.field(column.name).type):
+            dedup.refuse_nulls(given[column.name], column.name)
+
+
+def _unique(request: Request, table: TableMetadata, rows: pa.Table) -> tuple[pa.Table, pa.Array]:
+    """The rows that stay, and their keys' codes."""
+    dedup.check_keys(rows, table.keys)
+    encoded = key_codec.encode(rows, table.keys)
+    keep = dedup.deduplicate(rows, encoded, request.dedup_strategy, table.timestamp_col, keys=table.keys)
+    return (rows, encoded) if keep is None else (rows.take(keep), encoded.take(pa.array(keep)))

@@ -1,0 +1,194 @@
+"""Data as its users hold it: what comes in becomes a `Source`, what goes out a DataFrame.
+
+`source` does no reading yet: the id of a batch is looked up before its input is touched, so a load that ran before
+can be repeated although its files are gone. Everything is read at the first `read`.
+
+pandas and polars are optional: each is imported by one module here, and only once it is needed.
+
+Source: specs/4-semantics.md, "Inputs".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from txfiles.errors import InputError
+from txfiles.inputs.inference import declare, declared_types
+from txfiles.inputs.paths import PathSource
+from txfiles.inputs.spool import Labelled, OnePass
+from txfiles.rows.schema import check_batch_schema
+from txfiles.rows.source import Batch, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+__all__ = ["as_table", "source", "to_pandas", "to_polars"]
+
+ACCEPTED = (
+    "a pandas or polars DataFrame, a polars LazyFrame, a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, "
+    "an object with __arrow_c_stream__, an iterator or list of such chunks, or a path (or a list of paths) to "
+    ".parquet, .pq, .csv or .csv.gz files or to folders of them"
+)
+
+_Table = Callable[[], pa.Table]
+
+
+def source(data: Any, *, schema: Any = None) -> Source:
+    """Data that can be read more than once.
+
+    Args:
+        data: see `ACCEPTED`; a list or tuple of paths is read in its order.
+        schema: types of some or all columns: a pa.Schema, or a dict of names to type text. They decide how CSV is
+            parsed; other inputs are cast, where that loses nothing.
+    Raises:
+        InputError: `data` is none of these.
+        OptionError: `schema` is not understood.
+    Cost: nothing is read yet. One-pass inputs and files are spooled to a temporary file at the first read; frames
+        and tables stay where they are.
+    """
+    types = declared_types(schema)
+    if isinstance(data, str | os.PathLike):
+        return PathSource([_path(data)], types)
+    if isinstance(data, list | tuple) and data and all(isinstance(item, str | os.PathLike) for item in data):
+        return PathSource([_path(item) for item in data], types)
+    table = _frame(data)
+    if table is not None:
+        return _Memory(lambda: declare(table(), types))
+    chunks = _chunks(data)
+    if chunks is None:
+        raise InputError(f"a {_kind(data)} cannot be written", hint=f"give {ACCEPTED}")
+    return OnePass(lambda: ((label, declare(chunk, types)) for label, chunk in chunks()))
+
+
+def as_table(data: Any) -> pa.Table | None:
+    """The rows of a frame or table that is in memory; None for anything else."""
+    table = _frame(data)
+    return None if table is None else table()
+
+
+def to_pandas(table: pa.Table, dtype_backend: str | None = None) -> pd.DataFrame:
+    """A pandas DataFrame with the values of the table; see `inputs.pandas.to_pandas`.
+
+    Raises:
+        InputError: pandas is not installed.
+        OptionError: `dtype_backend` is not one of pandas' words.
+    """
+    try:
+        from txfiles.inputs import pandas
+    except ModuleNotFoundError as error:
+        raise _not_installed("pandas", error) from error
+    return pandas.to_pandas(table, dtype_backend)
+
+
+def to_polars(table: pa.Table) -> pl.DataFrame:
+    """A polars DataFrame with the values of the table.
+
+    Raises:
+        InputError: polars is not installed.
+    """
+    try:
+        from txfiles.inputs import polars
+    except ModuleNotFoundError as error:
+        raise _not_installed("polars", error) from error
+    return polars.to_polars(table)
+
+
+class _Memory:
+    """Rows that are in memory already; converted once, at the first read."""
+
+    def __init__(self, table: _Table) -> None:
+        self._table = table
+        self._batch: Batch | None = None
+
+    def read(self, known: pa.Schema | None) -> Batch:
+        del known  # the types are the data's own
+        if self._batch is None:
+            self._batch = Batch(self._table())
+        return self._batch
+
+    def close(self) -> None:
+        self._batch = None
+
+
+def _frame(data: Any) -> _Table | None:
+    """How to make a table of an in-memory frame; None for anything else."""
+    if isinstance(data, pa.Table):
+        return lambda: data
+    if isinstance(data, pa.RecordBatch):
+        return lambda: pa.Table.from_batches([data])
+    if _is_a(data, "pandas", "DataFrame"):
+        from txfiles.inputs import pandas
+
+        return lambda: pandas.from_pandas(data)
+    if _is_a(data, "polars", "DataFrame", "LazyFrame"):
+        from txfiles.inputs import polars
+
+        return lambda: polars.from_polars(data)
+    return None
+
+
+def _chunks(data: Any) -> Callable[[], Iterator[Labelled]] | None:
+    """How to go through a stream once; None for what is no stream."""
+    if isinstance(data, pa.RecordBatchReader):
+        return lambda: _stream(data)
+    if _is_a(data, "pyarrow", "Dataset"):
+        return lambda: _stream(data.scanner().to_reader())
+    if hasattr(data, "__arrow_c_stream__"):
+        return lambda: _stream(_reader(data))
+    if isinstance(data, Iterable) and not isinstance(data, bytes | bytearray | memoryview | Mapping | AbstractSet):
+        return lambda: _numbered(data)
+    return None
+
+
+def _reader(data: Any) -> pa.RecordBatchReader:
+    try:
+        return pa.RecordBatchReader.from_stream(data)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"a {_kind(data)} is one column without a name, not a table", hint=f"give {ACCEPTED}"
+        ) from error
+
+
+def _stream(reader: pa.RecordBatchReader) -> Iterator[Labelled]:
+    check_batch_schema(reader.schema)  # Arrow itself makes no empty table of each type
+    # A reader without batches has a schema all the same.
+    yield "the schema", reader.schema.empty_table()
+    for number, batch in enumerate(reader):
+        yield f"chunk {number}", pa.Table.from_batches([batch])
+
+
+def _numbered(chunks: Iterable[Any]) -> Iterator[Labelled]:
+    for number, chunk in enumerate(chunks):
+        label = f"chunk {number}"
+        table = _frame(chunk)
+        if table is not None:
+            yield label, table()
+        elif hasattr(chunk, "__arrow_c_stream__") and not isinstance(chunk, pa.RecordBatchReader):
+            yield label, _reader(chunk).read_all()
+        else:
+            raise InputError(f"{label} is a {_kind(chunk)}, which is no table", hint=f"give {ACCEPTED}", chunk=number)
+
+
+def _is_a(data: Any, package: str, *names: str) -> bool:
+    """Whether a class of an optional package is among an object's classes, without importing the package."""
+    return any(c.__module__.split(".")[0] == package and c.__name__ in names for c in type(data).__mro__)
+
+
+def _kind(data: Any) -> str:
+    return f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
+
+
+def _path(path: str | os.PathLike[Any]) -> str:
+    return os.fsdecode(os.fspath(path))
+
+
+def _not_installed(package: str, error: ModuleNotFoundError) -> InputError:
+    if error.name != package:
+        raise error
+    return InputError(f"{package} is not installed", hint=f"pip install 'txfiles[{package}]'", package=package)

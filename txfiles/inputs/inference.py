@@ -1,0 +1,296 @@
+"""The types of input columns: said by `schema=`, known from the table, or inferred from CSV text.
+
+A type is inferred only where each value's text comes back exactly, over the whole input: '001', '1.50' and '1e5'
+would not, so they are text. A form (where the fraction of a second ends, whether a whole number is written `1` or
+`1.0`, `T` or a blank) has to be one and the same for a column, or it could not be restored.
+
+Parsing by a type that is said is more lenient ('001' is a fine int64), but never guesses: a grammar per type decides
+what is text of that type, and Arrow's cast whether the value fits.
+
+Source: specs/4-semantics.md, "CSV inputs".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.core.messages import few, is_unicode
+from txfiles.errors import CorruptTableError, OptionError, SchemaMismatchError, UnsupportedTypeError
+from txfiles.rows.casts import cast_lossless
+from txfiles.rows.types import from_spec, from_text, normalise
+
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_CLOCK = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+_OFFSET = r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_FIRST = 64
+"""Values that are looked at before a whole column is: most wrong guesses end here."""
+_WHOLE_UP_TO = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
+"""By the bits of a float: up to here each whole number is one."""
+
+
+def declared_types(schema: Any) -> pa.Schema | None:
+    """`schema=` as a user gives it, as an Arrow schema without encodings.
+
+    Args:
+        schema: None, a pa.Schema, or a mapping of names to pa.DataType or type text (blanks in it do not matter);
+            of some columns or all.
+    Raises:
+        OptionError: not one of these, an unknown type, a name said twice.
+    """
+    if schema is None:
+        return None
+    if isinstance(schema, pa.Schema):
+        items = [(field.name, field.type) for field in schema]
+    elif isinstance(schema, Mapping):
+        items = list(schema.items())
+    else:
+        raise OptionError(
+            f"schema= is a {type(schema).__name__}", hint="give a pa.Schema, or a dict such as {'id': 'int64'}"
+        )
+    names = [name for name, _ in items]
+    for name in names:
+        if not isinstance(name, str) or not is_unicode(name) or names.count(name) > 1:
+            raise OptionError(f"schema= names column {name!r}, which is not text or is named twice", column=name)
+    return pa.schema([pa.field(name, _type_of(name, said)) for name, said in items])
+
+
+def check_names(types: pa.Schema | None, names: list[str]) -> None:
+    """Refuse a `schema=` that names what the input does not have.
+
+    Raises:
+        SchemaMismatchError: names the column and the nearest one.
+    """
+    for name in types.names if types is not None else ():
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            raise SchemaMismatchError(
+                f"schema= names column {name!r}, which the input does not have",
+                hint=f"did you mean {near[0]!r}?" if near else f"the input has {few(names)}",
+                column=name,
+            )
+
+
+def declare(table: pa.Table, types: pa.Schema | None) -> pa.Table:
+    """The table with the types of `schema=`, for inputs that have types of their own.
+
+    Raises:
+        SchemaMismatchError: an unknown name, or a type pair that never mixes.
+        LossyCastError: a value does not fit.
+    """
+    if types is None:
+        return table
+    check_names(types, table.column_names)
+    for field in types:
+        at = table.column_names.index(field.name)
+        if table.schema.field(at).type != field.type:
+            table = table.set_column(at, field, cast_lossless(table.column(at), field.type, name=field.name))
+    return table
+
+
+def infer(column: pa.ChunkedArray) -> pa.DataType:
+    """The type of CSV text, string where in doubt, null where there is no value.
+
+    Cost: O(rows) for the type that is chosen; a wrong guess mostly ends within the first values.
+    """
+    if column.null_count == len(column):
+        return pa.null()
+    for to, fits in _candidates():
+        if all(fits(values) for values in _values(column)):
+            return to
+    return pa.string()
+
+
+def parse(text: pa.Array, to: pa.DataType) -> pa.Array:
+    """Values from CSV text, nulls kept.
+
+    Args:
+        text: string.
+        to: a plain type.
+    Raises:
+        ValueError: a value is not text of that type, or does not fit it; `is_text_of` tells which.
+        UnsupportedTypeError: CSV text cannot hold that type.
+    """
+    if to == text.type:
+        return text
+    if not is_text_of(text, to):
+        raise ValueError(f"not every value is text of {to}")
+    if pa.types.is_floating(to):
+        return _floats(text, to)
+    if pa.types.is_integer(to):
+        return pc.utf8_ltrim(text, "+").cast(to)
+    if pa.types.is_boolean(to) or pa.types.is_date(to) or pa.types.is_decimal(to):
+        return text.cast(to)
+    if pa.types.is_timestamp(to):
+        return _timestamps(text, to)
+    return from_text(text, to)
+
+
+def is_text_of(text: pa.Array, to: pa.DataType) -> bool:
+    """Whether each value is spelt like a value of the type, whether it fits or not.
+
+    Raises:
+        UnsupportedTypeError: CSV text cannot hold that type.
+    """
+    return _all_match(text, _grammar(to))
+
+
+def first_unfit(text: pa.Array, to: pa.DataType) -> int:
+    """The position of the first value that `parse` refuses; there is one.
+
+    Cost: O(n) in all: halves are tried.
+    """
+    low, high = 0, len(text)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _parses(text.slice(low, middle - low), to):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _type_of(name: str, said: Any) -> pa.DataType:
+    if isinstance(said, pa.DataType):
+        return normalise(said)
+    try:
+        return normalise(from_spec(said.replace(" ", "").replace(",", ", ") if isinstance(said, str) else said))
+    except CorruptTableError as error:
+        raise OptionError(
+            f"schema= gives column {name!r} the type {said!r}: {error.message}",
+            hint="types are written as int64, float64, string, bool, date32, timestamp[us, UTC], decimal128(10, 2)",
+            column=name,
+        ) from error
+
+
+def _grammar(to: pa.DataType) -> str:
+    for is_it, grammar in _GRAMMARS:
+        if is_it(to):
+            return grammar
+    raise UnsupportedTypeError(f"CSV text cannot hold {to}", hint="give such columns as Parquet or as a DataFrame")
+
+
+def _is_naive(to: pa.DataType) -> bool:
+    return pa.types.is_timestamp(to) and to.tz is None
+
+
+_GRAMMARS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
+    (pa.types.is_string, r"(?s:.*)"),
+    (pa.types.is_binary, _BASE64),
+    (pa.types.is_fixed_size_binary, _BASE64),
+    (pa.types.is_integer, r"[+-]?[0-9]+"),
+    (pa.types.is_floating, rf"{_NUMBER}|[+-]?(?i:inf|infinity|nan)"),
+    (pa.types.is_decimal, _NUMBER),
+    (pa.types.is_boolean, r"(?i:true|false)"),
+    (pa.types.is_date, _DATE),
+    (pa.types.is_time, _CLOCK),
+    (pa.types.is_duration, "-?[0-9]+"),
+    (_is_naive, rf"{_DATE}(?:[T ]{_CLOCK})?"),
+    (pa.types.is_timestamp, rf"{_DATE}[T ]{_CLOCK}{_OFFSET}"),
+    (pa.types.is_null, r"[^\s\S]"),
+)
+
+
+def _all_match(text: pa.Array, grammar: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(text, rf"\A(?:{grammar})\z"), min_count=0).as_py())
+
+
+def _parses(text: pa.Array, to: pa.DataType) -> bool:
+    try:
+        parse(text, to)
+    except ValueError:
+        return False
+    return True
+
+
+def _timestamps(text: pa.Array, to: pa.DataType) -> pa.Array:
+    try:
+        return text.cast(to)
+    except pa.ArrowInvalid:
+        # Slower, but it reads all that fits: more digits than the unit has where they are zeros.
+        return from_text(text, to)
+
+
+def _floats(text: pa.Array, to: pa.DataType) -> pa.Array:
+    values = text.cast(to)
+    infinite = pc.and_(pc.is_inf(values), pc.match_substring_regex(text, "[0-9]"))
+    if pc.any(infinite).as_py():
+        raise ValueError(f"a number is too large for {to}")
+    wide = values.cast(pa.float64())
+    large = pc.and_(
+        pc.greater_equal(pc.abs(wide), _WHOLE_UP_TO[to.bit_width]), pc.match_substring_regex(text, r"^[+-]?[0-9]+$")
+    )
+    if pc.any(large).as_py():
+        for digits, value in zip(text.filter(large).to_pylist(), wide.filter(large).to_pylist(), strict=True):
+            if int(digits) != int(value):
+                raise ValueError(f"{digits} is not exact in {to}")
+    return values
+
+
+def _values(column: pa.ChunkedArray) -> Iterator[pa.Array]:
+    for chunk in column.chunks:
+        yield chunk.slice(0, _FIRST)
+        yield chunk
+
+
+def _candidates() -> Iterator[tuple[pa.DataType, Callable[[pa.Array], bool]]]:
+    yield pa.int64(), lambda text: _all_match(text, r"0|-?[1-9][0-9]*") and _parses(text, pa.int64())
+    yield pa.float64(), _is_plain_float
+    yield pa.float64(), _is_python_float
+    yield pa.bool_(), lambda text: _all_match(text, "true|false")
+    yield pa.date32(), lambda text: _is_calendar(text, _DATE, pa.date32())
+    for zone, suffix in ((None, ""), ("UTC", "Z"), ("UTC", r"\+00:00")):
+        to = pa.timestamp("us", zone)
+        for separator in ("T", " "):
+            for fraction in _FRACTIONS:
+                form = rf"{_DATE}{separator}[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}{fraction}{suffix}"
+                yield to, partial(_is_calendar, form=form, to=to)
+
+
+_FRACTIONS = (
+    "",
+    *(rf"\.[0-9]{{{digits}}}" for digits in range(1, 7)),
+    # As short as it can be; and six digits or none, as Python writes it.
+    r"(?:\.[0-9]{0,5}[1-9])?",
+    r"(?:\.(?:" + "|".join(rf"[0-9]{{{5 - zeros}}}[1-9]0{{{zeros}}}" for zeros in range(6)) + "))?",
+)
+
+
+def _is_calendar(text: pa.Array, form: str, to: pa.DataType) -> bool:
+    # Year 0 is outside of Python's calendar: text is safer than a date that most tools cannot show.
+    return _all_match(text, form) and not pc.any(pc.starts_with(text, "0000")).as_py() and _parses(text, to)
+
+
+def _is_plain_float(text: pa.Array) -> bool:
+    """Whether each text is the shortest one, whole numbers without a point: 1, 2.5, 1e+16."""
+    if not is_text_of(text, pa.float64()):
+        return False
+    shortest = text.cast(pa.float64()).cast(pa.string())
+    return bool(pc.all(pc.equal(shortest, text), min_count=0).as_py())
+
+
+def _is_python_float(text: pa.Array) -> bool:
+    """Whether each text is what Python and pandas write: 1.0, 2.5, 1e+16, 1e-05."""
+    if not is_text_of(text, pa.float64()):
+        return False
+    values = text.cast(pa.float64())
+    shortest = values.cast(pa.string())
+    pointed = pc.if_else(_whole(shortest), pc.binary_join_element_wise(shortest, ".0", ""), shortest)
+    size = pc.abs(values)
+    # Between these bounds both write plain digits, and Arrow does so ten times faster.
+    plain = pc.or_(pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e15)), pc.equal(size, 0.0))
+    rest = pc.invert(pc.and_(plain, pc.equal(pointed, text)))
+    written = np.asarray(values.filter(rest).drop_null()).astype("U")
+    return bool(written.tolist() == text.filter(rest).drop_null().to_pylist())
+
+
+def _whole(text: pa.Array) -> pa.Array:
+    return pc.match_substring_regex(text, r"^-?[0-9]+$")

@@ -1,0 +1,41 @@
+"""Snapshots that this process has opened before, so that opening again reads only what is new.
+
+A cached snapshot is believed only if the manifest of its version still has the hash that it had: manifests
+are chained by hash, so that one comparison vouches for the whole history behind it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from txfiles.log.snapshot import Snapshot
+
+TABLES = 16
+"""Tables remembered; a pipeline works on a few at a time."""
+
+FILES = 100_000
+"""A longer list of files (some 100 MB) is not kept: opening it anew is cheap beside what is done with it."""
+
+
+class SnapshotCache:
+    """The newest snapshot seen of each of a few tables. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
+
+    def get(self, root: str) -> Snapshot | None:
+        """What was last kept for a table's root."""
+        with self._mutex:
+            return self._snapshots.get(root)
+
+    def keep(self, root: str, snapshot: Snapshot) -> None:
+        """Remember a snapshot, and forget the table that was used longest ago."""
+        if snapshot.file_count > FILES:
+            return
+        with self._mutex:
+            self._snapshots[root] = snapshot
+            self._snapshots.move_to_end(root)
+            while len(self._snapshots) > TABLES:
+                self._snapshots.popitem(last=False)

@@ -1,0 +1,152 @@
+"""Checkpoints: a whole snapshot as one Parquet file, so that opening need not replay the history.
+
+The rows are the list of files (`rows.filelist`); everything else stands as JSON in the file's metadata.
+A checkpoint of version v is written by a writer that holds v whole and is about to commit after it; the
+manifest of that commit is the first to name it, with its size and hash. One that no manifest names is
+never read, so nobody can be led astray by a file in that folder.
+
+Source: specs/3-manifest.md, "Checkpoints"; specs/decisions/0002-checkpoint-before-commit.md.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import Annotated
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from txfiles.core import manifest as codec
+from txfiles.core import names, properties, times
+from txfiles.core.manifest import CheckpointRef, TableMetadata
+from txfiles.core.replay import BatchRecord, State
+from txfiles.errors import CorruptTableError, StoreError
+from txfiles.rows import filelist
+from txfiles.store.port import Put, Store
+
+logger = logging.getLogger("txfiles")
+
+ONE_THREAD_FILES = 10_000
+"""A list of so many files is read faster than its columns are shared out."""
+
+LIMIT_BYTES = 1024**3
+"""A list of some millions of files; a larger one is ignored rather than read into memory, and never written."""
+
+DECODED_LIMIT_BYTES = 4 * 1024**3
+"""What a checkpoint may claim to take once it is decoded."""
+
+ERROR_SHOWN = 300
+"""Characters of a decoder's own words that a message shows."""
+
+_METADATA_KEY = b"txfiles"
+
+
+class _Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """The metadata of a checkpoint: a `State`, but for the reference to itself."""
+
+    version: codec.Count
+    table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN)]
+    commit_id: codec.Id
+    sha256: codec.Hash
+    time: str
+    table: TableMetadata
+    batch_ids: list[tuple[str, int, str, tuple[str, ...]]]
+    oldest_readable_version: codec.Count
+
+
+def encode(state: State, files: pa.Table) -> bytes:
+    """The checkpoint's bytes; the same snapshot gives the same bytes. Cost: O(files), in memory."""
+    saved = _Saved(
+        version=state.version,
+        table_id=state.table_id,
+        commit_id=state.commit_id,
+        sha256=state.sha256,
+        time=times.format_us(state.time_us),
+        table=state.table,
+        batch_ids=[(name, known.version, known.mode, known.keys) for name, known in state.batch_ids.items()],
+        oldest_readable_version=state.oldest_readable_version,
+    )
+    buffer = io.BytesIO()
+    # One chunk, so that the bytes do not depend on how the list was put together.
+    whole = files.combine_chunks().replace_schema_metadata({_METADATA_KEY: msgspec.json.encode(saved)})
+    pq.write_table(whole, buffer, compression="zstd", use_dictionary=["partition"], write_page_checksum=True)
+    return buffer.getvalue()
+
+
+def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
+    """The inverse of `encode`, for bytes whose hash a manifest vouches for.
+
+    Raises:
+        CorruptTableError: not a checkpoint's form, or it contradicts itself: a hash vouches for bytes, not for sense.
+        UnsupportedTableError: it needs a feature that this release does not know.
+    """
+    try:
+        file = _opened(data)
+        files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES)
+        saved = msgspec.json.decode((files.schema.metadata or {})[_METADATA_KEY], type=_Saved)
+        files = files.replace_schema_metadata(None).cast(filelist.schema(saved.table.columns))
+    except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise _corrupt(where, str(error)[:ERROR_SHOWN]) from error
+    codec.check_table(saved.table, where)
+    fault = filelist.fault(files, saved.table_id, len(saved.table.partition_by), saved.version)
+    versions = [saved.oldest_readable_version, *(version for _, version, _, _ in saved.batch_ids)]
+    if fault is None and not 0 <= min(versions) <= max(versions) <= saved.version:
+        fault = "it names versions that come after it"
+    if fault is not None:
+        raise _corrupt(where, fault)
+    state = State(
+        version=saved.version,
+        table_id=saved.table_id,
+        commit_id=saved.commit_id,
+        sha256=saved.sha256,
+        time_us=times.parse_us(saved.time),
+        table=saved.table,
+        batch_ids={name: BatchRecord(version, mode, keys) for name, version, mode, keys in saved.batch_ids},
+        oldest_readable_version=saved.oldest_readable_version,
+        checkpoint=None,
+    )
+    return state, files
+
+
+def _opened(data: bytes) -> pq.ParquetFile:
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    if file.metadata.num_rows > len(data):  # each file has a path of its own
+        raise ValueError(f"{file.metadata.num_rows} files do not fit in {len(data)} bytes")
+    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > DECODED_LIMIT_BYTES:
+        raise ValueError(f"it claims to take more than {DECODED_LIMIT_BYTES:,} bytes")
+    return file
+
+
+def _corrupt(where: str, why: str) -> CorruptTableError:
+    return CorruptTableError(
+        f"{where} does not have a checkpoint's form: {why}", hint="restore _txfiles/ from one backup", file=where
+    )
+
+
+def due(state: State) -> bool:
+    """Whether the table has come so far from its newest checkpoint that the next writer leaves one."""
+    newest = state.checkpoint.version if state.checkpoint else -1
+    return state.version - newest >= properties.integer(state.table.properties, "checkpoint_interval")
+
+
+def write(store: Store, state: State, files: pa.Table) -> CheckpointRef | None:
+    """Save a snapshot and return what the next manifest says of it; None where another one stands there.
+
+    Best effort: a store that fails here costs the next openers time, and must not cost this commit.
+    """
+    data = encode(state, files)
+    if len(data) > LIMIT_BYTES or files.nbytes > DECODED_LIMIT_BYTES // 2:  # Parquet's pages are a little larger
+        logger.warning("no checkpoint at version %d of %s: it has too many files", state.version, store.root)
+        return None
+    ref = CheckpointRef(version=state.version, bytes=len(data), sha256=codec.sha256(data))
+    try:
+        put = store.put_if_absent(names.checkpoint(state.version), data)
+        # A racing or killed writer may have left its own; name it only if it is what we would have written.
+        if put is Put.CREATED or store.get(names.checkpoint(state.version), limit=len(data)) == data:
+            return ref
+    except (StoreError, CorruptTableError) as error:
+        logger.warning("no checkpoint at version %d of %s: %s", state.version, store.root, error)
+    return None

@@ -1,0 +1,17 @@
+"""`append`: add the rows."""
+
+from __future__ import annotations
+
+from txfiles.batch import prepare
+from txfiles.log.commit import CommitPlan
+from txfiles.operations.context import Found, PlanContext, work
+
+
+def append(ctx: PlanContext) -> CommitPlan:
+    """Add every row of the batch. Retried, it adds them again, unless it carries a batch id.
+
+    Cost: the batch written once; reads nothing of the table but its log.
+    """
+    batch = prepare(ctx.request, ctx.table)
+    added = ctx.stage.rows(batch.table, batch.rows)
+    return work(ctx, Found(batch, add=added, inserted=batch.rows.num_rows), kind="append")

@@ -1,0 +1,291 @@
+"""Writing data files that no commit names yet.
+
+`Staging` writes them and can take them back; `Estimate` only says what would be written, for `plan`.
+Both split rows by partition, and close a file when it has reached the table's target size.
+
+Source: specs/4-semantics.md, "Files"; specs/5-commit.md, "Staging".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles import formats
+from txfiles.core import names, properties
+from txfiles.core.manifest import Add, ColumnStats, KeyRange, TableMetadata
+from txfiles.errors import InputError, LossyCastError, StoreError
+from txfiles.formats.common import WriteOptions, check_column
+from txfiles.log import versions
+from txfiles.log.session import Session
+from txfiles.rows import keys as key_codec
+from txfiles.rows import types
+from txfiles.rows.casts import shown
+from txfiles.rows.stats import StatsCollector
+
+logger = logging.getLogger("txfiles")
+
+SLICE_ROWS = 65_536
+"""Rows handed to a file writer at a time: bounds both memory and how far a file overshoots its target size."""
+
+Partition = tuple[str | None, ...]
+KeyBounds = tuple[bytes, bytes]
+
+
+class Stage(Protocol):
+    """What a story needs in order to write rows, or to find out what writing them would take."""
+
+    def rows(self, table: TableMetadata, rows: pa.Table) -> list[Add]:
+        """Write rows into new files, split by partition, in their order."""
+
+    def file(
+        self, table: TableMetadata, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int
+    ) -> list[Add]:
+        """Write pieces into new files of one partition; `like_bytes` is the size of the file that they replace."""
+
+
+class Staging:
+    """Files written for one pass of one call. All of them are deleted by `discard` unless `keep` came first.
+
+    Args:
+        session: where the table is.
+        commit_id: of the call; file names begin with it.
+        numbers: what tells its files apart.
+        table_id: of the table; None where it is to be created.
+    """
+
+    def __init__(self, session: Session, commit_id: str, numbers: Iterator[int], table_id: str | None = None) -> None:
+        self._session = session
+        self._commit_id = commit_id
+        self._numbers = numbers
+        self._table_id = table_id
+        self._names: list[str] = []
+        self._kept = False
+
+    @property
+    def table_id(self) -> str:
+        """The table's id; creates `table.json` where there is none, since it must be durable before any data file."""
+        if self._table_id is None:
+            store = self._session.store
+            found = versions.table_id(store)
+            self._table_id = found or versions.claim_table_id(store, self._session.environment.new_id()[:16])
+            store.ensure_durable(names.TABLE_FILE)
+        return self._table_id
+
+    def rows(self, table: TableMetadata, rows: pa.Table) -> list[Add]:
+        """Write rows into new files, split by partition, in their order. Cost: sorts the rows' partitions."""
+        adds: list[Add] = []
+        for partition, part in split(table, rows):
+            adds += self.file(table, partition, _slices(part), like_bytes=0)
+        return adds
+
+    def file(
+        self, table: TableMetadata, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int
+    ) -> list[Add]:
+        """Write pieces into new files of one partition. Pieces are in the table's schema, one in memory at a time."""
+        adds: list[Add] = []
+        target = properties.integer(table.properties, "target_file_bytes")
+        current: _OpenFile | None = None
+        try:
+            for piece in pieces:
+                if not piece.num_rows:
+                    continue
+                current = current or self._open(table, partition)
+                current.write(piece)
+                if current.size >= target:
+                    adds.append(current.close())
+                    current = None
+            if current is not None:
+                adds.append(current.close())
+        except BaseException:
+            if current is not None:
+                current.abort()
+            raise
+        return adds
+
+    def discard(self) -> None:
+        """Delete what was staged, unless it is kept. Best effort; what stays is an orphan for vacuum."""
+        if self._kept:
+            return
+        for name in self._names:
+            try:
+                self._session.store.delete(name)
+            except StoreError as error:
+                logger.warning("%s stays behind until a vacuum: %s", name, error)
+        self._names.clear()
+
+    def keep(self) -> None:
+        """The files belong to a commit, or may from here on."""
+        self._kept = True
+
+    def give_up(self) -> None:
+        """It has turned out for certain that no manifest names the files."""
+        self._kept = False
+
+    def _open(self, table: TableMetadata, partition: Partition) -> _OpenFile:
+        codec = formats.get(table.format)
+        file_name = names.data_file(self.table_id, self._commit_id, next(self._numbers), codec.suffix)
+        name = "/".join([*folders(table, partition), file_name])
+        self._names.append(name)
+        return _OpenFile(self._session, name, table, partition)
+
+
+class Estimate:
+    """What `plan` uses: nothing is written; sizes are those of the replaced files and of the rows in memory."""
+
+    def rows(self, table: TableMetadata, rows: pa.Table) -> list[Add]:
+        """One file for each partition that the rows have."""
+        return [_imagined(partition, part.num_rows, part.nbytes) for partition, part in split(table, rows)]
+
+    def file(
+        self, table: TableMetadata, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int
+    ) -> list[Add]:
+        """One file as large as the one that it replaces; the pieces are not read."""
+        return [_imagined(partition, 0, like_bytes)]
+
+
+class _OpenFile:
+    """A data file in the making, with the facts that its `Add` will state."""
+
+    def __init__(self, session: Session, name: str, table: TableMetadata, partition: Partition) -> None:
+        self._name = name
+        self._table = table
+        self._partition = partition
+        self._ids = {column.name: str(column.id) for column in table.columns}
+        self._stored = [column.name for column in table.columns if column.name not in table.partition_by]
+        self._stats = StatsCollector()
+        self._range: KeyBounds | None = None
+        self._rows = 0
+        options = WriteOptions(
+            compression=properties.text(table.properties, "compression"),
+            row_group_rows=properties.integer(table.properties, "row_group_rows"),
+        )
+        stored = set(self._stored)
+        data_schema = pa.schema([field for field in types.arrow_schema(table.columns) if field.name in stored])
+        self._writer = formats.get(table.format).writer(session.store.create(name), data_schema, options)
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return int(self._writer.bytes)
+
+    def write(self, piece: pa.Table) -> None:
+        self._stats.add(piece)
+        self._rows += piece.num_rows
+        if self._table.keys:
+            self._widen_range(key_codec.key_range(key_codec.encode(piece, self._table.keys)))
+        self._writer.write(piece.select(self._stored))
+
+    def close(self) -> Add:
+        facts = self._writer.close()
+        found: dict[str, ColumnStats] = self._stats.result()
+        return Add(
+            path=names.encode_path(self._name),
+            rows=self._rows,
+            bytes=facts.bytes,
+            sha256=facts.sha256,
+            footer_bytes=facts.footer_bytes,
+            footer_sha256=facts.footer_sha256,
+            partition=self._partition,
+            stats={self._ids[name]: stats for name, stats in found.items()},
+            key_range=self._key_range(),
+        )
+
+    def abort(self) -> None:
+        self._writer.abort()
+
+    def _widen_range(self, found: KeyBounds | None) -> None:
+        if found is not None:
+            known = self._range or found
+            self._range = min(known[0], found[0]), max(known[1], found[1])
+
+    def _key_range(self) -> KeyRange | None:
+        if self._range is None:
+            return None
+        low, high, exact = key_codec.cut_outward(*self._range)
+        return KeyRange(columns=self._table.keys, min=low.hex(), max=None if high is None else high.hex(), exact=exact)
+
+
+def split(table: TableMetadata, rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
+    """The rows by partition: the text of the partition values, and the rows that have them, in their order.
+
+    Raises:
+        InputError: a value makes a folder name longer than file systems allow.
+    """
+    if not rows.num_rows:
+        return
+    if not table.partition_by:
+        yield (), rows
+        return
+    texts = [partition_text(rows, name) for name in table.partition_by]
+    codes = np.zeros(rows.num_rows, np.int64)
+    for text in texts:
+        encoded = text.dictionary_encode(null_encoding="encode")
+        codes = codes * (len(encoded.dictionary) + 1) + encoded.indices.to_numpy(zero_copy_only=False)
+        codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        positions = order[start:end]
+        partition = tuple(text[int(positions[0])].as_py() for text in texts)
+        folders(table, partition)  # refuse what cannot be a folder before anything is written
+        yield partition, rows.take(positions)
+
+
+def partition_text(rows: pa.Table, name: str) -> pa.Array:
+    """The text of one partition column, as manifests record it. Raises `LossyCastError` where there is none."""
+    check_column(rows[name], name, 0)
+    column = rows[name].combine_chunks() if rows[name].num_chunks != 1 else rows[name].chunk(0)
+    text = types.to_text(column)
+    lost = pc.and_(pc.is_null(text), pc.is_valid(column))
+    if pc.any(lost).as_py():
+        row = pc.index(lost, True).as_py()
+        raise LossyCastError(
+            f"partition column {name!r} holds {shown(column.slice(row, 1))} in row {row}, which has no exact text form",
+            hint="partition by another column",
+            column=name,
+            row=row,
+        )
+    return text
+
+
+def listed_partitions(table: TableMetadata, files: pa.Table) -> list[Partition]:
+    """The partition of each file of a list, spelled as `split` spells those of new rows.
+
+    A column that has been widened since may spell its values in another way: 1.0 has become 1.00.
+    """
+    schema = types.arrow_schema(table.columns)
+    texts = [
+        types.to_text(types.from_text(pc.list_element(files["partition"], number), schema.field(name).type))
+        for number, name in enumerate(table.partition_by)
+    ]
+    return list(zip(*(text.to_pylist() for text in texts), strict=True))
+
+
+def folders(table: TableMetadata, partition: Partition) -> list[str]:
+    """The Hive folders of a partition, checked."""
+    found = [names.partition_folder(*pair) for pair in zip(table.partition_by, partition, strict=True)]
+    for folder, column in zip(found, table.partition_by, strict=True):
+        size = len(folder.encode())
+        if size > names.SEGMENT_LIMIT_BYTES:
+            raise InputError(
+                f"partition column {column!r} has a value of which the folder name would be {size} bytes long "
+                f"(at most {names.SEGMENT_LIMIT_BYTES})",
+                hint="partition by a column with shorter values",
+                column=column,
+            )
+    return found
+
+
+def _slices(rows: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, rows.num_rows, SLICE_ROWS):
+        yield rows.slice(start, SLICE_ROWS)
+
+
+def _imagined(partition: Partition, rows: int, size: int) -> Add:
+    return Add(path="", rows=rows, bytes=size, sha256="", partition=partition)
