@@ -27,6 +27,7 @@ settings.register_profile(
         suppress_health_check=[HealthCheck.too_slow],
     ),
 )
+settings.register_profile("quick", settings(settings.get_profile("ci"), max_examples=20))
 settings.register_profile("deep", settings(settings.get_profile("ci"), max_examples=2_000, derandomize=False))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -149,12 +149,19 @@ WRONG_OPTIONS: tuple[dict[str, Any], ...] = (
 """Each beside mode upsert and keys, where it does not say others."""
 
 
+def with_every_input(case: Callable[..., None]) -> Callable[..., None]:
+    """Mark a case that runs with each kind of input; the others run once on each target, with Arrow tables."""
+    case.with_every_input = True  # type: ignore[attr-defined]
+    return case
+
+
 class ConformanceCases:
     """All modes, keys, duplicates, stale rows, batch ids and schemas."""
 
     # ---- creation and empty batches
 
     @pytest.mark.parametrize("mode", ["overwrite", "append", "append_once", "upsert"])
+    @with_every_input
     def test_first_write_creates(self, target: Target, mode: str) -> None:
         """Any mode creates the table."""
         assert not tx.exists(target.path)
@@ -173,6 +180,7 @@ class ConformanceCases:
         assert tx.Table(target.path).schema.names == SCHEMA.names
 
     @pytest.mark.parametrize("mode", ["append", "append_once", "upsert"])
+    @with_every_input
     def test_empty_batch_commits_nothing(self, target: Target, mode: str) -> None:
         """An empty later batch commits nothing."""
         target.write([row(1)], mode="upsert", keys=["id"])
@@ -220,6 +228,7 @@ class ConformanceCases:
         assert target.holds([row(1), row(1)])
 
     @pytest.mark.parametrize("mode", ["append_once", "upsert"])
+    @with_every_input
     def test_retry_commits_nothing(self, target: Target, mode: str) -> None:
         """A retried keyed write commits nothing and writes nothing."""
         rows = [row(1), row(2, None, None, None), row(3, "", 5, float("nan"))]
@@ -230,12 +239,14 @@ class ConformanceCases:
         assert counts(result, **{"skipped" if mode == "append_once" else "unchanged": 3})
         assert target.residue() == before
 
+    @with_every_input
     def test_append_once_adds_unknown_keys(self, target: Target) -> None:
         """A known key is skipped, whatever its row says and however new it is."""
         target.write([row(1)], mode="append_once", keys="id", timestamp_col="at")
         assert counts(target.write([row(1, "x", 9), row(2)], mode="append_once"), inserted=1, skipped=1)
         assert target.holds([row(1), row(2)])
 
+    @with_every_input
     def test_upsert_replaces_and_adds(self, target: Target) -> None:
         """Known keys replace their row, unknown ones are added, equal ones stay."""
         target.write([row(1), row(2), row(3)], mode="upsert", keys=["id"])
@@ -250,6 +261,7 @@ class ConformanceCases:
         assert counts(target.write(changed, mode="upsert"), updated=2, unchanged=1)
         assert target.holds(changed)
 
+    @with_every_input
     def test_overwrite_replaces(self, target: Target) -> None:
         """An overwrite counts its rows as inserted and the old ones as deleted."""
         target.write([row(1), row(2)], mode="append")
@@ -351,6 +363,7 @@ class ConformanceCases:
             target.write([row(1)], mode="upsert", keys=["idd"])
         assert not tx.exists(target.path)
 
+    @with_every_input
     def test_null_keys_are_refused(self, target: Target) -> None:
         """A null key names the column, the count and the first rows from 0."""
         target.write([row(1)], mode="upsert", keys=["id"])
@@ -416,6 +429,7 @@ class ConformanceCases:
 
     # ---- duplicates inside a batch
 
+    @with_every_input
     def test_duplicates_are_an_error(self, target: Target) -> None:
         """By default the first duplicated keys are named, and nothing is written."""
         with pytest.raises(tx.DuplicateKeyError) as caught:
@@ -426,6 +440,7 @@ class ConformanceCases:
     @pytest.mark.parametrize(
         ("strategy", "expected"), [("newest_wins", "new"), ("first_wins", "old"), ("last_wins", "null")]
     )
+    @with_every_input
     def test_strategies(self, target: Target, strategy: str, expected: str) -> None:
         """Each strategy keeps the row that its name says."""
         rows = [row(1, "old", 1), row(1, "new", 2), row(1, "null", None)]
@@ -518,6 +533,7 @@ class ConformanceCases:
     # ---- batch ids
 
     @pytest.mark.parametrize("mode", ["overwrite", "append", "append_once", "upsert"])
+    @with_every_input
     def test_batch_id_is_applied_once(self, target: Target, mode: str) -> None:
         """A committed batch id is not applied again, and the result says so."""
         keys = ["id"] if mode in ("append_once", "upsert") else None
@@ -549,6 +565,7 @@ class ConformanceCases:
             target.write([row(1)], mode="upsert", keys=["name"], rekey=True, batch_id="b")
         assert tx.Table(target.path).version == 0
 
+    @with_every_input
     def test_batch_id_is_looked_up_before_the_input_is_read(self, target: Target) -> None:
         """A delivery that was applied can be repeated although its input is gone; an overwrite forgets no id."""
         target.write([row(1)], mode="append", batch_id="b")
@@ -568,6 +585,7 @@ class ConformanceCases:
 
     # ---- schema
 
+    @with_every_input
     def test_columns_in_any_order(self, target: Target) -> None:
         """Strict wants the same columns, in any order."""
         target.write([row(1)], mode="append")
@@ -593,6 +611,7 @@ class ConformanceCases:
         assert tx.Table(target.path).schema.field("id").type == pa.int64()
         assert target.holds([row(1), row(2)])
 
+    @with_every_input
     def test_lossy_casts_are_refused(self, target: Target) -> None:
         """A value that would change names column and types, and nothing is written."""
         target.write(pa.table({"id": pa.array([1], pa.int32())}), mode="append")
@@ -601,6 +620,7 @@ class ConformanceCases:
             target.write(pa.table({"id": pa.array([2**40])}), mode="append")
         assert target.residue() == before
 
+    @with_every_input
     def test_merge_adds_columns(self, target: Target) -> None:
         """New columns are added; old rows are null there; missing ones keep their value in updated rows."""
         target.write([row(1), row(2)], mode="upsert", keys=["id"])
@@ -646,6 +666,7 @@ class ConformanceCases:
         assert counts(target.write(nulls, **options), stale=1)
         assert target.holds([{"id": 1, "v": "c", "at": NOON}])
 
+    @with_every_input
     def test_types_come_back(self, target: Target) -> None:
         """Units, zones, widths, signs and hard values come back as they went in."""
         table = hard_types()
@@ -654,6 +675,7 @@ class ConformanceCases:
         assert found.schema.equals(table.schema)
         assert bag(found.to_pylist()) == bag(table.to_pylist())
 
+    @with_every_input
     def test_upsert_replaces_values_of_every_type(self, target: Target) -> None:
         """An upsert puts each value of each type in the place of another, rows that stay beside it."""
         table = hard_types()

@@ -44,20 +44,26 @@ GIVE: dict[str, Callable[[pa.Table, Path], Any]] = {
 
 _TYPED = ("test_types_come_back", "test_upsert_replaces_values_of_every_type")
 
-LACKS = {
-    "polars": dict.fromkeys(_TYPED, "polars has no seconds, fixed-size binary or decimal256"),
-    "path": dict.fromkeys(_TYPED[:1], "a Parquet file has no seconds: its own types are milliseconds"),
-}
-"""Cases of which an engine cannot give the data, and why."""
+LACKS = {"polars": _TYPED, "path": _TYPED[:1]}
+"""Cases whose data a kind of input cannot hold: polars has no seconds, fixed-size binary or decimal256, and Parquet
+stores seconds as milliseconds."""
 
 
-@pytest.fixture(params=[(f, e) for f in ("parquet", "csv") for e in GIVE], ids="-".join)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every case on each format with Arrow tables; those that say so with every kind of input."""
+    if "target" in metafunc.fixturenames:
+        case = metafunc.function
+        inputs = [kind for kind in GIVE if case.__name__ not in LACKS.get(kind, ())]
+        if not hasattr(case, "with_every_input"):
+            inputs = ["arrow"]
+        pairs = [(format_name, kind) for format_name in ("parquet", "csv") for kind in inputs]
+        metafunc.parametrize("target", pairs, ids=map("-".join, pairs), indirect=True)
+
+
+@pytest.fixture
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
     """A new folder for each case."""
     format_name, engine = request.param
-    lacks = LACKS.get(engine, {}).get(request.node.originalname)
-    if lacks:
-        pytest.skip(lacks)
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     path = tmp_path / "table"
