@@ -18,7 +18,7 @@ from txfiles.errors import OptionError
 from txfiles.log import versions
 from txfiles.log.snapshot import Snapshot
 from txfiles.options import Progress, no_progress
-from txfiles.reading import lookup, scan
+from txfiles.reading import live, lookup, scan
 from txfiles.reading.live import data_name
 from txfiles.results import Commit, VacuumResult, commit_record
 from txfiles.rows import filelist, types
@@ -104,6 +104,11 @@ class Table:
     def properties(self) -> dict[str, PropertyValue]:
         """Every property with the value in force."""
         return effective(self._snapshot.state.table.properties)
+
+    @property
+    def row_count(self) -> int:
+        """How many rows it has, by the log: no data file is read."""
+        return live.total_rows(self._snapshot.files)
 
     def to_arrow(self, columns: Sequence[str] | None = None, filter: Any = None) -> pa.Table:
         """The rows as an Arrow table.

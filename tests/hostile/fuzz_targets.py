@@ -30,7 +30,7 @@ from txfiles.log import checkpoint, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.reading import lookup, scan
+from txfiles.reading import live, lookup, scan
 from txfiles.rows import filelist, filters, types
 from txfiles.store.memory import MemoryStore
 
@@ -107,7 +107,7 @@ def saved_checkpoint(data: bytes) -> None:
         assert checkpoint.encode(*checkpoint.decode(again, where="c")) == again
         for file in filelist.data_files(files):
             names.decode_path(file.path)
-        filelist.totals(files)
+        live.total_rows(files)
         types.arrow_schema(state.table.columns)
 
 

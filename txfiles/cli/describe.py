@@ -67,7 +67,7 @@ def _facts(table: tx.Table) -> dict[str, Any]:
         "path": table.path,
         "format": table.format,
         "version": table.version,
-        "rows": sum(listed["rows"].to_pylist()),
+        "rows": table.row_count,
         "files": listed.num_rows,
         "bytes": sum(listed["bytes"].to_pylist()),
         "keys": list(table.keys),

@@ -22,7 +22,7 @@ from txfiles.log.snapshot import Snapshot
 from txfiles.operations.context import Found, PlanContext, chosen, work
 from txfiles.reading import scan
 from txfiles.reading.key_finder import BatchKeys, batch_keys, candidates, probe
-from txfiles.reading.live import groups
+from txfiles.reading.live import groups, live_rows, total_rows
 from txfiles.rows import filelist, filters, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
@@ -51,7 +51,7 @@ def _table(ctx: PlanContext, batch: Prepared) -> CommitPlan:
         """What was written stands; what it replaces is whatever is there when it is committed."""
         files = snapshot.files if snapshot else filelist.empty(())
         gone = files["path"].to_pylist()
-        deleted = filelist.totals(files)["rows"]
+        deleted = total_rows(files)
         on = replace(ctx, base=snapshot)
         mine = batch if snapshot is ctx.base or snapshot is None else _with_properties(batch, snapshot.state.table)
         found = Found(mine, add=added, remove=gone, inserted=batch.rows.num_rows, deleted=deleted)
@@ -88,7 +88,7 @@ def _partitions(ctx: PlanContext, batch: Prepared) -> CommitPlan:
             relies_on=paths,
             scanned=guard.scanned,
             inserted=batch.rows.num_rows,
-            deleted=filelist.totals(gone)["rows"],
+            deleted=total_rows(gone),
         ),
         kind="overwrite part",
         in_part=lambda add: guard.whole_table or add.partition in present,
@@ -111,7 +111,7 @@ def _filter(ctx: PlanContext, batch: Prepared) -> CommitPlan:
     guard = _guard(ctx, batch, chosen(files, range(files.num_rows)), files, touched)
     rewritten: list[Add] = []
     for part in touched:
-        if len(part.gone) < part.file.rows:
+        if len(part.gone) < live_rows(part.file):
             pieces = _remaining(ctx, batch, part)
             rewritten += ctx.stage.file(batch.table, part.file.partition, pieces, like_bytes=part.file.bytes)
     added = ctx.stage.rows(batch.table, batch.rows)
@@ -128,7 +128,7 @@ def _filter(ctx: PlanContext, batch: Prepared) -> CommitPlan:
             remove=[part.file.path for part in touched],
             relies_on=[part.file.path for part in touched],
             scanned=max(len(looked_in), guard.scanned),
-            rewritten=sum(len(part.gone) < part.file.rows for part in touched),
+            rewritten=sum(len(part.gone) < live_rows(part.file) for part in touched),
             inserted=batch.rows.num_rows,
             deleted=sum(len(part.gone) for part in touched),
         ),
@@ -163,8 +163,7 @@ def _refuse_rows_outside(batch: Prepared, where: Any) -> None:
 def _part(ctx: PlanContext, batch: Prepared, file: DataFile, where: Any) -> Part:
     names = batch.rows.column_names
     found = [
-        np.flatnonzero(scan.mask(group.read(names), where)) + group.first_row
-        for group in groups(ctx.session.store, batch.table, file)
+        group.positions[scan.mask(group.read(names), where)] for group in groups(ctx.session.store, batch.table, file)
     ]
     return Part(file, np.concatenate(found) if found else np.empty(0, np.int64))
 
@@ -172,8 +171,7 @@ def _part(ctx: PlanContext, batch: Prepared, file: DataFile, where: Any) -> Part
 def _remaining(ctx: PlanContext, batch: Prepared, part: Part) -> Iterator[pa.Table]:
     for group in groups(ctx.session.store, batch.table, part.file):
         keep = np.ones(group.rows, bool)
-        first, last = np.searchsorted(part.gone, [group.first_row, group.first_row + group.rows])
-        keep[part.gone[first:last] - group.first_row] = False
+        keep[group.locate(part.gone)[1]] = False
         yield group.read(batch.rows.column_names).filter(pa.array(keep))
 
 
@@ -234,7 +232,7 @@ def _check_whole(
     encoded: list[pa.Array] = []
     for file in staying:
         for group in groups(ctx.session.store, table, file):
-            keep = ~np.isin(np.arange(group.rows) + group.first_row, gone.get(file.path, ()))
+            keep = ~np.isin(group.positions, gone.get(file.path, ()))
             found = key_codec.encode(group.read(table.keys), table.keys).filter(pa.array(keep))
             if found.null_count:
                 raise NullKeyError(

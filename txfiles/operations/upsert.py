@@ -20,7 +20,7 @@ from txfiles.core.manifest import Add
 from txfiles.log.commit import CommitPlan
 from txfiles.operations.context import Found, PlanContext, chosen, work
 from txfiles.reading.key_finder import Hits, batch_keys, candidates, probe
-from txfiles.reading.live import groups
+from txfiles.reading.live import groups, live_rows
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.merge import Fates, decide, replace_rows
 from txfiles.writing.staging import partition_text
@@ -125,7 +125,7 @@ def _rewrite(ctx: PlanContext, batch: Prepared, edits: Sequence[Edit]) -> list[A
 
     def one(edit: Edit) -> list[Add]:
         pieces = _edited(ctx, batch, edit)
-        if len(edit.without) == edit.file.rows:
+        if len(edit.without) == live_rows(edit.file):
             return []
         return ctx.stage.file(batch.table, edit.file.partition, pieces, like_bytes=edit.file.bytes)
 
@@ -140,12 +140,6 @@ def _rewrite(ctx: PlanContext, batch: Prepared, edits: Sequence[Edit]) -> list[A
 def _edited(ctx: PlanContext, batch: Prepared, edit: Edit) -> Iterator[pa.Table]:
     """The file's rows after the edit, group by group."""
     for group in groups(ctx.session.store, batch.table, edit.file):
-        end = group.first_row + group.rows
-        first, last = np.searchsorted(edit.at, [group.first_row, end])
-        gone_first, gone_last = np.searchsorted(edit.without, [group.first_row, end])
-        yield replace_rows(
-            group.read(batch.rows.column_names),
-            edit.at[first:last] - group.first_row,
-            edit.rows.slice(first, last - first),
-            edit.without[gone_first:gone_last] - group.first_row,
-        )
+        mine, places = group.locate(edit.at)
+        _, gone = group.locate(edit.without)
+        yield replace_rows(group.read(batch.rows.column_names), places, edit.rows[mine], gone)

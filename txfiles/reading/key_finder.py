@@ -113,13 +113,13 @@ def _probe_file(
     positions, batch_rows, stored = [], [], []
     for group in groups(session.store, found.table, file):
         # A group that is the whole file was judged by the log's bounds, which are the same.
-        if group.rows < file.rows and not _may_hold(found, group):
+        if group.physical_rows < file.rows and not _may_hold(found, group):
             continue
         encoded = key_codec.encode(group.read(found.table.keys), found.table.keys)
         matches = matcher.match(encoded)
         at = np.flatnonzero(matches >= 0)
         if len(at):
-            positions.append(at + group.first_row)
+            positions.append(group.positions[at])
             batch_rows.append(matches[at])
             if columns:
                 stored.append(group.read(columns).take(pa.array(at)))

@@ -1,45 +1,61 @@
-"""The live rows of a data file: the one way by which every reader and writer sees them.
+"""The live rows of a table: the one view by which every reader and writer sees them.
 
-A file is a sequence of groups (Parquet row groups, CSV blocks) in a fixed order; a group reads the
-columns it is asked for, those of the partition among them, in the table's types.
+A file is a sequence of groups (Parquet row groups, CSV blocks) in a fixed order. A group knows where its live rows
+stand in the file and reads the columns that it is asked for, those of the partition among them, in the table's types.
+*Physical* rows are those that a data file holds; *live* rows are those that belong to the table. Today every
+physical row of a live file is live. Nothing outside this module relies on that.
 
-Source: specs/2-layout.md, "Data files".
+Source: specs/2-layout.md, "Data files"; specs/4-semantics.md, "Reading".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from txfiles import formats
 from txfiles.core import names
 from txfiles.core.manifest import TableMetadata
 from txfiles.errors import CorruptTableError
 from txfiles.formats.common import FileToRead, Group
-from txfiles.rows import types
+from txfiles.rows import filelist, types
 from txfiles.rows.filelist import DataFile
 from txfiles.store.port import Store
 
 
 @dataclass(frozen=True)
 class LiveGroup:
-    """Some successive rows of a file.
+    """The live rows among some successive rows of a file.
 
     Attributes:
-        first_row: position of its first row in the file.
-        rows: how many.
+        first_row: position in the file of its first physical row.
+        physical_rows: how many rows of the file it spans.
     """
 
     first_row: int
-    rows: int
+    physical_rows: int
     _group: Group
     _partition: pa.Table
     _schema: pa.Schema
 
+    @property
+    def rows(self) -> int:
+        """How many live rows it has."""
+        return self.physical_rows
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Where its live rows stand in the file, ascending."""
+        return np.arange(self.first_row, self.first_row + self.physical_rows)
+
     def read(self, columns: Sequence[str]) -> pa.Table:
-        """The rows' values in these columns, in this order, in the table's types."""
+        """The live rows' values in these columns, in this order, in the table's types."""
         constant = set(self._partition.column_names)
         stored = self._group.read([name for name in columns if name not in constant])
         arrays = [
@@ -48,15 +64,28 @@ class LiveGroup:
         return pa.table(arrays, schema=pa.schema([self._schema.field(name) for name in columns]))
 
     def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
-        """The least and greatest value of a column, or None where that is not known for sure."""
+        """Two values between which a column's values lie, or None where that is not known for sure."""
         if column in self._partition.column_names:
             value = self._partition[column][0]
             return (value, value) if value.is_valid else None
         return self._group.bounds(column)
 
+    def locate(self, positions: np.ndarray) -> tuple[slice, np.ndarray]:
+        """Find some live rows of the file in this group.
 
-def groups(store: Store, table: TableMetadata, file: DataFile) -> Iterator[LiveGroup]:
-    """The groups of a live file, in order.
+        Args:
+            positions: of live rows in the file, ascending.
+        Returns:
+            Which of `positions` are in this group, and at which of its live rows they stand.
+        """
+        ends = np.searchsorted(positions, [self.first_row, self.first_row + self.physical_rows])
+        mine = slice(int(ends[0]), int(ends[1]))
+        return mine, positions[mine] - self.first_row
+
+
+@contextmanager
+def opened(store: Store, table: TableMetadata, file: DataFile) -> Iterator[list[LiveGroup]]:
+    """Open a live file: its groups, in order, which can be read until the file is closed.
 
     Raises:
         CorruptTableError: the file is missing, is not as the log says, or cannot be decoded.
@@ -75,18 +104,43 @@ def groups(store: Store, table: TableMetadata, file: DataFile) -> Iterator[LiveG
         footer_sha256=file.footer_sha256,
     )
     partition = partition_values(table, schema, file)
-    first_row = 0
-    with formats.get(table.format).open(store, to_read, stored) as opened:
-        for group in opened.groups():
-            yield LiveGroup(first_row, group.rows, group, partition, schema)
+    with formats.get(table.format).open(store, to_read, stored) as source:
+        found, first_row = [], 0
+        for group in source.groups():
+            found.append(LiveGroup(first_row, group.rows, group, partition, schema))
             first_row += group.rows
+        yield found
+
+
+def groups(store: Store, table: TableMetadata, file: DataFile) -> Iterator[LiveGroup]:
+    """The groups of a live file, in order, while it is open; see `opened`."""
+    with opened(store, table, file) as found:
+        yield from found
+
+
+def live_rows(file: DataFile) -> int:
+    """How many live rows a file has."""
+    return file.rows
+
+
+def total_rows(files: pa.Table) -> int:
+    """How many live rows a file list has. Cost: vectorised."""
+    return int(pc.sum(files["rows"]).as_py() or 0)
+
+
+def whole_files(files: pa.Table) -> list[DataFile]:
+    """The files of a list for a reader that sees physical rows only, such as Arrow's dataset.
+
+    A table with a file of which some rows are not live must refuse here, or hand out its live rows in another way.
+    """
+    return filelist.data_files(files)
 
 
 def data_name(path: str) -> str:
     """The store's name of a live file. Raises `CorruptTableError` for a path that only a hostile checkpoint holds."""
     name = names.decode_path(path)
     if name is None:
-        raise CorruptTableError(f"{path[:200]!r} is no path of a data file", file=path)
+        raise CorruptTableError(f"{path[:200]!r} is not the path of a data file", file=path)
     return name
 
 

@@ -5,7 +5,7 @@ Source: specs/4-semantics.md, "Reading".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from txfiles.core.messages import few, nearest
 from txfiles.errors import CorruptTableError, InputError
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.reading.live import LiveGroup, data_name, groups, partition_values
+from txfiles.reading.live import LiveGroup, data_name, opened, partition_values, whole_files
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
 from txfiles.store.common import missing
@@ -49,7 +49,7 @@ def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, wh
     pieces = [
         piece
         for of_file in session.environment.map(
-            lambda file: list(_matching(session, table, file, wanted, found)), filelist.data_files(files)
+            lambda file: _matching(session, table, file, wanted, found), filelist.data_files(files)
         )
         for piece in of_file
     ]
@@ -73,7 +73,7 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     )
     file_system, root = session.store.arrow()
     fragments = []
-    for file in filelist.data_files(snapshot.files):
+    for file in whole_files(snapshot.files):
         values = partition_values(table, schema, file)
         guarantee = pc.scalar(value=True)
         for name in table.partition_by:
@@ -122,8 +122,9 @@ def may_match(files: pa.Table, table: TableMetadata, where: filters.Filter) -> n
     """Which files of a list may hold a matching row."""
     by_name = {column.name: column for column in table.columns}
 
-    def bounds(name: str) -> tuple[Any, Any] | None:
-        return filelist.bounds(files, by_name[name])
+    def bounds(name: str) -> prune.Known:
+        column = by_name[name]
+        return prune.Known(*filelist.bounds(files, column), files[f"nulls.{column.id}"])
 
     return _judge(bounds, files.num_rows, where, types.arrow_schema(table.columns))
 
@@ -138,24 +139,38 @@ def mask(rows: pa.Table, where: filters.Filter) -> np.ndarray:
 
 def _matching(
     session: Session, table: TableMetadata, file: DataFile, wanted: list[str], where: filters.Filter | None
-) -> Iterator[pa.Table]:
-    needed = wanted if where is None else list(dict.fromkeys([*wanted, *where.columns]))
-    for group in groups(session.store, table, file):
+) -> list[pa.Table]:
+    """The matching rows of one file, group by group."""
+    with opened(session.store, table, file) as groups:
         if where is None:
-            yield group.read(wanted)
-        elif _group_may_match(group, table, where):
-            yield group.read(needed).filter(where.expression).select(wanted)
+            return [group.read(wanted) for group in groups]
+        needed = list(dict.fromkeys([*wanted, *where.columns]))
+        may = _groups_may_match(groups, table, where)
+        return [
+            groups[position].read(needed).filter(where.expression).select(wanted) for position in np.flatnonzero(may)
+        ]
 
 
-def _group_may_match(group: LiveGroup, table: TableMetadata, where: filters.Filter) -> bool:
-    def bounds(name: str) -> tuple[Any, Any] | None:
-        found = group.bounds(name) if name in where.columns else None
-        return None if found is None else tuple(pa.array([side], side.type) for side in found)
+def _groups_may_match(groups: Sequence[LiveGroup], table: TableMetadata, where: filters.Filter) -> np.ndarray:
+    schema = types.arrow_schema(table.columns)
 
-    return bool(_judge(bounds, 1, where, types.arrow_schema(table.columns))[0])
+    def bounds(name: str) -> prune.Known | None:
+        found = [group.bounds(name) for group in groups]
+        kind = schema.field(name).type
+        if not any(found):
+            return None
+        low, high = zip(*((None, None) if pair is None else pair for pair in found), strict=True)
+        return prune.Known(_scalars(low, kind), _scalars(high, kind))
+
+    return _judge(bounds, len(groups), where, schema)
+
+
+def _scalars(values: Sequence[pa.Scalar | None], kind: pa.DataType) -> pa.Array:
+    none = pa.scalar(None, kind)
+    return pa.concat_arrays([pa.repeat(none if value is None else value.cast(kind), 1) for value in values])
 
 
 def _judge(bounds: prune.Bounds, count: int, where: filters.Filter, schema: pa.Schema) -> np.ndarray:
     if where.conditions is not None:
         return prune.by_conditions(bounds, count, where.conditions)
-    return prune.by_expression(bounds, count, where.expression, schema)
+    return prune.by_expression(bounds, count, where.expression, schema, where.columns)

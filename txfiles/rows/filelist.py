@@ -214,15 +214,6 @@ def bounds(files: pa.Table, column: Column) -> tuple[pa.ChunkedArray, pa.Chunked
     return files[f"min.{column.id}"], files[f"max.{column.id}"]
 
 
-def totals(files: pa.Table) -> Mapping[str, int]:
-    """Sums over the list: files, rows and bytes."""
-    return {
-        "files": files.num_rows,
-        "rows": pc.sum(files["rows"]).as_py() or 0,
-        "bytes": pc.sum(files["bytes"]).as_py() or 0,
-    }
-
-
 def _bound_type(column: Column) -> pa.DataType:
     found = types.from_spec(column.type)
     return pa.null() if pa.types.is_nested(found) else found

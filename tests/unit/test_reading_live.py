@@ -1,0 +1,46 @@
+"""The one view of live rows: where a group's rows stand in their file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import txfiles as tx
+from txfiles.reading import live
+from txfiles.reading.live import LiveGroup
+from txfiles.rows import filelist
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Three files of ten rows, in row groups of four."""
+    for start in (0, 10, 20):
+        rows = pa.table({"id": np.arange(start, start + 10)})
+        tx.write(rows, tmp_path / "t", mode="append", **({"properties": {"row_group_rows": 4}} if not start else {}))
+    return tx.Table(tmp_path / "t")
+
+
+def test_positions_count_through_the_file(table):
+    """The positions of a file's groups are 0, 1, 2 … without a gap, as the rows are read."""
+    state = table._snapshot.state
+    for file in filelist.data_files(table._snapshot.files):
+        with live.opened(table._session.store, state.table, file) as groups:
+            assert [group.rows for group in groups] == [4, 4, 2]
+            assert np.concatenate([group.positions for group in groups]).tolist() == list(range(10))
+            read = [value for group in groups for value in group.read(["id"])["id"].to_pylist()]
+            assert read == sorted(read)
+        assert live.live_rows(file) == 10
+    assert live.total_rows(table._snapshot.files) == table.row_count == 30
+
+
+@given(first=st.integers(0, 30), rows=st.integers(0, 20), positions=st.sets(st.integers(0, 60)))
+def test_locate_finds_the_positions_of_a_group(first, rows, positions):
+    """`locate` gives exactly the positions that are in the group, and where in it they stand."""
+    group = LiveGroup(first, rows, None, pa.table({}), pa.schema([]))
+    asked = np.array(sorted(positions), np.int64)
+    mine, places = group.locate(asked)
+    assert asked[mine].tolist() == [at for at in sorted(positions) if first <= at < first + rows]
+    assert group.positions[places].tolist() == asked[mine].tolist()
