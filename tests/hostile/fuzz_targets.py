@@ -25,7 +25,8 @@ from txfiles.cli import params
 from txfiles.core import manifest as codec
 from txfiles.core import names, properties, times
 from txfiles.errors import CorruptTableError, OptionError, TxFilesError, UnsupportedTypeError
-from txfiles.formats.common import FileToRead, WriteOptions
+from txfiles.formats.common import WriteOptions
+from txfiles.formats.source import FileToRead
 from txfiles.log import checkpoint, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session

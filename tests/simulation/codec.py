@@ -14,7 +14,8 @@ from typing import Self
 import pyarrow as pa
 
 from txfiles.formats import common
-from txfiles.formats.common import FileToRead, FileWriter, Format
+from txfiles.formats.common import FileWriter, Format
+from txfiles.formats.source import FileToRead, damaged, open_input
 
 
 class Writer(FileWriter):
@@ -65,9 +66,9 @@ class OpenFile:
     """A file that is as the log says."""
 
     def __init__(self, files: common.Files, file: FileToRead, schema: pa.Schema) -> None:
-        data = common.open_input(files, file).read()
+        data = open_input(files, file).read()
         if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise common.damaged(file, "its checksum is another")
+            raise damaged(file, "its checksum is another")
         self._group = Group(decode(data), schema)
 
     def groups(self) -> Iterator[Group]:

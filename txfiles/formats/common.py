@@ -1,4 +1,4 @@
-"""What the file formats share: their one shape, hashing while writing, and how damage is told.
+"""What the file formats share: their one shape, and hashing while writing.
 
 A file is written by a `Writer` and read as an `OpenFile`: a sequence of groups (Parquet row groups, CSV
 blocks) in row order, each of which reads the columns that it is asked for, any number of times. Code above
@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -20,21 +19,11 @@ from typing import Any, Protocol, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.errors import (
-    CorruptTableError,
-    LossyCastError,
-    SchemaMismatchError,
-    StoreError,
-    TxFilesError,
-    UnsupportedTableError,
-)
+from txfiles.errors import LossyCastError, SchemaMismatchError
+from txfiles.formats.source import Files, FileToRead
 
 SHOWN = 80
 """Characters of a value that a message shows."""
-
-CAUSE_SHOWN = 300
-"""Characters of a decoder's own words that a message shows."""
-
 
 Footer = bytes
 """The last bytes of a file that has a footer; none of a file that has not."""
@@ -51,13 +40,6 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Forget what was written. Never raises."""
-
-
-class Files(Protocol):
-    """Where data files are read from: the part of a store that a format needs."""
-
-    def open_input(self, name: str) -> pa.NativeFile:
-        """Random access to a data file. Missing: `CorruptTableError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +69,6 @@ class FileFacts:
 
     rows: int
     bytes: int
-    sha256: str
-    footer_bytes: int = 0
-    footer_sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FileToRead:
-    """A file and what the log says of it; `name` is for the store, `path` for messages, the rest as in `FileFacts`."""
-
-    name: str
-    path: str
-    bytes: int
-    rows: int
     sha256: str
     footer_bytes: int = 0
     footer_sha256: str = ""
@@ -322,58 +291,6 @@ def read(opened: OpenFile, columns: Sequence[str], groups: Sequence[int] | None 
                 yield group.read(columns)
 
 
-def open_input(files: Files, file: FileToRead) -> pa.NativeFile:
-    """Open a data file and see that it has the size that the log says.
-
-    Raises:
-        CorruptTableError: it is missing, or is shorter or longer.
-        StoreError: the store failed.
-    """
-    with decoding(file):
-        source = files.open_input(file.name)
-        size = source.size()
-    if size != file.bytes:
-        source.close()
-        raise damaged(file, f"it has {size} bytes, the log says {file.bytes}")
-    return source
-
-
-@contextmanager
-def decoding(file: FileToRead) -> Iterator[None]:
-    """Turn what goes wrong while a file's bytes are read or decoded into an error that names the file.
-
-    An `OSError` with an error number comes from the operating system: reading failed, which says nothing of the
-    file. Without a number it is a decoder's. A file that needs more memory than there is may be honest, or lie.
-    """
-    try:
-        yield
-    except TxFilesError:
-        raise
-    except MemoryError as error:
-        raise UnsupportedTableError(
-            f"{file.path} needs more memory than there is: {_bounded(error)}",
-            hint="read fewer columns, or give the process more memory; if the file is small, it is not what it says",
-            file=file.path,
-        ) from error
-    except FileNotFoundError as error:
-        raise damaged(file, "it is missing") from error
-    except OSError as error:
-        if error.errno is not None:
-            raise StoreError(f"{file.path} could not be read: {error}", file=file.path) from error
-        raise damaged(file, f"it cannot be decoded: {_bounded(error)}") from error
-    except (pa.ArrowException, ValueError) as error:
-        raise damaged(file, f"it cannot be decoded: {_bounded(error)}") from error
-
-
-def damaged(file: FileToRead, what: str) -> CorruptTableError:
-    """The error for a file that is not as the log says."""
-    return CorruptTableError(
-        f"{file.path} is damaged: {what}",
-        hint="restore the file from a backup, or restore a version of the table that does not need it",
-        file=file.path,
-    )
-
-
 def as_schema(found: Mapping[str, Any], columns: Sequence[str], schema: pa.Schema, rows: int) -> pa.Table:
     """Stored columns as the caller wants them: in order, widened to the schema's types, null where not stored.
 
@@ -474,7 +391,3 @@ def _invalid(column: pa.ChunkedArray) -> bool:
     except pa.ArrowInvalid:
         return True
     return False
-
-
-def _bounded(error: BaseException) -> str:
-    return str(error)[:CAUSE_SHOWN]

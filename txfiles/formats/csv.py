@@ -28,7 +28,8 @@ import pyarrow.csv as pacsv
 
 from txfiles.errors import UnsupportedTypeError
 from txfiles.formats import common
-from txfiles.formats.common import Files, FileToRead, Format, Sink, WriteOptions
+from txfiles.formats.common import Format, Sink, WriteOptions
+from txfiles.formats.source import Files, FileToRead, damaged, decoding, open_input
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """What is hashed and parsed at a time; a record that is longer makes its block longer."""
@@ -124,7 +125,7 @@ class CsvFile:
     def __init__(self, source: pa.NativeFile, file: FileToRead, schema: pa.Schema) -> None:
         self.file = file
         self.schema = schema
-        with common.decoding(file):
+        with decoding(file, source):
             self._source = source
             if file.bytes <= KEEP_BYTES:
                 self._source = pa.BufferReader(source.read_buffer(file.bytes))
@@ -159,7 +160,7 @@ class CsvFile:
         stored = [name for name in columns if name in present]
         if not stored:
             return common.as_schema({}, columns, self.schema, rows)
-        with common.decoding(self.file):
+        with decoding(self.file, self._source):
             found = pacsv.read_csv(
                 pa.BufferReader(self._source.read_at(size, start)),
                 read_options=pacsv.ReadOptions(column_names=self._names, block_size=size + 1),
@@ -176,20 +177,20 @@ class CsvFile:
                 ),
             )
             if found.num_rows != rows:
-                raise common.damaged(self.file, f"{rows} lines at byte {start} hold {found.num_rows} records")
+                raise damaged(self.file, f"{rows} lines at byte {start} hold {found.num_rows} records")
             values = {name: _from_text(found[name], self.schema.field(name).type) for name in stored}
             return common.as_schema(values, columns, self.schema, rows)
 
     def _check_shape(self) -> None:
         rows = sum(block.rows for block in self._blocks)
         if rows != self.file.rows:
-            raise common.damaged(self.file, f"it has {rows} rows, the log says {self.file.rows}")
+            raise damaged(self.file, f"it has {rows} rows, the log says {self.file.rows}")
         if len(set(self._names)) != len(self._names):
-            raise common.damaged(self.file, "two of its columns have one name")
+            raise damaged(self.file, "two of its columns have one name")
         known = set(self.schema.names)
         unknown = [name for name in self._names if name not in known]
         if unknown:
-            raise common.damaged(self.file, f"its column {unknown[0][: common.SHOWN]!r} is not one of the table")
+            raise damaged(self.file, f"its column {unknown[0][: common.SHOWN]!r} is not one of the table")
 
 
 def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> CsvFile:
@@ -205,7 +206,7 @@ def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> CsvFile:
         StoreError: the store failed.
     Cost: O(bytes), about 1.5 ms per MiB; at most `KEEP_BYTES` or one block in memory.
     """
-    source = common.open_input(files, file)
+    source = open_input(files, file)
     try:
         return CsvFile(source, file, schema)
     except BaseException:
@@ -367,7 +368,7 @@ def _scan(source: pa.NativeFile, file: FileToRead) -> tuple[int, list[tuple[int,
     while offset < file.bytes:
         chunk = source.read_at(min(BLOCK_BYTES, file.bytes - offset), offset)
         if not chunk:
-            raise common.damaged(file, f"it ends after {offset} bytes")
+            raise damaged(file, f"it ends after {offset} bytes")
         sha256.update(chunk)
         codes = np.frombuffer(chunk, np.uint8)
         quotes, newlines = np.flatnonzero(codes == QUOTE), np.flatnonzero(codes == NEWLINE)
@@ -381,9 +382,9 @@ def _scan(source: pa.NativeFile, file: FileToRead) -> tuple[int, list[tuple[int,
             start = int(ends[-1])
         offset += len(chunk)
     if sha256.hexdigest() != file.sha256:
-        raise common.damaged(file, "its content does not match the log's sha256")
+        raise damaged(file, "its content does not match the log's sha256")
     if start != file.bytes or header_bytes == 0:
-        raise common.damaged(file, "it does not end with a whole line")
+        raise damaged(file, "it does not end with a whole line")
     return header_bytes, blocks
 
 
@@ -392,7 +393,7 @@ def _names(header: bytes, file: FileToRead) -> list[str]:
     while at < len(header):
         found = _NAME.match(header, at)
         if found is None or (found[2] == b"\n") != (found.end() == len(header)):
-            raise common.damaged(file, "its first line is not a list of quoted column names")
+            raise damaged(file, "its first line is not a list of quoted column names")
         names.append(found[1].decode().replace('""', '"'))
         at = found.end()
     return names

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from txfiles.errors import UnsupportedTypeError
 from txfiles.formats import common
-from txfiles.formats.common import Files, FileToRead, Format, Sink, WriteOptions
+from txfiles.formats.common import Format, Sink, WriteOptions
+from txfiles.formats.source import Files, FileToRead, damaged, decoding, in_memory, open_input
 
 GROUP_LIMIT_BYTES = 512 * 1024 * 1024
 """Rows in memory of one row group: far below the 2 GiB at which Arrow's nested text columns cannot be read back."""
@@ -122,7 +123,7 @@ class ParquetFile:
         self.file = file
         self.schema = schema
         self._source = source
-        with common.decoding(file):
+        with decoding(file, source):
             self._metadata = _footer(source, file)
             # int96, of other writers only, is decoded in the finest unit wanted: ns would overflow in year 3000.
             wants_ns = any(pa.types.is_timestamp(kind) and kind.unit == "ns" for kind in schema.types)
@@ -131,7 +132,7 @@ class ParquetFile:
                 metadata=self._metadata,
                 page_checksum_verification=True,
                 # Coalescing reads saves requests; a file in memory has none to save.
-                pre_buffer=not isinstance(source, pa.MemoryMappedFile | pa.BufferReader),
+                pre_buffer=not in_memory(source),
                 coerce_int96_timestamp_unit="ns" if wants_ns else "us",
             )
             self._stored = self._parquet.schema_arrow
@@ -172,13 +173,13 @@ class ParquetFile:
         """
         rows = self._metadata.row_group(index).num_rows
         stored = [name for name in columns if name in self._leaves]
-        with common.decoding(self.file):
+        with decoding(self.file, self._source):
             # pyarrow selects by dotted path: asked for "a" it also reads a column "a.b", which is left out below.
             found = self._parquet.read_row_group(
                 index, columns=stored, use_threads=rows * len(stored) > ONE_THREAD_VALUES
             )
             if found.num_rows != rows:
-                raise common.damaged(self.file, f"row group {index} has {found.num_rows} rows, its footer says {rows}")
+                raise damaged(self.file, f"row group {index} has {found.num_rows} rows, its footer says {rows}")
             for name in stored:
                 found[name].validate(full=True)  # a page may hold what is no text, or more digits than its type has
             return common.as_schema({name: found[name] for name in stored}, columns, self.schema, rows)
@@ -188,7 +189,7 @@ class ParquetFile:
         leaf = self._leaves.get(column)
         if leaf is None or column not in self.schema.names:
             return None
-        with common.decoding(self.file):
+        with decoding(self.file, self._source):
             statistics = self._metadata.row_group(index).column(leaf).statistics
             if statistics is None or not statistics.has_min_max:
                 return None
@@ -197,16 +198,16 @@ class ParquetFile:
     def _check_shape(self) -> None:
         """Counts and names of the footer are what the log leads to expect, before any page is decoded."""
         if len(set(self._stored.names)) != len(self._stored.names):
-            raise common.damaged(self.file, "two of its columns have one name")
+            raise damaged(self.file, "two of its columns have one name")
         if self.num_groups > self.file.rows + 1:
-            raise common.damaged(self.file, f"it has {self.num_groups} row groups for {self.file.rows} rows")
+            raise damaged(self.file, f"it has {self.num_groups} row groups for {self.file.rows} rows")
         rows = [self._metadata.row_group(index).num_rows for index in range(self.num_groups)]
         if sum(rows) != self.file.rows or min(rows, default=0) < 0:
-            raise common.damaged(self.file, f"it has {sum(rows)} rows, the log says {self.file.rows}")
+            raise damaged(self.file, f"it has {sum(rows)} rows, the log says {self.file.rows}")
         bits = sum(_least_bits(kind) for kind in self._stored.types)
         most = max(rows, default=0)
         if most > GROUP_LIMIT_ROWS or (most > 1 and most * bits > 8 * GROUP_LIMIT_BYTES):
-            raise common.damaged(self.file, f"a row group claims {most} rows, more than a writer ever puts into one")
+            raise damaged(self.file, f"a row group claims {most} rows, more than a writer ever puts into one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,7 @@ def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> ParquetFile:
         StoreError: the store failed.
     Cost: one exact read of the footer; pages are read as groups are.
     """
-    source = common.open_input(files, file)
+    source = open_input(files, file)
     try:
         return ParquetFile(source, file, schema)
     except BaseException:
@@ -355,10 +356,10 @@ def _unsupported(kind: pa.DataType) -> str | None:
 def _footer(source: pa.NativeFile, file: FileToRead) -> pq.FileMetaData:
     """The footer, decoded from exactly the bytes of which the checksum was compared."""
     if not FOOTER_END_BYTES < file.footer_bytes <= file.bytes:
-        raise common.damaged(file, f"a footer of {file.footer_bytes} bytes does not fit in it")
+        raise damaged(file, f"a footer of {file.footer_bytes} bytes does not fit in it")
     tail = source.read_at(file.footer_bytes, file.bytes - file.footer_bytes)
     if hashlib.sha256(tail).hexdigest() != file.footer_sha256:
-        raise common.damaged(file, "its footer does not match the log's sha256")
+        raise damaged(file, "its footer does not match the log's sha256")
     return pq.read_metadata(pa.BufferReader(tail))
 
 

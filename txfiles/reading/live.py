@@ -23,7 +23,8 @@ from txfiles import formats
 from txfiles.core import names
 from txfiles.core.manifest import TableMetadata
 from txfiles.errors import CorruptTableError
-from txfiles.formats.common import FileToRead, Group
+from txfiles.formats.common import Group
+from txfiles.formats.source import FileToRead
 from txfiles.rows import filelist, types
 from txfiles.rows.filelist import DataFile
 from txfiles.store.port import Store

@@ -11,7 +11,8 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from txfiles.errors import CorruptTableError, StoreError
-from txfiles.formats.common import FileFacts, FileToRead, Format, WriteOptions
+from txfiles.formats.common import FileFacts, Format, WriteOptions
+from txfiles.formats.source import FileToRead
 
 
 class Files:
