@@ -36,6 +36,7 @@ class Prepared:
         rows_deduplicated: rows dropped as duplicates inside the batch.
         schema_changed: whether columns were added, widened or replaced.
         inferred: types that were guessed from a CSV input.
+        notes: what a person should know of how the input was read.
         keys: the canonical key bytes of each of `rows`; none where keys are not checked.
     """
 
@@ -46,6 +47,7 @@ class Prepared:
     rows_deduplicated: int
     schema_changed: bool
     inferred: pa.Schema | None
+    notes: tuple[str, ...]
     keys: pa.Array
 
 
@@ -94,6 +96,7 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
         rows_deduplicated=given.num_rows - kept.num_rows,
         schema_changed=reconciled.changed,
         inferred=batch.inferred,
+        notes=batch.notes,
         keys=encoded,
     )
 

@@ -39,6 +39,7 @@ class WriteResult:
         elapsed: seconds.
         commit_id: of this call's commit, for `txfiles.resolve`; None where it made none.
         schema_inferred: types that were guessed from a CSV input, else None.
+        notes: what was done with the input beside what was asked for, one sentence each.
     """
 
     version: int | None
@@ -62,6 +63,7 @@ class WriteResult:
     elapsed: float = 0.0
     commit_id: str | None = None
     schema_inferred: Any = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

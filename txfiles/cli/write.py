@@ -196,6 +196,8 @@ def _emit(result: tx.WriteResult, headline: str, as_json: bool) -> None:
         if not as_json:
             told = ", ".join(f"{name} {output.type_text(spec)}" for name, spec in inferred.items())
             output.note(f"types inferred from the CSV input: {told}; --schema NAME=TYPE says otherwise")
+    for said in () if as_json else result.notes:
+        output.note(said)
     document = output.jsonable(result) | {"schema_inferred": inferred}
     details = "" if result.already_committed else f"\n{_details(result)}"
     output.emit(as_json, document, f"{output.one_line(headline)}{details}")

@@ -74,6 +74,7 @@ class CommitPlan:
         touches_keys: whether the plan's keys are in these newly added files (asked for PROBE).
         derive: the same work with its removals listed anew (asked for DERIVE).
         inferred: types that were guessed from a CSV input.
+        notes: what a person should know of how the input was read.
         vacuum_bytes: size of what a vacuum deletes.
     """
 
@@ -92,6 +93,7 @@ class CommitPlan:
     touches_keys: Callable[[pa.Table], bool] = lambda _: True
     derive: Callable[[Snapshot], CommitPlan] | None = None
     inferred: pa.Schema | None = None
+    notes: tuple[str, ...] = ()
     vacuum_bytes: int = 0
 
 

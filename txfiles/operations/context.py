@@ -133,6 +133,7 @@ def work(
         touches_keys=touches_keys,
         derive=derive,
         inferred=prepared.inferred,
+        notes=prepared.notes,
     )
 
 

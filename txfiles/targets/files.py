@@ -5,6 +5,7 @@ Each public operation is one function: it makes the call's attempt, runs its sto
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ from txfiles.options import Progress, Request, keys_required
 from txfiles.results import Plan, Resolution, VacuumResult, WriteResult
 from txfiles.version import LIBRARY
 from txfiles.writing.staging import Estimate, Staging
+
+logger = logging.getLogger("txfiles")
 
 Result = TypeVar("Result", bound=WriteResult)
 
@@ -286,6 +289,8 @@ def _already(session: Session, request: Request, version: int | None, started: f
 def _result(kind: type[Result], request: Request, done: Outcome, elapsed: float, commit_id: str | None) -> Result:
     work = done.work
     assert work is not None
+    for note in work.notes:
+        logger.info("%s", note)
     counts = {name: getattr(work.metrics, name) for name in work.metrics.__struct_fields__}
     return kind(
         version=done.version,
@@ -298,5 +303,6 @@ def _result(kind: type[Result], request: Request, done: Outcome, elapsed: float,
         elapsed=elapsed,
         commit_id=commit_id,
         schema_inferred=work.inferred,
+        notes=work.notes,
         **counts,
     )
