@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from txfiles.errors import CorruptTableError, InputError, StoreError
 from txfiles.formats.common import HashingSink
+from txfiles.store import port
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Entry, Put
@@ -78,9 +79,10 @@ USES = {
     "stat": lambda store, name: store.stat(name),
     "put_if_absent": lambda store, name: store.put_if_absent(name, b""),
     "put": lambda store, name: store.put(name, b""),
-    "settle": lambda store, name: store.ensure_durable(name),
     "delete": lambda store, name: store.delete(name),
+    "delete_many": lambda store, name: store.delete_many([name]),
     "open_input": lambda store, name: store.open_input(name),
+    "read_ranges": lambda store, name: store.read_ranges(name, [(0, 0)]),
     "create": lambda store, name: store.create(name),
 }
 
@@ -91,7 +93,7 @@ NAMES = st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join)
 
 
 def named(store, prefix="", after=""):
-    return [entry.name for entry in store.list(prefix, after)]
+    return [entry.name for entry in store.list_from(prefix, after)]
 
 
 def without_clashes(names):
@@ -136,9 +138,9 @@ class StoreContract:
     def test_a_taken_name_leaves_no_trace(self, store):
         """A put of a taken name changes neither the object nor what else is in the store."""
         assert store.put_if_absent("a/b", b"first") is Put.CREATED
-        before = list(store.list(""))
+        before = list(store.list_from(""))
         assert store.put_if_absent("a/b", b"second, longer") is Put.EXISTS
-        assert list(store.list("")) == before
+        assert list(store.list_from("")) == before
         assert store.get("a/b", limit=99) == b"first"
 
     def test_readers_never_see_a_part(self, store):
@@ -186,7 +188,7 @@ class StoreContract:
     def test_bad_prefixes(self, store, prefix):
         """A listing's prefix is a folder below the root, or all of it."""
         with pytest.raises(InputError):
-            list(store.list(prefix))
+            list(store.list_from(prefix))
 
     def test_the_longest_segment(self, store):
         """255 bytes are a segment like any other."""
@@ -202,6 +204,9 @@ class StoreContract:
             assert store.delete(name) is False
             with pytest.raises(CorruptTableError, match="missing"):
                 store.open_input(name)
+            with pytest.raises(CorruptTableError, match="missing"):
+                store.read_ranges(name, [(0, 1)], 5)
+            store.delete_many([name])
         assert named(store, "nowhere/") == []
         assert named(store) == ["there/x"]
 
@@ -239,9 +244,9 @@ class StoreContract:
     def test_settle(self, store):
         """To settle an object changes nothing of it."""
         store.put_if_absent("folder/a", b"1")
-        before = list(store.list(""))
-        store.ensure_durable("folder/a")
-        assert list(store.list("")) == before
+        before = list(store.list_from(""))
+        port.ensure_durable(store, "folder/a")
+        assert list(store.list_from("")) == before
         assert store.get("folder/a", limit=1) == b"1"
 
     def test_stat_and_clock(self, store):
@@ -253,7 +258,7 @@ class StoreContract:
         assert (found.name, found.bytes) == ("a", 3)
         # The kernel stamps files by a clock that ticks, at worst, every 10 ms.
         assert before - 20_000 <= found.modified_us <= after
-        assert list(store.list("")) == [found]
+        assert list(store.list_from("")) == [found]
         assert isinstance(found, Entry)
 
     def test_a_deleted_name_is_free(self, store):
@@ -262,6 +267,29 @@ class StoreContract:
         assert [store.delete("a/b"), store.delete("a/b")] == [True, False]
         assert store.put_if_absent("a/b", b"2") is Put.CREATED
         assert store.get("a/b", limit=1) == b"2"
+
+    def test_delete_many(self, store):
+        """Many names are deleted at once, whether they are there or not; the others stay."""
+        for name in ("a", "b/c", "b/d", "e"):
+            store.put(name, b"")
+        store.delete_many([])
+        store.delete_many(["a", "no", "b/d", "nowhere/at/all"])
+        assert named(store) == ["b/c", "e"]
+
+    def test_delete_many_tries_all(self, store):
+        """A name that cannot be deleted is an error, and all others are deleted all the same."""
+        for name in ("a", "b"):
+            store.put(name, b"")
+        with pytest.raises(InputError):
+            store.delete_many(["a", "../up", "b"])
+        assert named(store) == []
+
+    # ------------------------------------------------------------ what stores do in their own way
+
+    def test_capabilities(self, store):
+        """What a store can do is data, and does not change."""
+        assert store.capabilities == store.capabilities
+        assert store.capabilities.requests_at_once >= 1
 
     # ------------------------------------------------------------ listing
 
@@ -303,6 +331,29 @@ class StoreContract:
         source.seek(6)
         assert source.read(2) == b"xx"
         assert named(store) == ["p=1/data.parquet"]
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_ranges(self, store, known):
+        """Ranges come back in the order asked for: overlapping, empty, up to the last byte."""
+        body = bytes(range(256)) * 100
+        store.put_if_absent("p=1/a", body)
+        ranges = [(25_000, 600), (0, 10), (5, 10), (25_600, 0), (7, 0), (0, 25_600)]
+        found = store.read_ranges("p=1/a", ranges, 25_600 if known else None)
+        assert found == [body[offset : offset + length] for offset, length in ranges]
+        assert store.read_ranges("p=1/a", []) == []
+
+    @pytest.mark.parametrize("past", [(25, 1), (24, 2), (0, 26), (99, 0)])
+    def test_a_range_past_the_end(self, store, past):
+        """A file that ends before a range does is damaged: nothing shorter is returned."""
+        store.put_if_absent("a", b"x" * 25)
+        with pytest.raises(CorruptTableError, match=r"/a has 25 bytes"):
+            store.read_ranges("a", [(0, 1), past])
+
+    def test_a_known_size(self, store):
+        """A file that is opened with its size is the same file."""
+        store.put_if_absent("a", b"content")
+        with store.open_input("a", 7) as source:
+            assert (source.size(), source.read()) == (7, b"content")
 
     def test_empty_sink(self, store):
         """A data file may be empty."""
@@ -388,18 +439,18 @@ class StoreContract:
 
     def test_lock_excludes(self, store):
         """One thread at a time holds the lock; who waits too long gets False; it is free again afterwards."""
-        with store.lock(1.0) as held:
+        with port.lock(store, 1.0) as held:
             assert held is True
             with ThreadPoolExecutor(1) as pool:
                 assert pool.submit(self._try_lock, store, 0.02).result() is False
-            with store.lock(0.0) as again:
+            with port.lock(store, 0.0) as again:
                 assert again is False
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(self._try_lock, store, 0.0).result() is True
 
     def test_lock_ends_with_an_exception(self, store):
         """An error in the locked block frees the lock, and goes on."""
-        with pytest.raises(ZeroDivisionError), store.lock(1.0):
+        with pytest.raises(ZeroDivisionError), port.lock(store, 1.0):
             _ = 1 / 0
         assert self._try_lock(store, 0.0) is True
 
@@ -409,7 +460,7 @@ class StoreContract:
         most = []
 
         def work(_):
-            with store.lock(30.0) as held:
+            with port.lock(store, 30.0) as held:
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()
@@ -428,7 +479,7 @@ class StoreContract:
 
     @staticmethod
     def _try_lock(store, timeout):
-        with store.lock(timeout) as held:
+        with port.lock(store, timeout) as held:
             return held
 
 
@@ -443,14 +494,26 @@ class TestMemoryStore(StoreContract):
         store = MemoryStore("t", now_us=lambda: next(ticks))
         store.put("a", b"")
         store.put("b", b"")
-        assert [entry.modified_us for entry in store.list("")] == [1_000, 1_010]
+        assert [entry.modified_us for entry in store.list_from("")] == [1_000, 1_010]
         assert store.now_us() == 1_020
 
     def test_arrow_cannot_see_it(self):
         """There is no Arrow file system of this memory, and the error says what to do."""
         with pytest.raises(StoreError, match="memory of this process") as raised:
-            MemoryStore("t").arrow()
+            port.arrow(MemoryStore("t"))
         assert "to_arrow" in raised.value.hint
+
+    def test_what_a_store_does_not_have(self):
+        """A store without durability, lock or Arrow's readers of its own says nothing of them, and callers go on."""
+
+        class Plain:
+            root = "plain://t"
+
+        with port.lock(Plain(), 1.0) as held:
+            assert held is False
+        port.ensure_durable(Plain(), "a")
+        with pytest.raises(StoreError, match="plain://t"):
+            port.arrow(Plain())
 
     def test_what_was_put_does_not_change(self):
         """A buffer that its owner goes on to change was copied."""
@@ -466,6 +529,13 @@ class TestLocalStore(StoreContract):
     def fresh(self, tmp_path):
         numbers = itertools.count()
         return lambda: LocalStore(tmp_path / f"store {next(numbers)}" / "täble")
+
+    @pytest.mark.parametrize("name", BAD_NAMES)
+    def test_bad_names_are_not_settled(self, store, name):
+        """To settle what could not be a name is refused too."""
+        with pytest.raises(InputError):
+            port.ensure_durable(store, name)
+        assert named(store) == []
 
 
 class TestLocalStoreUnderALock(StoreContract):

@@ -198,7 +198,7 @@ class _Files:
     def __init__(self, content: bytes = b"") -> None:
         self.content = bytearray(content)
 
-    def open_input(self, name: str) -> pa.NativeFile:
+    def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
         """The file, by any name."""
         return pa.BufferReader(bytes(self.content))
 

@@ -23,7 +23,7 @@ from txfiles.store.local import LocalStore
 
 pytestmark = pytest.mark.guarantees("S7 S8 S10 S14 S15 S16")
 
-STEPS = ("get", "stat", "list", "put_if_absent", "put", "delete", "open_input", "create")
+STEPS = ("get", "stat", "list_from", "put_if_absent", "put", "delete", "open_input", "create")
 
 THEIRS: dict[str, list[Call]] = {
     "rewrite and vacuum": [
@@ -154,10 +154,10 @@ def test_a_listing_that_misses_a_name(tmp_path: Path, monkeypatch: pytest.Monkey
     for number in range(5):
         perform(write("append", [row(number)]) | {"path": str(tmp_path)})
     (tmp_path / "_txfiles/hint.json").unlink()
-    real = LocalStore.list
+    real = LocalStore.list_from
 
     def without_3(self: LocalStore, prefix: str, after: str = "") -> Iterator[Any]:
         return (entry for entry in real(self, prefix, after) if not entry.name.endswith("3.json"))
 
-    monkeypatch.setattr(LocalStore, "list", without_3)
+    monkeypatch.setattr(LocalStore, "list_from", without_3)
     assert tx.Table(f"{tmp_path}/../{tmp_path.name}").version == 4  # by a name under which no snapshot is remembered

@@ -26,7 +26,7 @@ from txfiles.errors import StoreError, TxFilesError
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.store import common
-from txfiles.store.port import Entry, Put
+from txfiles.store.port import Capabilities, Entry, Put
 
 ROOT = "memory://simulation"
 
@@ -288,16 +288,27 @@ class SimulatedStore:
         """What can be read lasts; a disk where it does not is simulated elsewhere. But it may fail here too."""
         self._body.ask("settle", name)
 
-    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(lists_from_a_name=False, requests_at_once=1, resends=True)
+
+    def list_from(self, prefix: str, after: str = "") -> Iterator[Entry]:
         return (entry for entry in self._body.ask("list", prefix) if entry.name > after)
 
     def delete(self, name: str) -> bool:
         return bool(self._body.ask("delete", name))
 
+    def delete_many(self, names: Sequence[str]) -> None:
+        """One after the other, since others may see, and anything may strike, between any two."""
+        common.delete_each(self.delete, names)
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], size: int | None = None) -> list[bytes]:
+        return common.ranges_of(self.open_input(name, size), ranges, self.url(name))
+
     def now_us(self) -> int:
         return int(self._body.ask("now", "store"))
 
-    def open_input(self, name: str) -> pa.NativeFile:
+    def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
         data = self._body.ask("open", name)
         if data is None:
             raise common.missing(self.url(name))
@@ -308,9 +319,6 @@ class SimulatedStore:
 
     def url(self, name: str) -> str:
         return f"{ROOT}/{name}"
-
-    def arrow(self) -> Any:
-        raise StoreError("the simulator has no file system")
 
     @contextmanager
     def lock(self, timeout_seconds: float) -> Iterator[bool]:

@@ -47,7 +47,7 @@ class Counting:
 
     def __getattr__(self, name):
         found = getattr(self._store, name)
-        if name in ("get", "stat", "put_if_absent", "put", "list", "delete", "open_input", "create"):
+        if name in ("get", "stat", "put_if_absent", "put", "list_from", "delete_many", "open_input", "create"):
             self.calls[name] += 1
         return found
 

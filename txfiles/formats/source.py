@@ -25,8 +25,8 @@ CAUSE_SHOWN = 300
 class Files(Protocol):
     """Where data files are read from: the part of a store that a format needs."""
 
-    def open_input(self, name: str) -> pa.NativeFile:
-        """Random access to a data file. Missing: `CorruptTableError`."""
+    def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
+        """Random access to a data file of a known size. Missing: `CorruptTableError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def open_input(files: Files, file: FileToRead) -> pa.NativeFile:
         StoreError: the store failed.
     """
     try:
-        source = files.open_input(file.name)
+        source = files.open_input(file.name, file.bytes)
         size = source.size()
     except Exception as error:
         raise _failed_read(file, error) from error

@@ -40,6 +40,7 @@ from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.log.versions import Loaded
 from txfiles.rows import filelist
+from txfiles.store import port
 from txfiles.store.port import Put, Store
 
 logger = logging.getLogger("txfiles")
@@ -200,7 +201,7 @@ def acknowledged(store: Store, done: Outcome) -> Outcome:
     """The end of a call. What it found done by another is told only once it lasts: that one may have been killed."""
     if not done.committed and done.version is not None:
         try:
-            store.ensure_durable(names.manifest(done.version))
+            port.ensure_durable(store, names.manifest(done.version))
         except StoreError as error:
             error.committed = "unknown" if done.already_committed else "no"
             raise
@@ -234,7 +235,7 @@ def _pass(attempt: Attempt, story: Story, snapshot: Snapshot | None) -> Outcome 
 def _commit(attempt: Attempt, work: CommitPlan, staging: Staged) -> Outcome | Snapshot:
     """Commit `work`, rebasing where the rules allow; a snapshot means: plan again on it."""
     store = attempt.session.store
-    with store.lock(LOCK_SECONDS):
+    with port.lock(store, LOCK_SECONDS):
         while True:
             theirs = versions.newer(store, work.base.state if work.base else None)
             if theirs:
@@ -243,7 +244,7 @@ def _commit(attempt: Attempt, work: CommitPlan, staging: Staged) -> Outcome | Sn
                     return decided
                 work = decided
             if work.base is not None:  # a crash must not keep what is built on it, and lose it
-                store.ensure_durable(names.manifest(work.base.state.version))
+                port.ensure_durable(store, names.manifest(work.base.state.version))
             manifest, data = _write_down(attempt, work, staging)
             if _put(attempt, manifest, data, staging):
                 versions.write_hint(store, manifest.version)

@@ -402,7 +402,7 @@ def _gallop(store: Store, known: int) -> int:
 
 
 def _listed_newest(store: Store) -> int | None:
-    found = [names.manifest_version(entry.name) for entry in store.list(names.MANIFEST_DIR)]
+    found = [names.manifest_version(entry.name) for entry in store.list_from(names.MANIFEST_DIR)]
     versions = [version for version in found if version is not None]
     if not versions:
         return None
@@ -417,7 +417,7 @@ def _listed_newest(store: Store) -> int | None:
 def _was_written_to(store: Store) -> bool:
     """Whether something stands that only a commit leaves."""
     return store.stat(names.HINT_FILE) is not None or any(
-        names.checkpoint_version(entry.name) is not None for entry in store.list(names.CHECKPOINT_DIR)
+        names.checkpoint_version(entry.name) is not None for entry in store.list_from(names.CHECKPOINT_DIR)
     )
 
 

@@ -32,6 +32,9 @@ ORPHANS_PER_LIVE_FILE = 10
 TEMPORARY_GRACE_US = 3_600 * 1_000_000
 """No version can ever name a temporary file, so nothing is gained by taking it from a writer that is at work."""
 
+DELETED_AT_ONCE = 1_000
+"""Names in one request: what S3 takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -91,7 +94,7 @@ def find(store: Store, base: Snapshot, rules: Rules) -> Found:
     retained = set(history.removed) - superseded
     entries: list[Entry] = []
     orphans = 0
-    for entry in store.list(""):
+    for entry in store.list_from(""):
         if not names.is_deletable(names.encode_path(entry.name), state.table_id) or entry.name in live | retained:
             continue
         old = now_us - entry.modified_us >= rules.grace_us
@@ -118,12 +121,14 @@ def find(store: Store, base: Snapshot, rules: Rules) -> Found:
 
 
 def delete(store: Store, paths: Sequence[str], done: Callable[[int], None]) -> None:
-    """Delete what a vacuum has committed to delete. What another vacuum took first is no error."""
-    for number, path in enumerate(paths, 1):
-        name = names.decode_path(path)
-        if name is not None:
-            store.delete(name)
-        done(number)
+    """Delete what a vacuum has committed to delete. What another vacuum took first is not an error.
+
+    Cost: one request for each `DELETED_AT_ONCE` files, where the store can.
+    """
+    for start in range(0, len(paths), DELETED_AT_ONCE):
+        some = paths[start : start + DELETED_AT_ONCE]
+        store.delete_many([name for path in some if (name := names.decode_path(path)) is not None])
+        done(start + len(some))
 
 
 @dataclass(frozen=True, slots=True)

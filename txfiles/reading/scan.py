@@ -20,6 +20,7 @@ from txfiles.log.snapshot import Snapshot
 from txfiles.reading.live import LiveGroup, data_name, opened, partition_values, whole_files
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
+from txfiles.store import port
 from txfiles.store.common import missing
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     layout = ds.ParquetFileFormat(
         default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     )
-    file_system, root = session.store.arrow()
+    file_system, root = port.arrow(session.store)
     fragments = []
     for file in whole_files(snapshot.files):
         values = partition_values(table, schema, file)

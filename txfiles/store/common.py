@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+
 from txfiles.core.names import SEGMENT_LIMIT_BYTES
-from txfiles.errors import CorruptTableError, InputError, StoreError
+from txfiles.errors import CorruptTableError, InputError, StoreError, TxFilesError
 
 
 def split(name: str, *, limit: int = SEGMENT_LIMIT_BYTES) -> tuple[tuple[str, ...], str]:
@@ -19,7 +23,7 @@ def split(name: str, *, limit: int = SEGMENT_LIMIT_BYTES) -> tuple[tuple[str, ..
     for segment in (*folders, last):
         if segment in ("", ".", "..") or "\0" in segment:
             raise InputError(
-                f"{name!r} is no name below a table's root",
+                f"{name!r} is not a name below a table's root",
                 hint="its segments, between single slashes, are neither empty nor '.' nor '..'",
             )
         if _bytes(segment, name) > limit:
@@ -39,9 +43,41 @@ def folder_of(prefix: str) -> tuple[str, ...]:
     if prefix == "":
         return ()
     if not prefix.endswith("/"):
-        raise InputError(f"{prefix!r} is no folder", hint="end the prefix of a listing with a slash")
+        raise InputError(f"{prefix!r} is not a folder", hint="end the prefix of a listing with a slash")
     folders, last = split(prefix[:-1])
     return (*folders, last)
+
+
+def delete_each(delete: Callable[[str], object], names: Sequence[str]) -> None:
+    """Delete names one after the other, all of them; the first error is raised after the last."""
+    first: TxFilesError | None = None
+    for name in names:
+        try:
+            delete(name)
+        except TxFilesError as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def ranges_of(source: pa.NativeFile, ranges: Sequence[tuple[int, int]], where: str) -> list[bytes]:
+    """Some ranges (offset, length) of an open file.
+
+    Raises:
+        CorruptTableError: the file ends before a range does.
+    """
+    size = source.size()
+    found = []
+    for offset, length in ranges:
+        if offset + length > size:
+            raise CorruptTableError(
+                f"{where} has {size} bytes, and bytes up to {offset + length} were asked for",
+                hint="it is damaged: restore the file from a backup",
+                path=where,
+            )
+        source.seek(offset)
+        found.append(source.read(length))
+    return found
 
 
 def over_limit(where: str, size: int, limit: int) -> CorruptTableError:

@@ -18,7 +18,7 @@ import mmap
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from txfiles.core import names
 from txfiles.errors import Committed, CorruptTableError, InputError, NoAtomicCreateError, StoreError
 from txfiles.store import common
 from txfiles.store.folders import Folders, ensure_durable, failure, remember_durable, sync, telling
-from txfiles.store.port import Entry, Lock, Put
+from txfiles.store.port import Capabilities, Entry, Lock, Put
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -75,6 +75,11 @@ class LocalStore:
     def root(self) -> str:
         """The absolute path of the table's folder."""
         return str(self._folders.root)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """A listing reads the whole folder; a look costs microseconds, a thread more; NFS may send a link again."""
+        return Capabilities(lists_from_a_name=False, requests_at_once=1, resends=True)
 
     def get(self, name: str, *, limit: int) -> bytes | None:
         """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
@@ -123,7 +128,7 @@ class LocalStore:
             draft.replace()
 
     def ensure_durable(self, name: str) -> None:
-        """Make durable a name that stands: who made it may have been killed before the last fsync.
+        """Ensure an existing name is durable: its maker may have been killed before the last fsync.
 
         Cost: an fsync of its folder, unless this process made or settled that name there last.
         """
@@ -131,7 +136,7 @@ class LocalStore:
         with telling("write", self.url(name)), self._folders.opened(folders) as folder:
             ensure_durable(folder, self._folders.status(folder, name))
 
-    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+    def list_from(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """All files below the folder `prefix` that sort after `after`, in order of name (code points).
 
         Links and special files are skipped, and so are names that `get` would refuse: none of them is a table's.
@@ -150,6 +155,10 @@ class LocalStore:
             return True
         return False
 
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Delete files; what is not there is no error. Anything else of such a name stays, with an error at the end."""
+        common.delete_each(self.delete, names)
+
     def now_us(self) -> int:
         """This machine's clock: on a local disk the one that modification times are told by.
 
@@ -158,7 +167,12 @@ class LocalStore:
         """
         return time.time_ns() // 1_000
 
-    def open_input(self, name: str) -> pa.NativeFile:
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], size: int | None = None) -> list[bytes]:
+        """Some ranges (offset, length) of a data file, in the order asked for."""
+        with self.open_input(name, size) as source:
+            return common.ranges_of(source, ranges, self.url(name))
+
+    def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
         """Random access to a data file, memory-mapped. Missing: `CorruptTableError`."""
         with telling("read", self.url(name)):
             fd = self._open_file(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from txfiles.errors import StoreError
 from txfiles.store import common
-from txfiles.store.port import Entry, Put
+from txfiles.store.port import Capabilities, Entry, Put
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -49,6 +49,11 @@ class MemoryStore:
         """`memory://` and the store's name."""
         return self._root
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """A listing looks at every name; an answer is there at once; nothing is sent again."""
+        return Capabilities(lists_from_a_name=False, requests_at_once=1, resends=False)
+
     def get(self, name: str, *, limit: int) -> bytes | None:
         """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
         found = self._find(name)
@@ -76,11 +81,7 @@ class MemoryStore:
         with self._guard:
             self._objects[name] = _Object(bytes(data), self._now_us())
 
-    def ensure_durable(self, name: str) -> None:
-        """Nothing: what is in memory is as durable as it will be."""
-        common.split(name)
-
-    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+    def list_from(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """The objects below `prefix` that sort after `after`, as they were when the listing began."""
         common.folder_of(prefix)
         with self._guard:
@@ -93,11 +94,20 @@ class MemoryStore:
         with self._guard:
             return self._objects.pop(name, None) is not None
 
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Delete objects; what is not there is no error."""
+        common.delete_each(self.delete, names)
+
     def now_us(self) -> int:
         """The clock that was given."""
         return self._now_us()
 
-    def open_input(self, name: str) -> pa.NativeFile:
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], size: int | None = None) -> list[bytes]:
+        """Some ranges (offset, length) of a data file, in the order asked for."""
+        with self.open_input(name, size) as source:
+            return common.ranges_of(source, ranges, self.url(name))
+
+    def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
         """Random access to a data file. Missing: `CorruptTableError`."""
         found = self._find(name)
         if found is None:

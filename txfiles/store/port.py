@@ -3,24 +3,30 @@
 A *name* is relative to the table's root, `/`-separated, as the store spells it (not URL-encoded).
 Two kinds of things go through the port, and they have different verbs:
 
-- small objects (the log): `get`, `stat`, `put_if_absent`, `put`, `list`, `delete`;
-- data files: `open_input` and `create`.
+- small objects (the log): `get`, `stat`, `put_if_absent`, `put`, `list_from`, `delete_many`;
+- data files: `open_input`, `read_ranges` and `create`.
 
-Three answers, not two: a conditional put *created* the name, found that it *exists*, or its outcome
-is *unknown* (the request may have been applied, or may yet be). `None` from `get` and `stat` means
-"is not there"; whatever cannot be read raises `StoreError`, it is never taken for absent.
+Each verb is one request (a listing: one a page), so that callers can count. Three answers, not two: a conditional put
+*created* the name, found that it *exists*, or its outcome is *unknown* (the request may have been applied, or may yet
+be). `None` from `get` and `stat` means "is not there"; whatever cannot be read raises `StoreError`, it is never taken
+for absent.
 
-Source: specs/5-commit.md.
+What only some stores have is not in `Store`: `EnsuresDurable`, `Locks` and `ReadByArrow` are protocols of their own,
+asked for by the functions at the end of this module. What stores do differently is in their `Capabilities`.
+
+Source: specs/5-commit.md, "Stores".
 """
 
 from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from txfiles.errors import StoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +44,23 @@ class Put(enum.Enum):
     CREATED = "created"
     EXISTS = "exists"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store does in its own way. The log asks for no more than this.
+
+    Attributes:
+        lists_from_a_name: a listing that begins at a name costs what it returns, not what lies before that name.
+        requests_at_once: how many small requests are worth having under way together; 1 where an answer comes
+            sooner than a thread starts.
+        resends: whether the store, or a client below it, sends a request again by itself, so that *exists* may be
+            the answer to our own put. The commit reads back what stands either way.
+    """
+
+    lists_from_a_name: bool
+    requests_at_once: int
+    resends: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +95,10 @@ class Store(Protocol):
     def root(self) -> str:
         """The root as a person would write it, without credentials."""
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store does in its own way."""
+
     def get(self, name: str, *, limit: int) -> bytes | None:
         """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
 
@@ -88,26 +115,35 @@ class Store(Protocol):
     def put(self, name: str, data: bytes) -> None:
         """Replace the object, atomically but not durably: for hints only."""
 
-    def ensure_durable(self, name: str) -> None:
-        """Make durable a small object that stands, whoever made it: its maker may have died before it was.
-
-        Returns at once where names are durable as soon as they can be read. Raises `StoreError`.
-        """
-
-    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+    def list_from(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """All objects whose name starts with the folder `prefix` ("" or "a/b/") and sorts after `after`.
 
-        In order of name (code points), recursive, without folders, links or special files.
+        In order of name (code points), recursive, without folders, links or special files. Pages are asked for as they
+        are needed.
         """
 
-    def delete(self, name: str) -> bool:
-        """Delete one object; False where there was none. Never follows a link."""
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Delete objects; what is not there is no error. Never follows a link.
+
+        Tries every name, and raises the first error after that.
+        """
 
     def now_us(self) -> int:
         """The store's clock, microseconds since 1970: the one that `Entry.modified_us` is told by."""
 
-    def open_input(self, name: str) -> pa.NativeFile:
-        """Random access to a data file. Missing: `CorruptTableError`."""
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], size: int | None = None) -> list[bytes]:
+        """Some ranges (offset, length) of a data file, in the order asked for.
+
+        Args:
+            name: of the file.
+            ranges: in any order; they may overlap.
+            size: of the file, if known: no request asks for it then.
+        Raises:
+            CorruptTableError: the file is missing, or ends before a range does.
+        """
+
+    def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
+        """Random access to a data file; with its `size`, no request asks for it. Missing: `CorruptTableError`."""
 
     def create(self, name: str) -> Sink:
         """Begin a new data file. An existing name is an error: names are unique by construction."""
@@ -115,8 +151,55 @@ class Store(Protocol):
     def url(self, name: str) -> str:
         """The absolute path or URL by which other tools open the object."""
 
-    def arrow(self) -> tuple[pafs.FileSystem, str]:
-        """Arrow's file system for reading, and the root's path in it."""
+
+class EnsuresDurable(Protocol):
+    """A store where an object that can be read may not be durable yet."""
+
+    def ensure_durable(self, name: str) -> None:
+        """Ensure an existing object is durable, whichever process created it. Raises `StoreError`."""
+
+
+class Locks(Protocol):
+    """A store with an advisory lock for each table."""
 
     def lock(self, timeout_seconds: float) -> AbstractContextManager[bool]:
         """An advisory lock on the table; yields whether it is held. Correctness never rests on it."""
+
+
+class ReadByArrow(Protocol):
+    """A store that Arrow's own readers can open."""
+
+    def arrow(self) -> tuple[pafs.FileSystem, str]:
+        """Arrow's file system for reading, and the root's path in it."""
+
+
+def ensure_durable(store: Store, name: str) -> None:
+    """Ensure an existing object is durable; at once where objects are durable as soon as they can be read."""
+    own: EnsuresDurable | None = _if_it_has(store, "ensure_durable")
+    if own is not None:
+        own.ensure_durable(name)
+
+
+def lock(store: Store, timeout_seconds: float) -> AbstractContextManager[bool]:
+    """The store's advisory lock; yields whether it is held: False where the store has none."""
+    own: Locks | None = _if_it_has(store, "lock")
+    return nullcontext(enter_result=False) if own is None else own.lock(timeout_seconds)
+
+
+def arrow(store: Store) -> tuple[pafs.FileSystem, str]:
+    """Arrow's file system for reading, and the root's path in it.
+
+    Raises:
+        StoreError: Arrow's own readers cannot open what is in this store.
+    """
+    own: ReadByArrow | None = _if_it_has(store, "arrow")
+    if own is None:
+        raise StoreError(
+            f"Arrow's own readers cannot open what is at {store.root}",
+            hint="read the rows with to_arrow(), or keep the table in a folder",
+        )
+    return own.arrow()
+
+
+def _if_it_has(store: Store, verb: str) -> Any:
+    return store if hasattr(store, verb) else None

@@ -208,7 +208,7 @@ def refuse_foreign_files(session: Session) -> None:
     """
     store = session.store
     own: str | None = None
-    for entry in store.list(""):
+    for entry in store.list_from(""):
         foreign = next((what for folder, what in FOREIGN_LOGS.items() if entry.name.startswith(folder)), None)
         if entry.name.startswith(names.LOG_DIR) or (foreign is None and not entry.name.endswith(FOREIGN_SUFFIXES)):
             continue

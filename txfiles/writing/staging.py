@@ -27,6 +27,7 @@ from txfiles.rows import keys as key_codec
 from txfiles.rows import types
 from txfiles.rows.casts import shown
 from txfiles.rows.stats import StatsCollector
+from txfiles.store import port
 
 logger = logging.getLogger("txfiles")
 
@@ -74,7 +75,7 @@ class Staging:
             store = self._session.store
             found = versions.table_id(store)
             self._table_id = found or versions.claim_table_id(store, self._session.environment.new_id()[:16])
-            store.ensure_durable(names.TABLE_FILE)
+            port.ensure_durable(store, names.TABLE_FILE)
         return self._table_id
 
     def rows(self, table: TableMetadata, rows: pa.Table) -> list[Add]:
@@ -110,13 +111,12 @@ class Staging:
 
     def discard(self) -> None:
         """Delete what was staged, unless it is kept. Best effort; what stays is an orphan for vacuum."""
-        if self._kept:
+        if self._kept or not self._names:
             return
-        for name in self._names:
-            try:
-                self._session.store.delete(name)
-            except StoreError as error:
-                logger.warning("%s stays behind until a vacuum: %s", name, error)
+        try:
+            self._session.store.delete_many(self._names)
+        except StoreError as error:
+            logger.warning("what was staged stays behind until a vacuum: %s", error)
         self._names.clear()
 
     def keep(self) -> None:

@@ -21,7 +21,7 @@ class Files:
     def __init__(self) -> None:
         self.content: dict[str, bytes] = {}
 
-    def open_input(self, name: str) -> pa.NativeFile:
+    def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
         if name not in self.content:
             raise CorruptTableError(f"{name} is missing", file=name)
         return pa.BufferReader(self.content[name])

@@ -265,7 +265,7 @@ def test_a_file_that_ends_early_is_noticed(keep, monkeypatch) -> None:
             return 100
 
     class Store:
-        def open_input(self, name: str) -> pa.NativeFile:
+        def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
             return Short(io.BytesIO(b'"a"\n1\n'), mode="r")
 
     monkeypatch.setattr(csv, "KEEP_BYTES", keep)

@@ -198,7 +198,7 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def open_input(self, name: str) -> pa.NativeFile:
+    def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
         raise self._error
 
 

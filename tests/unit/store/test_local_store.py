@@ -382,8 +382,8 @@ def test_no_descriptor_is_left_open(store, root, monkeypatch):
     put(store)
     write_data(store)
     store.create("p=1/second").abort()
-    list(store.list(""))
-    next(store.list(""))
+    list(store.list_from(""))
+    next(store.list_from(""))
     store.open_input(DATA).read()
     with pytest.raises(StoreError, match="exists"):
         store.create(DATA)
@@ -420,7 +420,7 @@ def test_a_killed_writer_leaves_whole_objects(store, root):
     assert ready.wait(60)
     os.kill(writer.pid, signal.SIGKILL)
     writer.join()
-    for entry in store.list(""):
+    for entry in store.list_from(""):
         assert names.is_temporary(entry.name, "0" * 16) or entry.bytes == 100_000
     assert store.put_if_absent(names.manifest(5), b"") is Put.EXISTS
 
@@ -430,12 +430,12 @@ def test_temporary_names_are_known_to_vacuum(store):
     store.put_if_absent(names.TABLE_FILE, b"")
     draft = local._Draft(store._folders, NAME, local.TEMPORARY_PREFIX + "0" * 32, "no")
     sink = store.create("p=1/" + names.data_file("a" * 16, "b" * 32, 0, "parquet"))
-    left = [entry.name for entry in store.list("") if entry.name != names.TABLE_FILE]
+    left = [entry.name for entry in store.list_from("") if entry.name != names.TABLE_FILE]
     assert len(left) == 2
     assert all(names.is_temporary(name, "a" * 16) for name in left)
     draft.discard()
     sink.abort()
-    assert [entry.name for entry in store.list("")] == [names.TABLE_FILE]
+    assert [entry.name for entry in store.list_from("")] == [names.TABLE_FILE]
 
 
 def test_concurrent_folders(root):
@@ -511,7 +511,7 @@ def test_what_is_no_file(store, root, kind):
     with pytest.raises(StoreError, match="exists"):
         store.create("x")
     assert store.put_if_absent("x", b"new") is Put.EXISTS
-    assert list(store.list("")) == []
+    assert list(store.list_from("")) == []
     assert (root.parent / "outside.json").read_bytes() == OUTSIDE
     assert tree(root) == ["x"]
 
@@ -553,12 +553,12 @@ def test_what_is_no_folder(store, root, kind, depth):
         lambda: store.put_if_absent("a/b/new", b""),
         lambda: store.put("a/b/x", b""),
         lambda: store.create("a/b/new"),
-        lambda: list(store.list("a/b/")),
+        lambda: list(store.list_from("a/b/")),
     ]
     for use in uses:
         with pytest.raises(CorruptTableError, match="where a folder belongs"):
             use()
-    assert [entry.name for entry in store.list("")] == (["a" if depth == 1 else "a/b"] if kind == "file" else [])
+    assert [entry.name for entry in store.list_from("")] == (["a" if depth == 1 else "a/b"] if kind == "file" else [])
     assert tree(outside) == before
     assert (outside / "b" / "x").read_bytes() == OUTSIDE
 
@@ -570,7 +570,7 @@ def test_a_listing_stays_inside(store, root):
     (root / "self").symlink_to(".")
     (root / "p=1" / "root").symlink_to("/")
     (root / "p=1" / "file").symlink_to(root / DATA)
-    assert [entry.name for entry in store.list("")] == [DATA]
+    assert [entry.name for entry in store.list_from("")] == [DATA]
 
 
 def test_names_that_are_no_text(store, root):
@@ -578,7 +578,7 @@ def test_names_that_are_no_text(store, root):
     write_data(store)
     (root / os.fsdecode(b"\xff\xfe")).write_bytes(b"")
     (root / os.fsdecode(b"folder\xff")).mkdir()
-    assert [entry.name for entry in store.list("")] == [DATA]
+    assert [entry.name for entry in store.list_from("")] == [DATA]
 
 
 def test_the_lock_file_is_no_link(store, root):
@@ -616,7 +616,7 @@ def test_a_dangling_root(store, root):
     """A root that links to nothing is empty for readers, and an error for writers."""
     root.symlink_to(root.parent / "not-there")
     assert store.get(NAME, limit=9) is None
-    assert list(store.list("")) == []
+    assert list(store.list_from("")) == []
     with pytest.raises(StoreError, match="No such file"):
         put(store)
 
@@ -638,7 +638,7 @@ def test_a_file_for_a_root(tmp_path, below):
     """A root that is a file, or below one, is the caller's mistake."""
     (tmp_path / "data.csv").write_bytes(b"a\n1\n")
     store = LocalStore(f"{tmp_path}/data.csv{below}")
-    for use in (lambda: store.get("x", limit=1), lambda: put(store), lambda: list(store.list(""))):
+    for use in (lambda: store.get("x", limit=1), lambda: put(store), lambda: list(store.list_from(""))):
         with pytest.raises(InputError, match="is no folder"):
             use()
 
@@ -682,7 +682,7 @@ def test_unreadable_is_not_absent(open_root, as_nobody, place, mode, right):
         assert str(open_root) in str(raised.value)
         if place != NAME:
             with pytest.raises(StoreError):
-                list(store.list(""))
+                list(store.list_from(""))
     (open_root / place).chmod(0o755)
 
 
@@ -692,7 +692,7 @@ def test_a_read_only_table(open_root, as_nobody):
     store = LocalStore(open_root)
     with as_nobody():
         assert store.get(NAME, limit=99) == b"manifest"
-        assert [entry.name for entry in store.list("")] == [NAME, DATA]
+        assert [entry.name for entry in store.list_from("")] == [NAME, DATA]
         for use in (
             lambda: store.put_if_absent(names.manifest(1), b""),
             lambda: store.put(names.HINT_FILE, b""),
@@ -725,7 +725,7 @@ def test_hints(store, root, monkeypatch, number, hint):
     put(store)
     before = files(root)
     failing(monkeypatch, "open", number)
-    for use in (lambda: store.get(NAME, limit=99), lambda: write_data(store), lambda: list(store.list(""))):
+    for use in (lambda: store.get(NAME, limit=99), lambda: write_data(store), lambda: list(store.list_from(""))):
         with pytest.raises(StoreError, match=os.strerror(number)) as raised:
             use()
         assert hint in raised.value.hint
