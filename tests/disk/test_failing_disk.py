@@ -70,7 +70,7 @@ def operations(scenario: Scenario, root: Path, templates: Templates) -> list[tup
 def another_process() -> None:
     """Forget which names are durable, so that all fsyncs are there."""
     folders._DURABLE.clear()
-    folders._SETTLED.clear()
+    folders._DURABLE_NAMES.clear()
 
 
 @pytest.mark.parametrize("scenario", [*SCENARIOS, SIDECAR], ids=str)

@@ -64,13 +64,13 @@ class Found:
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """No name is known to be durable from an earlier test."""
     monkeypatch.setattr(folders, "_DURABLE", set())
-    monkeypatch.setattr(folders, "_SETTLED", {})
+    monkeypatch.setattr(folders, "_DURABLE_NAMES", {})
 
 
 def another_process() -> None:
     """Forget what this process knows to be durable."""
     folders._DURABLE.clear()
-    folders._SETTLED.clear()
+    folders._DURABLE_NAMES.clear()
 
 
 def record(base: Path, calls: Sequence[Call]) -> list[Event]:
