@@ -20,6 +20,7 @@ from txfiles.errors import InputError, KeyColumnNotFoundError, OptionError, Sche
 from txfiles.options import KEYED, Request, SchemaMode, keys_required
 from txfiles.rows import dedup, schema, types
 from txfiles.rows import keys as key_codec
+from txfiles.rows.widening import FieldPath
 
 NO_KEYS = pa.nulls(0, pa.binary())  # made without a list, from which pyarrow would import pandas
 
@@ -32,6 +33,7 @@ class Prepared:
         table: what the table will be if this write commits.
         rows: in the table's columns and types; keys, where they are checked, unique and never null.
         missing: columns that the batch lacks (null in `rows`); merge only.
+        missing_fields: likewise fields of structs.
         rows_in: rows given.
         rows_deduplicated: rows dropped as duplicates inside the batch.
         schema_changed: whether columns were added, widened or replaced.
@@ -43,6 +45,7 @@ class Prepared:
     table: TableMetadata
     rows: pa.Table
     missing: tuple[str, ...]
+    missing_fields: tuple[FieldPath, ...]
     rows_in: int
     rows_deduplicated: int
     schema_changed: bool
@@ -92,6 +95,7 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
         table=table,
         rows=kept,
         missing=tuple(reconciled.missing),
+        missing_fields=reconciled.missing_fields,
         rows_in=given.num_rows,
         rows_deduplicated=given.num_rows - kept.num_rows,
         schema_changed=reconciled.changed,

@@ -86,6 +86,7 @@ def _decide(ctx: PlanContext, batch: Prepared, hits: Sequence[Hits]) -> Fates:
         hit_rows,
         stored,
         missing=batch.missing,
+        missing_fields=batch.missing_fields,
         timestamp_col=batch.table.timestamp_col,
         skip_stale=ctx.request.stale == "skip",
     )

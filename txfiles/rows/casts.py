@@ -49,7 +49,8 @@ def cast_lossless(column: pa.ChunkedArray, to: pa.DataType, *, name: str) -> pa.
         to: the type of the result; its normal form is taken.
         name: the column's name, for messages.
     Returns:
-        n values of exactly the normal type, perhaps in more chunks.
+        n values of exactly the normal type, perhaps in more chunks; null in the fields of a struct that `column`
+        lacks, at any depth.
     Raises:
         SchemaMismatchError: types that never mix.
         LossyCastError: a value that would change; names the first one and its row, from 0.
@@ -196,6 +197,9 @@ def _convert_struct(a: pa.Array, to: pa.DataType) -> Converted:
     given = dict(zip([f.name for f in a.type], a.flatten(), strict=True))  # null where the struct is
     converted = []
     for field in to:
+        if field.name not in given:  # a field that was added since
+            converted.append(pa.nulls(len(a), field.type))
+            continue
         values, kept = _convert(given[field.name], field.type)
         converted.append(values)
         good &= kept

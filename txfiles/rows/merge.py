@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from txfiles.rows import dedup
 from txfiles.rows.equality import same_rows
+from txfiles.rows.widening import FieldPath
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def decide(
     stored: pa.Table,
     *,
     missing: Sequence[str],
+    missing_fields: Sequence[FieldPath] = (),
     timestamp_col: str | None,
     skip_stale: bool,
 ) -> Fates:
@@ -57,6 +59,8 @@ def decide(
         hit_rows: h batch row numbers, one for each hit, in the order of the table.
         stored: the h stored rows, in the batch's columns.
         missing: columns that the batch lacks: updated rows keep their stored values there.
+        missing_fields: likewise fields of structs; those within lists and maps are null, since nothing says which
+            stored item an item replaces.
         timestamp_col: by which rows are newer or older.
         skip_stale: whether a batch row strictly older than the stored one is passed over.
     Cost: O(m + h log h).
@@ -64,7 +68,7 @@ def decide(
     newest = _newest_hits(hit_rows, stored, timestamp_col)  # one hit for each batch row that was hit
     rows = hit_rows[newest]
     standing = stored.take(newest)
-    merged = _fill(batch.take(rows), standing, missing)
+    merged = _fill(batch.take(rows), standing, missing, missing_fields)
     stale = np.zeros(len(rows), bool)
     if timestamp_col is not None and skip_stale and timestamp_col not in missing:
         stale = np.asarray(dedup.older(merged[timestamp_col], standing[timestamp_col]))
@@ -135,7 +139,24 @@ def _newest_hits(hit_rows: np.ndarray, stored: pa.Table, timestamp_col: str | No
     return by_row[last]
 
 
-def _fill(rows: pa.Table, standing: pa.Table, missing: Sequence[str]) -> pa.Table:
+def _fill(rows: pa.Table, standing: pa.Table, missing: Sequence[str], missing_fields: Sequence[FieldPath]) -> pa.Table:
     for name in missing:
         rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), standing[name])
+    for path in missing_fields:
+        if None not in path:
+            at = rows.schema.get_field_index(path[0])
+            filled = _filled(_one_array(rows.column(at)), _one_array(standing[path[0]]), path[1:])
+            rows = rows.set_column(at, rows.schema.field(at), filled)
     return rows
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _filled(structs: pa.StructArray, standing: pa.StructArray, path: FieldPath) -> pa.StructArray:
+    """The structs with one field, some levels below, taken from others; a null struct stays null."""
+    at = structs.type.get_field_index(path[0])
+    fields, stored = structs.flatten(), standing.flatten()[at]
+    fields[at] = _filled(fields[at], stored, path[1:]) if path[1:] else stored
+    return pa.StructArray.from_arrays(fields, fields=list(structs.type), mask=structs.is_null())

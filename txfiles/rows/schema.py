@@ -19,6 +19,7 @@ from txfiles.core.schema import Column
 from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows.casts import cast_lossless, check_castable, fill_null_types, widen
 from txfiles.rows.types import from_spec, to_spec
+from txfiles.rows.widening import FieldPath, field_differences, path_text
 
 Mode = Literal["strict", "merge", "overwrite"]
 
@@ -32,12 +33,14 @@ class Reconciled:
         changed: whether they differ from the table's (then the write commits, rows or not).
         missing: columns that the table had and the batch lacks, in the table's order.
         added: columns that the table lacked, in the batch's order.
+        missing_fields: struct fields that the table had and the batch lacks, in columns that both have.
     """
 
     columns: tuple[Column, ...]
     changed: bool
     missing: tuple[str, ...]
     added: tuple[str, ...]
+    missing_fields: tuple[FieldPath, ...] = ()
 
 
 def check_batch_schema(schema: pa.Schema) -> None:
@@ -69,8 +72,8 @@ def reconcile(columns: Sequence[Column], batch: pa.Schema, mode: Mode, *, last_i
         columns: the table's; none where it is new (then every mode takes the batch's).
         batch: the batch's, checked by `check_batch_schema`.
         mode: what may change. ``strict``: nothing but a type null, which takes the batch's type. ``merge``:
-            columns are added, types are widened. ``overwrite``: the batch's columns replace the table's;
-            an id is kept where name and type are.
+            columns are added, types are widened, structs get the fields of both. ``overwrite``: the batch's columns
+            replace the table's; an id is kept where name and type are.
         last_id: the greatest id that the table ever gave; new ids follow it.
     Raises:
         SchemaMismatchError: columns missing or too many under ``strict``, a name that differs from a missing
@@ -79,20 +82,28 @@ def reconcile(columns: Sequence[Column], batch: pa.Schema, mode: Mode, *, last_i
     """
     known = {column.name: column for column in columns}
     given = {field.name: field for field in batch}
+    fields_missing: list[FieldPath] = []
     missing = tuple(name for name in known if name not in given)
     added = tuple(name for name in given if name not in known)
     if mode == "overwrite" or not columns:
         after = _replaced(known, batch, last_id)
     else:
+        fields_missing, fields_added = _field_differences(columns, given)
         if mode == "strict":
-            _refuse_other_columns(missing, added)
+            _refuse_other_columns([*missing, *map(path_text, fields_missing)], [*added, *map(path_text, fields_added)])
         else:
             _refuse_other_case(missing, added)
         joined = fill_null_types if mode == "strict" else _widened
         kept = [_joined(column, given.get(column.name), joined) for column in columns]
         new = [Column(id=last_id + i, name=name, type=_spec_of(given[name])) for i, name in enumerate(added, 1)]
         after = (*kept, *new)
-    return Reconciled(columns=after, changed=after != tuple(columns), missing=missing, added=added)
+    return Reconciled(
+        columns=after,
+        changed=after != tuple(columns),
+        missing=missing,
+        added=added,
+        missing_fields=tuple(fields_missing),
+    )
 
 
 def conform(table: pa.Table, columns: Sequence[Column], *, fill_missing: bool = True) -> pa.Table:
@@ -141,6 +152,19 @@ def _replaced(known: Mapping[str, Column], batch: pa.Schema, last_id: int) -> tu
             last_id += 1
             columns.append(Column(id=last_id, name=field.name, type=spec))
     return tuple(columns)
+
+
+def _field_differences(
+    columns: Sequence[Column], given: Mapping[str, pa.Field]
+) -> tuple[list[FieldPath], list[FieldPath]]:
+    """Struct fields that the batch lacks, and those that it has too many, in columns that both have."""
+    missing, extra = [], []
+    for column in columns:
+        if column.name in given and not isinstance(column.type, str):
+            found = field_differences(from_spec(column.type), given[column.name].type, (column.name,))
+            missing += found[0]
+            extra += found[1]
+    return missing, extra
 
 
 def _widened(table_type: pa.DataType, batch_type: pa.DataType) -> pa.DataType:

@@ -26,13 +26,17 @@ _INTEGERS = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.int8(), pa.in
 
 
 def children(given: pa.DataType, to: pa.DataType) -> list[tuple[pa.DataType, pa.DataType]] | None:
-    """The pairs of child types of two nested types, struct fields by name; None where the shapes differ."""
+    """The pairs of child types of two nested types, struct fields by name; None where the shapes differ.
+
+    A struct may lack fields of the other, which are null then; it may not have more, which would be lost.
+    """
     if given.id != to.id or not _is.is_nested(given):
         return None
     if _is.is_struct(given):
-        if sorted(f.name for f in given) != sorted(f.name for f in to):
+        fields, wanted = {f.name: f.type for f in given}, {f.name: f.type for f in to}
+        if not fields.keys() <= wanted.keys() or len(fields) < given.num_fields:
             return None
-        return [(given.field(f.name).type, f.type) for f in to]
+        return [(t, wanted[name]) for name, t in fields.items()]
     if _is.is_fixed_size_list(given) and given.list_size != to.list_size:
         return None
     if _is.is_map(given):
@@ -67,7 +71,8 @@ def widen(table_type: pa.DataType, batch_type: pa.DataType) -> pa.DataType | Non
     Returns:
         The table's type where it holds all that the batch's type can; a wider one where there is one
         in the same or a safe family; None where there is none (the table's type stays, values are judged).
-        Nested types of one shape widen part by part, and a part of type null takes the other's type.
+        Nested types of one shape widen part by part, and a part of type null takes the other's type. A struct has
+        the fields of both: the table's, then those that the batch adds.
     """
     table, batch = normalise(table_type), normalise(batch_type)
     if table == batch or _is.is_null(batch):
@@ -75,7 +80,7 @@ def widen(table_type: pa.DataType, batch_type: pa.DataType) -> pa.DataType | Non
     if _is.is_null(table):
         return batch
     if _is.is_nested(table):
-        return _rebuilt(table, batch, widen)
+        return _rebuilt(table, batch, widen, grows=True)
     pair = (kind(table), kind(batch))
     if pair in _WIDER:
         return _WIDER[pair](table, batch)
@@ -87,22 +92,71 @@ def fill_null_types(table_type: pa.DataType, batch_type: pa.DataType) -> pa.Data
     table, batch = normalise(table_type), normalise(batch_type)
     if _is.is_null(table):
         return batch
-    return _rebuilt(table, batch, fill_null_types) or table
+    return _rebuilt(table, batch, fill_null_types, grows=False) or table
+
+
+FieldPath = tuple[str | None, ...]
+"""A column's name, and those of the fields below it; None goes to the items of a list or the entries of a map."""
+
+
+def field_differences(
+    table_type: pa.DataType, batch_type: pa.DataType, path: FieldPath
+) -> tuple[list[FieldPath], list[FieldPath]]:
+    """Struct fields, at any depth, that a batch's type lacks, and those that it has too many.
+
+    Args:
+        table_type: a type of a table.
+        batch_type: the batch's type of the same column.
+        path: of the column.
+    """
+    table, batch = normalise(table_type), normalise(batch_type)
+    if table.id != batch.id or not _is.is_nested(table):
+        return [], []
+    mine, given = ({t.field(at).name: t.field(at).type for at in range(t.num_fields)} for t in (table, batch))
+    missing: list[FieldPath] = []
+    extra: list[FieldPath] = []
+    if _is.is_struct(table):
+        missing += [(*path, name) for name in mine if name not in given]
+        extra += [(*path, name) for name in given if name not in mine]
+        inner = [(mine[name], given[name], (*path, name)) for name in mine if name in given]
+    else:  # one child, whatever it is called
+        inner = [(*pair, (*path, None)) for pair in zip(mine.values(), given.values(), strict=True)]
+    for one, other, below in inner:
+        found = field_differences(one, other, below)
+        missing += found[0]
+        extra += found[1]
+    return missing, extra
+
+
+def path_text(path: FieldPath) -> str:
+    """A path for messages: ``column.field``, ``column[].field`` where there is a list or a map between."""
+    return "".join("[]" if name is None else f".{name}" for name in path)[1:]
 
 
 def _rebuilt(
-    table: pa.DataType, batch: pa.DataType, joined: Callable[[Any, Any], pa.DataType | None]
+    table: pa.DataType, batch: pa.DataType, joined: Callable[[Any, Any], pa.DataType | None], *, grows: bool
 ) -> pa.DataType | None:
-    """A nested type with its parts joined with those of a type of the same shape; None where shapes differ."""
-    pairs = children(batch, table)
-    if pairs is None:
+    """A nested type with its parts joined with those of a type of the same shape; None where shapes differ.
+
+    Args:
+        table: the nested type.
+        batch: the other one.
+        joined: what two parts become; None leaves the part as it is.
+        grows: whether structs take fields that only the other one has.
+    """
+    if table.id != batch.id or not _is.is_nested(table):
         return None
-    parts = [joined(mine, given) or mine for given, mine in pairs]
+    if _is.is_fixed_size_list(table) and table.list_size != batch.list_size:
+        return None
     if _is.is_struct(table):
-        return pa.struct([pa.field(f.name, part) for f, part in zip(table, parts, strict=True)])
+        mine, given = {f.name: f.type for f in table}, {f.name: f.type for f in batch}
+        fields = {name: (joined(t, given[name]) or t) if name in given else t for name, t in mine.items()}
+        return pa.struct([*fields.items(), *((name, t) for name, t in given.items() if grows and name not in mine)])
     if _is.is_map(table):
-        return pa.map_(*parts)
-    return pa.list_(parts[0], table.list_size) if _is.is_fixed_size_list(table) else pa.list_(parts[0])
+        key, item = table.key_type, table.item_type
+        return pa.map_(joined(key, batch.key_type) or key, joined(item, batch.item_type) or item)
+    value = joined(table.value_type, batch.value_type) or table.value_type
+    return pa.list_(value, table.list_size) if _is.is_fixed_size_list(table) else pa.list_(value)
 
 
 def _wider_integer(table: pa.DataType, batch: pa.DataType) -> pa.DataType | None:

@@ -266,7 +266,7 @@ NEVER = [
     ],
     *[(pa.list_(pa.int8()), pa.int8()), (pa.int8(), pa.list_(pa.int8())), (pa.list_(pa.int8()), pa.list_(pa.string()))],
     *[(pa.list_(pa.int8()), pa.list_(pa.int8(), 2)), (pa.list_(pa.int8(), 2), pa.list_(pa.int8(), 3))],
-    *[(STRUCT, pa.struct([("y", pa.int8())])), (STRUCT, pa.struct([("x", pa.int8()), ("y", pa.int8())]))],
+    *[(STRUCT, pa.struct([("y", pa.int8())])), (pa.struct([("x", pa.int8()), ("y", pa.int8())]), STRUCT)],
     *[(STRUCT, pa.struct([("x", pa.string())])), (pa.map_(pa.string(), pa.int8()), pa.map_(pa.int8(), pa.int8()))],
     *[(pa.map_(pa.string(), pa.int8()), pa.list_(pa.int8())), (pa.uuid(), pa.binary(16))],
 ]
@@ -432,7 +432,11 @@ WIDER = [
         pa.struct([("b", pa.uint64()), ("a", pa.int16())]),
         pa.struct([("a", pa.int16()), ("b", pa.int64())]),
     ),
-    (pa.struct([("a", pa.int8())]), pa.struct([("b", pa.int8())]), None),
+    (
+        pa.struct([("a", pa.int8())]),
+        pa.struct([("b", pa.int8())]),
+        pa.struct([("a", pa.int8()), ("b", pa.int8())]),
+    ),
     (pa.list_(pa.int8()), pa.int8(), None),
     (pa.int8(), pa.list_(pa.int8()), None),
 ]
