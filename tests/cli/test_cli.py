@@ -503,8 +503,9 @@ def test_head_is_silent(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_ctrl_c_in_a_process(tmp_path: Path) -> None:
-    """Ctrl-C while the command waits for its input: exit 130, one line, no spool left behind."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_a_process(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C or SIGTERM while the command waits for its input: exit 130, one line, no spool left behind."""
     command = [sys.executable, "-m", "txfiles", "write", "-", "--to", str(tmp_path / "t"), "--mode", "append"]
     spools = tmp_path / "spools"
     spools.mkdir()
@@ -516,7 +517,7 @@ def test_ctrl_c_in_a_process(tmp_path: Path) -> None:
             if any(spools.glob("txfiles-*/stdin.csv")):
                 break
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         told = process.stderr.read().decode()
         assert process.wait(30) == failure.INTERRUPTED
     assert told == "txfiles: error: interrupted; 'txfiles log PATH' shows whether it was committed\n"

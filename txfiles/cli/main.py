@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -101,9 +102,16 @@ class _ToStderr(logging.Handler):
         output.tell(record.levelname.lower(), record.getMessage())
 
 
+def _end_orderly_on_sigterm() -> None:
+    """SIGTERM, which schedulers send, ends the command as Ctrl-C does, unless whoever started it ignores it."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def entry() -> NoReturn:
     """The console script. Leaves at once when all is flushed, since Arrow's threads can abort a normal shutdown."""
     args = sys.argv[1:]
+    _end_orderly_on_sigterm()
     # With --json a program reads stderr: nothing but one error object may stand there.
     logging.getLogger(NAME).addHandler(logging.NullHandler() if "--json" in args else _ToStderr(logging.WARNING))
     try:
