@@ -3,7 +3,12 @@
 `source` does no reading yet: the id of a batch is looked up before its input is touched, so a load that ran before
 can be repeated although its files are gone. Everything is read at the first `read`.
 
-pandas and polars are optional: each is imported by one module here, and only once it is needed.
+Data is taken by protocol (``__arrow_c_stream__``, ``__arrow_c_array__``), and by type only where the protocol would
+lose something or would not tell what goes wrong. pandas and polars are optional: each is imported by one module here,
+and only once it is needed.
+
+What a call opens or goes through (a reader, a stream, a generator) it also closes, as soon as it is read or has
+failed: a database connection is free again although somebody keeps the error with its traceback.
 
 Source: specs/4-semantics.md, "Inputs".
 """
@@ -11,8 +16,10 @@ Source: specs/4-semantics.md, "Inputs".
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import closing
+from inspect import isgenerator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -32,11 +39,13 @@ __all__ = ["as_table", "source", "to_pandas", "to_polars"]
 
 ACCEPTED = (
     "a pandas or polars DataFrame, a polars LazyFrame, a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, "
-    "an object with __arrow_c_stream__, an iterator or list of such chunks, or a path (or a list of paths) to "
+    "an object with __arrow_c_stream__ or __arrow_c_array__, an iterator or list of such chunks, or a path (or a list "
+    "of paths) to "
     ".parquet, .pq, .csv or .csv.gz files or to folders of them"
 )
 
 _Table = Callable[[], pa.Table]
+Chunks = Generator[Labelled]
 
 
 def source(data: Any, *, schema: Any = None) -> Source:
@@ -63,7 +72,7 @@ def source(data: Any, *, schema: Any = None) -> Source:
     chunks = _chunks(data)
     if chunks is None:
         raise InputError(f"a {_kind(data)} cannot be written", hint=f"give {ACCEPTED}")
-    return OnePass(lambda: ((label, declare(chunk, types)) for label, chunk in chunks()))
+    return OnePass(lambda: _declared(chunks(), types))
 
 
 def as_table(data: Any) -> pa.Table | None:
@@ -130,49 +139,82 @@ def _frame(data: Any) -> _Table | None:
         from txfiles.inputs import polars
 
         return lambda: polars.from_polars(data)
+    if hasattr(data, "__arrow_c_array__") and not hasattr(data, "__arrow_c_stream__"):
+        return lambda: _batch(data)
     return None
 
 
-def _chunks(data: Any) -> Callable[[], Iterator[Labelled]] | None:
-    """How to go through a stream once; None for what is no stream."""
+def _chunks(data: Any) -> Callable[[], Chunks] | None:
+    """How to go through a stream once; None for what is not a stream."""
     if isinstance(data, pa.RecordBatchReader):
         return lambda: _stream(data)
     if _is_a(data, "pyarrow", "Dataset"):
         return lambda: _stream(data.scanner().to_reader())
     if hasattr(data, "__arrow_c_stream__"):
         return lambda: _stream(_reader(data))
+    if isgenerator(data) and data.gi_frame is None:
+        raise InputError(
+            "the generator has ended before the write, so its chunks are gone",
+            hint="make the generator anew and write again",
+        )
     if isinstance(data, Iterable) and not isinstance(data, bytes | bytearray | memoryview | Mapping | AbstractSet):
         return lambda: _numbered(data)
     return None
+
+
+def _declared(chunks: Chunks, types: pa.Schema | None) -> Chunks:
+    with closing(chunks):
+        for label, chunk in chunks:
+            yield label, declare(chunk, types)
 
 
 def _reader(data: Any) -> pa.RecordBatchReader:
     try:
         return pa.RecordBatchReader.from_stream(data)
     except pa.ArrowInvalid as error:
-        raise InputError(
-            f"a {_kind(data)} is one column without a name, not a table", hint=f"give {ACCEPTED}"
-        ) from error
+        raise _one_column(data) from error
 
 
-def _stream(reader: pa.RecordBatchReader) -> Iterator[Labelled]:
-    check_batch_schema(reader.schema)  # Arrow itself makes no empty table of each type
-    # A reader without batches has a schema all the same.
-    yield "the schema", reader.schema.empty_table()
-    for number, batch in enumerate(reader):
-        yield f"chunk {number}", pa.Table.from_batches([batch])
+def _batch(data: Any) -> pa.Table:
+    try:
+        return pa.Table.from_batches([pa.record_batch(data)])
+    except pa.ArrowInvalid as error:
+        raise _one_column(data) from error
 
 
-def _numbered(chunks: Iterable[Any]) -> Iterator[Labelled]:
-    for number, chunk in enumerate(chunks):
-        label = f"chunk {number}"
-        table = _frame(chunk)
-        if table is not None:
-            yield label, table()
-        elif hasattr(chunk, "__arrow_c_stream__") and not isinstance(chunk, pa.RecordBatchReader):
-            yield label, _reader(chunk).read_all()
-        else:
-            raise InputError(f"{label} is a {_kind(chunk)}, which is no table", hint=f"give {ACCEPTED}", chunk=number)
+def _one_column(data: Any) -> InputError:
+    return InputError(f"a {_kind(data)} is one column without a name, not a table", hint=f"give {ACCEPTED}")
+
+
+def _stream(reader: pa.RecordBatchReader) -> Chunks:
+    with closing(reader):
+        check_batch_schema(reader.schema)  # Arrow itself makes no empty table of each type
+        # A reader without batches has a schema all the same.
+        yield "the schema", reader.schema.empty_table()
+        for number, batch in enumerate(reader):
+            yield f"chunk {number}", pa.Table.from_batches([batch])
+
+
+def _numbered(chunks: Iterable[Any]) -> Chunks:
+    iterator = iter(chunks)
+    try:
+        for number, chunk in enumerate(iterator):
+            yield f"chunk {number}", _chunk(chunk, number)
+    finally:
+        # A generator, or a reader of some library that is its own iterator.
+        close = getattr(iterator, "close", None)
+        if callable(close):
+            close()
+
+
+def _chunk(chunk: Any, number: int) -> pa.Table:
+    table = _frame(chunk)
+    if table is not None:
+        return table()
+    if hasattr(chunk, "__arrow_c_stream__") and not isinstance(chunk, pa.RecordBatchReader):
+        with closing(_reader(chunk)) as reader:
+            return reader.read_all()
+    raise InputError(f"chunk {number} is a {_kind(chunk)}, which is not a table", hint=f"give {ACCEPTED}", chunk=number)
 
 
 def _is_a(data: Any, package: str, *names: str) -> bool:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from txfiles.errors import UnreadableInputError
-from txfiles.inputs.spool import Spool, writing
+from txfiles.inputs.spool import mapped, temporary_file, writing
 
 Bytes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int64]
@@ -38,17 +38,16 @@ INFLATED_RATIO_LIMIT = 500
 _RAGGED = re.compile(r"Row #([0-9]+): Expected [0-9]+ columns, got ([0-9]+)")
 
 
-def read_text(path: str, spool: Spool) -> Iterator[pa.Table]:
+def read_text(path: str) -> Iterator[pa.Table]:
     """The text of a file, all columns of type string; first a chunk without rows.
 
     Args:
-        path: a local file.
-        spool: where a compressed file is unpacked to.
+        path: a local file; one that is compressed is unpacked into a temporary file.
     Raises:
         UnreadableInputError: it cannot be read, or is not RFC 4180 in UTF-8 with a header of distinct names.
     Cost: two passes over the file's bytes, one to check the quotes; memory for a block.
     """
-    data = _content(path, spool)
+    data = _content(path)
     if data.size == 0:
         raise UnreadableInputError(f"{path!r} is empty", hint="a CSV file begins with a header", path=path)
     start, end, longest = _check_records(np.frombuffer(data, np.uint8), path)
@@ -69,20 +68,22 @@ def _ended(data: pa.Buffer, start: int, end: int) -> Iterator[pa.Buffer]:
         yield pa.py_buffer(bytes(memoryview(data)[end:]) + b"\n")
 
 
-def _content(path: str, spool: Spool) -> pa.Buffer:
+def _content(path: str) -> pa.Buffer:
     try:
         if path.lower().endswith(".gz"):
-            path = _inflate(path, spool.new_file())
-        data = pa.memory_map(path).read_buffer() if Path(path).stat().st_size else pa.py_buffer(b"")
+            data = _inflate(path)
+        else:
+            with open(path, "rb") as file:
+                data = mapped(file)
     except OSError as error:
         raise UnreadableInputError(f"{path!r} cannot be read: {error}", path=path) from error
     return data.slice(3) if bytes(memoryview(data)[:3]) == b"\xef\xbb\xbf" else data
 
 
-def _inflate(path: str, to: str) -> str:
+def _inflate(path: str) -> pa.Buffer:
     limit = max(INFLATED_FREE_BYTES, Path(path).stat().st_size * INFLATED_RATIO_LIMIT)
     size = 0
-    with gzip.open(path) as source, Path(to).open("wb") as sink:
+    with gzip.open(path) as source, temporary_file() as sink:
         while block := _inflated(source, path):
             size += len(block)
             if size > limit:
@@ -91,7 +92,7 @@ def _inflate(path: str, to: str) -> str:
                 )
             with writing("a temporary file"):
                 sink.write(block)
-    return to
+        return mapped(sink)
 
 
 def _inflated(source: gzip.GzipFile, path: str) -> bytes:

@@ -1,8 +1,9 @@
 """Parquet and CSV files as input: one, several, or all below a folder, as one batch.
 
-Each file is read once, at the first read, into a spool (see `spool`): a file that changes under a running write
-changes nothing, and memory holds one block. CSV text is spooled as text first, since its types may depend on the
-table that a rebase finds.
+Parquet files are read where they lie, again for each plan; only what is too large for memory is spooled (see `spool`).
+A file that changes under a running write is an error: each has its identity (size, time, inode) looked at before and
+after it is read. CSV files are spooled at the first read, as text first, since its types may depend on the table that
+a rebase finds.
 
 Partition folders (`country=DE/`) are not interpreted: a folder that has them is refused, since its files lack the
 partition columns.
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +28,16 @@ from txfiles.core.messages import redact
 from txfiles.errors import LossyCastError, UnreadableInputError, UnsupportedTypeError
 from txfiles.inputs.csv import read_text
 from txfiles.inputs.inference import check_names, declare, first_unfit, infer, is_text_of, parse
-from txfiles.inputs.spool import Labelled, Spool, merge_schemas
+from txfiles.inputs.spool import Labelled, MergedSchema, joined, spooled
+from txfiles.rows.schema import check_batch_schema
 from txfiles.rows.source import Batch
 from txfiles.rows.types import normalise
 
 SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv"}
 BATCH_ROWS = 1 << 16
+
+IN_MEMORY_BYTES = 1 << 30
+"""Parquet inputs of more bytes (as Arrow holds them) are spooled: a temporary file costs disk, but no memory."""
 
 _LOGS = {
     "_txfiles": "pass txfiles.Table({folder!r}).dataset() or .to_arrow()",
@@ -66,7 +72,8 @@ class PathSource:
     def __init__(self, paths: Sequence[str], types: pa.Schema | None) -> None:
         self._paths = paths
         self._types = types
-        self._spool = Spool()
+        self._parquet = _ParquetFiles(types)
+        self._files: list[str] | None = None
         self._runs: list[_Run] | None = None
         self._typed: pa.Table | None = None
         self._guesses: dict[str, pa.DataType] = {}
@@ -75,51 +82,54 @@ class PathSource:
         """The rows of all files, in order.
 
         Raises:
-            UnreadableInputError: a file is missing, damaged, or holds text that is not of its column's type.
+            UnreadableInputError: a file is missing, damaged, changed since it was first read, or holds text that is
+                not of its column's type.
             LossyCastError: a value does not fit its column's type.
             SchemaMismatchError: the files differ in their columns.
-        Cost: each file once; a CSV input once more for each other `known`. Disk: the rows, and CSV text as it is.
+        Cost: Parquet once for each read; CSV once, and once more for each other `known`. Disk: CSV text as it is, and
+            the rows of CSV inputs.
         """
         try:
+            if self._files is None:
+                self._files = expand(self._paths)
+            if all(_kind(file) == "parquet" for file in self._files):
+                return Batch(self._parquet.read(self._files))
             if self._runs is None:
-                self._runs = self._load()
-            if [run.kind for run in self._runs] == ["parquet"]:
-                return Batch(self._runs[0].table)
+                self._runs = self._load(self._files)
             types, inferred = self._column_types(self._runs, known)
             if self._typed is None or not self._typed.schema.equals(types):
-                self._typed = self._spool.store(chunk for run in self._runs for chunk in _typed(run, types))
+                self._typed = spooled(chunk for run in self._runs for chunk in _typed(run, types))
             return Batch(self._typed, inferred)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Remove the spool. May be called twice; a later read reads the files again."""
-        self._runs = self._typed = None
+        """Forget the rows. May be called twice; a later read reads the files again."""
+        self._files = self._runs = self._typed = None
         self._guesses = {}
-        self._spool.close()
+        self._parquet = _ParquetFiles(self._types)
 
-    def _load(self) -> list[_Run]:
+    def _load(self, files: list[str]) -> list[_Run]:
         runs = []
-        for kind, files in groupby(expand(self._paths), key=_kind):
+        for kind, group in groupby(files, key=_kind):
             load = self._parquet_run if kind == "parquet" else self._csv_run
-            runs.append(load(list(files)))
+            runs.append(load(list(group)))
         return runs
 
     def _parquet_run(self, files: list[str]) -> _Run:
-        chunks = ((path, declare(chunk, self._types)) for path in files for chunk in _parquet(path))
-        return _Run("parquet", self._spool.store(chunks), files)
+        return _Run("parquet", self._parquet.read(files), files)
 
     def _csv_run(self, files: list[str]) -> _Run:
         starts: list[int] = []
-        table = self._spool.store(self._csv_chunks(files, starts))
+        table = spooled(self._csv_chunks(files, starts))
         return _Run("csv", table, files, starts)
 
     def _csv_chunks(self, files: list[str], starts: list[int]) -> Iterator[Labelled]:
         rows = 0
         for path in files:
             starts.append(rows)
-            for chunk in read_text(path, self._spool):
+            for chunk in read_text(path):
                 rows += chunk.num_rows
                 yield path, chunk
 
@@ -127,8 +137,9 @@ class PathSource:
         """The type of each column, and those of them that were inferred."""
         texts = [run.table for run in runs if run.kind == "csv"]
         names = texts[0].column_names
-        for text in texts[1:]:
-            merge_schemas(texts[0].schema, text.schema, "a later CSV file")
+        merged = MergedSchema()
+        for text in texts:
+            merged.add("a later CSV file", text)
         check_names(self._types, names)
         told: dict[str, pa.DataType] = {}
         for schema in (known, *(run.table.schema for run in runs if run.kind == "parquet"), self._types):
@@ -144,19 +155,98 @@ class PathSource:
         return self._guesses[name]
 
 
+class _ParquetFiles:
+    """Parquet files that are the same at each read.
+
+    Args:
+        types: what `schema=` says.
+    """
+
+    def __init__(self, types: pa.Schema | None) -> None:
+        self._types = types
+        self._identities: dict[str, _Identity] = {}
+        self._spooled: dict[tuple[str, ...], pa.Table] = {}
+
+    def read(self, files: Sequence[str]) -> pa.Table:
+        """The rows of some files.
+
+        Raises:
+            UnreadableInputError: a file is damaged, or not what it was at the first read.
+        Cost: memory for all rows, or up to `IN_MEMORY_BYTES`: beyond that they are spooled, and not read again.
+        """
+        if tuple(files) in self._spooled:
+            return self._spooled[tuple(files)]
+        first: list[Labelled] = []
+        size = 0
+        with closing(self._chunks(files)) as chunks:
+            for label, chunk in chunks:
+                first.append((label, chunk))
+                size += chunk.nbytes
+                if size > IN_MEMORY_BYTES:
+                    table = spooled(chain(_drained(first), chunks))
+                    self._spooled[tuple(files)] = table
+                    return table
+        return joined(first)
+
+    def _chunks(self, files: Sequence[str]) -> Generator[Labelled]:
+        for path in files:
+            self._check_unchanged(path)
+            with closing(_parquet(path)) as chunks:
+                for chunk in chunks:
+                    yield path, declare(chunk, self._types)
+            self._check_unchanged(path)
+
+    def _check_unchanged(self, path: str) -> None:
+        found = _identity(path)
+        if self._identities.setdefault(path, found) != found:
+            raise UnreadableInputError(
+                f"{path!r} has changed since the write began to read it; nothing was written",
+                hint="write again, once the file is complete",
+                path=path,
+            )
+
+
+_Identity = tuple[int, int, int, int]
+
+
+def _identity(path: str) -> _Identity:
+    """What changes where a file is written to or replaced."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise UnreadableInputError(f"{path!r} cannot be read: {error.strerror}", path=path) from error
+    return found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino
+
+
+def _drained(items: list[Labelled]) -> Iterator[Labelled]:
+    """The items of a list, each of which is forgotten once it is had."""
+    items.reverse()
+    while items:
+        yield items.pop()
+
+
 def expand(paths: Iterable[str]) -> list[str]:
     """The files behind paths: folders give all that is known below them, sorted by name.
 
     Raises:
         UnreadableInputError: nothing is there, the suffix is unknown, or the folder is a table of its own.
     """
-    files = [file for path in paths for file in (_below(path) if path and Path(path).is_dir() else [_existing(path)])]
+    files = [file for path in map(_home, paths) for file in (_below(path) if _is_folder(path) else [_existing(path)])]
     for file in files:
         if _kind(file) == "":
             raise UnreadableInputError(
                 f"{file!r} has no suffix that says its format", hint=f"known are {', '.join(SUFFIXES)}", path=file
             )
     return files
+
+
+def _home(path: str) -> str:
+    """A path with a leading ``~`` or ``~name`` spelled out, as the shell does; unchanged if there is no such home."""
+    return os.path.expanduser(path)
+
+
+def _is_folder(path: str) -> bool:
+    return bool(path) and Path(path).is_dir()
 
 
 def _kind(path: str) -> str:
@@ -212,34 +302,39 @@ def _unreadable(error: OSError) -> None:
     raise UnreadableInputError(f"{error.filename!r} cannot be read: {error.strerror}", path=error.filename) from error
 
 
-def _parquet(path: str) -> Iterator[pa.Table]:
+def _parquet(path: str) -> Generator[pa.Table]:
     try:
         yield from _parquet_batches(path)
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # the names of columns may be no text
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # the names of columns may not be text
         raise UnreadableInputError(f"{path!r} cannot be read as Parquet: {error}", path=path) from error
 
 
-def _parquet_batches(path: str) -> Iterator[pa.Table]:
+def _parquet_batches(path: str) -> Generator[pa.Table]:
     import pyarrow.parquet as pq
 
-    def opened(int96_unit: str) -> pq.ParquetFile:
-        return pq.ParquetFile(
-            path, memory_map=True, page_checksum_verification=True, coerce_int96_timestamp_unit=int96_unit
-        )
+    with ExitStack() as opened:
 
-    # Spark's INT96 spans years 1 to 9999, which nanoseconds would wrap around.
-    file = opened("us")
-    yield file.schema_arrow.empty_table()
-    old = [
-        column.path for column in map(file.schema.column, range(len(file.schema))) if column.physical_type == "INT96"
-    ]
-    batches = file.iter_batches(BATCH_ROWS)
-    if not old:
-        yield from (pa.Table.from_batches([batch]) for batch in batches)
-        return
-    for batch, exact in zip(batches, opened("ns").iter_batches(BATCH_ROWS, columns=old), strict=True):
-        _check_microseconds(path, batch, exact)
-        yield pa.Table.from_batches([batch])
+        def file_with(int96_unit: str) -> pq.ParquetFile:
+            # Not mapped: a file that is cut short meanwhile would end the process.
+            file = pq.ParquetFile(path, page_checksum_verification=True, coerce_int96_timestamp_unit=int96_unit)
+            return opened.enter_context(file)
+
+        # Spark's INT96 spans years 1 to 9999, which nanoseconds would wrap around.
+        file = file_with("us")
+        check_batch_schema(file.schema_arrow)  # Arrow itself makes no empty table of each type
+        yield file.schema_arrow.empty_table()
+        old = [
+            column.path
+            for column in map(file.schema.column, range(len(file.schema)))
+            if column.physical_type == "INT96"
+        ]
+        batches = file.iter_batches(BATCH_ROWS)
+        if not old:
+            yield from (pa.Table.from_batches([batch]) for batch in batches)
+            return
+        for batch, exact in zip(batches, file_with("ns").iter_batches(BATCH_ROWS, columns=old), strict=True):
+            _check_microseconds(path, batch, exact)
+            yield pa.Table.from_batches([batch])
 
 
 def _check_microseconds(path: str, batch: pa.RecordBatch, exact: pa.RecordBatch) -> None:

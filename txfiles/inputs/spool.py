@@ -1,19 +1,22 @@
-"""One-pass inputs, written once to a local temporary Arrow file and memory-mapped from then on.
+"""One-pass inputs, written once to anonymous temporary Arrow files and memory-mapped from then on.
 
 A rebase plans again and so needs the rows again; a generator cannot give them twice. Chunks are one batch and so
-have one schema: a later chunk may differ in the order of its columns and in encodings, and a column of type null
-takes its type from the chunk that has one. Anything else is an error that names the chunk.
+have one schema: a later chunk may differ in the order of its columns, in encodings and in the fields of its structs,
+and a column without one value takes its type from the chunk that has one. Anything else is an error that names the
+chunk.
+
+The files have no name, so nothing stays in the temporary folder however the process ends, be it by SIGKILL.
 
 Source: specs/4-semantics.md, "Inputs".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+import mmap
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -29,60 +32,66 @@ PIECE_BYTES = 256 << 20
 """What is converted at a time: bounds memory, and keeps a column's text below the 2 GiB of a `string` array."""
 
 
-class Spool:
-    """A temporary folder that exists from the first use to `close` (or to the end of the process)."""
+def temporary_file() -> IO[bytes]:
+    """An empty file without a name, in the temporary folder; gone once it and its mappings are closed.
 
-    def __init__(self) -> None:
-        self._folder: TemporaryDirectory[str] | None = None
-        self._names = 0
+    Raises:
+        StoreError: the system refused.
+    """
+    with writing("the temporary folder"):
+        return tempfile.TemporaryFile(prefix="txfiles-")
 
-    def new_file(self) -> str:
-        """The path of a file that does not exist yet."""
-        if self._folder is None:
-            with writing("the temporary folder"):
-                self._folder = TemporaryDirectory(prefix="txfiles-")
-        self._names += 1
-        return str(Path(self._folder.name, str(self._names)))
 
-    def store(self, chunks: Iterable[Labelled]) -> pa.Table | None:
-        """Write the chunks and map them back: one table, None where there was no chunk.
+def mapped(file: IO[bytes]) -> pa.Buffer:
+    """What a file holds, mapped rather than read; it stays readable after the file is closed.
 
-        Raises:
-            SchemaMismatchError: a chunk does not have the columns of those before it.
-            StoreError: the temporary folder cannot be written.
-        Cost: O(rows) time and disk; memory for one chunk.
-        """
-        segments = _Segments(self)
-        try:
-            for label, chunk in chunks:
-                for piece in _pieces(chunk):
-                    segments.write(label, _plain(piece))
-        finally:
-            segments.close()
+    Raises:
+        StoreError: what was buffered cannot be written.
+    """
+    with writing("a temporary file"):
+        file.flush()
+    if not file.seek(0, 2):
+        return pa.py_buffer(b"")  # nothing cannot be mapped
+    return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def spooled(chunks: Iterable[Labelled]) -> pa.Table | None:
+    """Write chunks to temporary files and map them back: one table, None where there was no chunk.
+
+    Raises:
+        SchemaMismatchError: a chunk does not have the columns of those before it.
+        StoreError: the temporary folder cannot be written.
+    Cost: O(rows) time and disk; memory for one chunk. The disk is freed with the table.
+    """
+    segments = _Segments()
+    with closing(segments):
+        for label, chunk in chunks:
+            for piece in _pieces(chunk):
+                segments.write(label, _plain(piece))
         return segments.table()
 
-    def close(self) -> None:
-        """Remove the folder. Tables that were mapped stay readable where the system unlinks open files."""
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            folder.cleanup()
+
+def joined(chunks: Iterable[Labelled]) -> pa.Table | None:
+    """The same table in memory. Cost: no copy, but of columns that change their encoding or type."""
+    merged = MergedSchema()
+    pieces = [merged.add(label, _plain(chunk)) for label, chunk in chunks]
+    return pa.concat_tables([conform(piece, merged.schema) for piece in pieces]) if pieces else None
 
 
 class OnePass:
     """A source whose chunks can be had once.
 
     Args:
-        chunks: called once, at the first read.
+        chunks: called once, at the first read; what it gives is closed as soon as it is read or has failed.
     """
 
-    def __init__(self, chunks: Callable[[], Iterable[Labelled]]) -> None:
+    def __init__(self, chunks: Callable[[], Generator[Labelled]]) -> None:
         self._chunks = chunks
-        self._spool = Spool()
         self._started = False
         self._batch: Batch | None = None
 
     def read(self, known: pa.Schema | None) -> Batch:
-        """The rows; whatever the input itself raises comes through unchanged, once the spool is gone.
+        """The rows; whatever the input itself raises comes through unchanged.
 
         Raises:
             InputError: an earlier read failed midway or the source was closed: the chunks are gone.
@@ -95,18 +104,14 @@ class OnePass:
                     hint="make the iterator or reader anew and write again",
                 )
             self._started = True
-            try:
-                self._batch = batch_of(self._spool.store(self._chunks()))
-            except BaseException:
-                self._spool.close()
-                raise
+            with closing(self._chunks()) as chunks:
+                self._batch = batch_of(spooled(chunks))
         return self._batch
 
     def close(self) -> None:
-        """Remove the spool file. May be called twice."""
+        """Forget the rows. May be called twice."""
         self._started = True
         self._batch = None
-        self._spool.close()
 
 
 def batch_of(table: pa.Table | None, inferred: pa.Schema | None = None) -> Batch:
@@ -116,29 +121,68 @@ def batch_of(table: pa.Table | None, inferred: pa.Schema | None = None) -> Batch
     return Batch(table, inferred)
 
 
-def merge_schemas(first: pa.Schema, other: pa.Schema, label: str) -> pa.Schema:
-    """The schema of chunks of both kinds, columns in the order of `first`.
+class MergedSchema:
+    """The schema of the chunks so far: columns in the order of the first one, types of those that have values."""
 
-    Args:
-        first: plain types, without encodings.
-        other: likewise.
-        label: what to call the chunk that has `other`.
-    Raises:
-        SchemaMismatchError: names or types differ.
-    """
-    if first.equals(other):
-        return first
-    if first.names != other.names and (sorted(first.names) != sorted(other.names) or _repeated(first.names)):
-        missing, extra = _difference(first.names, other.names), _difference(other.names, first.names)
-        raise SchemaMismatchError(
-            f"{label} has other columns than those before it: missing {missing}, added {extra}",
-            hint="all chunks and files of one write need the same columns",
-            label=label,
-            missing=tuple(missing),
-            extra=tuple(extra),
-        )
-    fields = zip(first, _ordered(other, first.names), strict=True)
-    return pa.schema([pa.field(a.name, _merged_column(a.name, a.type, b.type, label)) for a, b in fields])
+    def __init__(self) -> None:
+        self.schema: pa.Schema | None = None
+        self._rows = 0
+        self._valued: set[int] = set()
+
+    def add(self, label: str, piece: pa.Table) -> pa.Table:
+        """Take one more chunk, of plain types.
+
+        Args:
+            label: what to call it.
+            piece: its rows.
+        Returns:
+            The chunk with its columns in order; their types are those of `schema` after `conform`.
+        Raises:
+            SchemaMismatchError: its names or types differ from those before it.
+        """
+        before = self.schema
+        if before is not None:
+            _check_names(before.names, piece.column_names, label)
+            piece = piece if before.names == piece.column_names else piece.select(before.names)
+        if before is None or not before.equals(piece.schema):
+            fields = [self._merged(at, field, piece.column(at), label) for at, field in enumerate(piece.schema)]
+            merged = pa.schema(fields)
+            self.schema = before if before is not None and before.equals(merged) else merged
+        self._rows += piece.num_rows
+        self._valued |= {at for at, column in enumerate(piece.columns) if column.null_count < len(column)}
+        return piece
+
+    def _merged(self, at: int, given: pa.Field, column: pa.ChunkedArray, label: str) -> pa.Field:
+        if self.schema is None:
+            return given
+        stands = self.schema.field(at)
+        try:
+            return pa.unify_schemas([pa.schema([stands]), pa.schema([given])], promote_options="default").field(0)
+        except pa.ArrowException as error:
+            if column.null_count == len(column) > 0:
+                return stands
+            if self._rows and at not in self._valued:
+                return given
+            raise SchemaMismatchError(
+                f"{label}: column {given.name!r} is {given.type}, but {stands.type} in those before it",
+                hint=f"cast it, or say its type: schema={{{given.name!r}: …}}",
+                label=label,
+                column=given.name,
+            ) from error
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of a merged schema, of the same names in the same order."""
+    if table.schema.equals(schema):
+        return table
+    columns = [_conformed(column, field) for column, field in zip(table.columns, schema, strict=True)]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _conformed(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    if column.type != field.type and column.null_count == len(column):
+        return pa.chunked_array([pa.nulls(len(column), field.type)])
+    return cast_lossless(column, field.type, name=field.name)
 
 
 @contextmanager
@@ -157,40 +201,48 @@ def writing(what: str) -> Iterator[None]:
 
 
 class _Segments:
-    """Arrow files of one schema each; a new one begins where a null column gets its type."""
+    """Arrow files of one schema each; a new one begins where a column gets its type, or a struct a field."""
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._paths: list[str] = []
-        self._schema: pa.Schema | None = None
+    def __init__(self) -> None:
+        self._merged = MergedSchema()
+        self._open = ExitStack()
+        self._files: list[IO[bytes]] = []
+        self._written: pa.Schema | None = None
         self._writer: Any = None
 
     def write(self, label: str, piece: pa.Table) -> None:
-        schema = piece.schema if self._schema is None else merge_schemas(self._schema, piece.schema, label)
-        if self._writer is None or schema is not self._schema:
-            self._begin(schema)
+        piece = self._merged.add(label, piece)
+        if self._writer is None or self._written is not self._merged.schema:
+            self._begin(self._merged.schema)
         with writing("a temporary file"):
-            self._writer.write_table(_conform(piece, schema))
+            self._writer.write_table(conform(piece, self._merged.schema))
+
+    def table(self) -> pa.Table | None:
+        self._finish()
+        if not self._files:
+            return None
+        tables = [pa.ipc.open_file(pa.BufferReader(mapped(file))).read_all() for file in self._files]
+        return pa.concat_tables([conform(table, self._merged.schema) for table in tables])
 
     def close(self) -> None:
+        """Close the files; what was mapped stays readable. A file that was not finished is of no use to anybody."""
+        self._writer = None
+        with writing("a temporary file"):
+            self._open.close()
+
+    def _begin(self, schema: pa.Schema) -> None:
+        self._finish()
+        file = self._open.enter_context(temporary_file())
+        with writing("a temporary file"):
+            self._writer = pa.ipc.new_file(file, schema)
+        self._files.append(file)
+        self._written = schema
+
+    def _finish(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
             with writing("a temporary file"):
                 writer.close()
-
-    def table(self) -> pa.Table | None:
-        if self._schema is None:
-            return None
-        mapped = [pa.ipc.open_file(pa.memory_map(path)).read_all() for path in self._paths]
-        return pa.concat_tables([_conform(table, self._schema) for table in mapped])
-
-    def _begin(self, schema: pa.Schema) -> None:
-        self.close()
-        path = self._spool.new_file()
-        with writing("a temporary file"):
-            self._writer = pa.ipc.new_file(path, schema)
-        self._paths.append(path)
-        self._schema = schema
 
 
 def _pieces(chunk: pa.Table) -> Iterator[pa.Table]:
@@ -210,47 +262,14 @@ def _plain(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
-def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of a merged schema: reordered, nulls typed."""
-    if table.schema.equals(schema):
-        return table
-    ordered = table if table.schema.names == schema.names else table.select(schema.names)
-    return ordered.cast(schema)
-
-
-def _merged_column(name: str, a: pa.DataType, b: pa.DataType, label: str) -> pa.DataType:
-    merged = _merged_type(a, b)
-    if merged is None:
-        raise SchemaMismatchError(
-            f"{label}: column {name!r} is {b}, but {a} in those before it",
-            hint=f"cast it, or say its type: schema={{{name!r}: …}}",
-            label=label,
-            column=name,
-        )
-    return merged
-
-
-def _merged_type(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
-    if a == b or pa.types.is_null(b):
-        return a
-    if pa.types.is_null(a):
-        return b
-    if pa.types.is_list(a) and pa.types.is_list(b):
-        value = _merged_type(a.value_type, b.value_type)
-        return None if value is None else pa.list_(value)
-    if pa.types.is_struct(a) and pa.types.is_struct(b) and [f.name for f in a] == [f.name for f in b]:
-        merged = [_merged_type(x.type, y.type) for x, y in zip(a, b, strict=True)]
-        return None if None in merged else pa.struct([pa.field(f.name, t) for f, t in zip(a, merged, strict=True)])
-    return None
-
-
-def _ordered(schema: pa.Schema, names: Sequence[str]) -> list[pa.Field]:
-    return list(schema) if schema.names == names else [schema.field(name) for name in names]
-
-
-def _difference(names: Sequence[str], others: Sequence[str]) -> list[str]:
-    return [name for name in names if name not in set(others)]
-
-
-def _repeated(names: Sequence[str]) -> bool:
-    return len(set(names)) < len(names)
+def _check_names(names: Sequence[str], given: Sequence[str], label: str) -> None:
+    if names == given or (sorted(names) == sorted(given) and len(set(names)) == len(names)):
+        return
+    missing, extra = [[name for name in a if name not in set(b)] for a, b in ((names, given), (given, names))]
+    raise SchemaMismatchError(
+        f"{label} has other columns than those before it: missing {missing}, added {extra}",
+        hint="all chunks and files of one write need the same columns",
+        label=label,
+        missing=tuple(missing),
+        extra=tuple(extra),
+    )

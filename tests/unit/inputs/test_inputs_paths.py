@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from txfiles import inputs
-from txfiles.errors import InputError, LossyCastError, SchemaMismatchError, UnreadableInputError
+from txfiles.errors import (
+    InputError,
+    LossyCastError,
+    SchemaMismatchError,
+    StoreError,
+    UnreadableInputError,
+    UnsupportedTypeError,
+)
 from txfiles.inputs import paths
 
 
@@ -149,14 +157,95 @@ def test_parquet_cut_in_the_middle_of_a_page(tmp_path):
         read([good, bad])
 
 
-def test_parquet_is_pinned_by_the_first_read(tmp_path):
-    """A file that is replaced or gone later does not change what a source gives."""
+CHANGES = [
+    lambda path: write(path, 3),
+    lambda path: write(path, 1, 2).touch(),
+    lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    lambda path: path.replace(path.with_name("elsewhere")),
+    lambda path: write(path.with_name("new.parquet"), 1, 2).replace(path),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_parquet_file_that_changes_under_a_write(tmp_path, change):
+    """A file is read where it lies; where it is not what it was at the first read, the next one says so."""
     path = write(tmp_path / "x.parquet", 1, 2)
-    source = inputs.source(path)
-    first = source.read(None).table
-    write(path, 3)
-    assert source.read(pa.schema([("a", pa.string())])).table.equals(first)
+    source = inputs.source([path])
+    assert source.read(None).table.to_pydict() == {"a": [1, 2]}
+    assert source.read(None).table.to_pydict() == {"a": [1, 2]}
+    change(path)
+    with pytest.raises(UnreadableInputError, match=r"has changed|cannot be read: No such file") as caught:
+        source.read(pa.schema([("a", pa.string())]))
+    assert caught.value.path == str(path)
     source.close()
+
+
+def test_a_parquet_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
+    """Rows of a file that changed between its first and its last row are not given."""
+    path = write(tmp_path / "x.parquet", 1, 2)
+    batches = paths._parquet
+
+    def slow(file):
+        yield from batches(file)
+        write(path, 1, 2, 3)
+
+    monkeypatch.setattr(paths, "_parquet", slow)
+    with pytest.raises(UnreadableInputError, match="has changed"):
+        read(path)
+
+
+def test_parquet_takes_no_temporary_file(tmp_path, monkeypatch):
+    """Parquet is not copied, unless it is too large for memory; either way it gives the same rows."""
+    files = [write(tmp_path / f"{n}.parquet", *range(n, 9)) for n in range(3)]
+    rows = {"a": [*range(9), *range(1, 9), *range(2, 9)]}
+    spools = tmp_path / "spools"
+    monkeypatch.setattr(tempfile, "tempdir", str(spools))  # which is not there
+    assert read(files) == rows
+    monkeypatch.setattr(paths, "IN_MEMORY_BYTES", 100)
+    with pytest.raises(StoreError, match="temporary folder"):
+        read(files)
+    spools.mkdir()
+    assert read(files) == rows
+    source = inputs.source(files)
+    assert source.read(None).table is source.read(None).table
+    source.close()
+    assert list(spools.iterdir()) == []
+
+
+def test_home(tmp_path, monkeypatch):
+    """A leading ``~`` is the home folder; a file of that name is ``./~``; without such a home the path is as given."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "x.csv", 1)
+    write(tmp_path / "more" / "y.csv", 2)
+    assert read("~/x.csv") == {"a": [1]}
+    assert read([Path("~/x.csv"), "~/more"]) == {"a": [1, 2]}
+    with pytest.raises(UnreadableInputError, match=re.escape("'~nobody-of-that-name/x.csv'")):
+        read("~nobody-of-that-name/x.csv")
+
+
+def _tensors() -> pa.Array:
+    storage = pa.array([[1, 2]], pa.list_(pa.int32(), 2))
+    return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.int32(), [2]), storage)
+
+
+EXTENSIONS = [
+    _tensors,
+    lambda: pa.ListArray.from_arrays([0, 1], _tensors()),
+    lambda: pa.StructArray.from_arrays([_tensors()], ["p"]),
+    lambda: pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16], pa.binary(16))),
+    lambda: pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}"])),
+    lambda: pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1], pa.int8())),
+]
+
+
+@pytest.mark.parametrize("make", EXTENSIONS)
+def test_extension_types_in_parquet(tmp_path, make):
+    """An extension type, at any depth, is refused by column, as for a table in memory."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": [1], "t": make()}), path)
+    with pytest.raises(UnsupportedTypeError, match="column 't'") as caught:
+        read(path)
+    assert "cast" in caught.value.hint
 
 
 def test_parquet_files_of_other_columns(tmp_path):

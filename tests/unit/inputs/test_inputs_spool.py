@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 from itertools import chain
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -59,7 +62,7 @@ ONE_PASS = [
 
 @pytest.mark.parametrize("make", ONE_PASS)
 def test_one_pass_inputs_are_read_again_and_again(folder, make):
-    """Each one-pass input gives all its rows in order, equal at every read, from a file that `close` removes."""
+    """Each one-pass input gives all its rows in order, equal at every read, and no file is ever seen."""
     source = inputs.source(make())
     assert list(folder.iterdir()) == []
     batch = source.read(None)
@@ -67,7 +70,7 @@ def test_one_pass_inputs_are_read_again_and_again(folder, make):
     assert batch.inferred is None
     assert batch.table.equals(TABLE)
     assert source.read(TABLE.schema).table.equals(TABLE)
-    assert len(list(folder.iterdir())) == 1
+    assert list(folder.iterdir()) == []
     source.close()
     assert list(folder.iterdir()) == []
     source.close()
@@ -265,8 +268,75 @@ def test_any_split_into_chunks(values, data):
 
 
 def test_a_source_forgotten_leaves_no_file(folder):
-    """A source that nobody closed is cleaned up when it goes, with a warning."""
+    """A source that nobody closed leaves nothing, neither while it is there nor after."""
     source = inputs.source(iter([TABLE]))
     source.read(None)
-    with pytest.warns(ResourceWarning, match=str(Path(folder).name)):
-        del source
+    assert list(folder.iterdir()) == []
+    del source
+
+
+KILLED = """
+import os, signal, sys
+import pyarrow as pa
+from txfiles import inputs
+
+def chunks():
+    yield pa.table({"a": range(100_000)})
+    if sys.argv[1] == "within":
+        os.kill(os.getpid(), int(sys.argv[2]))
+
+source = inputs.source(chunks())
+rows = source.read(None).table
+os.kill(os.getpid(), int(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("when", ["within", "after"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_is_killed_leaves_no_file(folder, when, number):
+    """Whatever ends the process while it reads or once it has read its input: nothing is left in TMPDIR."""
+    command = [sys.executable, "-c", KILLED, when, str(int(number))]
+    done = subprocess.run(
+        command, env=os.environ | {"TMPDIR": str(folder)}, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == -number, done.stderr
+    assert list(folder.iterdir()) == []
+
+
+VALUELESS = [
+    (pa.array([None, None], pa.float64()), pa.array(["x"])),
+    (pa.array([None], pa.string()), pa.array([[1]])),
+    (pa.array([None], pa.struct([("p", pa.int8())])), pa.array([1])),
+    (pa.array([None], pa.timestamp("us")), pa.array([None, 2.5])),
+]
+
+
+@pytest.mark.parametrize(("empty", "full"), VALUELESS)
+def test_a_column_without_one_value_fits_every_type(empty, full):
+    """Chunks of typed nulls take the type of the chunks that have values, whichever come first."""
+    for chunks in ([empty, full], [full, empty], [empty, empty, full, empty]):
+        source = inputs.source([pa.table({"n": [0] * len(chunk), "a": chunk}) for chunk in chunks])
+        table = source.read(None).table
+        assert table.schema.field("a").type == full.type
+        assert table["a"].to_pylist() == [value for chunk in chunks for value in chunk.to_pylist()]
+        source.close()
+
+
+def test_no_rows_do_not_excuse_a_type():
+    """A chunk without rows is judged by its type, like one with rows."""
+    with pytest.raises(SchemaMismatchError, match="'a' is double, but int64"):
+        read([TABLE, pa.table({"a": pa.array([], pa.float64()), "b": pa.array([], pa.string())})])
+
+
+def test_structs_of_chunks_have_the_fields_of_all():
+    """A struct has the fields of all chunks: those that a chunk lacks are null, as in one frame of the same dicts."""
+    rows = [[{"p": 1}], [{"q": {"r": "x"}}, None], [{"q": {"s": [{"t": 1}]}}], [{"q": {"s": [{"u": 2.5}]}}]]
+    expected = [
+        {"p": 1, "q": None},
+        {"p": None, "q": {"r": "x", "s": None}},
+        None,
+        {"p": None, "q": {"r": None, "s": [{"t": 1, "u": None}]}},
+        {"p": None, "q": {"r": None, "s": [{"t": None, "u": 2.5}]}},
+    ]
+    assert read(iter([pa.table({"a": chunk}) for chunk in rows])) == {"a": expected}
