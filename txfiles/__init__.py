@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from txfiles.errors import (
+    ArgumentError,
     BatchIdMismatchError,
     CommitConflictError,
     CommitStateUnknownError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from txfiles.table import Table
 
 __all__ = [
+    "ArgumentError",
     "BatchIdMismatchError",
     "Commit",
     "CommitConflictError",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar
 
 from txfiles import environment, inputs
+from txfiles.arguments import like, public
 from txfiles.core.manifest import PropertyValue
-from txfiles.core.messages import plain
-from txfiles.errors import OptionError
 from txfiles.log import versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
-from txfiles.options import Progress, Request, check, no_progress
+from txfiles.options import FORMATS, OPTIONS, Progress, Request, read_options, requested, word
 from txfiles.results import Plan, Resolution, WriteResult
 from txfiles.store import open_store
 from txfiles.store.port import Lock
@@ -26,6 +25,7 @@ Result = TypeVar("Result", bound=WriteResult)
 _SNAPSHOTS = SnapshotCache()
 
 
+@public
 def write(
     data: Any,
     path: Path,
@@ -90,70 +90,26 @@ def write(
         StoreError: the store failed; nothing was committed.
     Cost: see the modes in specs/4-semantics.md; memory is bounded by the batch and a few row groups.
     """
-    return _call(
-        files.write,
-        data,
-        path,
-        mode=mode,
-        format=format,
-        keys=keys,
-        dedup_strategy=dedup_strategy,
-        timestamp_col=timestamp_col,
-        stale=stale,
-        batch_id=batch_id,
-        schema_mode=schema_mode,
-        schema=schema,
-        partition_by=partition_by,
-        overwrite_partitions=overwrite_partitions,
-        replace_where=replace_where,
-        rekey=rekey,
-        properties=properties,
-        user_metadata=user_metadata,
-        timeout=timeout,
-        storage_options=storage_options,
-        lock=lock,
-        progress=progress,
-    )
+    given = {name: value for name, value in locals().items() if name in OPTIONS}
+    return _call(files.write, data, path, given)
 
 
-class WriteOptions(TypedDict, total=False):
-    """The options of `write`, but for `mode`."""
-
-    format: str | None
-    keys: str | Sequence[str] | None
-    dedup_strategy: str
-    timestamp_col: str | None
-    stale: str
-    batch_id: str | None
-    schema_mode: str
-    schema: Any
-    partition_by: str | Sequence[str] | None
-    overwrite_partitions: bool
-    replace_where: Any
-    rekey: bool
-    properties: Mapping[str, PropertyValue] | None
-    user_metadata: Mapping[str, str] | None
-    timeout: float
-    storage_options: Mapping[str, Any] | None
-    lock: Lock | None
-    progress: Callable[[Progress], None] | None
-
-
-def plan(data: Any, path: Path, *, mode: str, **options: Unpack[WriteOptions]) -> Plan:
+@like(write)
+def plan(data: Any, path: Path, **options: Any) -> Plan:
     """Say what `write` with the same arguments would do now: rows by fate, files touched. Writes nothing.
 
     Args:
         data: as in `write`; a one-pass input is used up.
         path: the table's folder.
-        mode: as in `write`.
-        options: as in `write`.
+        options: as in `write`; `mode` is required.
     Raises:
         InputError: as `write` would.
     Cost: as `write`, but for the writing.
     """
-    return _call(files.plan, data, path, mode=mode, **options)
+    return _call(files.plan, data, path, options)
 
 
+@public
 def exists(path: Path, *, storage_options: Mapping[str, Any] | None = None) -> bool:
     """Whether there is a table. An interrupted creation is none; what cannot be read is an error.
 
@@ -165,6 +121,7 @@ def exists(path: Path, *, storage_options: Mapping[str, Any] | None = None) -> b
     return versions.head(session.store, session.cache) is not None
 
 
+@public
 def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | None = None) -> Resolution:
     """What became of a commit whose outcome was unknown (`CommitStateUnknownError.commit_id`).
 
@@ -178,28 +135,11 @@ def open_session(path: Path, storage_options: Mapping[str, Any] | None, lock: Lo
     return Session(open_store(path, storage_options, lock=lock), environment.real(), _SNAPSHOTS)
 
 
-def _call(target: Callable[[Session, Request], Result], data: Any, path: Path, *, mode: str, **options: Any) -> Result:
+def _call(target: Callable[[Session, Request], Result], data: Any, path: Path, given: Mapping[str, Any]) -> Result:
     """Check the options, make the input readable, and hand both to the target."""
-    session = open_session(path, options.pop("storage_options", None), options.pop("lock", None))
-    with closing(inputs.source(data, schema=options.pop("schema", None))) as source:
-        request = Request(
-            source=source,
-            mode=plain(mode),
-            keys=_names("keys", options.pop("keys", None)) or (),
-            partition_by=_names("partition_by", options.pop("partition_by", None)),
-            properties=options.pop("properties", None) or {},
-            user_metadata=options.pop("user_metadata", None) or {},
-            progress=options.pop("progress", None) or no_progress,
-            **{name: plain(value) for name, value in options.items()},
-        )
-        return target(session, check(request))
-
-
-def _names(option: str, given: Any) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    if isinstance(given, str):
-        return (plain(given),)
-    if not isinstance(given, Iterable):
-        raise OptionError(f"{option} is a column name or a list of them, not {given!r}", hint=f"pass {option}=['…']")
-    return tuple(plain(name) for name in given)
+    options = read_options(given)
+    if options.format is not None:
+        word("format", options.format, FORMATS)
+    session = open_session(path, options.storage_options, options.lock)
+    with closing(inputs.source(data, schema=options.schema)) as source:
+        return target(session, requested(options, source))

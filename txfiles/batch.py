@@ -64,15 +64,7 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
         InputError: one of its kinds, by what does not fit.
     Cost: the batch once in memory (a spooled or mapped input stays on disk until it is cast).
     """
-    wish = tables.Wish(
-        format=request.format,
-        keys=request.keys,
-        timestamp_col=request.timestamp_col,
-        partition_by=request.partition_by,
-        rekey=request.rekey,
-        properties=request.properties,
-    )
-    settled = tables.settle(current, wish)
+    settled = tables.settle(current, request)
     if request.mode in KEYED and not settled.keys:
         raise keys_required(request.mode)
     _require_timestamp(request, settled)

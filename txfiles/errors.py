@@ -5,6 +5,7 @@
     TxFilesError                     exit   when
     ├── InputError (ValueError)         2   the caller's data or options are at fault; nothing was written
     │   ├── OptionError                     an option, mode or property is unknown or does not fit the others
+    │   │   └── ArgumentError (TypeError)       a call lacks an argument, or does not take it
     │   ├── KeysRequiredError               a keyed mode without keys
     │   ├── KeyColumnNotFoundError (KeyError)   a key column is not in the data
     │   ├── NullKeyError                    a key column holds null or NaN
@@ -97,6 +98,12 @@ class OptionError(InputError):
     """An option, mode or property is unknown, or does not fit the others."""
 
     kind = "bad-option"
+
+
+class ArgumentError(OptionError, TypeError):
+    """A call lacks an argument, or does not take one of that name. Evidence: ``argument``."""
+
+    kind = "bad-argument"
 
 
 class KeysRequiredError(InputError):

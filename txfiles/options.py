@@ -1,19 +1,26 @@
-"""What a caller asks of one write, checked for sense before anything is read.
+"""What a caller may ask of one write: every option once, with its type, default, help and checks.
+
+`WriteOptions` feeds `txfiles.write` and `txfiles.plan`, the shell's options and their help. `read_options` turns what
+a caller gave into it; `check` refuses what no target could do, before anything is opened or read.
 
 Source: specs/4-semantics.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from txfiles.core import foreign
 from txfiles.core.manifest import PropertyValue
-from txfiles.core.messages import is_unicode, nearest, one_of, shown, text
+from txfiles.core.messages import is_unicode, one_of, plain, shown, text
 from txfiles.core.properties import read_properties
 from txfiles.errors import KeysRequiredError, OptionError
-from txfiles.rows.source import Source
+
+if TYPE_CHECKING:  # they bring pyarrow, which `txfiles --help` need not wait for
+    from txfiles.rows.source import Source
+    from txfiles.store.port import Lock
 
 MODES = ("overwrite", "append", "append_once", "upsert")
 KEYED = ("append_once", "upsert")
@@ -22,6 +29,8 @@ STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
 SchemaMode = Literal["strict", "merge", "overwrite"]
 SCHEMA_MODES = ("strict", "merge", "overwrite")
 STALE = ("skip", "apply")
+
+Kind = Literal["word", "text", "columns", "switch", "pairs", "types", "filter", "seconds", "lock", "library"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +46,91 @@ def no_progress(_: Progress) -> None:
     """The callback of a caller who does not want to know."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """One write, as asked for. Attributes are the arguments of `txfiles.write`."""
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an option beside its type.
 
-    source: Source
-    mode: str
-    format: str | None = None
-    keys: tuple[str, ...] = ()
-    dedup_strategy: str = "error"
-    timestamp_col: str | None = None
-    stale: str = "skip"
-    batch_id: str | None = None
-    schema_mode: SchemaMode = "strict"
-    partition_by: tuple[str, ...] | None = None
-    overwrite_partitions: bool = False
-    replace_where: Any = None
-    rekey: bool = False
-    properties: Mapping[str, PropertyValue] = field(default_factory=dict)
-    user_metadata: Mapping[str, str] = field(default_factory=dict)
-    timeout: float = 60.0
-    progress: Callable[[Progress], None] = no_progress
+    Attributes:
+        kind: what sort of value it takes; `library` is one that the shell has no use for.
+        help: what it does, for the shell's help.
+        choices: the words that it may be.
+        flag: its name on the shell, where that is another.
+        metavar: what stands for its value in the help.
+    """
+
+    kind: Kind
+    help: str
+    choices: tuple[str, ...] = ()
+    flag: str | None = None
+    metavar: str | None = None
+
+
+def _option(
+    kind: Kind, help: str, default: Any = MISSING, *, empty: Any = None, shown: bool = True, **more: Any
+) -> Any:
+    facts = {"facts": Facts(kind, help, **more)}
+    if empty is not None:
+        return field(default_factory=empty, metadata=facts, repr=shown)
+    return field(default=default, metadata=facts, repr=shown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteOptions:
+    """All options of a write, in the form that the targets use. What they mean for callers: see `txfiles.write`."""
+
+    mode: str = _option(
+        "word",
+        "overwrite: replace the table; append: add the rows; append_once: add those whose key is new; "
+        "upsert: replace rows by key, add the others.",
+        choices=MODES,
+    )
+    format: str | None = _option("word", "Of a new table's files; parquet unless said.", None, choices=FORMATS)
+    keys: tuple[str, ...] = _option(
+        "columns", "A key column; repeat it for a composite key.", (), flag="--key", metavar="COL"
+    )
+    dedup_strategy: str = _option(
+        "word", "Which row of the input stays where a key has several.", "error", choices=STRATEGIES
+    )
+    timestamp_col: str | None = _option("text", "The column that says which of two rows is newer.", None, metavar="COL")
+    stale: str = _option("word", "What becomes of rows older than the table's row of that key.", "skip", choices=STALE)
+    batch_id: str | None = _option(
+        "text", "A name for this input; it is applied once, however often it is run.", None, metavar="ID"
+    )
+    schema_mode: SchemaMode = _option(
+        "word", "Whether columns may be added and widened, or all replaced.", "strict", choices=SCHEMA_MODES
+    )
+    schema: Any = _option(
+        "types",
+        "The type of a CSV column, such as id=int64; others are inferred where a table is new. Repeatable.",
+        None,
+        metavar="NAME=TYPE",
+    )
+    partition_by: tuple[str, ...] | None = _option(
+        "columns", "A partition column of a new table; repeatable, in order.", None, metavar="COL"
+    )
+    overwrite_partitions: bool = _option("switch", "Replace just the partitions that the input has.", default=False)
+    replace_where: Any = _option("filter", "Replace just the rows that match.", None, metavar="COLUMN OP VALUE")
+    rekey: bool = _option("switch", "Record other keys, or another timestamp column, than before.", default=False)
+    properties: Mapping[str, PropertyValue] = _option(
+        "pairs",
+        "A property of the table, such as compression=zstd.",
+        empty=dict,
+        flag="--property",
+        metavar="NAME=VALUE",
+    )
+    user_metadata: Mapping[str, str] = _option(
+        "pairs", "A fact to record with the commit. Repeatable.", empty=dict, flag="--metadata", metavar="NAME=VALUE"
+    )
+    timeout: float = _option("seconds", "Seconds to keep trying while other writers win.", 60.0, metavar="S")
+    storage_options: Mapping[str, Any] | None = _option("library", "For remote stores.", None, shown=False)
+    lock: Lock | None = _option(
+        "lock",
+        "A lock file that every writer of the table names; used where its file system has no hard links.",
+        None,
+        shown=False,
+        metavar="FILE",
+    )
+    progress: Callable[[Progress], None] = _option("library", "Told how far it is.", no_progress, shown=False)
 
     @property
     def checks_keys(self) -> bool:
@@ -72,42 +145,127 @@ class Request:
         return "partitions" if self.overwrite_partitions else "filter" if self.replace_where is not None else "table"
 
 
-def check(request: Request) -> Request:
+@dataclass(frozen=True, kw_only=True)
+class Request(WriteOptions):
+    """One write, as asked for: the options and the data."""
+
+    source: Source
+
+
+OPTIONS: dict[str, Facts] = {one.name: one.metadata["facts"] for one in fields(WriteOptions)}
+"""Every option's facts, by its name, in the order of `write`'s arguments."""
+
+DEFAULTS: dict[str, Any] = {
+    one.name: one.default_factory() if one.default_factory is not MISSING else one.default
+    for one in fields(WriteOptions)
+    if one.name != "mode"
+}
+"""What an option is that is not given; `mode` is required."""
+
+
+def read_options(given: Mapping[str, Any]) -> WriteOptions:
+    """The options that a caller gave, in one form, checked. None stands for "not given".
+
+    Raises:
+        OptionError: see `check`.
+    """
+    options = {name: _read(name, value) for name, value in given.items() if value is not None}
+    return check(WriteOptions(**{"mode": None, **options}))
+
+
+def requested(options: WriteOptions, source: Source) -> Request:
+    """The options with the data."""
+    return Request(source=source, **{name: getattr(options, name) for name in OPTIONS})
+
+
+def _read(name: str, value: Any) -> Any:
+    if OPTIONS[name].kind != "columns":
+        return plain(value)
+    if isinstance(value, str):
+        return (plain(value),)
+    if not isinstance(value, Iterable):
+        raise OptionError(f"{name} is a column name or a list of them, not {value!r}", hint=f"pass {name}=['…']")
+    return tuple(plain(one) for one in value)
+
+
+Options = TypeVar("Options", bound=WriteOptions)
+
+
+def check(options: Options) -> Options:
     """Refuse words that are unknown and options that do not go together.
+
+    `format` is checked where the target is chosen: each target brings its own.
 
     Raises:
         OptionError: with the nearest valid word, or with what the option needs.
     """
-    _word("mode", request.mode, MODES)
-    if request.format is not None:
-        _word("format", request.format, FORMATS)
-    _word("dedup_strategy", request.dedup_strategy, STRATEGIES)
-    _word("schema_mode", request.schema_mode, SCHEMA_MODES)
-    _word("stale", request.stale, STALE)
-    for name in ("keys", "partition_by"):
-        _column_names(name, getattr(request, name) or ())
-    _text("batch_id", request.batch_id)
-    _text("timestamp_col", request.timestamp_col)
-    _check_kinds(request)
-    if isinstance(request.timeout, bool) or not isinstance(request.timeout, int | float) or not request.timeout >= 0:
-        raise OptionError(f"timeout is a number of seconds, not {shown(request.timeout)}")
-    read_properties(request.properties)
-    _check_together(request)
-    return request
-
-
-def _check_kinds(request: Request) -> None:
-    for option in ("overwrite_partitions", "rekey"):
-        if not isinstance(getattr(request, option), bool):
-            raise OptionError(f"{option} is True or False, not {shown(getattr(request, option))}")
-    for option in ("properties", "user_metadata"):
-        if not isinstance(getattr(request, option), Mapping):
-            raise OptionError(f"{option} is a mapping of names to values, not {shown(getattr(request, option))}")
-    for name, value in request.user_metadata.items():
+    for name, facts in OPTIONS.items():
+        given = getattr(options, name)
+        if name != "format" and not (given is None and DEFAULTS.get(name, MISSING) is None):
+            _CHECKS[facts.kind](name, given)
+    for name, value in options.user_metadata.items():
         if not (isinstance(name, str) and isinstance(value, str) and is_unicode(name) and is_unicode(value)):
             raise OptionError(f"user_metadata is text to text; {shown(name)} is {shown(value)}")
-    if not callable(request.progress):
-        raise OptionError(f"progress is a function that is told how far the call is, not {shown(request.progress)}")
+    if not callable(options.progress):
+        raise OptionError(f"progress is a function that is told how far the call is, not {shown(options.progress)}")
+    read_properties(options.properties)
+    _check_together(options)
+    return options
+
+
+def word(name: str, given: object, valid: Iterable[str]) -> None:
+    """Refuse what is not one of the valid words of an option.
+
+    Raises:
+        OptionError: with the word that has the meaning of the one given, or else its spelling.
+    """
+    valid = tuple(valid)
+    if given not in valid:
+        meant = foreign.meant(name, text(given), valid)
+        raise OptionError(f"{name} must be {one_of(valid)}, not {shown(given)}{meant}")
+
+
+def _check_text(name: str, given: object) -> None:
+    if not isinstance(given, str) or not given or not is_unicode(given):
+        raise OptionError(f"{name} is a text that is not empty, not {shown(given)}")
+
+
+def _check_columns(name: str, given: tuple[object, ...]) -> None:
+    for column in given:
+        if not isinstance(column, str) or not column:
+            raise OptionError(f"{name} is a list of column names; {shown(column)} is not one")
+    if len(set(given)) != len(given):
+        raise OptionError(f"{name} names a column twice: {', '.join(map(str, given))}")
+
+
+def _check_switch(name: str, given: object) -> None:
+    if not isinstance(given, bool):
+        raise OptionError(f"{name} is True or False, not {shown(given)}")
+
+
+def _check_pairs(name: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise OptionError(f"{name} is a mapping of names to values, not {shown(given)}")
+
+
+def _check_seconds(name: str, given: object) -> None:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
+        raise OptionError(f"{name} is a number of seconds, not {shown(given)}")
+
+
+def _checked_elsewhere(name: str, given: object) -> None:
+    """By whoever uses it: it needs the table or the store."""
+
+
+_CHECKS: dict[Kind, Callable[[str, Any], None]] = {
+    "word": lambda name, given: word(name, given, OPTIONS[name].choices),
+    "text": _check_text,
+    "columns": _check_columns,
+    "switch": _check_switch,
+    "pairs": _check_pairs,
+    "seconds": _check_seconds,
+    **dict.fromkeys(("types", "filter", "lock", "library"), _checked_elsewhere),
+}
 
 
 def keys_required(mode: str) -> KeysRequiredError:
@@ -118,43 +276,43 @@ def keys_required(mode: str) -> KeysRequiredError:
     )
 
 
-def _check_together(request: Request) -> None:
-    if request.mode == "append":
-        _check_append(request)
-    if request.mode == "overwrite":
-        _check_overwrite(request)
+def _check_together(options: WriteOptions) -> None:
+    if options.mode == "append":
+        _check_append(options)
+    if options.mode == "overwrite":
+        _check_overwrite(options)
     else:
         _refuse(
-            f"goes with mode 'overwrite' only, not with {request.mode!r}",
+            f"goes with mode 'overwrite' only, not with {options.mode!r}",
             "leave it out",
-            overwrite_partitions=request.overwrite_partitions,
-            replace_where=request.replace_where is not None,
-            **{"schema_mode='overwrite'": request.schema_mode == "overwrite"},
+            overwrite_partitions=options.overwrite_partitions,
+            replace_where=options.replace_where is not None,
+            **{"schema_mode='overwrite'": options.schema_mode == "overwrite"},
         )
-    if request.rekey and not request.checks_keys:
+    if options.rekey and not options.checks_keys:
         raise OptionError("rekey goes with a write that names keys", hint="leave it out")
 
 
-def _check_append(request: Request) -> None:
+def _check_append(options: WriteOptions) -> None:
     _refuse(
         "is not used by mode 'append'",
         "use append_once or upsert, or leave it out",
-        keys=bool(request.keys),
-        dedup_strategy=request.dedup_strategy != "error",
-        timestamp_col=request.timestamp_col is not None,
+        keys=bool(options.keys),
+        dedup_strategy=options.dedup_strategy != "error",
+        timestamp_col=options.timestamp_col is not None,
     )
 
 
-def _check_overwrite(request: Request) -> None:
-    if not request.keys and (request.dedup_strategy != "error" or request.timestamp_col is not None):
+def _check_overwrite(options: WriteOptions) -> None:
+    if not options.keys and (options.dedup_strategy != "error" or options.timestamp_col is not None):
         raise OptionError(
             "an overwrite deduplicates only where it names keys", hint="pass keys=[…], or leave the option out"
         )
-    if request.overwrite_partitions and request.replace_where is not None:
+    if options.overwrite_partitions and options.replace_where is not None:
         raise OptionError(
             "overwrite_partitions and replace_where both say which rows are replaced", hint="give one of them"
         )
-    if request.schema_mode == "overwrite" and request.scope != "table":
+    if options.schema_mode == "overwrite" and options.scope != "table":
         raise OptionError(
             "schema_mode 'overwrite' replaces the whole table",
             hint="leave overwrite_partitions and replace_where out, or use schema_mode='merge'",
@@ -165,21 +323,3 @@ def _refuse(why: str, hint: str, **given: bool) -> None:
     for name, is_given in given.items():
         if is_given:
             raise OptionError(f"{name} {why}", hint=hint)
-
-
-def _word(option: str, given: object, valid: tuple[str, ...]) -> None:
-    if given not in valid:
-        raise OptionError(f"{option} must be {one_of(valid)}, not {shown(given)}{nearest(text(given), valid)}")
-
-
-def _text(option: str, given: object) -> None:
-    if given is not None and (not isinstance(given, str) or not given or not is_unicode(given)):
-        raise OptionError(f"{option} is a text that is not empty, not {shown(given)}")
-
-
-def _column_names(option: str, given: tuple[str, ...]) -> None:
-    for name in given:
-        if not isinstance(name, str) or not name:
-            raise OptionError(f"{option} is a list of column names; {shown(name)} is none")
-    if len(set(given)) != len(given):
-        raise OptionError(f"{option} names a column twice: {', '.join(given)}")

@@ -31,7 +31,6 @@ from txfiles import errors, options
 from txfiles.cli import failure, output, params, progress
 from txfiles.cli import main as cli_main
 from txfiles.cli import read as cli_read
-from txfiles.cli import write as cli_write
 from txfiles.cli.main import cli
 
 VERBS = sorted(cli.commands)
@@ -191,7 +190,7 @@ def test_pair_is_cut_once(name: str, value: str) -> None:
 @given(name=st.text(min_size=1), kind=st.sampled_from(["int64", "decimal128(10, 2)", "timestamp[us, UTC]"]))
 def test_typed_is_cut_at_the_last(name: str, kind: str) -> None:
     """NAME=TYPE is cut at the last equals sign, so that a name may hold one."""
-    assert cli_write.typed(f"{name}={kind}") == (name, kind)
+    assert params.typed(f"{name}={kind}") == (name, kind)
 
 
 # ---------------------------------------------------------------- errors

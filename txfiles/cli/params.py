@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from typing import Any, TypeVar
 
 import click
 
+from txfiles.core import foreign
 from txfiles.core.messages import nearest, one_of
+from txfiles.options import DEFAULTS, OPTIONS, Facts
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Condition = tuple[str, str, Any]
@@ -22,11 +25,15 @@ CONDITION_HELP = (
 
 
 class Word(click.Choice[str]):
-    """One of a few words; a misspelt one is told which was meant."""
+    """One of a few words; a misspelt or foreign one is told which was meant."""
+
+    def __init__(self, choices: Iterable[str], option: str = "") -> None:
+        super().__init__(tuple(choices))
+        self.option = option
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """The message of a word that is not a choice."""
-        return f"{value!r} is not {one_of(self.choices)}{nearest(str(value), self.choices)}"
+        return f"{value!r} is not {one_of(self.choices)}{foreign.meant(self.option, str(value), self.choices)}"
 
 
 def pair(given: str) -> tuple[str, str]:
@@ -35,6 +42,14 @@ def pair(given: str) -> tuple[str, str]:
     if not equals or not name:
         raise click.BadParameter(f"{given!r} is not of the form NAME=VALUE")
     return name, value
+
+
+def typed(given: str) -> tuple[str, str]:
+    """``NAME=TYPE``, cut at the last equals sign, since a name may hold one and a type never does (a type of click)."""
+    name, equals, kind = given.rpartition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{given!r} is not of the form NAME=TYPE")
+    return name, kind
 
 
 def mapping(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -76,12 +91,42 @@ def json_option(function: Function) -> Function:
 
 def lock_option(function: Function) -> Function:
     """``--lock``, the same for every verb that commits."""
-    return click.option(
-        "--lock",
-        type=click.Path(dir_okay=False),
-        metavar="FILE",
-        help="A lock file that every writer of the table names; used where its file system has no hard links.",
-    )(function)
+    return _option("lock", OPTIONS["lock"])(function)
+
+
+def write_options(function: Function) -> Function:
+    """The options of a write: those of `options.WriteOptions`, but for what only the library can use."""
+    shown = [_option(name, facts) for name, facts in OPTIONS.items() if facts.kind != "library"]
+    return reduce(lambda done, option: option(done), reversed(shown), function)
+
+
+def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the shell as arguments of the library, which tells "not given" by None."""
+    return {name: None if value in ((), [], {}) else value for name, value in given.items()}
+
+
+def _option(name: str, facts: Facts) -> Callable[[Function], Function]:
+    flag = facts.flag or f"--{name.replace('_', '-')}"
+    more: dict[str, Any] = {"metavar": facts.metavar, "help": facts.help}
+    default = DEFAULTS.get(name)
+    match facts.kind:
+        case "word":
+            more["type"] = Word(facts.choices, name)
+        case "switch":
+            more |= {"is_flag": True, "metavar": None}
+        case "columns":
+            more["multiple"] = True
+        case "pairs" | "types":
+            more |= {"multiple": True, "type": typed if facts.kind == "types" else pair, "callback": mapping}
+        case "filter":
+            more |= {"multiple": True, "nargs": 3, "callback": conditions, "help": f"{facts.help} {CONDITION_HELP}"}
+        case "seconds":
+            more["type"] = click.FloatRange(min=0)
+        case "lock":
+            more["type"] = click.Path(dir_okay=False)
+    if isinstance(default, str | float) and not isinstance(default, bool):
+        more |= {"default": default, "show_default": True}
+    return click.option(flag, name, required=name not in DEFAULTS, **more)
 
 
 def snapshot_options(function: Function) -> Function:

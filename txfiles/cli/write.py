@@ -7,123 +7,27 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from txfiles.cli import output, progress
-from txfiles.cli.params import CONDITION_HELP, Word, conditions, example, json_option, lock_option, mapping, pair
+from txfiles.cli.params import arguments, example, json_option, write_options
 
 if TYPE_CHECKING:
     import txfiles as tx
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-MODES = ("overwrite", "append", "append_once", "upsert")
 FATES = ("inserted", "updated", "unchanged", "skipped", "stale", "deduplicated")
 
 
-def typed(given: str) -> tuple[str, str]:
-    """``NAME=TYPE``, cut at the last equals sign, since a name may hold one and a type never does (a type of click)."""
-    name, equals, kind = given.rpartition("=")
-    if not equals or not name:
-        raise click.BadParameter(f"{given!r} is not of the form NAME=TYPE")
-    return name, kind
-
-
-OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.argument("inputs", nargs=-1, required=True, metavar="IN..."),
-    click.option("--to", "path", required=True, metavar="PATH", help="The table's folder."),
-    click.option(
-        "--mode",
-        required=True,
-        type=Word(MODES),
-        help="overwrite: replace the table; append: add the rows; append_once: add those whose key is new; "
-        "upsert: replace rows by key, add the others.",
-    ),
-    click.option("--format", type=Word(("parquet", "csv")), help="Of a new table's files; parquet unless said."),
-    click.option("--key", "keys", multiple=True, metavar="COL", help="A key column; repeat it for a composite key."),
-    click.option(
-        "--dedup-strategy",
-        type=Word(("error", "newest_wins", "first_wins", "last_wins")),
-        default="error",
-        show_default=True,
-        help="Which row of the input stays where a key has several.",
-    ),
-    click.option("--timestamp-col", metavar="COL", help="The column that says which of two rows is newer."),
-    click.option(
-        "--stale",
-        type=Word(("skip", "apply")),
-        default="skip",
-        show_default=True,
-        help="What becomes of rows older than the table's row of that key.",
-    ),
-    click.option(
-        "--batch-id", metavar="ID", help="A name for this input; it is applied once, however often it is run."
-    ),
-    click.option(
-        "--schema-mode",
-        type=Word(("strict", "merge", "overwrite")),
-        default="strict",
-        show_default=True,
-        help="Whether columns may be added and widened, or all replaced.",
-    ),
-    click.option(
-        "--schema",
-        multiple=True,
-        type=typed,
-        metavar="NAME=TYPE",
-        callback=mapping,
-        help="The type of a CSV column, such as id=int64; others are inferred where a table is new. Repeatable.",
-    ),
-    click.option(
-        "--partition-by", multiple=True, metavar="COL", help="A partition column of a new table; repeatable, in order."
-    ),
-    click.option("--overwrite-partitions", is_flag=True, help="Replace just the partitions that the input has."),
-    click.option(
-        "--replace-where",
-        nargs=3,
-        multiple=True,
-        metavar="COLUMN OP VALUE",
-        callback=conditions,
-        help=f"Replace just the rows that match. {CONDITION_HELP}",
-    ),
-    click.option("--rekey", is_flag=True, help="Record other keys, or another timestamp column, than before."),
-    click.option(
-        "--property",
-        "properties",
-        multiple=True,
-        type=pair,
-        metavar="NAME=VALUE",
-        callback=mapping,
-        help="A property of the table, such as compression=zstd.",
-    ),
-    click.option(
-        "--metadata",
-        "user_metadata",
-        multiple=True,
-        type=pair,
-        metavar="NAME=VALUE",
-        callback=mapping,
-        help="A fact to record with the commit. Repeatable.",
-    ),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=0),
-        default=60.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds to keep trying while other writers win.",
-    ),
-    lock_option,
-    json_option,
-)
-
-
-def _write_options(function: Function) -> Function:
-    return reduce(lambda done, option: option(done), reversed(OPTIONS), function)
+def _words(function: Function) -> Function:
+    """Inputs, the table and the options: the same for both verbs."""
+    inputs = click.argument("inputs", nargs=-1, required=True, metavar="IN...")
+    path = click.option("--to", "path", required=True, metavar="PATH", help="The table's folder.")
+    return inputs(path(write_options(json_option(function))))
 
 
 @click.command(
@@ -134,7 +38,7 @@ def _write_options(function: Function) -> Function:
         "export-rows | txfiles write - --to lake/events --mode append --schema id=string",
     ),
 )
-@_write_options
+@_words
 def write(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> None:
     """Write Parquet or CSV files into a table, which is created where there is none.
 
@@ -144,7 +48,7 @@ def write(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> 
     import txfiles as tx
 
     with _readable(inputs) as data, progress.bar(as_json=as_json) as report:
-        result = tx.write(data, path, progress=report, **_arguments(options))
+        result = tx.write(data, path, progress=report, **arguments(options))
     _emit(result, _headline(result), as_json)
 
 
@@ -152,7 +56,7 @@ def write(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> 
     short_help="Say what a write would do, and do nothing.",
     epilog=example("txfiles plan customers.csv --to lake/customers --mode upsert --key id"),
 )
-@_write_options
+@_words
 def plan(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> None:
     """Say what `write` with the same words would do, and write nothing.
 
@@ -161,13 +65,8 @@ def plan(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> N
     import txfiles as tx
 
     with _readable(inputs) as data, progress.bar(as_json=as_json) as report:
-        result = tx.plan(data, path, progress=report, **_arguments(options))
+        result = tx.plan(data, path, progress=report, **arguments(options))
     _emit(result, _headline_of_plan(result), as_json)
-
-
-def _arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """The library tells "not given" by None."""
-    return {name: None if value in ((), [], {}) else value for name, value in options.items()}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Source: specs/4-semantics.md, "Keys" and "Creation".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -17,16 +17,24 @@ from txfiles.errors import OptionError
 REKEY_HINT = "pass rekey=True if the table is to have them from now on"
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the caller says about the table itself. Attributes as in `txfiles.write`; None and () say nothing."""
+class Wish(Protocol):
+    """What a caller says about the table itself: the part of `options.WriteOptions` that meets what is recorded.
 
-    format: str | None = None
-    keys: tuple[str, ...] = ()
-    timestamp_col: str | None = None
-    partition_by: tuple[str, ...] | None = None
-    rekey: bool = False
-    properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    None and () say nothing.
+    """
+
+    @property
+    def format(self) -> str | None: ...  # noqa: D102 - as in `txfiles.write`, and so are those that follow
+    @property
+    def keys(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def timestamp_col(self) -> str | None: ...  # noqa: D102
+    @property
+    def partition_by(self) -> tuple[str, ...] | None: ...  # noqa: D102
+    @property
+    def rekey(self) -> bool: ...  # noqa: D102
+    @property
+    def properties(self) -> Mapping[str, PropertyValue]: ...  # noqa: D102
 
 
 def settle(current: TableMetadata | None, wish: Wish) -> TableMetadata:

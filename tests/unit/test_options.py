@@ -1,0 +1,126 @@
+"""Options exist once: the calls' signatures and the shell's words are those of one frozen type."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import string
+
+import click
+import pyarrow as pa
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import txfiles as tx
+from txfiles.cli.main import cli
+from txfiles.core import foreign
+from txfiles.errors import ArgumentError, OptionError
+from txfiles.options import DEFAULTS, OPTIONS, Request, WriteOptions, read_options
+
+ROWS = pa.table({"id": [1]})
+
+
+def _defaults(call: object) -> dict[str, object]:
+    found = inspect.signature(call).parameters.values()
+    return {one.name: one.default for one in found if one.kind is one.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("call", [tx.write, tx.plan])
+def test_a_call_takes_the_options_in_their_order_with_their_defaults(call):
+    """`write` and `plan` have exactly the options of the one type, and what they default to means the same."""
+    taken = _defaults(call)
+    assert list(taken) == list(OPTIONS)
+    assert taken.pop("mode") is inspect.Parameter.empty
+    assert read_options({"mode": "append", **taken}) == read_options({"mode": "append"})
+    assert read_options({"mode": "append"}) == WriteOptions(mode="append", **DEFAULTS)
+
+
+def test_each_argument_is_documented():
+    """Each argument of `write` stands in its docstring."""
+    for name in OPTIONS:
+        assert f"\n        {name}: " in (tx.write.__doc__ or ""), name
+
+
+@pytest.mark.parametrize("verb", ["write", "plan"])
+def test_the_shell_has_the_same_options(verb):
+    """Each option that a shell can use is there, with the same help, choices and default."""
+    params = {param.name: param for param in cli.commands[verb].params if isinstance(param, click.Option)}
+    shell = {name: facts for name, facts in OPTIONS.items() if facts.kind != "library"}
+    assert set(params) - set(shell) == {"path", "as_json"}
+    for name, facts in shell.items():
+        param = params[name]
+        assert param.help.startswith(facts.help)
+        assert tuple(getattr(param.type, "choices", ())) == facts.choices
+        assert param.required == (name == "mode")
+        default = DEFAULTS.get(name)
+        told = default if isinstance(default, str | float) and default is not False else None
+        assert (param.default if param.show_default else None) == told, name
+
+
+def test_a_request_adds_the_data_and_nothing_else():
+    """What targets get is the options and a source."""
+    names = {one.name for one in dataclasses.fields(Request)}
+    assert names - {one.name for one in dataclasses.fields(WriteOptions)} == {"source"}
+
+
+def test_secrets_are_not_shown():
+    """The text of options holds neither storage options nor a lock."""
+    options = read_options({"mode": "append", "storage_options": {"key": "sesame"}, "lock": "sesame"})
+    assert "sesame" not in repr(options)
+
+
+# ---------------------------------------------------------------- other libraries' words
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "ours"), [(option, *pair) for option, words in foreign.WORDS.items() for pair in words.items()]
+)
+def test_a_foreign_word_is_told_the_nearest_meaning(option, word, ours, tmp_path):
+    """A mode or strategy in another library's words is refused with ours of that meaning, in any spelling of it."""
+    assert ours in OPTIONS[option].choices
+    assert word not in OPTIONS[option].choices
+    for spelling in (word, word.upper(), word.replace("_", "-"), word.replace("_", "+")):
+        with pytest.raises(OptionError, match=f"did you mean '{ours}'") as raised:
+            tx.write(ROWS, tmp_path / "t", **{"mode": "overwrite", option: spelling})
+        assert raised.value.kind == "bad-option"
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(("name", "ours"), foreign.OPTIONS.items())
+@pytest.mark.parametrize("call", [tx.write, tx.plan])
+def test_a_foreign_option_is_told_ours(call, name, ours, tmp_path):
+    """An option in another library's name is a TypeError of ours that names the option meant; nothing is written."""
+    assert ours in OPTIONS
+    assert name not in OPTIONS
+    with pytest.raises(ArgumentError, match=f"has no argument '{name}' \\(did you mean '{ours}'\\?\\)") as raised:
+        call(ROWS, tmp_path / "t", mode="append", **{name: "x"})
+    assert isinstance(raised.value, TypeError)
+    assert isinstance(raised.value, OptionError)
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize("name", foreign.NOT_NEEDED)
+def test_a_foreign_option_without_a_counterpart_is_told_what_to_do(name, tmp_path):
+    """An option that we do not have is refused with what to do in its place."""
+    with pytest.raises(ArgumentError) as raised:
+        tx.write(ROWS, tmp_path / "t", mode="append", **{name: False})
+    assert raised.value.hint == foreign.NOT_NEEDED[name]
+
+
+@given(name=st.text(string.ascii_lowercase + "_", min_size=1).filter(lambda name: name not in OPTIONS))
+def test_any_unknown_option_is_an_error_of_ours(name):
+    """Whatever the name, it is our error, with the arguments there are or what to do."""
+    assume(name not in ("data", "path"))
+    with pytest.raises(ArgumentError) as raised:
+        tx.write(ROWS, "nowhere", mode="append", **{name: 1})
+    assert raised.value.hint
+    assert raised.value.argument == name
+
+
+def test_a_missing_mode_is_an_error_of_ours(tmp_path):
+    """`mode` is required, and the error says what it may be."""
+    with pytest.raises(ArgumentError, match="write requires 'mode'") as raised:
+        tx.write(ROWS, tmp_path / "t")
+    assert "'append_once' or 'upsert'" in raised.value.hint
+    assert isinstance(raised.value, TypeError)
