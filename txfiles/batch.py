@@ -15,8 +15,7 @@ from msgspec.structs import replace
 from txfiles import formats
 from txfiles.core import tables
 from txfiles.core.manifest import TableMetadata
-from txfiles.core.messages import few, nearest
-from txfiles.errors import InputError, KeyColumnNotFoundError, OptionError, SchemaMismatchError, UnsupportedTypeError
+from txfiles.errors import InputError, OptionError, UnsupportedTypeError
 from txfiles.options import KEYED, Request, SchemaMode, keys_required
 from txfiles.rows import dedup, schema, types
 from txfiles.rows import keys as key_codec
@@ -78,9 +77,12 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
                 hint="yield one chunk without rows that has the columns",
             )
         given = known.empty_table()
-    table, reconciled = _with_columns(request, settled, current, given.schema)
+    schema.check_batch_schema(given.schema)
+    if current is not None:
+        given = schema.without_types(given, current.columns, request.schema_mode)
+    table, reconciled = _with_columns(request, settled, current, given.schema, batch.index)
     if request.checks_keys:
-        _refuse_nan(given, table)
+        _refuse_float_keys(given, table)
     rows = schema.conform(given, table.columns)
     kept, encoded = _unique(request, table, rows) if request.checks_keys else (rows, NO_KEYS)
     return Prepared(
@@ -106,21 +108,23 @@ def _require_timestamp(request: Request, settled: TableMetadata) -> None:
 
 
 def _with_columns(
-    request: Request, settled: TableMetadata, current: TableMetadata | None, given: pa.Schema
+    request: Request,
+    settled: TableMetadata,
+    current: TableMetadata | None,
+    given: pa.Schema,
+    index: tuple[str, ...],
 ) -> tuple[TableMetadata, schema.Reconciled]:
     """The table with the columns that this write leads to, and what changes."""
-    schema.check_batch_schema(given)
-    if request.checks_keys:
-        for name in settled.keys:
-            if name not in given.names:
-                raise KeyColumnNotFoundError(
-                    f"key column {name!r} not found in the data{nearest(name, given.names)}",
-                    hint=f"the columns are {few(given.names)}",
-                    column=name,
-                )
+    for name in settled.keys if request.checks_keys else ():
+        if name not in given.names:
+            raise dedup.column_not_found("key column", name, given.names, index)
     mode: SchemaMode = request.schema_mode if current is not None else "overwrite"
     reconciled = schema.reconcile(
-        current.columns if current else (), given, mode, last_id=current.last_column_id if current else 0
+        current.columns if current else (),
+        given,
+        mode,
+        last_id=current.last_column_id if current else 0,
+        index=index,
     )
     names = [column.name for column in reconciled.columns]
     table = replace(
@@ -130,7 +134,7 @@ def _with_columns(
     )
     if current is not None and request.schema_mode == "overwrite":
         table = _forget_gone(request, table, names)
-    _check_roles(table, names)
+    _check_roles(table, names, index)
     formats.get(table.format).check_types(types.arrow_schema(table.columns))
     return table, reconciled
 
@@ -144,16 +148,12 @@ def _forget_gone(request: Request, table: TableMetadata, names: list[str]) -> Ta
     )
 
 
-def _check_roles(table: TableMetadata, names: list[str]) -> None:
+def _check_roles(table: TableMetadata, names: list[str], index: tuple[str, ...]) -> None:
     """Partition and timestamp columns exist and have types that serve."""
     by_name = {column.name: types.from_spec(column.type) for column in table.columns}
     for name in table.partition_by:
         if name not in by_name:
-            raise SchemaMismatchError(
-                f"partition column {name!r} not found in the data{nearest(name, names)}",
-                hint=f"the columns are {few(names)}",
-                column=name,
-            )
+            raise dedup.column_not_found("partition column", name, names, index)
         if not types.is_partition_type(by_name[name]) and not pa.types.is_null(by_name[name]):
             raise UnsupportedTypeError(
                 f"column {name!r} of type {by_name[name]} cannot partition a table",
@@ -165,28 +165,22 @@ def _check_roles(table: TableMetadata, names: list[str]) -> None:
             "the table would be partitioned by every column, so that no file had one",
             hint="leave at least one column out of partition_by",
         )
-    timestamp = table.timestamp_col
-    if timestamp is not None and timestamp not in by_name:
-        raise SchemaMismatchError(
-            f"timestamp_col {timestamp!r} not found in the data{nearest(timestamp, names)}",
-            hint=f"the columns are {few(names)}",
-            column=timestamp,
-        )
-    if timestamp is not None and not (types.is_orderable(by_name[timestamp]) or pa.types.is_null(by_name[timestamp])):
-        raise UnsupportedTypeError(
-            f"timestamp_col {timestamp!r} of type {by_name[timestamp]} has no order",
-            hint="use a column of numbers, text, dates or times",
-            column=timestamp,
-        )
+    if table.timestamp_col is None:
+        return
+    if table.timestamp_col not in by_name:
+        raise dedup.column_not_found("timestamp_col", table.timestamp_col, names, index)
+    dedup.check_timestamp_type(by_name[table.timestamp_col], table.timestamp_col)
 
 
-def _refuse_nan(given: pa.Table, table: TableMetadata) -> None:
-    """A NaN where the table has a key of another type is a missing key, not a value that does not cast."""
+def _refuse_float_keys(given: pa.Table, table: TableMetadata) -> None:
+    """Floats where the table's key has another type: a NaN is a missing key, a large one is no certain key."""
     for column in table.columns:
-        if column.name not in table.keys or not types.is_key_type(types.from_spec(column.type)):
+        to = types.from_spec(column.type)
+        if column.name not in table.keys or not types.is_key_type(to):
             continue
-        if pa.types.is_floating(given.schema.field(column.name).type):
+        if pa.types.is_floating(types.normalise(given.schema.field(column.name).type)):
             dedup.refuse_nulls(given[column.name], column.name)
+            dedup.refuse_ambiguous(given[column.name], to, column.name)
 
 
 def _unique(request: Request, table: TableMetadata, rows: pa.Table) -> tuple[pa.Table, pa.Array]:

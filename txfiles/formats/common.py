@@ -19,6 +19,7 @@ from typing import Any, Protocol, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from txfiles.core import search
 from txfiles.errors import LossyCastError, SchemaMismatchError
 from txfiles.formats.source import Files, FileToRead
 
@@ -325,14 +326,7 @@ def check_column(column: pa.ChunkedArray, name: str, first_row: int) -> None:
 
 def first_bad(column: pa.ChunkedArray, bad: Callable[[pa.ChunkedArray], bool]) -> int:
     """Position of the first value for which a test of slices, known to fail on the whole, fails."""
-    start, count = 0, len(column)
-    while count > 1:
-        half = count // 2
-        if bad(column.slice(start, half)):
-            count = half
-        else:
-            start, count = start + half, count - half
-    return start
+    return search.first_bad(len(column), lambda start, end: not bad(column.slice(start, end - start)))
 
 
 def not_exact(column: pa.ChunkedArray, name: str, first_row: int, row: int, why: str) -> LossyCastError:

@@ -27,7 +27,7 @@ import pyarrow as pa
 from txfiles.errors import InputError
 from txfiles.inputs.inference import declare, declared_types
 from txfiles.inputs.paths import PathSource
-from txfiles.inputs.spool import Labelled, OnePass
+from txfiles.inputs.spool import Labelled, OnePass, index_notes
 from txfiles.rows.schema import check_batch_schema
 from txfiles.rows.source import Batch, Source
 
@@ -68,11 +68,12 @@ def source(data: Any, *, schema: Any = None) -> Source:
         return PathSource([_path(item) for item in data], types)
     table = _frame(data)
     if table is not None:
-        return _Memory(lambda: declare(table(), types))
+        return _Memory(lambda: declare(table(), types), _index(data))
     chunks = _chunks(data)
     if chunks is None:
         raise InputError(f"a {_kind(data)} cannot be written", hint=f"give {ACCEPTED}")
-    return OnePass(lambda: _declared(chunks(), types))
+    index: dict[str, None] = {}
+    return OnePass(lambda: _declared(chunks(index), types), index)
 
 
 def as_table(data: Any) -> pa.Table | None:
@@ -111,14 +112,15 @@ def to_polars(table: pa.Table) -> pl.DataFrame:
 class _Memory:
     """Rows that are in memory already; converted once, at the first read."""
 
-    def __init__(self, table: _Table) -> None:
+    def __init__(self, table: _Table, index: tuple[str, ...]) -> None:
         self._table = table
+        self._index = index
         self._batch: Batch | None = None
 
     def read(self, known: pa.Schema | None) -> Batch:
         del known  # the types are the data's own
         if self._batch is None:
-            self._batch = Batch(self._table())
+            self._batch = Batch(self._table(), notes=index_notes(self._index), index=self._index)
         return self._batch
 
     def close(self) -> None:
@@ -144,21 +146,30 @@ def _frame(data: Any) -> _Table | None:
     return None
 
 
-def _chunks(data: Any) -> Callable[[], Chunks] | None:
-    """How to go through a stream once; None for what is not a stream."""
+def _index(data: Any) -> tuple[str, ...]:
+    """The names in the index of a pandas DataFrame, which is not written; none of anything else."""
+    if not _is_a(data, "pandas", "DataFrame"):
+        return ()
+    from txfiles.inputs import pandas
+
+    return pandas.index_names(data)
+
+
+def _chunks(data: Any) -> Callable[[dict[str, None]], Chunks] | None:
+    """How to go through a stream once, collecting the names in the index of its frames; None: it is not a stream."""
     if isinstance(data, pa.RecordBatchReader):
-        return lambda: _stream(data)
+        return lambda _: _stream(data)
     if _is_a(data, "pyarrow", "Dataset"):
-        return lambda: _stream(data.scanner().to_reader())
+        return lambda _: _stream(data.scanner().to_reader())
     if hasattr(data, "__arrow_c_stream__"):
-        return lambda: _stream(_reader(data))
+        return lambda _: _stream(_reader(data))
     if isgenerator(data) and data.gi_frame is None:
         raise InputError(
             "the generator has ended before the write, so its chunks are gone",
             hint="make the generator anew and write again",
         )
     if isinstance(data, Iterable) and not isinstance(data, bytes | bytearray | memoryview | Mapping | AbstractSet):
-        return lambda: _numbered(data)
+        return lambda index: _numbered(data, index)
     return None
 
 
@@ -195,10 +206,11 @@ def _stream(reader: pa.RecordBatchReader) -> Chunks:
             yield f"chunk {number}", pa.Table.from_batches([batch])
 
 
-def _numbered(chunks: Iterable[Any]) -> Chunks:
+def _numbered(chunks: Iterable[Any], index: dict[str, None]) -> Chunks:
     iterator = iter(chunks)
     try:
         for number, chunk in enumerate(iterator):
+            index |= dict.fromkeys(_index(chunk))
             yield f"chunk {number}", _chunk(chunk, number)
     finally:
         # A generator, or a reader of some library that is its own iterator.

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from txfiles.core.messages import few, is_unicode
 from txfiles.errors import CorruptTableError, OptionError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows.casts import cast_lossless
+from txfiles.rows.dedup import refuse_ambiguous
 from txfiles.rows.types import from_spec, from_text, normalise
 
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -84,7 +85,8 @@ def declare(table: pa.Table, types: pa.Schema | None) -> pa.Table:
 
     Raises:
         SchemaMismatchError: an unknown name, or a type pair that never mixes.
-        LossyCastError: a value does not fit.
+        LossyCastError: a value does not fit, or is a float that stands for several integers: that is all the
+            protection that a key has, once it is an integer.
     """
     if types is None:
         return table
@@ -92,6 +94,7 @@ def declare(table: pa.Table, types: pa.Schema | None) -> pa.Table:
     for field in types:
         at = table.column_names.index(field.name)
         if table.schema.field(at).type != field.type:
+            refuse_ambiguous(table.column(at), field.type, field.name)
             table = table.set_column(at, field, cast_lossless(table.column(at), field.type, name=field.name))
     return table
 

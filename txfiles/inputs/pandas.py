@@ -1,7 +1,8 @@
 """pandas frames in and out. The only module that imports pandas.
 
-In: what pyarrow makes of each column, except where it would change values without a word: a datetime among dates,
-bytes among text, zoned among naive times, nanoseconds. Out: what pyarrow makes of each column, except where integers
+In: what pyarrow makes of each column, except where it would change values without a word (see `objects`), and that a
+float64 column without one value has no type, as one of None has none: `read_csv` gives such a column whatever was in
+it on other days. Out: what pyarrow makes of each column, except where integers
 would pass through floats.
 
 Source: specs/4-semantics.md, "Inputs"; the design's paragraph on `to_pandas`.
@@ -10,35 +11,21 @@ Source: specs/4-semantics.md, "Inputs"; the design's paragraph on `to_pandas`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from txfiles.core.search import first_bad
 from txfiles.errors import LossyCastError, OptionError, SchemaMismatchError, UnsupportedTypeError
+from txfiles.inputs.objects import ChangedValueError, is_null, kept_type
 
 BACKENDS = ("numpy_nullable", "pyarrow")
 
 _REFUSALS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """What pyarrow raises for values that it cannot convert; UnicodeEncodeError is a ValueError."""
-
-_NULLS = (type(None), type(pd.NA), type(pd.NaT))
-_WHOLE = (int, np.integer)
-_FAMILIES: tuple[tuple[Callable[[pa.DataType], bool], tuple[type, ...]], ...] = (
-    (pa.types.is_boolean, (bool, np.bool_)),
-    (pa.types.is_integer, _WHOLE),
-    (pa.types.is_floating, (*_WHOLE, np.floating)),
-    (pa.types.is_decimal, (*_WHOLE, Decimal)),
-    (pa.types.is_binary, (bytes, bytearray, memoryview)),
-    (pa.types.is_string, (str,)),
-    (pa.types.is_date, (date,)),
-    (pa.types.is_timestamp, (datetime, np.datetime64)),
-    (pa.types.is_duration, (timedelta, np.timedelta64)),
-)
-"""Which Python values make a column of a type, besides null ones; pyarrow itself takes True for 1.0, bytes for text."""
 
 _INTEGERS: dict[pa.DataType, Any] = {
     pa.int8(): pd.Int8Dtype(),
@@ -76,8 +63,11 @@ def from_pandas(frame: pd.DataFrame) -> pa.Table:
         # Each column alone converts, so the refusal was about something else.
         raise UnsupportedTypeError(f"the DataFrame cannot be converted: {error}") from error
     for at, name in enumerate(table.column_names):
+        column = table.column(at)
         if frame[name].dtype == object:
-            table = table.set_column(at, name, _exact(frame[name], name, table.column(at)))
+            table = table.set_column(at, name, _exact(frame[name], name, column))
+        elif frame[name].dtype == np.float64 and column.null_count == len(column) > 0:
+            table = table.set_column(at, name, pa.nulls(len(column)))
     return table.replace_schema_metadata(None)
 
 
@@ -163,18 +153,8 @@ def _from_series(series: pd.Series, name: str) -> pa.Array:
 
 
 def _first_refused(series: pd.Series) -> int:
-    """The first row that does not convert together with those before it.
-
-    Cost: O(n log n): beginnings of the column are tried.
-    """
-    low, high = 0, len(series)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _converts(series.iloc[:middle]):
-            low = middle
-        else:
-            high = middle
-    return low
+    """The first row that does not convert together with those before it."""
+    return first_bad(len(series), lambda _, end: _converts(series.iloc[:end]))
 
 
 def _converts(series: pd.Series) -> bool:
@@ -187,53 +167,11 @@ def _converts(series: pd.Series) -> bool:
 
 def _exact(series: pd.Series, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
     """The converted column, unless pyarrow changed values to make it of one type."""
-    allowed = next((kinds for is_it, kinds in _FAMILIES if is_it(column.type)), (object,))
-    kinds = {kind for kind in set(map(type, series)) if not _fits(kind, allowed)}
-    if kinds:
-        raise _mixed(series, name, _first_other(series, kinds), None)
-    if pa.types.is_timestamp(column.type):
-        return _exact_times(series, name, column)
-    if pa.types.is_time(column.type):
-        _refuse_zones(series, name)
-    if pa.types.is_duration(column.type) and any(getattr(value, "nanoseconds", 0) for value in series):
-        return _in_nanoseconds(series, name, pa.duration("ns"))
-    return column
-
-
-def _first_other(series: pd.Series, misfits: set[type]) -> int:
-    """The first row whose value is not like those before it: a misfit, or what fits where a misfit came first."""
-    rows = [(row, type(value) in misfits) for row, value in enumerate(series) if not isinstance(value, _NULLS)]
-    return next((row for row, misfit in rows if misfit != rows[0][1]), rows[0][0])
-
-
-def _fits(kind: type, allowed: tuple[type, ...]) -> bool:
-    if object in allowed:
-        return True
-    # As Python has it a bool is an int and a datetime a date; as values they are not.
-    if issubclass(kind, bool):
-        return bool in allowed
-    if issubclass(kind, datetime) and kind is not type(pd.NaT):
-        return datetime in allowed
-    # NaN is null in each column; pyarrow refuses other floats among values that are none.
-    return issubclass(kind, (*_NULLS, float)) or issubclass(kind, allowed)
-
-
-def _refuse_zones(series: pd.Series, name: str) -> None:
-    """Times of day with a zone, which pyarrow would drop."""
-    for row, value in enumerate(series):
-        if getattr(value, "tzinfo", None) is not None:
-            raise _mixed(series, name, row, ValueError("no type holds times of day with a zone"))
-
-
-def _exact_times(series: pd.Series, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
-    zoned = column.type.tz is not None
-    nanoseconds = False
-    for row, value in enumerate(series):
-        if isinstance(value, datetime) and value is not pd.NaT:
-            if (value.tzinfo is not None) != zoned:
-                raise _mixed(series, name, row, None)
-            nanoseconds = nanoseconds or bool(getattr(value, "nanosecond", 0))
-    return _in_nanoseconds(series, name, pa.timestamp("ns", column.type.tz)) if nanoseconds else column
+    try:
+        kept = kept_type(series.tolist(), column.type)
+    except ChangedValueError as found:
+        raise _mixed(series, name, found.row, found.reason, found.value) from None
+    return column if kept == column.type else _in_nanoseconds(series, name, kept)
 
 
 def _in_nanoseconds(series: pd.Series, name: str, to: pa.DataType) -> pa.Array:
@@ -248,12 +186,21 @@ def _in_nanoseconds(series: pd.Series, name: str, to: pa.DataType) -> pa.Array:
         ) from error
 
 
-def _mixed(series: pd.Series, name: str, row: int, error: Exception | None) -> SchemaMismatchError:
-    value = series.iloc[row]
-    told = f"row {row} is a {type(value).__name__} ({ascii(value)[:80]})"
-    reason = f": {error}" if error is not None else ""
-    alike = len({type(value) for value in series if not isinstance(value, _NULLS)}) == 1
-    if alike and not isinstance(value, datetime):  # naive and zoned datetimes are of one class, and mixed
+def index_names(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The named levels of a frame's index that are not columns as well."""
+    return tuple(str(name) for name in frame.index.names if name is not None and name not in frame.columns)
+
+
+def _mixed(series: pd.Series, name: str, row: int, reason: object = None, value: Any = None) -> SchemaMismatchError:
+    """The error for a value that cannot be kept: that of a row, or `value` within it."""
+    whole = series.iloc[row]
+    value = whole if value is None else value
+    within = "" if value is whole else " holds"
+    told = f"row {row}{within or ' is'} a {type(value).__name__} ({ascii(value)[:80]})"
+    reason = f": {reason}" if reason is not None else ""
+    alike = len({type(each) for each in series if not is_null(each)}) == 1
+    # Naive and zoned datetimes are of one class, and mixed; what lies within lists may be, too.
+    if alike and value is whole and not isinstance(value, datetime):
         message = f"column {name!r}: {told}, which cannot be kept{reason}"
     else:
         message = f"column {name!r} mixes types: {told}{reason}"

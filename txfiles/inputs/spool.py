@@ -12,10 +12,12 @@ Source: specs/4-semantics.md, "Inputs".
 
 from __future__ import annotations
 
+import logging
 import mmap
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from typing import IO, Any
 
 import pyarrow as pa
@@ -24,6 +26,8 @@ from txfiles.errors import InputError, SchemaMismatchError, StoreError
 from txfiles.rows.casts import cast_lossless
 from txfiles.rows.source import Batch
 from txfiles.rows.types import normalise
+
+logger = logging.getLogger("txfiles")
 
 Labelled = tuple[str, pa.Table]
 """A chunk and what an error calls it: ``"chunk 3"``, or a file's path."""
@@ -83,10 +87,12 @@ class OnePass:
 
     Args:
         chunks: called once, at the first read; what it gives is closed as soon as it is read or has failed.
+        index: names in the index of frames among the chunks, known once they are read.
     """
 
-    def __init__(self, chunks: Callable[[], Generator[Labelled]]) -> None:
+    def __init__(self, chunks: Callable[[], Generator[Labelled]], index: Collection[str] = ()) -> None:
         self._chunks = chunks
+        self._index = index
         self._started = False
         self._batch: Batch | None = None
 
@@ -105,7 +111,9 @@ class OnePass:
                 )
             self._started = True
             with closing(self._chunks()) as chunks:
-                self._batch = batch_of(spooled(chunks))
+                batch = batch_of(spooled(chunks))
+            index = tuple(self._index)
+            self._batch = replace(batch, notes=index_notes(index), index=index)
         return self._batch
 
     def close(self) -> None:
@@ -119,6 +127,15 @@ def batch_of(table: pa.Table | None, inferred: pa.Schema | None = None) -> Batch
     if table is None:
         return Batch(pa.table({}), has_schema=False)
     return Batch(table, inferred)
+
+
+def index_notes(index: Sequence[str]) -> tuple[str, ...]:
+    """What to tell somebody whose DataFrame has a named index; logged as a warning, too."""
+    if not index:
+        return ()
+    note = f"the DataFrame's index ({', '.join(index)}) is not written; df.reset_index() makes columns of it"
+    logger.warning("%s", note)
+    return (note,)
 
 
 class MergedSchema:

@@ -15,7 +15,7 @@ from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading import scan
 from txfiles.reading.key_finder import batch_keys, candidates, probe
-from txfiles.rows import casts, filelist, types
+from txfiles.rows import casts, dedup, filelist, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.widening import kind
 
@@ -52,6 +52,7 @@ def _key_rows(table: TableMetadata, schema: pa.Schema, wanted: Any) -> pa.Table:
 def _comparable(column: pa.ChunkedArray, to: pa.DataType, name: str) -> pa.ChunkedArray:
     """A key column that compares with one of type `to`; a value beyond the range of `to` is simply not there."""
     casts.check_castable(column.type, to, name=name)
+    dedup.refuse_ambiguous(column, to, name)
     if kind(types.normalise(column.type)) == kind(to):
         return column
     return casts.cast_lossless(column, to, name=name)

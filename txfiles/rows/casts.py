@@ -29,7 +29,7 @@ from txfiles.rows.parse import PER_SECOND
 from txfiles.rows.types import decode, normalise
 from txfiles.rows.widening import MAX_DIGITS, bounds, children, fill_null_types, kind, widen
 
-__all__ = ["cast_lossless", "check_castable", "fill_null_types", "shown", "widen"]
+__all__ = ["cast_lossless", "check_castable", "fill_null_types", "is_castable", "shown", "widen"]
 
 Mask = npt.NDArray[np.bool_]
 Converted = tuple[Any, Mask]
@@ -71,6 +71,11 @@ def cast_lossless(column: pa.ChunkedArray, to: pa.DataType, *, name: str) -> pa.
             done.append(values)
             row += len(values)
     return pa.chunked_array(done, to)
+
+
+def is_castable(given: pa.DataType, to: pa.DataType) -> bool:
+    """Whether values of one type may ever stand in a column of the other."""
+    return _clash(normalise(given), normalise(to)) is None
 
 
 def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:

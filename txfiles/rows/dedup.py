@@ -17,6 +17,7 @@ from txfiles.core.messages import LISTED, few, nearest, one_of
 from txfiles.errors import (
     DuplicateKeyError,
     KeyColumnNotFoundError,
+    LossyCastError,
     NullKeyError,
     OptionError,
     SchemaMismatchError,
@@ -24,6 +25,7 @@ from txfiles.errors import (
 )
 from txfiles.rows import types
 from txfiles.rows.equality import same_rows
+from txfiles.rows.widening import MANTISSA_BITS
 
 STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
 """What may become of rows of one key."""
@@ -49,12 +51,7 @@ def check_keys(batch: pa.Table, keys: Sequence[str]) -> None:
     """
     for name in keys:
         if name not in batch.column_names:
-            raise KeyColumnNotFoundError(
-                f"key column {name!r} not found in the data{nearest(name, batch.column_names)}",
-                hint=f"the columns are {few(batch.column_names)}",
-                column=name,
-                columns=tuple(batch.column_names),
-            )
+            raise column_not_found("key column", name, batch.column_names)
     for name in keys:
         column = batch[name]
         if not types.is_key_type(column.type) and not pa.types.is_null(column.type):
@@ -84,6 +81,79 @@ def refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
         count=len(rows),
         rows=rows[:ROWS_NAMED].tolist(),
     )
+
+
+def refuse_ambiguous(column: pa.ChunkedArray, to: pa.DataType, name: str) -> None:
+    """A float that stands for an integer key stands for one only.
+
+    From 2**53 on (2**24 for float32) neighbouring integers become one and the same float, so that whoever read an id
+    into a float may have lost it: its row would be another's.
+
+    Args:
+        column: a key column as it was given.
+        to: the type of the table's column.
+        name: the column's name.
+    Raises:
+        LossyCastError: names the first such row.
+    """
+    t = types.normalise(column.type)
+    if not pa.types.is_floating(t) or not pa.types.is_integer(to):
+        return
+    limit = 2.0 ** MANTISSA_BITS[t.bit_width]
+    size = np.abs(_plain(column).cast(pa.float64()).fill_null(0).to_numpy())
+    rows = np.flatnonzero(size >= limit)
+    if len(rows):
+        row = int(rows[0])
+        value = column[row].as_py()
+        raise LossyCastError(
+            f"column {name!r}: row {row} holds the float {value:.0f}, which stands for several integers; "
+            "nothing was written",
+            hint=f"read the column as integers or as text: a float holds each of them only below {limit:.0f}",
+            column=name,
+            row=row,
+            value=value,
+        )
+
+
+def column_not_found(
+    role: str, name: str, columns: Sequence[str], index: Sequence[str] = ()
+) -> KeyColumnNotFoundError | SchemaMismatchError:
+    """The error for a column that a write needs for a role.
+
+    Args:
+        role: "key column", "timestamp_col" or "partition column".
+        name: the column.
+        columns: what the data has.
+        index: names in the index of a DataFrame, which is not written.
+    """
+    kind = KeyColumnNotFoundError if role == "key column" else SchemaMismatchError
+    if name in index:
+        return kind(
+            f"{role} {name!r} not found in the data: it is in the DataFrame's index, which is not written",
+            hint="make it a column: df.reset_index()",
+            column=name,
+            columns=tuple(columns),
+        )
+    return kind(
+        f"{role} {name!r} not found in the data{nearest(name, columns)}",
+        hint=f"the columns are {few(columns)}",
+        column=name,
+        columns=tuple(columns),
+    )
+
+
+def check_timestamp_type(t: pa.DataType, name: str) -> None:
+    """A timestamp column has an order.
+
+    Raises:
+        UnsupportedTypeError: its type has none.
+    """
+    if not types.is_orderable(t) and not pa.types.is_null(t):
+        raise UnsupportedTypeError(
+            f"timestamp_col {name!r} of type {t} has no order",
+            hint="use a column of numbers, text, dates or times",
+            column=name,
+        )
 
 
 def deduplicate(
@@ -159,17 +229,8 @@ def _check_strategy(batch: pa.Table, strategy: str, timestamp_col: str | None) -
             hint="say which column tells newer rows from older ones",
         )
     if timestamp_col not in batch.column_names:
-        raise SchemaMismatchError(
-            f"timestamp_col {timestamp_col!r} not found in the data{nearest(timestamp_col, batch.column_names)}",
-            hint=f"the columns are {few(batch.column_names)}",
-            column=timestamp_col,
-        )
-    if not types.is_orderable(batch[timestamp_col].type) and not pa.types.is_null(batch[timestamp_col].type):
-        raise UnsupportedTypeError(
-            f"timestamp_col {timestamp_col!r} of type {batch[timestamp_col].type} has no order",
-            hint="use a column of numbers, text, dates or times",
-            column=timestamp_col,
-        )
+        raise column_not_found("timestamp_col", timestamp_col, batch.column_names)
+    check_timestamp_type(batch[timestamp_col].type, timestamp_col)
 
 
 def _ascending(encoded: pa.Array) -> bool:

@@ -17,8 +17,8 @@ import pyarrow as pa
 from txfiles.core.messages import listed, nearest
 from txfiles.core.schema import Column
 from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
-from txfiles.rows.casts import cast_lossless, check_castable, fill_null_types, widen
-from txfiles.rows.types import from_spec, to_spec
+from txfiles.rows.casts import cast_lossless, check_castable, fill_null_types, is_castable, widen
+from txfiles.rows.types import decode, from_spec, to_spec
 from txfiles.rows.widening import FieldPath, field_differences, path_text
 
 Mode = Literal["strict", "merge", "overwrite"]
@@ -65,7 +65,9 @@ def check_batch_schema(schema: pa.Schema) -> None:
         _spec_of(field)
 
 
-def reconcile(columns: Sequence[Column], batch: pa.Schema, mode: Mode, *, last_id: int) -> Reconciled:
+def reconcile(
+    columns: Sequence[Column], batch: pa.Schema, mode: Mode, *, last_id: int, index: Sequence[str] = ()
+) -> Reconciled:
     """The table's columns after a batch of this schema is written.
 
     Args:
@@ -75,6 +77,7 @@ def reconcile(columns: Sequence[Column], batch: pa.Schema, mode: Mode, *, last_i
             columns are added, types are widened, structs get the fields of both. ``overwrite``: the batch's columns
             replace the table's; an id is kept where name and type are.
         last_id: the greatest id that the table ever gave; new ids follow it.
+        index: names in the index of a DataFrame, which is not written, for messages.
     Raises:
         SchemaMismatchError: columns missing or too many under ``strict``, a name that differs from a missing
             one in case only under ``merge``, types that never mix.
@@ -90,7 +93,9 @@ def reconcile(columns: Sequence[Column], batch: pa.Schema, mode: Mode, *, last_i
     else:
         fields_missing, fields_added = _field_differences(columns, given)
         if mode == "strict":
-            _refuse_other_columns([*missing, *map(path_text, fields_missing)], [*added, *map(path_text, fields_added)])
+            _refuse_other_columns(
+                [*missing, *map(path_text, fields_missing)], [*added, *map(path_text, fields_added)], index
+            )
         else:
             _refuse_other_case(missing, added)
         joined = fill_null_types if mode == "strict" else _widened
@@ -104,6 +109,36 @@ def reconcile(columns: Sequence[Column], batch: pa.Schema, mode: Mode, *, last_i
         added=added,
         missing_fields=tuple(fields_missing),
     )
+
+
+def without_types(table: pa.Table, columns: Sequence[Column], mode: Mode) -> pa.Table:
+    """The batch with type null for columns that have rows but no value, where their type would not fit the table's.
+
+    Args:
+        table: the batch.
+        columns: the table's columns.
+        mode: as in `reconcile`.
+    Cost: O(columns), O(rows) for encoded columns without a value.
+    """
+    if mode == "overwrite":
+        return table
+    for column in columns:
+        at = table.schema.get_field_index(column.name)
+        if at < 0 or not _has_no_value(table.column(at)):
+            continue
+        given, to = table.schema.field(at).type, from_spec(column.type)
+        joined = fill_null_types(to, given) if mode == "strict" else _widened(to, given)
+        if not is_castable(given, joined) or (mode == "strict" and field_differences(joined, given, ()) != ([], [])):
+            table = table.set_column(at, column.name, pa.nulls(table.num_rows))
+    return table
+
+
+def _has_no_value(column: pa.ChunkedArray) -> bool:
+    if not len(column):
+        return False
+    if pa.types.is_dictionary(column.type) or pa.types.is_run_end_encoded(column.type):
+        return all(decode(chunk).null_count == len(chunk) for chunk in column.chunks)
+    return bool(column.null_count == len(column))
 
 
 def conform(table: pa.Table, columns: Sequence[Column], *, fill_missing: bool = True) -> pa.Table:
@@ -181,9 +216,17 @@ def _joined(column: Column, field: pa.Field | None, joined: Callable[[Any, Any],
     return Column(id=column.id, name=column.name, type=to_spec(t))
 
 
-def _refuse_other_columns(missing: Sequence[str], extra: Sequence[str]) -> None:
+def _refuse_other_columns(missing: Sequence[str], extra: Sequence[str], index: Sequence[str] = ()) -> None:
     if not missing and not extra:
         return
+    hidden = [name for name in missing if name in index]
+    if hidden:
+        raise SchemaMismatchError(
+            f"the data lacks {listed(hidden)}: in the DataFrame's index, which is not written",
+            hint="make columns of the index: df.reset_index()",
+            missing=tuple(missing),
+            extra=tuple(extra),
+        )
     parts = []
     if missing:
         parts.append(f"the data lacks {listed([*missing])}")

@@ -19,6 +19,7 @@ class Batch:
         table: n rows, types as given; may lie in a memory-mapped file rather than in memory.
         inferred: the types that were guessed because nothing said them (CSV only), else None.
         notes: what a person should know of how the input was read, one sentence each.
+        index: names in the index of a DataFrame, which is not written.
         has_schema: False where an iterator yielded no chunk: `table` then has no column and no row, and
             says nothing about what the columns would have been.
     """
@@ -26,6 +27,7 @@ class Batch:
     table: pa.Table
     inferred: pa.Schema | None = None
     notes: tuple[str, ...] = ()
+    index: tuple[str, ...] = ()
     has_schema: bool = True
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.core.schema import Column, TypeSpec
+from txfiles.core.search import first_bad
 from txfiles.errors import CorruptTableError, InputError, TxFilesError, UnsupportedTypeError
 from txfiles.rows import base64
 from txfiles.rows.equality import same
@@ -426,13 +427,13 @@ def from_text(a: pa.Array | pa.ChunkedArray, t: pa.DataType, *, error: type[TxFi
 
 
 def _first_unreadable(text: pa.Array, t: pa.DataType) -> int:
-    """The row of the first text that does not parse, by halving: O(n) in all."""
-    low, high = 0, len(text)
-    while high - low > 1:
-        middle = (low + high) // 2
+    """The row of the first text that does not parse."""
+
+    def parses(start: int, end: int) -> bool:
         try:
-            parse(text.slice(low, middle - low), t)
-            low = middle
+            parse(text.slice(start, end - start), t)
         except pa.ArrowInvalid:
-            high = middle
-    return low
+            return False
+        return True
+
+    return first_bad(len(text), parses)

@@ -20,7 +20,8 @@ _is = pa.types
 MAX_DIGITS = {128: 38, 256: 76}
 """Digits of a decimal, by its bits."""
 
-_MANTISSA_BITS = {16: 11, 32: 24, 64: 53}
+MANTISSA_BITS = {16: 11, 32: 24, 64: 53}
+"""By the bits of a float: up to 2 to this power each whole number is one."""
 # Unsigned ones hold nothing negative, so a signed operand never ends there.
 _INTEGERS = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.int8(), pa.int16(), pa.int32(), pa.int64())
 
@@ -171,9 +172,9 @@ def _wider_float(table: pa.DataType, batch: pa.DataType) -> pa.DataType:
 def _float_for(number: pa.DataType, integer: pa.DataType, *, keep: bool) -> pa.DataType | None:
     """float64 where it holds every value of the integer type; where `keep`, the float type itself if that does."""
     bits = max(-bounds(integer)[0], bounds(integer)[1] + 1).bit_length() - 1
-    if keep and bits <= _MANTISSA_BITS[number.bit_width]:
+    if keep and bits <= MANTISSA_BITS[number.bit_width]:
         return number
-    return pa.float64() if bits <= _MANTISSA_BITS[64] else None
+    return pa.float64() if bits <= MANTISSA_BITS[64] else None
 
 
 def _wider_decimal(table: pa.DataType, batch: pa.DataType) -> pa.DataType | None:
