@@ -33,6 +33,23 @@ def _parquet_path(table: pa.Table, folder: Path) -> Path:
     return path
 
 
+def _relation(table: pa.Table, _: Path) -> Any:
+    import duckdb
+
+    return duckdb.connect().from_arrow(table)
+
+
+class _Array:
+    """One batch of some library that speaks Arrow."""
+
+    def __init__(self, table: pa.Table, _: Path) -> None:
+        columns = [column.combine_chunks() for column in table.columns]
+        self._batch = pa.RecordBatch.from_arrays(columns, schema=table.schema)
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> object:
+        return self._batch.__arrow_c_array__(requested_schema)
+
+
 GIVE: dict[str, Callable[[pa.Table, Path], Any]] = {
     "arrow": lambda table, _: table,
     "pandas": _pandas,
@@ -40,13 +57,15 @@ GIVE: dict[str, Callable[[pa.Table, Path], Any]] = {
     "reader": lambda table, _: table.to_reader(max_chunksize=2),
     "chunks": lambda table, _: iter([table.slice(0, 1), table.slice(1)]),
     "path": _parquet_path,
+    "relation": _relation,
+    "array": _Array,
 }
 
 _TYPED = ("test_types_come_back", "test_upsert_replaces_values_of_every_type")
 
-LACKS = {"polars": _TYPED, "path": _TYPED[:1]}
-"""Cases whose data a kind of input cannot hold: polars has no seconds, fixed-size binary or decimal256, and Parquet
-stores seconds as milliseconds."""
+LACKS = {"polars": _TYPED, "path": _TYPED[:1], "relation": _TYPED}
+"""Cases whose data a kind of input cannot hold: polars has no seconds, fixed-size binary or decimal256, nor has DuckDB,
+and Parquet stores seconds as milliseconds."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -66,7 +66,7 @@ def source(data: Any, *, schema: Any = None) -> Source:
         return PathSource([_path(data)], types)
     if isinstance(data, list | tuple) and data and all(isinstance(item, str | os.PathLike) for item in data):
         return PathSource([_path(item) for item in data], types)
-    table = _frame(data)
+    table = _frame(data) or _one_batch(data)
     if table is not None:
         return _Memory(lambda: declare(table(), types), _index(data))
     chunks = _chunks(data)
@@ -141,6 +141,11 @@ def _frame(data: Any) -> _Table | None:
         from txfiles.inputs import polars
 
         return lambda: polars.from_polars(data)
+    return None
+
+
+def _one_batch(data: Any) -> _Table | None:
+    """How to make a table of another library's record batch; None for anything else."""
     if hasattr(data, "__arrow_c_array__") and not hasattr(data, "__arrow_c_stream__"):
         return lambda: _batch(data)
     return None
@@ -220,7 +225,7 @@ def _numbered(chunks: Iterable[Any], index: dict[str, None]) -> Chunks:
 
 
 def _chunk(chunk: Any, number: int) -> pa.Table:
-    table = _frame(chunk)
+    table = _frame(chunk) or _one_batch(chunk)
     if table is not None:
         return table()
     if hasattr(chunk, "__arrow_c_stream__") and not isinstance(chunk, pa.RecordBatchReader):
