@@ -39,6 +39,7 @@ def write(
     batch_id: str | None = None,
     schema_mode: str = "strict",
     schema: Any = None,
+    csv: Mapping[str, Any] | None = None,
     partition_by: str | Sequence[str] | None = None,
     overwrite_partitions: bool = False,
     replace_where: Any = None,
@@ -66,6 +67,9 @@ def write(
         stale: what becomes of rows older than the table's: ``skip`` or ``apply``.
         batch_id: a name for this delivery; once committed, it is not applied again.
         schema_mode: ``strict``, ``merge`` (new columns are added, missing ones allowed) or ``overwrite``.
+        csv: how CSV files are written where they differ from RFC 4180, with pandas' names: ``sep``, ``encoding``,
+            ``decimal``, ``na_values``, ``header``, ``names``, ``quotechar``, ``unnamed`` (``keep``, ``drop`` or
+            ``error``), such as ``{"sep": ";", "decimal": ","}``.
         schema: types for CSV columns that the table does not know: a pyarrow schema, or name → type.
         partition_by: columns that become folders; fixed when the table is created.
         overwrite_partitions: an overwrite replaces the partitions present in the batch only.
@@ -141,5 +145,5 @@ def _call(target: Callable[[Session, Request], Result], data: Any, path: Path, g
     if options.format is not None:
         word("format", options.format, FORMATS)
     session = open_session(path, options.storage_options, options.lock)
-    with closing(inputs.source(data, schema=options.schema)) as source:
+    with closing(inputs.source(data, schema=options.schema, csv=options.csv)) as source:
         return target(session, requested(options, source))

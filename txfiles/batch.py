@@ -15,10 +15,12 @@ from msgspec.structs import replace
 from txfiles import formats
 from txfiles.core import tables
 from txfiles.core.manifest import TableMetadata
+from txfiles.core.schema import Inferred
 from txfiles.errors import InputError, OptionError, UnsupportedTypeError
 from txfiles.options import KEYED, Request, SchemaMode, keys_required
 from txfiles.rows import dedup, schema, types
 from txfiles.rows import keys as key_codec
+from txfiles.rows.source import Batch, TextRules
 from txfiles.rows.widening import FieldPath
 
 NO_KEYS = pa.nulls(0, pa.binary())  # made without a list, from which pyarrow would import pandas
@@ -67,8 +69,9 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
     if request.mode in KEYED and not settled.keys:
         raise keys_required(request.mode)
     _require_timestamp(request, settled)
-    known = types.arrow_schema(current.columns) if current else None
-    batch = request.source.read(known)
+    # Under schema_mode='overwrite' the table's columns say nothing: text is typed as where a table is new.
+    known = types.arrow_schema(current.columns) if current and request.schema_mode != "overwrite" else None
+    batch = request.source.read(known, _text_rules(settled, current if known is not None else None))
     given = batch.table
     if not batch.has_schema:
         if known is None or request.mode == "overwrite":
@@ -78,12 +81,12 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
             )
         given = known.empty_table()
     schema.check_batch_schema(given.schema)
-    if current is not None:
-        given = schema.without_types(given, current.columns, request.schema_mode)
-    table, reconciled = _with_columns(request, settled, current, given.schema, batch.index)
+    if known is not None:
+        given = schema.without_types(given, current.columns if current else (), request.schema_mode)
+    table, reconciled = _with_columns(request, settled, current, batch, given.schema)
     if request.checks_keys:
         _refuse_float_keys(given, table)
-    rows = schema.conform(given, table.columns)
+    rows = schema.conform(given, table.columns, rules=_inferred(current))
     kept, encoded = _unique(request, table, rows) if request.checks_keys else (rows, NO_KEYS)
     return Prepared(
         table=table,
@@ -99,6 +102,16 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
     )
 
 
+def _text_rules(settled: TableMetadata, current: TableMetadata | None) -> TextRules:
+    return TextRules(_inferred(current), frozenset((*settled.keys, *settled.partition_by)))
+
+
+def _inferred(current: TableMetadata | None) -> dict[str, Inferred]:
+    """How the table's columns were inferred, by name; those that were not are left out."""
+    columns = current.columns if current is not None else ()
+    return {column.name: column.inferred for column in columns if column.inferred is not None}
+
+
 def _require_timestamp(request: Request, settled: TableMetadata) -> None:
     if request.dedup_strategy == "newest_wins" and settled.timestamp_col is None:
         raise OptionError(
@@ -108,23 +121,20 @@ def _require_timestamp(request: Request, settled: TableMetadata) -> None:
 
 
 def _with_columns(
-    request: Request,
-    settled: TableMetadata,
-    current: TableMetadata | None,
-    given: pa.Schema,
-    index: tuple[str, ...],
+    request: Request, settled: TableMetadata, current: TableMetadata | None, batch: Batch, given: pa.Schema
 ) -> tuple[TableMetadata, schema.Reconciled]:
     """The table with the columns that this write leads to, and what changes."""
     for name in settled.keys if request.checks_keys else ():
         if name not in given.names:
-            raise dedup.column_not_found("key column", name, given.names, index)
+            raise dedup.column_not_found("key column", name, given.names, batch.index)
     mode: SchemaMode = request.schema_mode if current is not None else "overwrite"
     reconciled = schema.reconcile(
         current.columns if current else (),
         given,
         mode,
         last_id=current.last_column_id if current else 0,
-        index=index,
+        index=batch.index,
+        texts=schema.Texts(batch.rules, batch.declared, _fixed(settled)),
     )
     names = [column.name for column in reconciled.columns]
     table = replace(
@@ -134,9 +144,14 @@ def _with_columns(
     )
     if current is not None and request.schema_mode == "overwrite":
         table = _forget_gone(request, table, names)
-    _check_roles(table, names, index)
+    _check_roles(table, names, batch.index)
     formats.get(table.format).check_types(types.arrow_schema(table.columns))
     return table, reconciled
+
+
+def _fixed(table: TableMetadata) -> frozenset[str]:
+    """Columns that never become text: partitions lie in folders named by their values, a time column orders rows."""
+    return frozenset(table.partition_by) | ({table.timestamp_col} if table.timestamp_col is not None else set())
 
 
 def _forget_gone(request: Request, table: TableMetadata, names: list[str]) -> TableMetadata:

@@ -30,7 +30,7 @@ SchemaMode = Literal["strict", "merge", "overwrite"]
 SCHEMA_MODES = ("strict", "merge", "overwrite")
 STALE = ("skip", "apply")
 
-Kind = Literal["word", "text", "columns", "switch", "pairs", "types", "filter", "seconds", "lock", "library"]
+Kind = Literal["word", "text", "columns", "switch", "pairs", "types", "dialect", "filter", "seconds", "lock", "library"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,13 @@ class WriteOptions:
         "The type of a CSV column, such as id=int64; others are inferred where a table is new. Repeatable.",
         None,
         metavar="NAME=TYPE",
+    )
+    csv: Any = _option(
+        "dialect",
+        "How CSV inputs are written: sep (or delimiter), encoding, decimal, na_values (or null; NA,-), header, names "
+        "(a,b), quotechar, unnamed (keep, drop or error). Repeatable.",
+        None,
+        metavar="NAME=VALUE",
     )
     partition_by: tuple[str, ...] | None = _option(
         "columns", "A partition column of a new table; repeatable, in order.", None, metavar="COL"
@@ -264,7 +271,7 @@ _CHECKS: dict[Kind, Callable[[str, Any], None]] = {
     "switch": _check_switch,
     "pairs": _check_pairs,
     "seconds": _check_seconds,
-    **dict.fromkeys(("types", "filter", "lock", "library"), _checked_elsewhere),
+    **dict.fromkeys(("types", "dialect", "filter", "lock", "library"), _checked_elsewhere),
 }
 
 

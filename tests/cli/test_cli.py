@@ -147,6 +147,7 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(tx, "write", record)
     line = """write a.csv b.csv --to lake --mode overwrite --format csv --key a --key b --dedup-strategy newest_wins
         --timestamp-col t --stale apply --batch-id x --schema-mode merge --schema a=b=int64 --partition-by p
+        --csv sep=; --csv null=NA,- --csv header=false
         --overwrite-partitions --replace-where n > -1 --replace-where s is null --replace-where i not-in 1,"2,3"
         --rekey --property compression=zstd --metadata k=v=w --timeout 5 --lock l"""
     assert run(*line.split()).exit_code == 0
@@ -165,6 +166,7 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
             "batch_id": "x",
             "schema_mode": "merge",
             "schema": {"a=b": "int64"},
+            "csv": {"sep": ";", "null": ["NA", "-"], "header": False},
             "partition_by": ("p",),
             "overwrite_partitions": True,
             "replace_where": [("n", ">", "-1"), ("s", "is null", None), ("i", "not in", ["1", "2,3"])],
@@ -176,7 +178,17 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
             "progress": None,
         },
     )
-    nothing = ("format", "keys", "timestamp_col", "batch_id", "schema", "partition_by", "replace_where", "properties")
+    nothing = (
+        "format",
+        "keys",
+        "timestamp_col",
+        "batch_id",
+        "schema",
+        "csv",
+        "partition_by",
+        "replace_where",
+        "properties",
+    )
     assert plain[0] == "in.csv"
     assert all(plain[2][name] is None for name in (*nothing, "user_metadata", "lock"))
 

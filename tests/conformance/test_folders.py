@@ -196,7 +196,7 @@ def test_what_was_inferred_is_told(tmp_path: Path) -> None:
     assert tx.write(tmp_path / "in.csv", tmp_path / "table", mode="append").schema_inferred is None
     (tmp_path / "more.csv").write_text("id,n,new\n3,4,1.5\n")
     merged = tx.write(tmp_path / "more.csv", tmp_path / "table", mode="append", schema_mode="merge")
-    assert merged.schema_inferred == pa.schema([("new", pa.float64())])
+    assert merged.schema_inferred == pa.schema([("new", pa.decimal128(38, 1))])
 
 
 # ---- what is left out of a search

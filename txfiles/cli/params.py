@@ -61,6 +61,17 @@ def mapping(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, 
     return dict(given)
 
 
+def dialect(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    """``--csv`` as `csv=` has it: lists as a line of CSV, true and false (a callback of click)."""
+    found: dict[str, Any] = mapping(ctx, param, given)
+    for name, value in found.items():
+        if name in ("names", "na_values", "null"):
+            found[name] = next(csv.reader([value]), [])
+        elif name == "header" and value.lower() in ("true", "false"):
+            found[name] = value.lower() == "true"
+    return found
+
+
 def conditions(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str, str], ...]) -> list[Condition]:
     """What ``COLUMN OP VALUE`` means to the library (a callback of click)."""
     return [_condition(ctx, param, *one) for one in given]
@@ -118,6 +129,8 @@ def _option(name: str, facts: Facts) -> Callable[[Function], Function]:
             more["multiple"] = True
         case "pairs" | "types":
             more |= {"multiple": True, "type": typed if facts.kind == "types" else pair, "callback": mapping}
+        case "dialect":
+            more |= {"multiple": True, "type": pair, "callback": dialect}
         case "filter":
             more |= {"multiple": True, "nargs": 3, "callback": conditions, "help": f"{facts.help} {CONDITION_HELP}"}
         case "seconds":

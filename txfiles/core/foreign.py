@@ -51,6 +51,10 @@ OPTIONS: dict[str, str] = {
     **dict.fromkeys(("file_format", "fmt", "filetype", "file_type", "type"), "format"),
     **dict.fromkeys(("merge_schema", "mergeschema", "schema_evolution", "overwrite_schema"), "schema_mode"),
     **dict.fromkeys(("dtype", "dtypes", "schema_overrides", "column_types", "types"), "schema"),
+    **dict.fromkeys(
+        ("sep", "delimiter", "delim", "separator", "encoding", "decimal", "na_values", "null_values"), "csv"
+    ),
+    **dict.fromkeys(("nullstr", "header", "has_header", "names", "quotechar", "quote_char", "index_col"), "csv"),
     **dict.fromkeys(("dedup_sort", "order_by", "updated_at", "sequence_by", "cursor", "cursor_field"), "timestamp_col"),
     **dict.fromkeys(("timestamp_column", "time_col", "version_col"), "timestamp_col"),
     **dict.fromkeys(("dedup", "deduplicate", "drop_duplicates", "duplicates"), "dedup_strategy"),

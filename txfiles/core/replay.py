@@ -5,11 +5,14 @@ Source: specs/5-commit.md, "Replay".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from txfiles.core import names, properties
-from txfiles.core.manifest import CheckpointRef, Manifest, TableMetadata
+from txfiles.core.manifest import Add, CheckpointRef, ColumnStats, Manifest, TableMetadata
+from txfiles.core.schema import became_text
 from txfiles.errors import CorruptTableError
 
 
@@ -77,6 +80,21 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
 def with_checkpoint(state: State, checkpoint: CheckpointRef) -> State:
     """The same version, its writer now knowing a newer checkpoint."""
     return replace(state, checkpoint=checkpoint)
+
+
+def same_key_codes(before: TableMetadata, after: TableMetadata) -> bool:
+    """Whether key ranges recorded for one table action hold for another: the same keys, and none became text."""
+    texts = became_text(before.columns, after.columns)
+    return before.keys == after.keys and not any(
+        column.id in texts for column in after.columns if column.name in after.keys
+    )
+
+
+def without_bounds(add: Add, ids: Collection[int], *, keys: bool) -> Add:
+    """A file of which some columns' bounds, and its key range if `keys`, are unknown; its null counts stay."""
+    texts = {str(column) for column in ids}
+    stats = {name: ColumnStats(nulls=found.nulls) if name in texts else found for name, found in add.stats.items()}
+    return msgspec.structs.replace(add, stats=stats, key_range=None if keys else add.key_range)
 
 
 def _check_chain(state: State | None, manifest: Manifest, where: str, table_id: str) -> None:

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from txfiles.core import search
 from txfiles.errors import LossyCastError, SchemaMismatchError
 from txfiles.formats.source import Files, FileToRead
+from txfiles.rows import types
 
 SHOWN = 80
 """Characters of a value that a message shows."""
@@ -306,9 +307,18 @@ def as_schema(found: Mapping[str, Any], columns: Sequence[str], schema: pa.Schem
         if column is None or pa.types.is_null(column.type):
             column = pa.nulls(rows, wanted)
         elif column.type != wanted:
-            column = column.cast(wanted)
+            column = _as_text(column) if pa.types.is_string(wanted) else column.cast(wanted)
         arrays.append(column)
     return pa.Table.from_arrays(arrays, schema=pa.schema([(name, schema.field(name).type) for name in columns]))
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """What a column held before it became text, as the text that it was inferred from."""
+    if not types.is_scalar(column.type):
+        return column.cast(pa.string())
+    # A time beyond text's calendar, which no text was read from, is written as Arrow does.
+    texts = [pc.coalesce(types.to_text(chunk), chunk.cast(pa.string())) for chunk in column.chunks]
+    return pa.chunked_array(texts, pa.string())
 
 
 def check_column(column: pa.ChunkedArray, name: str, first_row: int) -> None:

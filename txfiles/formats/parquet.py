@@ -394,10 +394,16 @@ def _typed_bounds(statistics: Any, stored: pa.DataType, wanted: pa.DataType) -> 
     """Statistics as values of a type. Floats have none: Parquet's leave NaN out, whatever order it has."""
     if pa.types.is_nested(stored) or pa.types.is_floating(stored) or pa.types.is_null(stored):
         return None
+    if _is_text(wanted) and not _is_text(stored):  # numbers and dates that are read as text have another order
+        return None
     try:
         return _bound(statistics, "min", stored).cast(wanted), _bound(statistics, "max", stored).cast(wanted)
     except pa.ArrowException:  # a bound of another writer need not be a value, so it need not fit the type either
         return None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))
 
 
 def _bound(statistics: Any, which: str, stored: pa.DataType) -> pa.Scalar:

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from txfiles.errors import InputError
+from txfiles.errors import InputError, OptionError
+from txfiles.inputs.dialect import dialect
 from txfiles.inputs.inference import declare, declared_types
 from txfiles.inputs.paths import PathSource
 from txfiles.inputs.spool import Labelled, OnePass, index_notes
 from txfiles.rows.schema import check_batch_schema
-from txfiles.rows.source import Batch, Source
+from txfiles.rows.source import NO_RULES, Batch, Source, TextRules
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,40 +41,43 @@ __all__ = ["as_table", "source", "to_pandas", "to_polars"]
 ACCEPTED = (
     "a pandas or polars DataFrame, a polars LazyFrame, a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, "
     "an object with __arrow_c_stream__ or __arrow_c_array__, an iterator or list of such chunks, or a path (or a list "
-    "of paths) to "
-    ".parquet, .pq, .csv or .csv.gz files or to folders of them"
+    "of paths) to Parquet and CSV files (.parquet, .pq, .csv, .tsv, .csv.gz) or to folders of them"
 )
 
 _Table = Callable[[], pa.Table]
 Chunks = Generator[Labelled]
 
 
-def source(data: Any, *, schema: Any = None) -> Source:
+def source(data: Any, *, schema: Any = None, csv: Any = None) -> Source:
     """Data that can be read more than once.
 
     Args:
         data: see `ACCEPTED`; a list or tuple of paths is read in its order.
         schema: types of some or all columns: a pa.Schema, or a dict of names to type text. They decide how CSV is
             parsed; other inputs are cast, where that loses nothing.
+        csv: how CSV files are written: a mapping, see `dialect.Dialect`.
     Raises:
         InputError: `data` is none of these.
-        OptionError: `schema` is not understood.
+        OptionError: `schema` or `csv` is not understood, or `csv` is given and `data` is not paths.
     Cost: nothing is read yet. One-pass inputs and files are spooled to a temporary file at the first read; frames
         and tables stay where they are.
     """
-    types = declared_types(schema)
+    types, told = declared_types(schema), dialect(csv)
+    declared = frozenset(types.names if types is not None else ())
     if isinstance(data, str | os.PathLike):
-        return PathSource([_path(data)], types)
+        return PathSource([_path(data)], types, told)
     if isinstance(data, list | tuple) and data and all(isinstance(item, str | os.PathLike) for item in data):
-        return PathSource([_path(item) for item in data], types)
+        return PathSource([_path(item) for item in data], types, told)
+    if csv is not None:
+        raise OptionError(f"csv= says how CSV files are read, and a {_kind(data)} is not a path", hint="leave it out")
     table = _frame(data) or _one_batch(data)
     if table is not None:
-        return _Memory(lambda: declare(table(), types), _index(data))
+        return _Memory(lambda: declare(table(), types), _index(data), declared)
     chunks = _chunks(data)
     if chunks is None:
         raise InputError(f"a {_kind(data)} cannot be written", hint=f"give {ACCEPTED}")
     index: dict[str, None] = {}
-    return OnePass(lambda: _declared(chunks(index), types), index)
+    return OnePass(lambda: _declared(chunks(index), types), index, declared)
 
 
 def as_table(data: Any) -> pa.Table | None:
@@ -112,15 +116,18 @@ def to_polars(table: pa.Table) -> pl.DataFrame:
 class _Memory:
     """Rows that are in memory already; converted once, at the first read."""
 
-    def __init__(self, table: _Table, index: tuple[str, ...]) -> None:
+    def __init__(self, table: _Table, index: tuple[str, ...], declared: frozenset[str]) -> None:
         self._table = table
         self._index = index
+        self._declared = declared
         self._batch: Batch | None = None
 
-    def read(self, known: pa.Schema | None) -> Batch:
-        del known  # the types are the data's own
+    def read(self, known: pa.Schema | None, rules: TextRules = NO_RULES) -> Batch:
+        del known, rules  # the types are the data's own
         if self._batch is None:
-            self._batch = Batch(self._table(), notes=index_notes(self._index), index=self._index)
+            self._batch = Batch(
+                self._table(), notes=index_notes(self._index), index=self._index, declared=self._declared
+            )
         return self._batch
 
     def close(self) -> None:

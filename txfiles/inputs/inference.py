@@ -1,23 +1,17 @@
-"""The types of input columns: said by `schema=`, known from the table, or inferred from CSV text.
+"""The types of input columns as `schema=` says them, and the parsing of CSV text by a type that is known.
 
-A type is inferred only where each value's text comes back exactly, over the whole input: '001', '1.50' and '1e5'
-would not, so they are text. A form (where the fraction of a second ends, whether a whole number is written `1` or
-`1.0`, `T` or a blank) has to be one and the same for a column, or it could not be restored.
+Parsing by a type that is declared is lenient ('001' is a fine int64), but never guesses: a grammar per type decides
+what is text of that type, and Arrow's cast whether the value fits. What is inferred is in `guess`.
 
-Parsing by a type that is said is more lenient ('001' is a fine int64), but never guesses: a grammar per type decides
-what is text of that type, and Arrow's cast whether the value fits.
-
-Source: specs/4-semantics.md, "CSV inputs".
+Source: specs/4-semantics.md, "CSV types".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,8 +26,6 @@ _CLOCK = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
 _OFFSET = r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
-_FIRST = 64
-"""Values that are looked at before a whole column is: most wrong guesses end here."""
 _WHOLE_UP_TO = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 """By the bits of a float: up to here each whole number is one."""
 
@@ -99,19 +91,6 @@ def declare(table: pa.Table, types: pa.Schema | None) -> pa.Table:
     return table
 
 
-def infer(column: pa.ChunkedArray) -> pa.DataType:
-    """The type of CSV text, string where in doubt, null where there is no value.
-
-    Cost: O(rows) for the type that is chosen; a wrong guess mostly ends within the first values.
-    """
-    if column.null_count == len(column):
-        return pa.null()
-    for to, fits in _candidates():
-        if all(fits(values) for values in _values(column)):
-            return to
-    return pa.string()
-
-
 def parse(text: pa.Array, to: pa.DataType) -> pa.Array:
     """Values from CSV text, nulls kept.
 
@@ -143,7 +122,7 @@ def is_text_of(text: pa.Array, to: pa.DataType) -> bool:
     Raises:
         UnsupportedTypeError: CSV text cannot hold that type.
     """
-    return _all_match(text, _grammar(to))
+    return all_match(text, _grammar(to))
 
 
 def first_unfit(text: pa.Array, to: pa.DataType) -> int:
@@ -154,7 +133,7 @@ def first_unfit(text: pa.Array, to: pa.DataType) -> int:
     low, high = 0, len(text)
     while high - low > 1:
         middle = (low + high) // 2
-        if _parses(text.slice(low, middle - low), to):
+        if parses(text.slice(low, middle - low), to):
             low = middle
         else:
             high = middle
@@ -202,11 +181,13 @@ _GRAMMARS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
 )
 
 
-def _all_match(text: pa.Array, grammar: str) -> bool:
+def all_match(text: pa.Array, grammar: str) -> bool:
+    """Whether each text that is not null matches as a whole."""
     return bool(pc.all(pc.match_substring_regex(text, rf"\A(?:{grammar})\z"), min_count=0).as_py())
 
 
-def _parses(text: pa.Array, to: pa.DataType) -> bool:
+def parses(text: pa.Array, to: pa.DataType) -> bool:
+    """Whether `parse` takes each text."""
     try:
         parse(text, to)
     except ValueError:
@@ -236,64 +217,3 @@ def _floats(text: pa.Array, to: pa.DataType) -> pa.Array:
             if int(digits) != int(value):
                 raise ValueError(f"{digits} is not exact in {to}")
     return values
-
-
-def _values(column: pa.ChunkedArray) -> Iterator[pa.Array]:
-    for chunk in column.chunks:
-        yield chunk.slice(0, _FIRST)
-        yield chunk
-
-
-def _candidates() -> Iterator[tuple[pa.DataType, Callable[[pa.Array], bool]]]:
-    yield pa.int64(), lambda text: _all_match(text, r"0|-?[1-9][0-9]*") and _parses(text, pa.int64())
-    yield pa.float64(), _is_plain_float
-    yield pa.float64(), _is_python_float
-    yield pa.bool_(), lambda text: _all_match(text, "true|false")
-    yield pa.date32(), lambda text: _is_calendar(text, _DATE, pa.date32())
-    for zone, suffix in ((None, ""), ("UTC", "Z"), ("UTC", r"\+00:00")):
-        to = pa.timestamp("us", zone)
-        for separator in ("T", " "):
-            for fraction in _FRACTIONS:
-                form = rf"{_DATE}{separator}[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}{fraction}{suffix}"
-                yield to, partial(_is_calendar, form=form, to=to)
-
-
-_FRACTIONS = (
-    "",
-    *(rf"\.[0-9]{{{digits}}}" for digits in range(1, 7)),
-    # As short as it can be; and six digits or none, as Python writes it.
-    r"(?:\.[0-9]{0,5}[1-9])?",
-    r"(?:\.(?:" + "|".join(rf"[0-9]{{{5 - zeros}}}[1-9]0{{{zeros}}}" for zeros in range(6)) + "))?",
-)
-
-
-def _is_calendar(text: pa.Array, form: str, to: pa.DataType) -> bool:
-    # Year 0 is outside of Python's calendar: text is safer than a date that most tools cannot show.
-    return _all_match(text, form) and not pc.any(pc.starts_with(text, "0000")).as_py() and _parses(text, to)
-
-
-def _is_plain_float(text: pa.Array) -> bool:
-    """Whether each text is the shortest one, whole numbers without a point: 1, 2.5, 1e+16."""
-    if not is_text_of(text, pa.float64()):
-        return False
-    shortest = text.cast(pa.float64()).cast(pa.string())
-    return bool(pc.all(pc.equal(shortest, text), min_count=0).as_py())
-
-
-def _is_python_float(text: pa.Array) -> bool:
-    """Whether each text is what Python and pandas write: 1.0, 2.5, 1e+16, 1e-05."""
-    if not is_text_of(text, pa.float64()):
-        return False
-    values = text.cast(pa.float64())
-    shortest = values.cast(pa.string())
-    pointed = pc.if_else(_whole(shortest), pc.binary_join_element_wise(shortest, ".0", ""), shortest)
-    size = pc.abs(values)
-    # Between these bounds both write plain digits, and Arrow does so ten times faster.
-    plain = pc.or_(pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e15)), pc.equal(size, 0.0))
-    rest = pc.invert(pc.and_(plain, pc.equal(pointed, text)))
-    written = np.asarray(values.filter(rest).drop_null()).astype("U")
-    return bool(written.tolist() == text.filter(rest).drop_null().to_pylist())
-
-
-def _whole(text: pa.Array) -> pa.Array:
-    return pc.match_substring_regex(text, r"^-?[0-9]+$")

@@ -14,26 +14,35 @@ Source: specs/4-semantics.md, "Inputs" and "CSV inputs".
 from __future__ import annotations
 
 import os
+import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from txfiles.core.messages import redact
-from txfiles.errors import LossyCastError, UnreadableInputError, UnsupportedTypeError
-from txfiles.inputs.csv import read_text
-from txfiles.inputs.inference import check_names, declare, first_unfit, infer, is_text_of, parse
+from txfiles.core.schema import Inferred
+from txfiles.errors import UnreadableInputError
+from txfiles.inputs import looks
+from txfiles.inputs.columns import Texts, typed_column
+from txfiles.inputs.csv import CsvText, read_text
+from txfiles.inputs.dialect import PLAIN, Dialect
+from txfiles.inputs.guess import Guess, infer
+from txfiles.inputs.inference import check_names, declare
 from txfiles.inputs.spool import Labelled, MergedSchema, joined, spooled
 from txfiles.rows.schema import check_batch_schema
-from txfiles.rows.source import Batch
+from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.rows.types import normalise
 
-SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv"}
+SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".tsv.gz": "csv"}
 BATCH_ROWS = 1 << 16
 
 IN_MEMORY_BYTES = 1 << 30
@@ -54,11 +63,31 @@ class _Run:
     table: pa.Table
     paths: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
+    files: list[CsvText] = field(default_factory=list)
 
     def place(self, row: int) -> tuple[str, int]:
         """The file and the data row in it, from 0, of a row of the run."""
         at = bisect_right(self.starts, row) - 1
         return self.paths[at], row - self.starts[at]
+
+    def quoted(self, name: str) -> set[str]:
+        """The markers that stand in quotes in a column."""
+        return {marker for file in self.files for at, marker in file.quoted if file.names[at] == name}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the columns of CSV text become.
+
+    Attributes:
+        schema: the columns that are kept, with their types.
+        texts: how the text of each is read.
+        guesses: those that nothing says, as they were inferred.
+    """
+
+    schema: pa.Schema
+    texts: dict[str, Texts]
+    guesses: dict[str, Guess]
 
 
 class PathSource:
@@ -67,18 +96,20 @@ class PathSource:
     Args:
         paths: files and folders, in order.
         types: what `schema=` says.
+        dialect: what `csv=` says.
     """
 
-    def __init__(self, paths: Sequence[str], types: pa.Schema | None) -> None:
+    def __init__(self, paths: Sequence[str], types: pa.Schema | None, dialect: Dialect = PLAIN) -> None:
         self._paths = paths
         self._types = types
+        self._dialect = dialect
         self._parquet = _ParquetFiles(types)
-        self._files: list[str] | None = None
+        self._files: list[tuple[str, str]] | None = None
         self._runs: list[_Run] | None = None
-        self._typed: pa.Table | None = None
-        self._guesses: dict[str, pa.DataType] = {}
+        self._typed: tuple[_Plan, pa.Table, tuple[str, ...]] | None = None
+        self._guesses: dict[tuple[str, bool], Guess] = {}
 
-    def read(self, known: pa.Schema | None) -> Batch:
+    def read(self, known: pa.Schema | None, rules: TextRules = NO_RULES) -> Batch:
         """The rows of all files, in order.
 
         Raises:
@@ -89,17 +120,34 @@ class PathSource:
         Cost: Parquet once for each read; CSV once, and once more for each other `known`. Disk: CSV text as it is, and
             the rows of CSV inputs.
         """
+        declared = frozenset(self._types.names if self._types is not None else ())
         try:
             if self._files is None:
-                self._files = expand(self._paths)
-            if all(_kind(file) == "parquet" for file in self._files):
-                return Batch(self._parquet.read(self._files))
+                self._files = [(file, _kind_of(file)) for file in expand(self._paths)]
+            if all(kind == "parquet" for _, kind in self._files):
+                return Batch(self._parquet.read([file for file, _ in self._files]), declared=declared)
             if self._runs is None:
                 self._runs = self._load(self._files)
-            types, inferred = self._column_types(self._runs, known)
-            if self._typed is None or not self._typed.schema.equals(types):
-                self._typed = spooled(chunk for run in self._runs for chunk in _typed(run, types))
-            return Batch(self._typed, inferred)
+            plan, notes = self._planned(self._runs, known, rules)
+            if self._typed is None or self._typed[0] != plan:
+                nulled: Counter[tuple[str, str]] = Counter()
+                table = spooled(chunk for run in self._runs for chunk in _typed(run, plan, nulled))
+                self._typed = (
+                    plan,
+                    table,
+                    tuple(
+                        f"column {name!r}: {marker!r} is null in {count:,} {'row' if count == 1 else 'rows'}"
+                        for (name, marker), count in nulled.items()
+                    ),
+                )
+            guessed = pa.schema([(name, guess.type) for name, guess in plan.guesses.items()])
+            return Batch(
+                self._typed[1],
+                guessed if plan.guesses else None,
+                notes=(*notes, *self._typed[2]),
+                rules={name: guess.inferred for name, guess in plan.guesses.items() if guess.inferred is not None},
+                declared=declared,
+            )
         except BaseException:
             self.close()
             raise
@@ -110,11 +158,11 @@ class PathSource:
         self._guesses = {}
         self._parquet = _ParquetFiles(self._types)
 
-    def _load(self, files: list[str]) -> list[_Run]:
+    def _load(self, files: list[tuple[str, str]]) -> list[_Run]:
         runs = []
-        for kind, group in groupby(files, key=_kind):
+        for kind, group in groupby(files, key=itemgetter(1)):
             load = self._parquet_run if kind == "parquet" else self._csv_run
-            runs.append(load(list(group)))
+            runs.append(load([file for file, _ in group]))
         return runs
 
     def _parquet_run(self, files: list[str]) -> _Run:
@@ -122,37 +170,112 @@ class PathSource:
 
     def _csv_run(self, files: list[str]) -> _Run:
         starts: list[int] = []
-        table = spooled(self._csv_chunks(files, starts))
-        return _Run("csv", table, files, starts)
+        texts: list[CsvText] = []
+        table = spooled(self._csv_chunks(files, starts, texts))
+        return _Run("csv", table, files, starts, texts)
 
-    def _csv_chunks(self, files: list[str], starts: list[int]) -> Iterator[Labelled]:
+    def _csv_chunks(self, files: list[str], starts: list[int], texts: list[CsvText]) -> Iterator[Labelled]:
         rows = 0
         for path in files:
             starts.append(rows)
-            for chunk in read_text(path):
+            text = read_text(path, self._dialect)
+            texts.append(text)
+            for chunk in text.tables:
                 rows += chunk.num_rows
                 yield path, chunk
 
-    def _column_types(self, runs: list[_Run], known: pa.Schema | None) -> tuple[pa.Schema, pa.Schema | None]:
-        """The type of each column, and those of them that were inferred."""
-        texts = [run.table for run in runs if run.kind == "csv"]
-        names = texts[0].column_names
+    def _planned(self, runs: list[_Run], known: pa.Schema | None, rules: TextRules) -> tuple[_Plan, list[str]]:
+        """What becomes of each column, and what a person should know of it."""
+        csv = [run for run in runs if run.kind == "csv"]
         merged = MergedSchema()
-        for text in texts:
-            merged.add("a later CSV file", text)
+        for run in csv:
+            merged.add("a later CSV file", run.table)
+        names, notes = self._kept(csv, known)
         check_names(self._types, names)
         told: dict[str, pa.DataType] = {}
         for schema in (known, *(run.table.schema for run in runs if run.kind == "parquet"), self._types):
             told |= {f.name: normalise(f.type) for f in schema or () if not pa.types.is_null(f.type)}
-        guessed = [(name, self._guess(name, texts)) for name in names if name not in told]
-        types = told | dict(guessed)
-        return pa.schema([(name, types[name]) for name in names]), pa.schema(guessed) if guessed else None
+        typed = {name for run in runs if run.kind == "parquet" for name in run.table.column_names}
+        typed |= set(self._types.names if self._types is not None else ())
+        held = {name: rule for name, rule in rules.inferred.items() if name not in typed}
+        guesses = {name: self._guess(name, csv, exact=name in rules.exact) for name in names if name not in told}
+        types = told | {name: guess.type for name, guess in guesses.items()}
+        texts = {name: self._texts(name, csv, held.get(name), guesses.get(name)) for name in names}
+        return _Plan(pa.schema([(name, types[name]) for name in names]), texts, guesses), notes
 
-    def _guess(self, name: str, texts: list[pa.Table]) -> pa.DataType:
-        if name not in self._guesses:
-            chunks = [chunk for text in texts for chunk in text.column(name).chunks]
-            self._guesses[name] = infer(pa.chunked_array(chunks, pa.string()))
-        return self._guesses[name]
+    def _texts(self, name: str, csv: list[_Run], held: Inferred | None, guess: Guess | None) -> Texts:
+        rule = held or (guess.inferred if guess is not None else None)
+        quoted = set().union(*(run.quoted(name) for run in csv)) if rule is not None and rule.nulls else set()
+        nulls = tuple(marker for marker in rule.nulls if marker not in quoted) if rule is not None else ()
+        return Texts(nulls, self._dialect.decimal, held)
+
+    def _kept(self, csv: list[_Run], known: pa.Schema | None) -> tuple[list[str], list[str]]:
+        """The columns that are kept, and notes on those without a name."""
+        names = list(csv[0].table.column_names)
+        unnamed = [name for name in names if any(_is_unnamed(run, name) for run in csv)]
+        if not unnamed or self._dialect.unnamed == "keep":
+            return names, []
+        if self._dialect.unnamed == "drop":
+            return [name for name in names if name not in unnamed], []
+        notes = []
+        if _FIRST in unnamed and names[0] == _FIRST and len(names) > 1 and _counts_rows(csv, known):
+            names.remove(_FIRST)
+            unnamed.remove(_FIRST)
+            notes.append(
+                "the first column has no name and counts the rows, so it is left out; csv={'unnamed': 'keep'} keeps it"
+            )
+        notes += [f"column {name.removeprefix('column_')} (from 0) has no name, so it is {name!r}" for name in unnamed]
+        return names, notes
+
+    def _guess(self, name: str, csv: list[_Run], *, exact: bool) -> Guess:
+        if (name, exact) not in self._guesses:
+            chunks = [chunk for run in csv for chunk in run.table.column(name).chunks]
+            quoted = set().union(*(run.quoted(name) for run in csv))
+            self._guesses[name, exact] = infer(
+                pa.chunked_array(chunks, pa.string()), quoted=quoted, exact=exact, decimal=self._dialect.decimal
+            )
+        return self._guesses[name, exact]
+
+
+_FIRST = "column_0"
+
+
+def _is_unnamed(run: _Run, name: str) -> bool:
+    return any(file.names[at] == name for file in run.files for at in file.unnamed)
+
+
+def _counts_rows(csv: list[_Run], known: pa.Schema | None) -> bool:
+    """Whether the first column of each file counts its rows: from 0 or 1, or, in a later part, on from anywhere."""
+    if known is not None and _FIRST in known.names:
+        return False
+    may_go_on = known is not None
+    longest = 0
+    for run in csv:
+        for start, end in zip(run.starts, [*run.starts[1:], run.table.num_rows], strict=True):
+            text = run.table.column(_FIRST).slice(start, end - start)
+            first = _counted_from(text)
+            if first is None or (first not in (0, 1) and not may_go_on):
+                return False
+            longest, may_go_on = max(longest, len(text)), True
+    return longest > 1
+
+
+def _counted_from(text: pa.ChunkedArray) -> int | None:
+    """Where a column of row numbers begins, 0 if it is empty; None for any other column."""
+    if not len(text):
+        return 0
+    if text.null_count or not text[0].as_py().isdecimal() or len(text[0].as_py()) > _INDEX_DIGITS:
+        return None
+    first = int(text[0].as_py())
+    for chunk in text.chunks:
+        wanted = pa.array(np.arange(first, first + len(chunk)), pa.int64()).cast(pa.string())
+        if not chunk.equals(wanted):
+            return None
+        first += len(chunk)
+    return int(text[0].as_py())
+
+
+_INDEX_DIGITS = 15
 
 
 class _ParquetFiles:
@@ -229,15 +352,9 @@ def expand(paths: Iterable[str]) -> list[str]:
     """The files behind paths: folders give all that is known below them, sorted by name.
 
     Raises:
-        UnreadableInputError: nothing is there, the suffix is unknown, or the folder is a table of its own.
+        UnreadableInputError: nothing is there, or the folder is a table of its own.
     """
-    files = [file for path in map(_home, paths) for file in (_below(path) if _is_folder(path) else [_existing(path)])]
-    for file in files:
-        if _kind(file) == "":
-            raise UnreadableInputError(
-                f"{file!r} has no suffix that says its format", hint=f"known are {', '.join(SUFFIXES)}", path=file
-            )
-    return files
+    return [file for path in map(_home, paths) for file in (_below(path) if _is_folder(path) else [_existing(path)])]
 
 
 def _home(path: str) -> str:
@@ -254,6 +371,14 @@ def _kind(path: str) -> str:
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), "")
 
 
+def _kind_of(path: str) -> str:
+    """The format of a file that was named: by its suffix, or by its content."""
+    try:
+        return _kind(path) or looks.kind_of_content(path)
+    except OSError as error:
+        raise UnreadableInputError(f"{path!r} cannot be read: {error.strerror}", path=path) from error
+
+
 def _existing(path: str) -> str:
     told = redact(path)
     if "://" in path:
@@ -268,7 +393,7 @@ def _below(root: str) -> list[str]:
     for folder, folders, names in os.walk(root, onerror=_unreadable):
         _refuse_table(folder, folders)
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [str(Path(folder, name)) for name in names if _kind(name) and not _is_hidden(name)]
+        found += [str(Path(folder, name)) for name in names if _is_input(name)]
     found.sort(key=lambda file: Path(file).relative_to(root).parts)
     if not found:
         raise UnreadableInputError(
@@ -292,6 +417,14 @@ def _refuse_table(folder: str, folders: list[str]) -> None:
                 hint=hint.format(folder=folder),
                 path=folder,
             )
+
+
+def _is_input(name: str) -> bool:
+    """Whether a file of a folder is read: by its suffix, or because Hadoop's tools name a table's parts so."""
+    return not _is_hidden(name) and (_kind(name) != "" or _PART.fullmatch(name) is not None)
+
+
+_PART = re.compile(r"part-[-0-9a-z]+")
 
 
 def _is_hidden(name: str) -> bool:
@@ -354,34 +487,20 @@ def _check_microseconds(path: str, batch: pa.RecordBatch, exact: pa.RecordBatch)
             )
 
 
-def _typed(run: _Run, types: pa.Schema) -> Iterator[Labelled]:
+def _typed(run: _Run, plan: _Plan, nulled: Counter[tuple[str, str]]) -> Iterator[Labelled]:
     if run.kind == "parquet":
         yield run.paths[0], run.table
         return
-    yield run.paths[0], types.empty_table()
+    yield run.paths[0], plan.schema.empty_table()
     row = 0
     for batch in run.table.to_batches():
-        columns = [_typed_column(run, f, batch.column(f.name), row) for f in types]
-        yield run.place(row)[0], pa.table(columns, schema=types)
+        columns = [
+            typed_column(f, batch.column(f.name), plan.texts[f.name], nulled, partial(_place, run, row))
+            for f in plan.schema
+        ]
+        yield run.place(row)[0], pa.table(columns, schema=plan.schema)
         row += batch.num_rows
 
 
-def _typed_column(run: _Run, column: pa.Field, text: pa.Array, row: int) -> pa.Array:
-    """The values of one column of one block that begins at `row` of the run."""
-    try:
-        return parse(text, column.type)
-    except UnsupportedTypeError as error:
-        raise UnsupportedTypeError(f"column {column.name!r}: {error.message}", hint=error.hint) from error
-    except ValueError as error:
-        at = first_unfit(text, column.type)
-        path, file_row = run.place(row + at)
-        kind = LossyCastError if is_text_of(text.slice(at, 1), column.type) else UnreadableInputError
-        value = text[at].as_py()
-        raise kind(
-            f"{path!r}: column {column.name!r}, row {file_row}: {value[:80]!r} is no {column.type}",
-            hint="correct it, or say another type by schema=",
-            path=path,
-            column=column.name,
-            row=file_row,
-            value=value,
-        ) from error
+def _place(run: _Run, first: int, row: int) -> tuple[str, int]:
+    return run.place(first + row)

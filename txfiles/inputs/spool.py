@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from txfiles.errors import InputError, SchemaMismatchError, StoreError
 from txfiles.rows.casts import cast_lossless
-from txfiles.rows.source import Batch
+from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.rows.types import normalise
 
 logger = logging.getLogger("txfiles")
@@ -88,21 +88,28 @@ class OnePass:
     Args:
         chunks: called once, at the first read; what it gives is closed as soon as it is read or has failed.
         index: names in the index of frames among the chunks, known once they are read.
+        declared: columns of which `schema=` says the type.
     """
 
-    def __init__(self, chunks: Callable[[], Generator[Labelled]], index: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        chunks: Callable[[], Generator[Labelled]],
+        index: Collection[str] = (),
+        declared: frozenset[str] = frozenset(),
+    ) -> None:
         self._chunks = chunks
         self._index = index
+        self._declared = declared
         self._started = False
         self._batch: Batch | None = None
 
-    def read(self, known: pa.Schema | None) -> Batch:
+    def read(self, known: pa.Schema | None, rules: TextRules = NO_RULES) -> Batch:
         """The rows; whatever the input itself raises comes through unchanged.
 
         Raises:
             InputError: an earlier read failed midway or the source was closed: the chunks are gone.
         """
-        del known  # the types are the chunks' own
+        del known, rules  # the types are the chunks' own
         if self._batch is None:
             if self._started:
                 raise InputError(
@@ -111,7 +118,7 @@ class OnePass:
                 )
             self._started = True
             with closing(self._chunks()) as chunks:
-                batch = batch_of(spooled(chunks))
+                batch = batch_of(spooled(chunks), self._declared)
             index = tuple(self._index)
             self._batch = replace(batch, notes=index_notes(index), index=index)
         return self._batch
@@ -122,11 +129,11 @@ class OnePass:
         self._batch = None
 
 
-def batch_of(table: pa.Table | None, inferred: pa.Schema | None = None) -> Batch:
+def batch_of(table: pa.Table | None, declared: frozenset[str] = frozenset()) -> Batch:
     """A batch; of no chunk at all, one without a schema."""
     if table is None:
         return Batch(pa.table({}), has_schema=False)
-    return Batch(table, inferred)
+    return Batch(table, declared=declared)
 
 
 def index_notes(index: Sequence[str]) -> tuple[str, ...]:

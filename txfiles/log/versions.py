@@ -20,9 +20,10 @@ import pyarrow as pa
 
 from txfiles.core import manifest as codec
 from txfiles.core import names, properties, replay
-from txfiles.core.manifest import Add, CheckpointRef, Manifest
+from txfiles.core.manifest import Add, CheckpointRef, Manifest, TableMetadata
 from txfiles.core.messages import shown
 from txfiles.core.replay import State
+from txfiles.core.schema import became_text
 from txfiles.errors import (
     CorruptTableError,
     OptionError,
@@ -263,7 +264,10 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, found_id: 
     added: dict[str, tuple[Add, int]] = {}
     removed: list[str] = []
     for loaded in manifests:
+        before = state
         state = replay.apply(state, loaded.manifest, loaded.sha256, table_id=identity)
+        if before is not None and loaded.manifest.table is not None:
+            added = _unbounded(added, before.table, loaded.manifest.table)
         for gone in loaded.manifest.remove:
             known = added.pop(gone.path, None)
             removed += [] if known else [gone.path]
@@ -465,11 +469,22 @@ def _files(
         if removed:
             raise _impossible(manifests[-1].manifest, f"the removal of {removed[0]}")
         return fresh
-    same_keys = snapshot.state.table.keys == table.keys
+    same_keys = replay.same_key_codes(snapshot.state.table, table)
     kept = filelist.without(filelist.conform(snapshot.files, table.columns, same_keys=same_keys), removed)
     if snapshot.files.num_rows - kept.num_rows != len(removed):
         raise _impossible(manifests[-1].manifest, "a removal of a file that is not there")
     return filelist.joined(kept, fresh)
+
+
+def _unbounded(
+    added: dict[str, tuple[Add, int]], before: TableMetadata, after: TableMetadata
+) -> dict[str, tuple[Add, int]]:
+    """Adds without the bounds of columns that have become text since: those are in the order of another type."""
+    ids = became_text(before.columns, after.columns)
+    if not ids:
+        return added
+    same_keys = replay.same_key_codes(before, after)
+    return {path: (replay.without_bounds(add, ids, keys=not same_keys), at) for path, (add, at) in added.items()}
 
 
 def _missing(store: Store, version: int) -> CorruptTableError:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from txfiles.batch import Prepared
+from txfiles.core import replay
 from txfiles.core.conflicts import ReadSet
 from txfiles.core.manifest import Add, Metrics, TableMetadata
 from txfiles.log.commit import CommitPlan
@@ -42,7 +43,8 @@ class PlanContext:
         """The live files, listed for the table that this write leads to."""
         if self.base is None:
             return filelist.empty(table.columns)
-        return filelist.conform(self.base.files, table.columns, same_keys=self.base.state.table.keys == table.keys)
+        same_keys = replay.same_key_codes(self.base.state.table, table)
+        return filelist.conform(self.base.files, table.columns, same_keys=same_keys)
 
     def progress(self, stage: str, total: int) -> Callable[[int], None]:
         """A callback that tells the caller how many of `total` are done."""

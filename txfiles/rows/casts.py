@@ -15,6 +15,7 @@ Source: specs/4-semantics.md, "Casts".
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,42 @@ def is_castable(given: pa.DataType, to: pa.DataType) -> bool:
     return _clash(normalise(given), normalise(to)) is None
 
 
+def as_decimals(column: pa.ChunkedArray, to: pa.DataType, *, name: str) -> pa.ChunkedArray:
+    """Floats as the decimals that their shortest texts are; NaN is null, as pandas means it.
+
+    Args:
+        column: n floats.
+        to: a decimal type.
+        name: the column's name, for messages.
+    Raises:
+        LossyCastError: a float whose shortest text has more decimals than the type, an infinity, or a negative zero.
+    Cost: O(n), through text.
+    """
+    done: list[Any] = []
+    row = 0
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        values = _nan_as_null(decode(chunk))
+        text = values.cast(pa.string())
+        form = rf"^-?[0-9]{{1,{to.precision - to.scale}}}(?:\.[0-9]{{1,{to.scale}}})?$" if to.scale else r"^-?[0-9]+$"
+        plain = pc.if_else(pc.match_substring_regex(text, "e"), _without_exponent(text), text)
+        good = pc.and_(pc.match_substring_regex(plain, form), pc.not_equal(plain, "-0"))
+        if not pc.all(good, min_count=0).as_py():
+            _raise_lossy(column, row + int(np.argmin(pc.fill_null(good, fill_value=True))), to, name)
+        done.append(plain.cast(to))
+        row += len(chunk)
+    return pa.chunked_array(done, to)
+
+
+def _nan_as_null(a: pa.Array) -> pa.Array:
+    return pc.if_else(pc.is_nan(a), pa.scalar(None, a.type), a)
+
+
+def _without_exponent(text: pa.Array) -> pa.Array:
+    """Numbers in plain notation, one by one; few are written with an exponent."""
+    found = [None if t is None else t if "e" not in t else f"{Decimal(t):f}" for t in text.to_pylist()]
+    return pa.array(found, pa.string())
+
+
 def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:
     """Whether values of one type may ever stand in a column of the other.
 
@@ -99,11 +136,18 @@ def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
     value = shown(column.slice(row, 1))
     raise LossyCastError(
         f"column {name!r}: {_short(column.type)} does not cast to {_short(to)} without loss: row {row} holds {value}",
-        hint="change the value, or widen the column with schema_mode='merge' where a wider type holds both",
+        hint=_way_out(column.type, to),
         column=name,
         row=row,
         value=value,
     )
+
+
+def _way_out(given: pa.DataType, to: pa.DataType) -> str:
+    wider = widen(to, given)
+    if wider is not None and wider != normalise(to):
+        return f"change the value, or widen the column to {_short(wider)} with schema_mode='merge'"
+    return "change the value, or write the table anew with mode='overwrite', schema_mode='overwrite'"
 
 
 def shown(one: Any) -> str:

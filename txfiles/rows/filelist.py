@@ -234,6 +234,8 @@ def _typed(texts: Mapping[str, Sequence[str | None]], target: pa.Schema, count: 
 
 
 def _widened(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_string(wanted):  # text has an order of its own
+        return pa.nulls(len(values), wanted)
     try:
         return values.cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

@@ -8,17 +8,18 @@ Source: specs/4-semantics.md, "Schema modes".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from txfiles.core.messages import listed, nearest
-from txfiles.core.schema import Column
+from txfiles.core.schema import Column, Inferred
 from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
-from txfiles.rows.casts import cast_lossless, check_castable, fill_null_types, is_castable, widen
-from txfiles.rows.types import decode, from_spec, to_spec
+from txfiles.rows.casts import as_decimals, cast_lossless, check_castable, fill_null_types, is_castable, widen
+from txfiles.rows.types import decode, from_spec, normalise, to_spec
 from txfiles.rows.widening import FieldPath, field_differences, path_text
 
 Mode = Literal["strict", "merge", "overwrite"]
@@ -43,6 +44,24 @@ class Reconciled:
     missing_fields: tuple[FieldPath, ...] = ()
 
 
+@dataclass(frozen=True)
+class Texts:
+    """What a batch says of types beside the types.
+
+    Attributes:
+        rules: how its columns were inferred from CSV text, by name.
+        declared: columns whose type the caller declares; a declared column is no longer an inferred one.
+        fixed: columns that never become text.
+    """
+
+    rules: Mapping[str, Inferred] = field(default_factory=dict)
+    declared: frozenset[str] = frozenset()
+    fixed: frozenset[str] = frozenset()
+
+
+NO_TEXTS = Texts()
+
+
 def check_batch_schema(schema: pa.Schema) -> None:
     """Whether a table could have these columns at all.
 
@@ -61,12 +80,18 @@ def check_batch_schema(schema: pa.Schema) -> None:
         raise InputError(
             f"several columns have the same name: {listed(twice)}", hint="rename or drop all but one", columns=twice
         )
-    for field in schema:
-        _spec_of(field)
+    for one in schema:
+        _spec_of(one)
 
 
 def reconcile(
-    columns: Sequence[Column], batch: pa.Schema, mode: Mode, *, last_id: int, index: Sequence[str] = ()
+    columns: Sequence[Column],
+    batch: pa.Schema,
+    mode: Mode,
+    *,
+    last_id: int,
+    index: Sequence[str] = (),
+    texts: Texts = NO_TEXTS,
 ) -> Reconciled:
     """The table's columns after a batch of this schema is written.
 
@@ -78,6 +103,8 @@ def reconcile(
             replace the table's; an id is kept where name and type are.
         last_id: the greatest id that the table ever gave; new ids follow it.
         index: names in the index of a DataFrame, which is not written, for messages.
+        texts: what the batch says beside: under ``merge``, a column that was inferred by exact text and is now
+            declared as string becomes one.
     Raises:
         SchemaMismatchError: columns missing or too many under ``strict``, a name that differs from a missing
             one in case only under ``merge``, types that never mix.
@@ -89,7 +116,7 @@ def reconcile(
     missing = tuple(name for name in known if name not in given)
     added = tuple(name for name in given if name not in known)
     if mode == "overwrite" or not columns:
-        after = _replaced(known, batch, last_id)
+        after = _replaced(known, batch, last_id, texts)
     else:
         fields_missing, fields_added = _field_differences(columns, given)
         if mode == "strict":
@@ -98,9 +125,11 @@ def reconcile(
             )
         else:
             _refuse_other_case(missing, added)
-        joined = fill_null_types if mode == "strict" else _widened
-        kept = [_joined(column, given.get(column.name), joined) for column in columns]
-        new = [Column(id=last_id + i, name=name, type=_spec_of(given[name])) for i, name in enumerate(added, 1)]
+        kept = [_joined(column, given.get(column.name), mode, texts) for column in columns]
+        new = [
+            Column(id=last_id + i, name=name, type=_spec_of(given[name]), inferred=texts.rules.get(name))
+            for i, name in enumerate(added, 1)
+        ]
         after = (*kept, *new)
     return Reconciled(
         columns=after,
@@ -141,13 +170,20 @@ def _has_no_value(column: pa.ChunkedArray) -> bool:
     return bool(column.null_count == len(column))
 
 
-def conform(table: pa.Table, columns: Sequence[Column], *, fill_missing: bool = True) -> pa.Table:
+def conform(
+    table: pa.Table,
+    columns: Sequence[Column],
+    *,
+    fill_missing: bool = True,
+    rules: Mapping[str, Inferred] = NO_TEXTS.rules,
+) -> pa.Table:
     """The rows in the table's columns: their order, their types, no metadata.
 
     Args:
         table: n rows, columns in any order, of any encoding.
         columns: the columns wanted.
         fill_missing: whether a column that is not there becomes nulls; else it is an error.
+        rules: how columns were inferred, by name: one of decimals takes floats whose shortest text it holds.
     Raises:
         SchemaMismatchError: a column too many or missing, types that never mix.
         LossyCastError: a value that would change; names column, types, value and row.
@@ -161,7 +197,10 @@ def conform(table: pa.Table, columns: Sequence[Column], *, fill_missing: bool = 
     for column in columns:
         t = from_spec(column.type)
         if column.name in present:
-            arrays.append(cast_lossless(table.column(column.name), t, name=column.name))
+            given = table.column(column.name)
+            if column.name in rules and pa.types.is_decimal(t) and pa.types.is_floating(normalise(given.type)):
+                given = as_decimals(given, t, name=column.name)
+            arrays.append(cast_lossless(given, t, name=column.name))
         else:
             arrays.append(pa.chunked_array([pa.nulls(len(table), t)]))
         fields.append(pa.field(column.name, t))
@@ -177,15 +216,15 @@ def _spec_of(field: pa.Field) -> Any:
         ) from error
 
 
-def _replaced(known: Mapping[str, Column], batch: pa.Schema, last_id: int) -> tuple[Column, ...]:
+def _replaced(known: Mapping[str, Column], batch: pa.Schema, last_id: int, texts: Texts) -> tuple[Column, ...]:
     columns = []
-    for field in batch:
-        spec, old = _spec_of(field), known.get(field.name)
+    for given in batch:
+        spec, old = _spec_of(given), known.get(given.name)
         if old is not None and old.type == spec:
-            columns.append(old)
+            columns.append(replace(old, inferred=texts.rules.get(old.name)))
         else:
             last_id += 1
-            columns.append(Column(id=last_id, name=field.name, type=spec))
+            columns.append(Column(id=last_id, name=given.name, type=spec, inferred=texts.rules.get(given.name)))
     return tuple(columns)
 
 
@@ -206,14 +245,60 @@ def _widened(table_type: pa.DataType, batch_type: pa.DataType) -> pa.DataType:
     return widen(table_type, batch_type) or table_type
 
 
-def _joined(column: Column, field: pa.Field | None, joined: Callable[[Any, Any], pa.DataType]) -> Column:
+def _joined(column: Column, given: pa.Field | None, mode: Mode, texts: Texts) -> Column:
     """The column with its type joined with that of the batch's field of this name, where there is one."""
-    if field is None:
+    if given is None:
         return column
-    _spec_of(field)
-    t = joined(from_spec(column.type), field.type)
-    check_castable(field.type, t, name=column.name)
-    return Column(id=column.id, name=column.name, type=to_spec(t))
+    _spec_of(given)
+    before, declared = from_spec(column.type), column.name in texts.declared
+    if column.inferred is not None and declared and pa.types.is_string(given.type) and mode == "merge":
+        _refuse_text(column, column.inferred, fixed=column.name in texts.fixed)
+        return Column(id=column.id, name=column.name, type="string")
+    t = fill_null_types(before, given.type) if mode == "strict" else _widened(before, given.type)
+    _check_castable(column, given.type, t)
+    rule = texts.rules.get(column.name) if pa.types.is_null(before) else column.inferred
+    keeps_rule = not declared and (t == before or pa.types.is_null(before))
+    return Column(id=column.id, name=column.name, type=to_spec(t), inferred=rule if keeps_rule else None)
+
+
+def _refuse_text(column: Column, inferred: Inferred, *, fixed: bool) -> None:
+    """Refuse that a column becomes text whose values' texts are not known, or whose values stand elsewhere too."""
+    if inferred.how == "exact" and not inferred.nulls and not fixed:
+        return
+    why = (
+        "it is the timestamp_col or a partition column"
+        if fixed
+        else f"{listed(inferred.nulls)} in it became null"
+        if inferred.nulls
+        else "the texts of its values are not known"
+    )
+    raise SchemaMismatchError(
+        f"column {column.name!r} was inferred as {column.type}, and cannot become string: {why}",
+        hint=f"write the table anew from all its files with mode='overwrite', schema_mode='overwrite', "
+        f"schema={{{column.name!r}: 'string'}}",
+        column=column.name,
+    )
+
+
+def _check_castable(column: Column, given: pa.DataType, to: pa.DataType) -> None:
+    if column.inferred is not None and _mixes(given, to):
+        return
+    try:
+        check_castable(given, to, name=column.name)
+    except SchemaMismatchError as error:
+        if column.inferred is None or not pa.types.is_string(normalise(given)):
+            raise
+        raise SchemaMismatchError(
+            error.message,
+            hint=f"the table's type was inferred from CSV text: schema={{{column.name!r}: 'string'}} with "
+            "schema_mode='merge' makes the column text",
+            column=column.name,
+        ) from error
+
+
+def _mixes(given: pa.DataType, to: pa.DataType) -> bool:
+    """Whether floats may stand in a decimal column: in one that was inferred from text that others read as floats."""
+    return bool(pa.types.is_floating(normalise(given)) and pa.types.is_decimal(to))
 
 
 def _refuse_other_columns(missing: Sequence[str], extra: Sequence[str], index: Sequence[str] = ()) -> None:

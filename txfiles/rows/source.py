@@ -5,10 +5,29 @@ Source: specs/4-semantics.md, "Inputs".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
+
+from txfiles.core.schema import Inferred
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """What is known of a table's columns beside their types, for inputs that are text.
+
+    Attributes:
+        inferred: how columns got their types, by name; a text that inference would not give such a type is refused.
+        exact: columns to be inferred by exact text only: keys and partition columns.
+    """
+
+    inferred: Mapping[str, Inferred] = field(default_factory=dict)
+    exact: frozenset[str] = frozenset()
+
+
+NO_RULES = TextRules()
 
 
 @dataclass(frozen=True)
@@ -20,6 +39,8 @@ class Batch:
         inferred: the types that were guessed because nothing said them (CSV only), else None.
         notes: what a person should know of how the input was read, one sentence each.
         index: names in the index of a DataFrame, which is not written.
+        rules: how the types in `inferred` were, by name; text and null are not in it.
+        declared: columns of which `schema=` says the type.
         has_schema: False where an iterator yielded no chunk: `table` then has no column and no row, and
             says nothing about what the columns would have been.
     """
@@ -28,17 +49,20 @@ class Batch:
     inferred: pa.Schema | None = None
     notes: tuple[str, ...] = ()
     index: tuple[str, ...] = ()
+    rules: Mapping[str, Inferred] = field(default_factory=dict)
+    declared: frozenset[str] = frozenset()
     has_schema: bool = True
 
 
 class Source(Protocol):
     """Data that can be read more than once, since a rebase may have to plan again."""
 
-    def read(self, known: pa.Schema | None) -> Batch:
+    def read(self, known: pa.Schema | None, rules: TextRules = NO_RULES) -> Batch:
         """The rows.
 
         Args:
             known: the table's schema, by which a CSV input is typed; None where the table is new.
+            rules: what else decides how text is typed.
         """
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from txfiles import inputs
 from txfiles.errors import LossyCastError, SchemaMismatchError, UnreadableInputError, UnsupportedTypeError
 from txfiles.inputs import csv as csv_input
+from txfiles.inputs import records
 
 
 def read(path, known=None, schema=None):
@@ -72,10 +73,10 @@ def test_well_formed_files(file, content, expected):
 REFUSED = [
     (b"", "is empty"),
     (b"\xef\xbb\xbf", "is empty"),
-    (b"\na,b\n", "column 0 has no name"),
-    (b",a\n0,1\n", "column 0 has no name"),
+    (b"\na,b\n", "the first line is empty"),
     (b"a,a\n1,2\n", "names column 'a' twice"),
-    (b"\xff\xfea\x00\n\x00", "the header is not UTF-8"),
+    (b"\xff\xfea\x00\n\x00", "looks like UTF-16"),
+    (b"a\xff,b\n1,2\n", "the header is not UTF-8"),
     (b"a,b\n1,2\n3\n", "row 1 has 1 values, the header 2"),
     (b"a,b\n1,2\n\n3,4\n5", "row 2 has 1 values, the header 2"),
     (b"a,b\n1,2\n\n3,4\n5\n", "row 2 has 1 values, the header 2"),
@@ -299,7 +300,7 @@ def test_records_longer_than_a_block(file):
 
 def test_a_record_that_no_block_holds(file, monkeypatch):
     """A record beyond the limit is refused."""
-    monkeypatch.setattr(csv_input, "RECORD_LIMIT_BYTES", 100)
+    monkeypatch.setattr(records, "RECORD_LIMIT_BYTES", 100)
     with pytest.raises(UnreadableInputError, match="a record of 150 bytes"):
         read(file(b"a\n1\n" + b"y" * 149 + b"\n2\n"))
 

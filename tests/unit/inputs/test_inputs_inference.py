@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txfiles.errors import OptionError, UnsupportedTypeError
-from txfiles.inputs.inference import declared_types, first_unfit, infer, is_text_of, parse
+from txfiles.inputs.guess import first_unlike, without
+from txfiles.inputs.guess import infer as guess
+from txfiles.inputs.inference import declared_types, first_unfit, is_text_of, parse
 
 START = datetime.fromisoformat("0001-01-01")
 US, UTC_US = pa.timestamp("us"), pa.timestamp("us", "UTC")
@@ -20,6 +22,11 @@ US, UTC_US = pa.timestamp("us"), pa.timestamp("us", "UTC")
 
 def column(*values: str | None) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values, pa.string())], pa.string())
+
+
+def infer(text: pa.ChunkedArray) -> pa.DataType:
+    """The type alone."""
+    return guess(text).type
 
 
 INFERRED = [
@@ -35,18 +42,37 @@ INFERRED = [
     (["1", "2.5", "-0"], pa.float64()),
     (["1.0", "2.5", "-0.0"], pa.float64()),
     (["1", "2.0"], pa.string()),
-    (["1.50"], pa.string()),
-    (["1e5"], pa.string()),
-    ([".5"], pa.string()),
+    (["1.50"], pa.decimal128(38, 2)),
+    (["10.10", "-9.99", "0.00"], pa.decimal128(38, 2)),
+    (["10.10", "9.9"], pa.string()),
+    (["1.10", "1.9"], pa.string()),
+    (["-0.00", "1.50"], pa.string()),
+    (["01.50"], pa.string()),
+    (["1" * 36 + ".50"], pa.decimal128(38, 2)),
+    (["1" * 37 + ".50"], pa.string()),
+    (["1e5"], pa.float64()),
+    ([".5"], pa.float64()),
+    ([".3945", "5e-04", "1E5", "2"], pa.float64()),
+    ([".50"], pa.string()),
+    (["+.5"], pa.string()),
+    (["1.", "2.5"], pa.string()),
+    (["0.1234567890123456", "0.5"], pa.float64()),
+    (["0.1234567890123456789012345", "0.5"], pa.string()),
+    (["1e-400", "0.5"], pa.string()),
     (["1e+16", "1e-05", "2.0"], pa.float64()),
-    (["0.00001", "1.0"], pa.string()),
-    (["1e+15", "1.0"], pa.string()),
+    (["0.00001", "1.0"], pa.float64()),
+    (["1e+15", "1.0"], pa.float64()),
     (["0.00001", "1e+15"], pa.float64()),
     (["9007199254740993", "0.5"], pa.string()),
     (["nan", "inf", "-inf", "1.5"], pa.float64()),
     (["NaN"], pa.string()),
     (["1e999"], pa.string()),
-    (["NA", "1"], pa.string()),
+    (["NA", "1"], pa.int64()),
+    (["NA", "NA"], pa.string()),
+    (["NA", "null", "1"], pa.string()),
+    (["NA", "true"], pa.string()),
+    (["NA", "2024-01-01"], pa.date32()),
+    (["-", "1"], pa.string()),
     (["true", "false", None], pa.bool_()),
     (["True"], pa.string()),
     (["0", "true"], pa.string()),
@@ -81,7 +107,7 @@ INFERRED = [
 
 @pytest.mark.parametrize(("values", "expected"), INFERRED)
 def test_inferred_type(values, expected):
-    """A column gets a type only where each of its texts, in one form, comes back from the values."""
+    """A column gets a type only if nothing that may be an identifier changes."""
     assert infer(column(*values)) == expected
 
 
@@ -103,8 +129,8 @@ def restored(values: list[str], to: pa.DataType) -> set[tuple[str, ...]]:
         return {tuple(str(v).lower() for v in found)}
     if pa.types.is_date(to):
         return {tuple(v.isoformat() for v in found)}
-    if pa.types.is_floating(to):
-        return {tuple(map(repr, found)), tuple(pa.array(found, pa.float64()).cast(pa.string()).to_pylist())}
+    if pa.types.is_decimal(to):
+        return {tuple(f"{v:f}" for v in found)}
     forms = set()
     for separator in "T ":
         for zone in ("", "Z", "+00:00"):
@@ -131,8 +157,57 @@ SPELT = st.one_of(
 
 @given(st.lists(SPELT, min_size=1, max_size=3))
 def test_inferred_text_comes_back(values):
-    """Whatever is inferred, the values written in one form give the very texts."""
-    assert tuple(values) in restored(values, infer(column(*values)))
+    """Of exact types the texts come back in one form, of doubles the decimal values; markers are null and told."""
+    found = guess(column(*values))
+    nulls = found.inferred.nulls if found.inferred else ()
+    assert found.nulled == sum(v in nulls for v in values)
+    kept = [v for v in values if v not in nulls]
+    if pa.types.is_floating(found.type):
+        back = parse(pa.array(kept, pa.string()), found.type).to_pylist()
+        assert found.inferred.how == "value"
+        assert [Decimal(v) for v in kept] == [Decimal(repr(v)) for v in back]
+        assert not any(re.match(r"[+]|-?0[0-9]", v) for v in kept)
+    else:
+        assert tuple(kept) in restored(kept, found.type)
+
+
+@given(st.lists(SPELT, min_size=1, max_size=3), st.lists(SPELT, min_size=1, max_size=3))
+def test_later_text_is_held_to_the_rule(first, later):
+    """Texts that go on to give a type on their own, or with the first ones, are the only ones that it is held to."""
+    found = guess(column(*first))
+    if found.inferred is None:
+        return
+    fits = first_unlike(without(pa.array(later), found.inferred.nulls), found.type) is None
+    both, alone = guess(column(*first, *later)), guess(column(*later))
+    if both.type == found.type and both.inferred == found.inferred:
+        assert fits
+    if fits and found.inferred.how == "exact":
+        assert alone.type in (found.type, pa.null()) or alone.inferred is None
+        assert both.type == found.type
+
+
+def test_markers_in_quotes_are_text():
+    """A marker that stands in quotes is no missing number, so the column is text."""
+    assert guess(column("NA", "1"), quoted={"NA"}).type == pa.string()
+    assert guess(column("NA", "1"), quoted={"null"}).type == pa.int64()
+
+
+def test_keys_are_inferred_by_exact_text_only():
+    """A key is never a double, and none of its texts becomes null."""
+    assert guess(column("NA", "1"), exact=True).type == pa.string()
+    assert guess(column(".5", "1e5"), exact=True).type == pa.string()
+    assert guess(column("7", "8"), exact=True).type == pa.int64()
+    assert guess(column("7.10", "8.25"), exact=True).type == pa.decimal128(38, 2)
+
+
+def test_decimal_commas():
+    """With a decimal comma, `1,5` is a number and `1.5` is text; what the text was is then not known."""
+    found = guess(column("1,5", "10,25"), decimal=",")
+    assert (found.type, found.inferred.how) == (pa.float64(), "value")
+    found = guess(column("1,50", "10,25"), decimal=",")
+    assert (found.type, found.inferred.how) == (pa.decimal128(38, 2), "value")
+    assert guess(column("1,5", "1.000"), decimal=",").type == pa.string()
+    assert guess(column("1", "2"), decimal=",").inferred.how == "exact"
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
@@ -145,9 +220,13 @@ def test_integers_stay_exact(values):
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1))
 def test_floats_of_python_are_floats(values):
-    """What Python writes for floats is inferred as floats and comes back bit for bit."""
+    """What Python writes for floats is inferred as floats (as decimals if alike in decimals), and comes back."""
     text = column(*map(repr, values))
-    assert infer(text) == pa.float64()
+    found = infer(text)
+    if pa.types.is_decimal(found):
+        assert list(map(str, parse(text.chunk(0), found).to_pylist())) == list(map(repr, values))
+        return
+    assert found == pa.float64()
     assert list(map(repr, parse(text.chunk(0), pa.float64()).to_pylist())) == list(map(repr, values))
 
 

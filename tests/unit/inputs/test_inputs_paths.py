@@ -83,7 +83,7 @@ def test_folder(tmp_path):
 REFUSED = [
     ("missing.csv", "there is no file or folder", "check"),
     ("", "there is no file or folder", "check"),
-    ("x.json", "has no suffix", ".parquet, .pq, .csv, .csv.gz"),
+    ("x.json", "looks like JSON", "pandas.read_json"),
     ("empty", "has no input file", ".parquet"),
     ("s3://bucket/x.parquet", "not a local path", "pyarrow.dataset.dataset('s3://bucket/x.parquet'"),
 ]
