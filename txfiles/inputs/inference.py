@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.core.messages import few, is_unicode
+from txfiles.core.search import first_bad
 from txfiles.errors import CorruptTableError, OptionError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows.casts import cast_lossless
 from txfiles.rows.dedup import refuse_ambiguous
@@ -130,14 +131,7 @@ def first_unfit(text: pa.Array, to: pa.DataType) -> int:
 
     Cost: O(n) in all: halves are tried.
     """
-    low, high = 0, len(text)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if parses(text.slice(low, middle - low), to):
-            low = middle
-        else:
-            high = middle
-    return low
+    return first_bad(len(text), lambda start, end: parses(text.slice(start, end - start), to))
 
 
 def _type_of(name: str, said: Any) -> pa.DataType:
