@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,33 @@ class Table:
         """
         with self._expiry_reported():
             return scan.read(self._session, self._snapshot, columns, filter)
+
+    def to_batches(
+        self, columns: Sequence[str] | None = None, filter: Any = None, batch_rows: int | None = None
+    ) -> pa.RecordBatchReader:
+        """The rows as a stream of Arrow batches, in the order of `to_arrow`; `columns` and `filter` as there.
+
+        Args:
+            columns: which, in which order; None is all.
+            filter: an Arrow expression or a list of conditions.
+            batch_rows: rows of a batch at most; None: those of a row group.
+        Returns:
+            A reader, to be used once. Dropping or closing it closes the files that it has open.
+        Raises:
+            InputError, CorruptTableError, SnapshotExpiredError: as `to_arrow`; the last two also from the reader.
+        Cost: a few row groups in memory; the first batch decodes one.
+        """
+        if batch_rows is not None and (
+            isinstance(batch_rows, bool) or not isinstance(batch_rows, int) or batch_rows < 1
+        ):
+            raise OptionError(f"batch_rows is a whole number of at least 1, not {shown(batch_rows)}")
+        with self._expiry_reported():
+            schema, batches = scan.stream(self._session, self._snapshot, columns, filter, batch_rows)
+        return pa.RecordBatchReader.from_batches(schema, self._reported(batches))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The rows as an Arrow stream: DuckDB, polars, pandas and others take a `Table` as it is."""
+        return self.to_batches().__arrow_c_stream__(requested_schema)
 
     def to_pandas(
         self, columns: Sequence[str] | None = None, filter: Any = None, dtype_backend: str | None = None
@@ -278,6 +305,10 @@ class Table:
                 f"{verb} does not go with a table that is pinned to version {self.version}",
                 hint="open it without version or timestamp",
             )
+
+    def _reported(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with self._expiry_reported():
+            yield from batches
 
     def _expiry_reported(self) -> versions.ExpiryReported:
         return versions.ExpiryReported(self._session.store, self._snapshot.state)

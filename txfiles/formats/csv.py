@@ -120,7 +120,7 @@ class Block:
 
 
 class CsvFile:
-    """A CSV file of which every byte has been found to be as the log says. For one thread at a time."""
+    """A CSV file of which every byte has been found to be as the log says."""
 
     def __init__(self, source: pa.NativeFile, file: FileToRead, schema: pa.Schema) -> None:
         self.file = file

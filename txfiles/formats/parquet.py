@@ -6,6 +6,7 @@ Source: specs/2-layout.md, "Data files"; https://github.com/apache/parquet-forma
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -117,12 +118,13 @@ class Writer(common.FileWriter):
 
 
 class ParquetFile:
-    """A Parquet file of which the size and the footer are as the log says. For one thread at a time."""
+    """A Parquet file of which the size and the footer are as the log says. Groups are read one at a time."""
 
     def __init__(self, source: pa.NativeFile, file: FileToRead, schema: pa.Schema) -> None:
         self.file = file
         self.schema = schema
         self._source = source
+        self._one_reader = threading.Lock()
         with decoding(file, source):
             self._metadata = _footer(source, file)
             # int96, of other writers only, is decoded in the finest unit wanted: ns would overflow in year 3000.
@@ -173,7 +175,7 @@ class ParquetFile:
         """
         rows = self._metadata.row_group(index).num_rows
         stored = [name for name in columns if name in self._leaves]
-        with decoding(self.file, self._source):
+        with self._one_reader, decoding(self.file, self._source):
             # pyarrow selects by dotted path: asked for "a" it also reads a column "a.b", which is left out below.
             found = self._parquet.read_row_group(
                 index, columns=stored, use_threads=rows * len(stored) > ONE_THREAD_VALUES
@@ -181,7 +183,7 @@ class ParquetFile:
             if found.num_rows != rows:
                 raise damaged(self.file, f"row group {index} has {found.num_rows} rows, its footer says {rows}")
             for name in stored:
-                found[name].validate(full=True)  # a page may hold what is no text, or more digits than its type has
+                common.validate(found[name])  # a page may hold what is not text, or more digits than its type has
             return common.as_schema({name: found[name] for name in stored}, columns, self.schema, rows)
 
     def group_bounds(self, index: int, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:

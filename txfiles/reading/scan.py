@@ -5,7 +5,11 @@ Source: specs/4-semantics.md, "Reading".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +30,9 @@ from txfiles.store.common import missing
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
+LISTED_FILES = 1_000
+"""Files of the list that a stream turns into values at a time."""
+
 
 def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, where: Any) -> pa.Table:
     """All rows of a snapshot that match, in the table's order.
@@ -40,22 +47,68 @@ def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, wh
         CorruptTableError: a file is missing or damaged.
     Cost: the asked columns, and those of the filter, of the row groups that may match; in parallel by file.
     """
-    table = snapshot.state.table
-    schema = types.arrow_schema(table.columns)
-    wanted = check_columns(schema, columns)
-    found = filters.parse(where, schema)
-    files = snapshot.files
-    if found is not None:
-        files = files.filter(pa.array(may_match(files, table, found)))
+    scan = _scan(snapshot, columns, where)
     pieces = [
         piece
         for of_file in session.environment.map(
-            lambda file: _matching(session, table, file, wanted, found), filelist.data_files(files)
+            lambda file: _matching(session, scan, file), filelist.data_files(scan.files)
         )
         for piece in of_file
     ]
-    target = pa.schema([schema.field(name).remove_metadata() for name in wanted])
-    return pa.concat_tables([piece.cast(target) for piece in pieces]) if pieces else target.empty_table()
+    return pa.concat_tables(pieces) if pieces else scan.target.empty_table()
+
+
+def stream(
+    session: Session, snapshot: Snapshot, columns: Sequence[str] | None, where: Any, batch_rows: int | None
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The rows of `read`, one row group after the other.
+
+    Args:
+        session: where the files are.
+        snapshot: what to read.
+        columns: as in `read`.
+        where: as in `read`.
+        batch_rows: rows of a batch at most; None: those of a row group.
+    Returns:
+        The schema, and the batches; closing or dropping the iterator closes the files.
+    Raises:
+        InputError: as `read`; at once, not with the first batch.
+    Cost: the first batch decodes one row group; from the second on, as many are under way as the environment maps at
+        a time. Memory: those.
+    """
+    scan = _scan(snapshot, columns, where)
+    return scan.target, _batches(session, scan, batch_rows)
+
+
+def _batches(session: Session, scan: _Scan, batch_rows: int | None) -> Generator[pa.RecordBatch, None, None]:
+    files: deque[ExitStack] = deque()
+
+    def groups() -> Iterator[tuple[ExitStack, LiveGroup]]:
+        """The groups that may match, each with what keeps its file open."""
+        for start in range(0, scan.files.num_rows, LISTED_FILES):
+            for file in filelist.data_files(scan.files.slice(start, LISTED_FILES)):
+                files.append(ExitStack())
+                for group in _may_match_of(files[-1].enter_context(opened(session.store, scan.table, file)), scan):
+                    yield files[-1], group
+
+    def read(item: tuple[ExitStack, LiveGroup]) -> tuple[ExitStack, pa.Table]:
+        return item[0], _matching_of(item[1], scan)
+
+    def results() -> Generator[tuple[ExitStack, pa.Table], None, None]:
+        todo = groups()
+        yield from map(read, islice(todo, 1))  # whoever wants a few rows only gets them without look-ahead
+        yield from session.environment.map(read, todo)
+
+    found = results()
+    try:
+        for file, rows in found:
+            while files[0] is not file:  # results come in order: nobody reads the files before this one any more
+                files.popleft().close()
+            yield from rows.combine_chunks().to_batches(batch_rows)
+    finally:
+        found.close()  # first the readers, then their files
+        for open_file in files:
+            open_file.close()
 
 
 def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
@@ -138,18 +191,59 @@ def mask(rows: pa.Table, where: filters.Filter) -> np.ndarray:
     return keep
 
 
-def _matching(
-    session: Session, table: TableMetadata, file: DataFile, wanted: list[str], where: filters.Filter | None
-) -> list[pa.Table]:
+@dataclass(frozen=True)
+class _Scan:
+    """What is to be read.
+
+    Attributes:
+        table: whose rows.
+        files: those that may hold a matching row.
+        where: the filter.
+        wanted: the columns to return.
+        needed: those and the filter's.
+        target: the schema of the rows returned.
+    """
+
+    table: TableMetadata
+    files: pa.Table
+    where: filters.Filter | None
+    wanted: list[str]
+    needed: list[str]
+    target: pa.Schema
+
+
+def _scan(snapshot: Snapshot, columns: Sequence[str] | None, where: Any) -> _Scan:
+    table = snapshot.state.table
+    schema = types.arrow_schema(table.columns)
+    wanted = check_columns(schema, columns)
+    found = filters.parse(where, schema)
+    files = (
+        snapshot.files if found is None else snapshot.files.filter(pa.array(may_match(snapshot.files, table, found)))
+    )
+    needed = list(dict.fromkeys([*wanted, *(found.columns if found else ())]))
+    return _Scan(
+        table, files, found, wanted, needed, pa.schema([schema.field(name).remove_metadata() for name in wanted])
+    )
+
+
+def _matching(session: Session, scan: _Scan, file: DataFile) -> list[pa.Table]:
     """The matching rows of one file, group by group."""
-    with opened(session.store, table, file) as groups:
-        if where is None:
-            return [group.read(wanted) for group in groups]
-        needed = list(dict.fromkeys([*wanted, *where.columns]))
-        may = _groups_may_match(groups, table, where)
-        return [
-            groups[position].read(needed).filter(where.expression).select(wanted) for position in np.flatnonzero(may)
-        ]
+    with opened(session.store, scan.table, file) as groups:
+        return [_matching_of(group, scan) for group in _may_match_of(groups, scan)]
+
+
+def _matching_of(group: LiveGroup, scan: _Scan) -> pa.Table:
+    rows = group.read(scan.needed)
+    if scan.where is not None:
+        rows = rows.filter(scan.where.expression).select(scan.wanted)
+    return rows.cast(scan.target)
+
+
+def _may_match_of(groups: Sequence[LiveGroup], scan: _Scan) -> list[LiveGroup]:
+    if scan.where is None:
+        return list(groups)
+    may = _groups_may_match(groups, scan.table, scan.where)
+    return [groups[int(position)] for position in np.flatnonzero(may)]
 
 
 def _groups_may_match(groups: Sequence[LiveGroup], table: TableMetadata, where: filters.Filter) -> np.ndarray:
