@@ -172,7 +172,7 @@ def _candidates(sample: str) -> Iterator[tuple[pa.DataType, Fits]]:
     if point and len(whole.lstrip("-")) + len(decimals) <= _DIGITS:
         yield pa.decimal128(_DIGITS, len(decimals)), partial(_is_decimal, scale=len(decimals))
     # Whole numbers are all written as 1 or all as 1.0: version numbers are not.
-    yield pa.float64(), lambda text: not _any_match(text, r"\.0$") and _is_double(text)
+    yield pa.float64(), lambda text: not _any(pc.ends_with(text, ".0")) and _is_double(text)
     yield pa.float64(), lambda text: not _any_match(text, r"^-?[0-9]+$") and _is_double(text)
     yield pa.bool_(), _is_boolean
     yield pa.date32(), partial(_is_calendar, form=_DATE, to=pa.date32())
@@ -224,7 +224,7 @@ def _is_decimal(text: pa.Array, scale: int) -> bool:
 
 def _is_double(text: pa.Array) -> bool:
     """Whether each text is a number whose value comes back: the double's shortest form has the same decimal value."""
-    if not all_match(text, _DOUBLE) or not parses(text, pa.float64()):
+    if not all_match(text, _DOUBLE):
         return False
     values = text.cast(pa.float64())
     shortest = values.cast(pa.string())
@@ -247,7 +247,11 @@ def _is_double(text: pa.Array) -> bool:
 
 
 def _any_match(text: pa.Array, pattern: str) -> bool:
-    return bool(pc.any(pc.match_substring_regex(text, pattern), min_count=0).as_py())
+    return _any(pc.match_substring_regex(text, pattern))
+
+
+def _any(flags: pa.Array) -> bool:
+    return bool(pc.any(flags, min_count=0).as_py())
 
 
 def _is_boolean(text: pa.Array) -> bool:
