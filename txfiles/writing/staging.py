@@ -80,10 +80,12 @@ class Staging:
 
     def rows(self, table: TableMetadata, rows: pa.Table) -> list[Add]:
         """Write rows into new files, split by partition, in their order. Cost: sorts the rows' partitions."""
-        adds: list[Add] = []
-        for partition, part in split(table, rows):
-            adds += self.file(table, partition, _slices(part), like_bytes=0)
-        return adds
+
+        def one(part: tuple[Partition, pa.Table]) -> list[Add]:
+            return self.file(table, part[0], _slices(part[1]), like_bytes=0)
+
+        written = self._session.environment.map(one, split(table, rows))
+        return [add for adds in written for add in adds]
 
     def file(
         self, table: TableMetadata, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int
