@@ -216,7 +216,7 @@ class NoAtomicCreateError(StoreError):
 
 
 class SnapshotExpiredError(TxFilesError):
-    """Vacuum removed files of that version. Evidence: ``version``, ``smallest`` (readable version)."""
+    """Vacuum removed files of that version. Evidence: ``version``, ``oldest_readable`` (version)."""
 
     kind = "snapshot-expired"
 

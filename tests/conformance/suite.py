@@ -392,11 +392,21 @@ class ConformanceCases:
         assert counts(target.write([row(1, "m")], mode="upsert", keys=["id"], rekey=True), updated=1)
         assert tx.Table(target.path).keys == ("id",)
 
-    def test_recording_keys_alone_commits_nothing(self, target: Target) -> None:
-        """A keyed write that changes no row records no keys."""
+    @pytest.mark.parametrize("mode", ["append_once", "upsert"])
+    def test_keys_are_recorded_by_the_first_keyed_write(self, target: Target, mode: str) -> None:
+        """It commits them though no row changes; its retry commits nothing, and later writes need not name them."""
         target.write([row(1)], mode="append")
-        assert not target.write([row(1)], mode="upsert", keys=["id"]).committed
-        assert tx.Table(target.path).keys == ()
+        assert not target.write([], mode=mode, keys=["id"]).committed  # an empty batch says nothing of the table
+        result = target.write([row(1)], mode=mode, keys=["id"])
+        assert (result.committed, result.version, result.files_added, result.files_removed) == (True, 1, 0, 0)
+        assert tx.Table(target.path).keys == ("id",)
+        for options in ({"keys": ["id"]}, {}):
+            again = target.write([row(1)], mode=mode, **options)
+            assert (again.committed, again.version) == (False, 1)
+        named = target.write([row(1)], mode=mode, timestamp_col="at")
+        assert (named.committed, tx.Table(target.path).timestamp_col) == (True, "at")
+        assert not target.write([row(1)], mode=mode).committed
+        assert target.holds([row(1)])
 
     def test_append_refuses_keys(self, target: Target) -> None:
         """`append` would not use keys."""

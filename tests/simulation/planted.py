@@ -17,9 +17,10 @@ from msgspec.structs import replace as replace_struct
 
 from tests.simulation.explore import Failed, every
 from tests.simulation.scenes import Scene, pairs, scene
-from txfiles.core import conflicts, names
+from txfiles.core import conflicts, names, protocol
 from txfiles.core import manifest as codec
-from txfiles.core.conflicts import Verdict
+from txfiles.core import plan as plans
+from txfiles.core.protocol import Answer, Next, Sent
 from txfiles.core.replay import State
 from txfiles.errors import CommitConflictError, StoreError
 from txfiles.formats.common import HashingSink
@@ -90,27 +91,35 @@ def _scenes(bug: Bug, anywhere: bool) -> Iterator[Scene]:
 # ---- the commit --------------------------------------------------------------------------------
 
 
+@contextmanager
+def _after(change: Callable[[Sent, Answer], Next | None]) -> Iterator[None]:
+    """Plant another next step for some answers."""
+    real = protocol.step
+
+    def step(sent: Sent, answer: Answer) -> tuple[Next, Sent]:
+        found = change(sent, answer)
+        return real(sent, answer) if found is None else (found, sent)
+
+    with patch.object(protocol, "step", step):
+        yield
+
+
 @planted("append", "append", breaks=("S3",))
 def an_unclear_put_is_taken_for_lost() -> Iterator[None]:
-    def put(attempt: Any, manifest: Any, data: bytes, staging: Staging) -> bool:
-        staging.keep()
-        if attempt.session.store.put_if_absent(names.manifest(manifest.version), data) is Put.CREATED:
-            return True
-        staging.give_up()
-        return False
-
-    with patch.object(commit, "_put", put):
+    with _after(lambda sent, answer: Next.LOST if answer in (Answer.UNCLEAR, Answer.EXISTS) else None):
         yield
 
 
 @planted("append", "append", breaks=("S3",))
 def an_unclear_put_is_read_back_at_the_head_only() -> Iterator[None]:
-    def read_back(attempt: Any, name: str) -> bytes | None:
-        store, version = attempt.session.store, names.manifest_version(name)
+    real = commit._read_back
+
+    def read_back(store: Any, name: str, data: bytes) -> Any:
+        version = names.manifest_version(name)
         assert version is not None
         while store.get(names.manifest(version + 1), limit=codec.MANIFEST_LIMIT_BYTES) is not None:
             version += 1
-        return store.get(names.manifest(version), limit=codec.MANIFEST_LIMIT_BYTES)
+        return real(store, names.manifest(version), data)
 
     with patch.object(commit, "_read_back", read_back):
         yield
@@ -130,7 +139,7 @@ def the_next_number_is_tried_before_this_one_is_settled() -> Iterator[None]:
             store.put_if_absent(names.manifest(following.version), codec.encode(following))
         return True
 
-    with patch.object(commit, "_put", put):
+    with patch.object(commit, "_put_manifest", put):
         yield
 
 
@@ -139,13 +148,19 @@ def an_unclear_put_is_called_a_conflict() -> Iterator[None]:
     def unknown(attempt: Any) -> Exception:
         return CommitConflictError("somebody else was first")
 
-    with patch.object(commit, "_unknown", unknown), patch.object(commit, "SETTLE_TRIES", 1):
+    with patch.object(commit, "_unknown", unknown), patch.object(protocol, "MOST_PUTS", 1):
+        yield
+
+
+@planted("append", "append", breaks=("S3", "S5"))
+def an_absent_manifest_is_taken_for_one_that_never_lands() -> Iterator[None]:
+    with _after(lambda sent, answer: Next.ABORTED if answer is Answer.ABSENT else None):
         yield
 
 
 @planted("append", "append", breaks=("S7",))
 def files_are_deleted_though_the_commit_may_stand() -> Iterator[None]:
-    with patch.object(Staging, "keep", lambda self: None), patch.object(commit, "SETTLE_TRIES", 1):
+    with patch.object(Staging, "keep", lambda self: None), patch.object(protocol, "MOST_PUTS", 1):
         yield
 
 
@@ -153,19 +168,14 @@ def files_are_deleted_though_the_commit_may_stand() -> Iterator[None]:
 def each_try_of_a_commit_has_an_id_of_its_own() -> Iterator[None]:
     real = commit._write_down
 
-    def write_down(attempt: Any, work: Any, staging: Staging) -> Any:
+    def write_down(attempt: Any, *rest: Any) -> Any:
         attempt.commit_id = attempt.session.environment.new_id()
-        return real(attempt, work, staging)
+        return real(attempt, *rest)
 
-    def put(attempt: Any, manifest: Any, data: bytes, staging: Staging) -> bool:
-        staging.keep()
-        store, name = attempt.session.store, names.manifest(manifest.version)
-        if store.put_if_absent(name, data) is Put.CREATED:
-            return True
-        found = store.get(name, limit=codec.MANIFEST_LIMIT_BYTES)
-        return found is not None and codec.sha256(found) == codec.sha256(data)
-
-    with patch.object(commit, "_write_down", write_down), patch.object(commit, "_put", put):
+    with (
+        patch.object(commit, "_write_down", write_down),
+        _after(lambda sent, answer: Next.LOST if answer is Answer.ABSENT else None),
+    ):
         yield
 
 
@@ -177,7 +187,7 @@ def the_time_of_a_commit_is_just_the_clock() -> Iterator[None]:
 
 @planted("append", "append", breaks=("S7",), faults=0)
 def files_are_deleted_when_a_race_is_lost() -> Iterator[None]:
-    real = commit._put
+    real = commit._put_manifest
 
     def put(attempt: Any, manifest: Any, data: bytes, staging: Staging) -> bool:
         done = real(attempt, manifest, data, staging)
@@ -185,7 +195,7 @@ def files_are_deleted_when_a_race_is_lost() -> Iterator[None]:
             staging.discard()
         return done
 
-    with patch.object(commit, "_put", put):
+    with patch.object(commit, "_put_manifest", put):
         yield
 
 
@@ -208,55 +218,53 @@ def a_data_file_that_was_not_written_is_committed() -> Iterator[None]:
 
 
 @contextmanager
-def _decide(change: Callable[[Any, Any], tuple[Any, Any]]) -> Iterator[None]:
-    real = conflicts.decide
-    with patch.object(conflicts, "decide", lambda mine, theirs: real(*change(mine, theirs))):
+def _judge(change: Callable[[Any, Any, Any], tuple[Any, Any, Any]]) -> Iterator[None]:
+    """Plant another view of a plan, of the commits since, or of their difference."""
+    real = conflicts.judge
+    with patch.object(conflicts, "judge", lambda *given: real(*change(*given))):
         yield
 
 
 @contextmanager
-def _decided(change: Callable[[Any], Any]) -> Iterator[None]:
-    real = conflicts.decide
-    with patch.object(conflicts, "decide", lambda mine, theirs: change(real(mine, theirs))):
+def _difference(change: Callable[[Any], Any]) -> Iterator[None]:
+    real = conflicts.change
+    with patch.object(conflicts, "change", lambda theirs: change(real(theirs))):
         yield
 
 
-@planted("upsert", "append_once", breaks=("S10", "S12"), faults=0)
-def an_upsert_looks_at_removed_files_only() -> Iterator[None]:
-    def change(decision: Any) -> Any:
-        return replace(decision, verdict=Verdict.REBASE) if decision.verdict is Verdict.PROBE else decision
+def _reading(plan: Any, **values: Any) -> Any:
+    return replace(plan, read_set=replace(plan.read_set, **values))
 
-    with _decided(change):
+
+@planted("upsert", "append_once", breaks=("S10", "S12"), faults=0)
+def fresh_files_are_not_probed() -> Iterator[None]:
+    with _difference(lambda net: replace(net, fresh=())):
+        yield
+
+
+@planted("append_once", "overwrite where", breaks=("S10", "S12"), faults=0)
+def a_file_that_is_gone_goes_unnoticed() -> Iterator[None]:
+    with _difference(lambda net: replace(net, gone=frozenset())):
         yield
 
 
 @planted("batch id", "batch id", breaks=("S11",), faults=0)
 def a_batch_id_is_looked_up_before_the_first_try_only() -> Iterator[None]:
-    with _decide(lambda mine, theirs: (replace(mine, batch_id=None), theirs)):
+    with _judge(lambda mine, theirs, net: (_reading(mine, batch_id=None), theirs, net)):
         yield
 
 
 @planted("append_once", ["upsert", "append"], breaks=("S10", "S12"), faults=0)
 def only_the_newest_commit_is_judged() -> Iterator[None]:
-    with _decide(lambda mine, theirs: (mine, theirs[-1:])):
-        yield
-
-
-@planted("append_once", ["append_once", "append"], breaks=("S10", "S12"), faults=0)
-def only_files_of_the_newest_commit_are_probed() -> Iterator[None]:
-    real = conflicts._stricter
-
-    def stricter(one: Any, other: Any) -> Any:
-        both = one.verdict is other.verdict is Verdict.PROBE
-        return other if both else real(one, other)
-
-    with patch.object(conflicts, "_stricter", stricter):
+    real = conflicts.change
+    with patch.object(conflicts, "change", lambda theirs: real(theirs[-1:])):
         yield
 
 
 @planted("overwrite", "append", breaks=("S10", "S12"), faults=0)
 def an_overwrite_does_not_list_anew() -> Iterator[None]:
-    with patch.dict(conflicts.RULES, overwrite=conflicts.RULES["append"]):
+    real = plans.on_head
+    with patch.object(plans, "on_head", lambda plan, table, oldest, held, _: real(plan, table, oldest, held, None)):
         yield
 
 
@@ -284,10 +292,10 @@ def a_vacuum_deletes_before_it_commits() -> Iterator[None]:
 
 @planted("vacuum", "append", breaks=("S7",), faults=0)
 def a_writer_does_not_read_what_a_vacuum_lists() -> Iterator[None]:
-    def change(mine: Any, theirs: Any) -> Any:
-        return mine, [replace_struct(manifest, vacuum=None) for manifest in theirs]
+    def change(mine: Any, theirs: Any, net: Any) -> Any:
+        return mine, [replace_struct(manifest, vacuum=None) for manifest in theirs], net
 
-    with _decide(change):
+    with _judge(change):
         yield
 
 
@@ -304,7 +312,7 @@ def a_file_is_written_again_under_its_old_name() -> Iterator[None]:
 
 @planted("vacuum", "append", breaks=("S7",), faults=0)
 def a_vacuum_keeps_its_list_after_a_lost_race() -> Iterator[None]:
-    with patch.dict(conflicts.RULES, vacuum=conflicts.RULES["append"]):
+    with _difference(lambda net: replace(net, held=frozenset())):
         yield
 
 

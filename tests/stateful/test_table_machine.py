@@ -85,6 +85,7 @@ class TableMachine(RuleBasedStateMachine):
             },
         )
         self.partitioned = partitioned
+        self.recorded = False
         self.model.append(plain(first))
         self.model.versions.append(self.model.rows)
         assert (result.version, result.rows_inserted) == (0, len(first))
@@ -118,6 +119,11 @@ class TableMachine(RuleBasedStateMachine):
             self.model.batch_ids[batch] = len(self.model.versions)
         self.write(rows, expected, changes=bool(rows) or batch is not None, mode="append", batch_id=batch)
 
+    def records(self, rows: list[Row]) -> bool:
+        """Whether this keyed write is the first with rows: it records its keys."""
+        first, self.recorded = bool(rows) and not self.recorded, self.recorded or bool(rows)
+        return first
+
     @rule(rows=ROWS, strategy=STRATEGY)
     def append_once(self, rows: list[Row], strategy: str) -> None:
         """Unknown keys are added."""
@@ -127,7 +133,8 @@ class TableMachine(RuleBasedStateMachine):
         kept = self.model.deduplicated(plain(rows), strategy)
         expected = self.model.append_once(kept)
         expected.deduplicated = len(rows) - len(kept)
-        self.write(rows, expected, changes=bool(expected.inserted), mode="append_once", **options)
+        changes = bool(expected.inserted) or self.records(rows)
+        self.write(rows, expected, changes=changes, mode="append_once", **options)
 
     @rule(rows=ROWS, strategy=STRATEGY, stale=st.sampled_from(["skip", "apply"]))
     def upsert(self, rows: list[Row], strategy: str, stale: str) -> None:
@@ -144,12 +151,13 @@ class TableMachine(RuleBasedStateMachine):
             result = tx.write(arrow(rows), self.path, mode="upsert", stale=stale, **options)
             assert result.rows_updated + result.rows_unchanged == expected.updated + expected.unchanged
             assert (result.rows_deleted, result.rows_stale) == (expected.deleted, expected.stale)
-            assert result.committed == bool(expected.inserted or expected.updated or expected.deleted)
+            changes = bool(expected.inserted or expected.updated or expected.deleted)
+            assert result.committed == (self.records(rows) or changes)
             if result.committed:
                 self.model.versions.append(self.model.rows)
             self.last = (rows, {"mode": "upsert", "stale": stale, **options})
             return
-        changes = bool(expected.inserted or expected.updated or expected.deleted)
+        changes = bool(expected.inserted or expected.updated or expected.deleted) or self.records(rows)
         self.write(rows, expected, changes=changes, mode="upsert", stale=stale, **options)
 
     @rule(rows=ROWS)

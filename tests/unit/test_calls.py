@@ -21,8 +21,8 @@ from txfiles.targets import files
 LOOK = Counter(get=3, stat=1)
 # What was committed since, by this process too: each manifest, and whether a checkpoint is nearer.
 NEWS = Counter(get=1, stat=1)
-# The data file; is the next version free still, and none missing there; then the manifest.
-COMMIT = Counter(create=1, get=1, stat=1, put_if_absent=1)
+# The data file; is it still the same table, is the next version free, and none missing there; then the manifest.
+COMMIT = Counter(create=1, get=2, stat=1, put_if_absent=1)
 # A table that was never seen: its name, the hint, that version and the one after it, its manifest, the checkpoint that
 # this names, the four manifests between them.
 OPEN = Counter(get=8, stat=2)

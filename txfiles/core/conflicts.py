@@ -1,17 +1,21 @@
-"""What a writer does when another commit came first: pure rules, as a table.
+"""What a writer does when another commit came first: one pure rule, by state.
 
-A writer planned on some version, and finds newer manifests. For each of them, in order, the table below
-says which rule holds; the strictest outcome wins:
+A plan was made on a base, and the head is newer. What counts is the *difference between the two states*, not the
+names of the operations in between, nor how many they were:
 
-    REBASE   the plan stands as it is on the newer version
-    PROBE    it stands if none of its keys is in the files that they added (the shell looks)
-    DERIVE   what it wrote stands; what it removes is listed anew
-    REDO     plan again on the newer version
-    DONE     their commit carries my batch id: there is nothing left to do
+    gone    live at the base, not at the head
+    fresh   live at the head, not at the base: added since, or brought back by a restore
 
-Before the table, four things hold for every pair: my batch id in their commit ends mine; a file that I
-staged and their vacuum lists must be staged again; a change of schema, keys, format or partitioning
-means planning again (a change of properties alone does not); two changes of the table action never rebase.
+    DONE     one of their commits carries my batch id: there is nothing left to do
+    REDO     plan again on the head
+    PROBE    the plan stands if its checks hold of the fresh files (the caller looks)
+    REBASE   the plan stands
+
+A plan is redone if they created the table that it was to create, changed what the table is (properties aside), or
+both carry a `table` action; if a vacuum of theirs lists a file that it staged; if it is a vacuum and so was one of
+theirs; and if a file is gone in which it found a row or which it rewrites. Whoever changes a row removes its file,
+so "this row is as I read it" holds as long as its file is there; and "no such row exists" holds if no fresh file has
+one. So the rule is sound for every operation, those of later releases too.
 
 Source: specs/5-commit.md, "Conflicts".
 """
@@ -19,137 +23,97 @@ Source: specs/5-commit.md, "Conflicts".
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from txfiles.core import names
 from txfiles.core.manifest import Add, Manifest, TableMetadata
+from txfiles.core.plan import CommitPlan, ReadSet
 
 
-class Verdict(enum.IntEnum):
-    """In order of strictness."""
+class Verdict(enum.Enum):
+    """What becomes of a plan."""
 
-    REBASE = 0
-    PROBE = 1
-    DERIVE = 2
-    REDO = 3
-    DONE = 4
-
-
-class Rule(enum.Enum):
-    """How a pair of operations is judged."""
-
-    REBASE = "stands whatever they did to rows"
-    PROBE = "redo where a file that I rely on is gone, else look for my keys in their files"
-    PART = "redo where a file that I remove is gone, or one that they added may hold rows of my part"
-    DERIVE = "stands, but for the list of what it removes"
-    REDO = "always plan again"
-
-
-WRITES = ("append", "append_once", "upsert", "overwrite")
-OPERATIONS = (*WRITES, "set", "vacuum")
-MINE = ("append", "append_once", "upsert", "overwrite", "overwrite part", "set", "vacuum", "batch id")
-
-RULES: dict[str, dict[str, Rule]] = {
-    "append": dict.fromkeys(OPERATIONS, Rule.REBASE),
-    "append_once": {**dict.fromkeys(WRITES, Rule.PROBE), "set": Rule.REBASE, "vacuum": Rule.REBASE},
-    "upsert": {**dict.fromkeys(WRITES, Rule.PROBE), "set": Rule.REBASE, "vacuum": Rule.REBASE},
-    "overwrite": {**dict.fromkeys(WRITES, Rule.DERIVE), "set": Rule.REBASE, "vacuum": Rule.REBASE},
-    "overwrite part": {**dict.fromkeys(WRITES, Rule.PART), "set": Rule.REBASE, "vacuum": Rule.REBASE},
-    "set": {**dict.fromkeys(OPERATIONS, Rule.REBASE), "set": Rule.REDO},
-    "vacuum": {**dict.fromkeys(OPERATIONS, Rule.DERIVE), "set": Rule.REBASE},
-    "batch id": dict.fromkeys(OPERATIONS, Rule.REBASE),
-}
+    REBASE = "stands"
+    PROBE = "stands if its checks hold"
+    REDO = "plan again"
+    DONE = "committed by another call with the same batch id"
 
 
 @dataclass(frozen=True, slots=True)
-class ReadSet:
-    """What a planned commit stands on.
+class Change:
+    """The difference between a base and the head.
 
     Attributes:
-        kind: one of `MINE`.
-        table: the table as it was planned for; None where it is to be created.
-        relies_on: paths of live files in which it found a key, or which it removes.
-        staged: paths of the files that it wrote.
-        changes_table: whether it carries a table action.
-        batch_id: the caller's.
-        in_part: whether an added file may hold rows of the part that is overwritten.
-        keyed: whether its keys must not be in files that others add.
+        fresh: files that are live at the head and were not at the base, in commit order.
+        gone: paths that were live at the base and are not at the head.
+        held: names that a version in between holds or names (data files, sidecars, checkpoints), URL-encoded.
     """
 
-    kind: str
-    table: TableMetadata | None
-    relies_on: frozenset[str] = frozenset()
-    staged: frozenset[str] = frozenset()
-    changes_table: bool = False
-    batch_id: str | None = None
-    in_part: Callable[[Add], bool] = lambda _: True
-    keyed: bool = False
+    fresh: tuple[Add, ...]
+    gone: frozenset[str]
+    held: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, why, and, for PROBE, in which files to look."""
+    """A verdict, why, and the version that led to it."""
 
     verdict: Verdict
     because: str = ""
-    probe: tuple[Add, ...] = ()
     version: int | None = None
 
 
-def decide(mine: ReadSet, theirs: Sequence[Manifest]) -> Decision:
-    """Judge my plan against all commits since, oldest first.
+def change(theirs: Sequence[Manifest]) -> Change:
+    """The difference that commits make together.
 
     Args:
-        mine: what I planned.
-        theirs: the manifests after the version that I planned on, sidecars resolved into `add` and `remove`.
+        theirs: the manifests after the base, oldest first, sidecars resolved.
     Cost: O(their actions).
     """
-    decision = REBASED
+    fresh: dict[str, Add] = {}
+    gone: set[str] = set()
+    held: set[str] = set()
     for manifest in theirs:
-        decision = _stricter(decision, _judge(mine, manifest))
-        if decision.verdict >= Verdict.DONE:
-            return decision
-    removed = {action.path for manifest in theirs for action in manifest.remove}
-    return Decision(
-        decision.verdict,
-        decision.because,
-        tuple(add for add in decision.probe if add.path not in removed),
-        decision.version,
-    )
+        for action in manifest.remove:
+            if fresh.pop(action.path, None) is None:
+                gone.add(action.path)
+        for add in manifest.add:
+            held.add(add.path)
+            if add.path in gone:
+                gone.discard(add.path)
+            else:
+                fresh[add.path] = add
+        if manifest.sidecar is not None:
+            held.add(names.encode_path(names.SIDECAR_DIR + manifest.sidecar.name))
+        if manifest.checkpoint is not None:
+            held.add(names.encode_path(names.checkpoint(manifest.checkpoint.version)))
+    return Change(tuple(fresh.values()), frozenset(gone), frozenset(held))
 
 
-def _judge(mine: ReadSet, theirs: Manifest) -> Decision:
-    operation = theirs.operation
-    if mine.batch_id is not None and operation.batch_id == mine.batch_id:
-        return Decision(Verdict.DONE, f"version {theirs.version} committed the same batch id", version=theirs.version)
-    if mine.table is None:
-        return _redo(theirs, "created the table")
-    if theirs.vacuum is not None and not mine.staged.isdisjoint(theirs.vacuum.deletes):
-        return _redo(theirs, "is a vacuum that lists a file staged here")
-    if theirs.table is not None and (mine.changes_table or not same_but_properties(mine.table, theirs.table)):
-        return _redo(theirs, "changed what the table is")
-    if not theirs.add and not theirs.remove and theirs.vacuum is None and theirs.table is None:
-        return REBASED  # it only records a batch id
-    return _by_rule(mine, theirs, RULES[mine.kind].get(operation.name, Rule.REDO))
+def judge(mine: CommitPlan, theirs: Sequence[Manifest], net: Change) -> Decision:
+    """What becomes of my plan on the head.
 
-
-def _by_rule(mine: ReadSet, theirs: Manifest, rule: Rule) -> Decision:
-    if rule is Rule.REBASE:
-        return REBASED
-    if rule is Rule.DERIVE:
-        return Decision(Verdict.DERIVE)
-    if rule is Rule.REDO:
-        return _redo(theirs, "changed rows")
-    if any(action.path in mine.relies_on for action in theirs.remove):
-        return _redo(theirs, "removed a file relied on here")
-    if rule is Rule.PART and any(map(mine.in_part, theirs.add)):
-        return _redo(theirs, "may have added rows of the same part")
-    if theirs.add and (rule is Rule.PROBE or mine.keyed):
-        return Decision(Verdict.PROBE, probe=theirs.add)
-    return REBASED
-
-
-REBASED = Decision(Verdict.REBASE)
+    Args:
+        mine: planned on the base.
+        theirs: the manifests after the base, oldest first, sidecars resolved.
+        net: their `change`.
+    Cost: O(their actions).
+    """
+    known = _done(mine.read_set, theirs)
+    if known is not None:
+        return known
+    for manifest in theirs:
+        because = _disturbs(mine, manifest)
+        if because:
+            return _redo(manifest, because)
+    lost = net.gone & mine.read_set.relies_on
+    if lost:
+        return _redo(_last_to_remove(theirs, lost), "removed a file that this one relies on")
+    newest = theirs[-1].version if theirs else None
+    if net.fresh and mine.read_set.checks:
+        return Decision(Verdict.PROBE, version=newest)
+    return Decision(Verdict.REBASE, version=newest)
 
 
 def same_but_properties(mine: TableMetadata, theirs: TableMetadata) -> bool:
@@ -163,11 +127,36 @@ def same_but_properties(mine: TableMetadata, theirs: TableMetadata) -> bool:
     )
 
 
+def _done(mine: ReadSet, theirs: Sequence[Manifest]) -> Decision | None:
+    if mine.batch_id is None:
+        return None
+    for manifest in theirs:
+        if manifest.operation.batch_id == mine.batch_id:
+            because = f"version {manifest.version} committed the same batch id"
+            return Decision(Verdict.DONE, because, version=manifest.version)
+    return None
+
+
+def _disturbs(mine: CommitPlan, theirs: Manifest) -> str:
+    """Why one commit of theirs means planning again, whatever rows it touched; empty if it does not."""
+    stands_on = mine.read_set
+    if stands_on.table is None:
+        return "created the table"
+    if theirs.vacuum is not None and mine.vacuum is not None:
+        return "is a vacuum too"
+    if theirs.vacuum is not None and not stands_on.staged.isdisjoint(theirs.vacuum.deletes):
+        return "is a vacuum that lists a file staged here"
+    if theirs.table is not None and (stands_on.changes_table or not same_but_properties(stands_on.table, theirs.table)):
+        return "changed what the table is"
+    return ""
+
+
+def _last_to_remove(theirs: Sequence[Manifest], paths: frozenset[str]) -> Manifest:
+    return next(
+        manifest for manifest in reversed(theirs) if not paths.isdisjoint(action.path for action in manifest.remove)
+    )
+
+
 def _redo(theirs: Manifest, what: str) -> Decision:
-    return Decision(Verdict.REDO, f"version {theirs.version} ({theirs.operation.name}) {what}", version=theirs.version)
-
-
-def _stricter(one: Decision, other: Decision) -> Decision:
-    if one.verdict is Verdict.PROBE and other.verdict is Verdict.PROBE:
-        return Decision(Verdict.PROBE, other.because, one.probe + other.probe)
-    return other if other.verdict > one.verdict else one
+    because = f"version {theirs.version} ({theirs.operation.name}) {what}"
+    return Decision(Verdict.REDO, because, version=theirs.version)

@@ -1,12 +1,12 @@
 """From a plan to a version: the one loop that every commit goes through.
 
-    story(snapshot) ─▶ CommitPlan ─▶ put manifest n+1 ─▶ created: committed
-         ▲                          │
-         │                          └─ exists: read what came first ─▶ conflicts.decide
-         └────────── REDO ◀── PROBE ◀──┴──▶ REBASE / DERIVE: put n+2 …
+    operation(snapshot) ─▶ CommitPlan ─▶ put manifest n+1 ─▶ created: committed
+            ▲                                │
+            │                                └─ exists: read what came first ─▶ conflicts.judge
+            └──────── REDO ◀── PROBE ◀──┴──▶ REBASE: put n+2 …
 
-What a put came to is decided by reading the manifest back and comparing its commit id, never by the
-error that the store gave: a reply may be lost after the request was applied, and "exists" may be our own.
+The rules are elsewhere and pure: `core.conflicts` says whether a plan stands, `core.protocol` what to do after each
+answer of the store. Here is the I/O in their order.
 
 Source: specs/5-commit.md.
 """
@@ -17,16 +17,20 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec.structs import replace as replace_struct
 
-from txfiles.core import conflicts, names, times
+from txfiles.core import conflicts, names, protocol, times
 from txfiles.core import manifest as codec
-from txfiles.core.conflicts import ReadSet, Verdict
-from txfiles.core.manifest import Actions, Add, Manifest, Metrics, Operation, Remove, SidecarRef, TableMetadata, Vacuum
+from txfiles.core import plan as plans
+from txfiles.core.conflicts import Verdict
+from txfiles.core.manifest import Actions, Manifest, Operation, Remove, SidecarRef, TableMetadata
+from txfiles.core.plan import Check, CommitPlan, Replaces
+from txfiles.core.protocol import Answer, Next, Sent
 from txfiles.errors import (
     CommitConflictError,
     CommitStateUnknownError,
@@ -39,7 +43,7 @@ from txfiles.log import checkpoint, versions
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.log.versions import Loaded
-from txfiles.rows import filelist
+from txfiles.rows import filelist, partitions
 from txfiles.store import port
 from txfiles.store.port import Put, Store
 
@@ -48,61 +52,23 @@ logger = logging.getLogger("txfiles")
 LOCK_SECONDS = 5.0
 """How long the advisory lock is waited for: longer than any commit takes, short beside the default time-out."""
 
-SETTLE_TRIES = 5
-"""How often an unclear put is read back and sent again before it is called unknown."""
-
 BACKOFF_FIRST_SECONDS = 0.005
 BACKOFF_MOST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class CommitPlan:
-    """What one pass through a story came to: facts, and what to commit.
+class Outcome:
+    """How a call ended.
 
     Attributes:
-        base: the snapshot that it was planned on; None where the table is to be created.
-        table: the table as it is after this commit.
-        changes_table: whether `table` is news, and goes into the manifest.
-        metrics: rows and files.
-        read_set: what the plan stands on.
-        add: files to add.
-        remove: paths of files to remove.
-        vacuum: of a vacuum.
-        files_scanned: data files that were opened for planning.
-        files_pruned: live files that were not.
-        files_rewritten: files of which some rows go on in a new file.
-        nothing: nothing is to be committed.
-        touches_keys: whether the plan's keys are in these newly added files (asked for PROBE).
-        derive: the same work with its removals listed anew (asked for DERIVE).
-        inferred: types that were guessed from a CSV input.
-        notes: what a person should know of how the input was read.
-        vacuum_bytes: size of what a vacuum deletes.
+        plan: what was decided; None if the batch had been committed before.
+        version: the version that it made, or was decided against.
+        committed: whether it made one.
+        already_committed: whether another call committed the same batch id.
+        attempts: how often it was planned or lost a race.
     """
 
-    base: Snapshot | None
-    table: TableMetadata
-    changes_table: bool
-    metrics: Metrics
-    read_set: ReadSet
-    add: Sequence[Add] = ()
-    remove: Sequence[str] = ()
-    vacuum: Vacuum | None = None
-    files_scanned: int = 0
-    files_pruned: int = 0
-    files_rewritten: int = 0
-    nothing: bool = False
-    touches_keys: Callable[[pa.Table], bool] = lambda _: True
-    derive: Callable[[Snapshot], CommitPlan] | None = None
-    inferred: pa.Schema | None = None
-    notes: tuple[str, ...] = ()
-    vacuum_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call ended: the work that was decided, and the version it made or was decided against."""
-
-    work: CommitPlan | None
+    plan: CommitPlan | None
     version: int | None
     committed: bool
     already_committed: bool = False
@@ -129,16 +95,35 @@ class Staged(Protocol):
 NewStaging = Callable[[Session, str, Iterator[int], str | None], Staged]
 """(session, commit id, file numbers, table id or None) → the staging of one pass."""
 
+Holds = Callable[[Session, TableMetadata, Check, pa.Table], bool]
+"""Whether a check holds of fresh files: (session, the plan's table, check, the file list) → bool. Reads data files."""
+
+PlanOperation = Callable[[Snapshot | None, Any], CommitPlan]
+"""An operation bound to its request: plans on a snapshot, and writes files through what `NewStaging` made."""
+
 
 @dataclass
 class Attempt:
-    """One call's way to its commit: its id, its operation and its patience."""
+    """One call's way to its commit: its id, its operation and its patience.
+
+    Attributes:
+        session: where.
+        commit_id: no other call has it.
+        operation: what the manifest says was asked for.
+        timeout: seconds of patience after the first lost race.
+        new_staging: makes the staging of a pass.
+        holds: looks into fresh files.
+        count: passes and lost races.
+        versions: the numbers that were tried.
+        numbers: of the files.
+    """
 
     session: Session
     commit_id: str
     operation: Operation
     timeout: float
     new_staging: NewStaging
+    holds: Holds
     count: int = 1
     versions: list[int] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -167,16 +152,12 @@ class Attempt:
         self.count += 1
 
 
-Story = Callable[[Snapshot | None, Any], CommitPlan]
-"""Plans on a snapshot, writing files through what `Attempt.new_staging` makes."""
-
-
-def run(attempt: Attempt, story: Story, *, base: Snapshot | None = None) -> Outcome:
-    """Run a story on the newest version until it is committed, or nothing is left to commit.
+def run(attempt: Attempt, operation: PlanOperation, *, base: Snapshot | None = None) -> Outcome:
+    """Plan on the newest version and commit, until it is committed or nothing is left to commit.
 
     Args:
         attempt: the call.
-        story: plans on a snapshot and stages files; called again after a lost race that forbids a rebase.
+        operation: called again after a lost race that its plan does not survive.
         base: the newest snapshot, as the caller has just read it; None looks for the head.
     Raises:
         CommitConflictError: others kept winning for `attempt.timeout` seconds.
@@ -186,29 +167,29 @@ def run(attempt: Attempt, story: Story, *, base: Snapshot | None = None) -> Outc
     snapshot = base or versions.head(store)
     while True:
         try:
-            outcome = _pass(attempt, story, snapshot)
+            outcome = _pass(attempt, operation, snapshot)
         except SnapshotExpiredError as error:
             if snapshot is None:
                 raise
-            attempt.lost(error.smallest, "a vacuum removed files that were being read")
+            attempt.lost(error.oldest_readable, "a vacuum removed files that were being read")
             outcome = versions.advance(store, snapshot)
         if isinstance(outcome, Outcome):
             return acknowledged(store, outcome)
         snapshot = outcome
 
 
-def acknowledged(store: Store, done: Outcome) -> Outcome:
-    """The end of a call. What it found done by another is told only once it lasts: that one may have been killed."""
-    if not done.committed and done.version is not None:
+def acknowledged(store: Store, outcome: Outcome) -> Outcome:
+    """Make another writer's commit durable before reporting it: that writer may have died before its fsync."""
+    if not outcome.committed and outcome.version is not None:
         try:
-            port.ensure_durable(store, names.manifest(done.version))
+            port.ensure_durable(store, names.manifest(outcome.version))
         except StoreError as error:
-            error.committed = "unknown" if done.already_committed else "no"
+            error.committed = "unknown" if outcome.already_committed else "no"
             raise
-    return done
+    return outcome
 
 
-def _pass(attempt: Attempt, story: Story, snapshot: Snapshot | None) -> Outcome | Snapshot:
+def _pass(attempt: Attempt, operation: PlanOperation, snapshot: Snapshot | None) -> Outcome | Snapshot:
     """Plan once and try to commit; a snapshot means: plan again on it.
 
     Raises:
@@ -222,64 +203,95 @@ def _pass(attempt: Attempt, story: Story, snapshot: Snapshot | None) -> Outcome 
     staging = attempt.new_staging(attempt.session, attempt.commit_id, attempt.numbers, table_id)
     try:
         with versions.ExpiryReported(attempt.session.store, snapshot.state) if snapshot else nullcontext():
-            work = story(snapshot, staging)
-        if work.nothing:
-            return Outcome(work, snapshot.state.version if snapshot else None, committed=False, attempts=attempt.count)
-        return _commit(attempt, work, staging)
+            plan = operation(snapshot, staging)
+        if plan.nothing:
+            version = snapshot.state.version if snapshot else None
+            return Outcome(plan, version, committed=False, attempts=attempt.count)
+        return _commit(attempt, plan, snapshot, staging)
     finally:
         # Whatever ended this pass without a commit: what it staged is nobody's. After a commit, or where
         # the commit may yet turn out to have happened, the files are kept.
         staging.discard()
 
 
-def _commit(attempt: Attempt, work: CommitPlan, staging: Staged) -> Outcome | Snapshot:
-    """Commit `work`, rebasing where the rules allow; a snapshot means: plan again on it."""
+def _commit(attempt: Attempt, plan: CommitPlan, base: Snapshot | None, staging: Staged) -> Outcome | Snapshot:
+    """Commit a plan, rebasing as long as it stands; a snapshot means: plan again on it."""
     store = attempt.session.store
     with port.lock(store, LOCK_SECONDS):
         while True:
-            theirs = versions.newer(store, work.base.state if work.base else None)
+            if base is not None and not versions.is_still_there(store, base.state):
+                return _another_table(attempt, base)
+            theirs = versions.newer(store, base.state if base else None)
             if theirs:
-                decided = _rebase(attempt, work, theirs)
-                if not isinstance(decided, CommitPlan):
+                decided = _rebase(attempt, plan, base, theirs)
+                if not isinstance(decided, tuple):
                     return decided
-                work = decided
-            if work.base is not None:  # a crash must not keep what is built on it, and lose it
-                port.ensure_durable(store, names.manifest(work.base.state.version))
-            manifest, data = _write_down(attempt, work, staging)
-            if _put(attempt, manifest, data, staging):
+                plan, base = decided
+            if base is not None:  # a crash must not keep what is built on it, and lose it
+                port.ensure_durable(store, names.manifest(base.state.version))
+            manifest, data = _write_down(attempt, plan, base, staging)
+            if _put_manifest(attempt, manifest, data, staging):
                 versions.write_hint(store, manifest.version)
-                return Outcome(work, manifest.version, committed=True, attempts=attempt.count)
+                return Outcome(plan, manifest.version, committed=True, attempts=attempt.count)
             attempt.lost(manifest.version, "it was created first")
 
 
-def _rebase(attempt: Attempt, work: CommitPlan, theirs: Sequence[Loaded]) -> CommitPlan | Outcome | Snapshot:
-    """The work on top of what came first; or the end; or the snapshot on which to plan again."""
-    newest = versions.extend(work.base, theirs)
-    decision = conflicts.decide(work.read_set, [loaded.manifest for loaded in theirs])
+def _another_table(attempt: Attempt, base: Snapshot) -> Snapshot:
+    """The head of the table that has taken the place of the one that was planned on."""
+    attempt.lost(base.state.version, "the table was deleted and created again")
+    return versions.require_head(attempt.session.store)
+
+
+def _rebase(
+    attempt: Attempt, plan: CommitPlan, base: Snapshot | None, theirs: Sequence[Loaded]
+) -> tuple[CommitPlan, Snapshot] | Outcome | Snapshot:
+    """The plan on the head, with the head; or the end; or the snapshot on which to plan again."""
+    head = versions.extend(base, theirs)
+    manifests = [loaded.manifest for loaded in theirs]
+    net = conflicts.change(manifests)
+    decision = conflicts.judge(plan, manifests, net)
     if decision.verdict is Verdict.DONE:
         return Outcome(None, decision.version, committed=False, already_committed=True, attempts=attempt.count)
-    if decision.verdict is Verdict.PROBE:
-        added = [(add, newest.state.version) for add in decision.probe]
-        files = filelist.from_adds(added, newest.state.table.columns, newest.state.table.keys)
-        with versions.ExpiryReported(attempt.session.store, newest.state):
-            touches_keys = work.touches_keys(files)
-        if touches_keys:
-            decision = replace(decision, verdict=Verdict.REDO, because="it added a key of this batch")
-    if decision.verdict is Verdict.REDO:
-        logger.info("planning again on version %d: %s", newest.state.version, decision.because)
-        attempt.lost(decision.version or newest.state.version, decision.because)
-        return newest
-    if work.derive is not None and decision.verdict is Verdict.DERIVE:
-        return work.derive(newest)
-    table = work.table if work.changes_table else newest.state.table
-    return replace(work, base=newest, table=table)
+    because = decision.because
+    if decision.verdict is Verdict.PROBE and not _checks_hold(attempt, plan, head, net):
+        because = "a file that was added since holds a row that this one has to see"
+    if because:
+        logger.info("planning again on version %d: %s", head.state.version, because)
+        attempt.lost(decision.version or head.state.version, because)
+        return head
+    replaced = replaced_files(plan.replaces, plan.table, head) if plan.replaces else None
+    state = head.state
+    return plans.on_head(plan, state.table, state.oldest_readable_version, net.held, replaced), head
 
 
-def _write_down(attempt: Attempt, work: CommitPlan, staging: Staged) -> tuple[Manifest, bytes]:
-    """The manifest of this commit on top of its base, and its bytes."""
+def _checks_hold(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: conflicts.Change) -> bool:
+    table = plan.table
+    fresh = filelist.from_adds([(add, head.state.version) for add in net.fresh], table.columns, table.keys)
+    with versions.ExpiryReported(attempt.session.store, head.state):
+        return all(attempt.holds(attempt.session, table, check, fresh) for check in plan.read_set.checks)
+
+
+def replaced_files(replaces: Replaces, table: TableMetadata, snapshot: Snapshot | None) -> tuple[tuple[str, ...], int]:
+    """The paths of the live files that an overwrite removes, and how many rows they have.
+
+    Args:
+        replaces: which.
+        table: as the overwrite leaves it.
+        snapshot: what it is committed on; None if it creates the table.
+    """
+    if snapshot is None:
+        return (), 0
+    files = snapshot.files
+    if replaces.partitions is not None:
+        files = files.filter(pa.array(partitions.among(table, files, replaces.partitions), pa.bool_()))
+    return tuple(files["path"].to_pylist()), int(pc.sum(files["rows"]).as_py() or 0)
+
+
+def _write_down(attempt: Attempt, plan: CommitPlan, on: Snapshot | None, staging: Staged) -> tuple[Manifest, bytes]:
+    """The manifest of this commit on top of a snapshot, and its bytes."""
     environment = attempt.session.environment
     store = attempt.session.store
-    base = work.base.state if work.base else None
+    base = on.state if on else None
     version = base.version + 1 if base else 0
     time_us = max(environment.now_us(), base.time_us + 1 if base else 0)
     if time_us > times.LAST_US or version > codec.COUNT_LIMIT:
@@ -288,8 +300,8 @@ def _write_down(attempt: Attempt, work: CommitPlan, staging: Staged) -> tuple[Ma
             hint="no clock and no count of commits leads there: restore _txfiles/ from a backup",
         )
     checkpoint_ref = base.checkpoint if base else None
-    if work.base is not None and checkpoint.due(work.base.state):
-        checkpoint_ref = checkpoint.write(store, work.base.state, work.base.files) or checkpoint_ref
+    if on is not None and checkpoint.due(on.state):
+        checkpoint_ref = checkpoint.write(store, on.state, on.files) or checkpoint_ref
     manifest = Manifest(
         format_version=codec.FORMAT_VERSION,
         version=version,
@@ -298,88 +310,116 @@ def _write_down(attempt: Attempt, work: CommitPlan, staging: Staged) -> tuple[Ma
         parent_sha256=base.sha256 if base else None,
         time=times.format_us(time_us),
         operation=attempt.operation,
-        metrics=work.metrics,
-        table=work.table if work.changes_table or base is None else None,
+        metrics=plan.metrics,
+        table=plan.table if plan.changes_table or base is None else None,
         checkpoint=checkpoint_ref,
-        vacuum=work.vacuum,
-        add=tuple(work.add),
-        remove=tuple(Remove(path=path) for path in work.remove),
+        vacuum=plan.vacuum,
+        add=plan.add,
+        remove=tuple(Remove(path=path) for path in plan.remove),
     )
     manifest = _with_sidecar(attempt.session, manifest)
     return manifest, codec.encode(manifest)
 
 
 def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
-    """Move many actions into a file of their own, written before the manifest that names it."""
+    """Move many actions into a file of their own, written before the manifest that names it.
+
+    Raises:
+        StoreError: it could not be written, or not be found out whether it was; nothing is committed.
+    """
     deletes = manifest.vacuum.deletes if manifest.vacuum else ()
     if len(manifest.add) + len(manifest.remove) + len(deletes) <= codec.INLINE_ACTIONS:
         return manifest
     data = codec.encode_actions(Actions(add=manifest.add, remove=manifest.remove, deletes=deletes))
     name = names.sidecar(manifest.version, session.environment.new_id())
-    if versions.create(session.store, names.SIDECAR_DIR + name, data) is not Put.CREATED:
-        raise StoreError(f"{session.store.root}/{names.SIDECAR_DIR}{name} could not be written", hint="run it again")
+    settled = settle(session, names.SIDECAR_DIR + name, data)
+    if settled.end is not Next.COMMITTED:
+        raise StoreError(
+            f"{session.store.root}/{names.SIDECAR_DIR}{name} could not be written; nothing was committed",
+            hint="see what the store says below, then run the same call again",
+        ) from settled.error
     vacuum = manifest.vacuum and replace_struct(manifest.vacuum, deletes=())
     ref = SidecarRef(name=name, bytes=len(data), sha256=codec.sha256(data))
     return replace_struct(manifest, add=(), remove=(), vacuum=vacuum, sidecar=ref)
 
 
-def _put(attempt: Attempt, manifest: Manifest, data: bytes, staging: Staged) -> bool:
+def _put_manifest(attempt: Attempt, manifest: Manifest, data: bytes, staging: Staged) -> bool:
     """Create the manifest; True if it stands and is ours, False if another commit has the number.
 
-    The staged files are kept from the first request on, and given up only where the manifest certainly does
-    not stand: whatever ends this in between, an interrupt at any line too, nobody deletes what it may name.
+    The staged files are kept from the first request on, and given up only if the manifest certainly does not stand:
+    whatever ends this in between, an interrupt at any line too, nobody deletes what it may name.
 
     Raises:
         StoreError: certainly not created.
         CommitStateUnknownError: it could not be found out.
     """
-    store = attempt.session.store
-    name = names.manifest(manifest.version)
     attempt.versions.append(manifest.version)
     staging.keep()
-    for try_number in range(SETTLE_TRIES):
-        try:
-            put = store.put_if_absent(name, data)
-        except TxFilesError as error:
-            if error.committed == "unknown" or try_number > 0:
-                raise _unknown(attempt) from error
-            staging.give_up()
-            raise
-        if put is Put.CREATED:
-            return True
-        standing = _read_back(attempt, name)
-        if standing is not None:
-            if codec.sha256(standing) == codec.sha256(data):
-                return True
-            staging.give_up()
-            return False
-        attempt.session.environment.sleep(BACKOFF_FIRST_SECONDS * 2**try_number)
-    raise _unknown(attempt)
+    settled = settle(attempt.session, names.manifest(manifest.version), data)
+    if settled.end is Next.COMMITTED:
+        return True
+    if settled.end is Next.UNKNOWN:
+        raise _unknown(attempt) from settled.error
+    staging.give_up()
+    if settled.error is not None:
+        raise settled.error
+    return False
 
 
-def _read_back(attempt: Attempt, name: str) -> bytes | None:
-    """What stands under a manifest's name after an unclear put."""
-    for try_number in range(SETTLE_TRIES):
-        try:
-            return attempt.session.store.get(name, limit=codec.MANIFEST_LIMIT_BYTES)
-        except StoreError as error:
-            logger.warning("reading back %s failed: %s", name, error)
-            attempt.session.environment.sleep(BACKOFF_FIRST_SECONDS * 2**try_number)
-    raise _unknown(attempt)
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a put ended: one of `protocol.ENDS`, and the error that the store gave, if any."""
+
+    end: Next
+    error: TxFilesError | None = None
+
+
+def settle(session: Session, name: str, data: bytes) -> Settled:
+    """Put an object under a free name until it is known what became of it, as `core.protocol` says.
+
+    Cost: one put if the store answers; at most `MOST_PUTS` puts, each read back at most `MOST_READS` times.
+    """
+    sent, following, error = Sent(), Next.PUT, None
+    while following not in protocol.ENDS:
+        if following is Next.PUT:
+            answer, error = _put(session.store, name, data)
+        else:
+            answer, failure = _read_back(session.store, name, data)
+            error = failure or error
+        following, after = protocol.step(sent, answer)
+        if following not in protocol.ENDS and after != sent:
+            session.environment.sleep(BACKOFF_FIRST_SECONDS * 2 ** max(after.puts, after.reads))
+        sent = after
+    return Settled(following, None if following in (Next.COMMITTED, Next.LOST) else error)
+
+
+def _put(store: Store, name: str, data: bytes) -> tuple[Answer, TxFilesError | None]:
+    try:
+        put = store.put_if_absent(name, data)
+    except TxFilesError as error:
+        return (Answer.IN_DOUBT if error.committed == "unknown" else Answer.REFUSED), error
+    return {Put.CREATED: Answer.CREATED, Put.EXISTS: Answer.EXISTS, Put.UNKNOWN: Answer.UNCLEAR}[put], None
+
+
+def _read_back(store: Store, name: str, data: bytes) -> tuple[Answer, TxFilesError | None]:
+    """What stands under a name after an unclear put."""
+    try:
+        found = store.get(name, limit=max(len(data), codec.MANIFEST_LIMIT_BYTES))
+    except StoreError as error:
+        logger.warning("reading back %s failed: %s", name, error)
+        return Answer.UNREADABLE, error
+    if found is None:
+        return Answer.ABSENT, None
+    return (Answer.MINE if codec.sha256(found) == codec.sha256(data) else Answer.ANOTHERS), None
 
 
 def _unknown(attempt: Attempt) -> CommitStateUnknownError:
-    root, versions = attempt.session.store.root, ", ".join(map(str, attempt.versions))
+    root, tried = attempt.session.store.root, ", ".join(map(str, attempt.versions))
     return CommitStateUnknownError(
         f"it is unknown whether {attempt.operation.name} on {root} was committed (commit id {attempt.commit_id}, "
-        f"attempted as version {versions}): the store did not answer",
+        f"attempted as version {tried}): the store did not answer",
         hint=f"txfiles.resolve(path, {attempt.commit_id!r}) tells once the store answers again; nothing was deleted",
         committed="unknown",
         commit_id=attempt.commit_id,
         versions=tuple(attempt.versions),
     )
-
-
-def fresh_attempt(session: Session, operation: Operation, timeout: float, new_staging: NewStaging) -> Attempt:
-    """A call's attempt, with an id that no other call has."""
-    return Attempt(session, session.environment.new_id(), operation, timeout, new_staging)

@@ -136,8 +136,7 @@ def _still_true(store: Store, found_id: str | None, known: Snapshot | None) -> S
     """A cached snapshot, if it is of this table's history."""
     if known is None or known.state.table_id != found_id:
         return None
-    data = store.get(names.manifest(known.state.version), limit=codec.MANIFEST_LIMIT_BYTES)
-    return known if data is not None and codec.sha256(data) == known.state.sha256 else None
+    return known if is_still_there(store, known.state) else None
 
 
 def _caught_up(store: Store, known: Snapshot) -> Snapshot | None:
@@ -211,14 +210,20 @@ def at_time(store: Store, latest: State, time_us: int) -> Snapshot:
     return at_version(store, latest, low)
 
 
-def expired(store: Store, version: int, smallest: int) -> SnapshotExpiredError:
+def expired(store: Store, version: int, oldest: int) -> SnapshotExpiredError:
     """The error for a version that a vacuum has taken files from."""
     return SnapshotExpiredError(
         f"version {version} of {store.root} has expired: vacuum removed files of it",
-        hint=f"versions from {smallest} on are whole; vacuum_retain sets how long they are kept",
+        hint=f"versions from {oldest} on are whole; vacuum_retain sets how long they are kept",
         version=version,
-        smallest=smallest,
+        oldest_readable=oldest,
     )
+
+
+def is_still_there(store: Store, state: State) -> bool:
+    """Whether the manifest of a version is the one that was read. Not so: the table was deleted and created again."""
+    data = store.get(names.manifest(state.version), limit=codec.MANIFEST_LIMIT_BYTES)
+    return data is not None and codec.sha256(data) == state.sha256
 
 
 def advance(store: Store, snapshot: Snapshot) -> Snapshot:

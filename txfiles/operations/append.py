@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from txfiles.batch import prepare
-from txfiles.log.commit import CommitPlan
-from txfiles.operations.context import Found, PlanContext, work
+from txfiles.core.manifest import Metrics
+from txfiles.core.plan import CommitPlan
+from txfiles.operations.context import PlanContext, commit_plan
 
 
 def append(ctx: PlanContext) -> CommitPlan:
@@ -14,4 +15,4 @@ def append(ctx: PlanContext) -> CommitPlan:
     """
     batch = prepare(ctx.request, ctx.table)
     added = ctx.stage.rows(batch.table, batch.rows)
-    return work(ctx, Found(batch, add=added, inserted=batch.rows.num_rows), kind="append")
+    return commit_plan(ctx, batch, Metrics(rows_inserted=batch.rows.num_rows), add=added)

@@ -6,9 +6,11 @@ import numpy as np
 import pyarrow as pa
 
 from txfiles.batch import prepare
-from txfiles.log.commit import CommitPlan
-from txfiles.operations.context import Found, PlanContext, chosen, work
+from txfiles.core.manifest import Metrics
+from txfiles.core.plan import CommitPlan, KeysAbsent
+from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.reading.key_finder import batch_keys, candidates, probe
+from txfiles.rows import filelist
 
 
 def append_once(ctx: PlanContext) -> CommitPlan:
@@ -19,29 +21,18 @@ def append_once(ctx: PlanContext) -> CommitPlan:
     batch = prepare(ctx.request, ctx.table)
     files = ctx.files(batch.table)
     keys = batch_keys(batch.table, batch.rows, batch.keys)
-    looked_in = chosen(files, candidates(keys, files))
+    looked_in = filelist.data_files(files, candidates(keys, files))
     hits = probe(ctx.session, keys, looked_in, (), ctx.progress("looking for keys", len(looked_in)))
     new = np.ones(batch.rows.num_rows, bool)
     for hit in hits:
         new[hit.batch_rows] = False
-    added = ctx.stage.rows(batch.table, batch.rows.filter(pa.array(new)))
-
-    def touches_keys(others: pa.Table) -> bool:
-        """Whether files that others added since hold a key of a row that is about to be added."""
-        mine = batch.rows.filter(pa.array(new))
-        found = batch_keys(batch.table, mine, batch.keys.filter(pa.array(new)))
-        return bool(probe(ctx.session, found, chosen(others, candidates(found, others)), ()))
-
-    return work(
+    rows, codes = batch.rows.filter(pa.array(new)), batch.keys.filter(pa.array(new))
+    return commit_plan(
         ctx,
-        Found(
-            batch,
-            add=added,
-            relies_on=[hit.file.path for hit in hits],
-            scanned=len(looked_in),
-            inserted=int(new.sum()),
-            skipped=int((~new).sum()),
-        ),
-        kind="append_once",
-        touches_keys=touches_keys,
+        batch,
+        Metrics(rows_inserted=rows.num_rows, rows_skipped=batch.rows.num_rows - rows.num_rows),
+        add=ctx.stage.rows(batch.table, rows),
+        relies_on=[hit.file.path for hit in hits],
+        checks=[KeysAbsent(batch_keys(batch.table, rows, codes))] if rows.num_rows else (),
+        scanned=len(looked_in),
     )

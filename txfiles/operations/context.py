@@ -1,7 +1,7 @@
-"""What the stories share: the frame of one pass, and how it becomes `CommitPlan`.
+"""What the operations share: the context of one pass, and how its findings become a `CommitPlan`.
 
-A story is a function of a snapshot and a stage: it reads, decides, writes files through the stage and
-returns what to commit. It has no loop and no memory; after a lost race it is simply called again.
+An operation is a function of a snapshot and a stage: it reads, decides, writes files through the stage and returns
+what to commit. It has no loop and no memory; after a lost race it is simply called again.
 """
 
 from __future__ import annotations
@@ -9,25 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 from txfiles.batch import Prepared
 from txfiles.core import replay
-from txfiles.core.conflicts import ReadSet
 from txfiles.core.manifest import Add, Metrics, TableMetadata
-from txfiles.log.commit import CommitPlan
+from txfiles.core.plan import Check, CommitPlan, Looked, ReadSet, Replaces
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.options import Progress, Request
 from txfiles.rows import filelist
-from txfiles.rows.filelist import DataFile
 from txfiles.writing.staging import Stage
 
 
 @dataclass(frozen=True)
 class PlanContext:
-    """One pass through a story: where, what was asked for, on which version, and how to write."""
+    """One pass of an operation: where, what was asked for, on which version, and how to write."""
 
     session: Session
     request: Request
@@ -36,7 +34,7 @@ class PlanContext:
 
     @property
     def table(self) -> TableMetadata | None:
-        """What the table is; None where it is to be created."""
+        """What the table is; None if it is to be created."""
         return self.base.state.table if self.base else None
 
     def files(self, table: TableMetadata) -> pa.Table:
@@ -51,94 +49,74 @@ class PlanContext:
         return lambda done: self.request.progress(Progress(stage, done, total))
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a story found out and wrote; `work` makes the `CommitPlan` of it."""
-
-    prepared: Prepared
-    add: Sequence[Add] = ()
-    remove: Sequence[str] = ()
-    relies_on: Sequence[str] = ()
-    scanned: int = 0
-    rewritten: int = 0
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    skipped: int = 0
-    stale: int = 0
-    deleted: int = 0
-
-
-def work(
+def commit_plan(
     ctx: PlanContext,
-    found: Found,
+    batch: Prepared,
+    fates: Metrics,
     *,
-    kind: str,
-    touches_keys: Callable[[pa.Table], bool] = lambda _: True,
-    in_part: Callable[[Add], bool] = lambda _: True,
-    keyed: bool = False,
-    derive: Callable[[Snapshot], CommitPlan] | None = None,
+    add: Sequence[Add] = (),
+    remove: Sequence[str] = (),
+    relies_on: Sequence[str] = (),
+    checks: Sequence[Check] = (),
+    replaces: Replaces | None = None,
+    scanned: int = 0,
+    rewritten: int = 0,
     empties: bool = False,
 ) -> CommitPlan:
     """Turn findings into what is to be committed, or into nothing.
 
     Args:
         ctx: the pass.
-        found: what it came to.
-        kind: of `core.conflicts.MINE`.
-        touches_keys: asked for the outcome PROBE.
-        in_part: of an overwrite of a part.
-        keyed: whether keys must not be in files that others add.
-        derive: asked for the outcome DERIVE.
-        empties: whether the commit counts even where it changes no row (an overwrite).
+        batch: what was written.
+        fates: rows by fate; the counts of the batch and of files are filled in here.
+        add: files to add.
+        remove: paths of files to remove.
+        relies_on: paths of files in which a row was found, or which are rewritten.
+        checks: what must hold of files that others add.
+        replaces: of an overwrite that removes whatever is there.
+        scanned: data files that were opened.
+        rewritten: files of which some rows go on in a new file.
+        empties: whether the commit counts even if it changes no row (an overwrite).
     """
-    prepared, current = found.prepared, ctx.table
-    changes_rows = bool(found.add or found.remove)
-    creates = current is None
-    commits = changes_rows or creates or empties or prepared.schema_changed or ctx.request.batch_id is not None
-    # Keys and a timestamp column are recorded by a write that commits; recording them alone commits nothing.
-    changes_table = commits and prepared.table != current
-    files = 0 if ctx.base is None else ctx.base.file_count
+    current = ctx.table
+    # An empty batch says nothing of the table, so that it does not record keys either.
+    records = batch.rows_in > 0 and batch.table != current
+    commits = (
+        bool(add or remove)
+        or current is None
+        or empties
+        or batch.schema_changed
+        or records
+        or ctx.request.batch_id is not None
+    )
+    changes_table = commits and batch.table != current
     return CommitPlan(
-        base=ctx.base,
-        table=prepared.table,
-        changes_table=changes_table,
-        metrics=Metrics(
-            rows_in=prepared.rows_in,
-            rows_inserted=found.inserted,
-            rows_updated=found.updated,
-            rows_unchanged=found.unchanged,
-            rows_skipped=found.skipped,
-            rows_stale=found.stale,
-            rows_deduplicated=prepared.rows_deduplicated,
-            rows_deleted=found.deleted,
-            files_added=len(found.add),
-            files_removed=len(found.remove),
-            bytes_written=sum(add.bytes for add in found.add),
-        ),
+        table=batch.table,
         read_set=ReadSet(
-            kind=kind if changes_rows or empties or prepared.schema_changed else "batch id",
             table=current,
-            relies_on=frozenset(found.relies_on),
-            staged=frozenset(add.path for add in found.add),
+            relies_on=frozenset(relies_on),
+            checks=tuple(checks),
+            staged=frozenset(found.path for found in add),
             changes_table=changes_table,
             batch_id=ctx.request.batch_id,
-            in_part=in_part,
-            keyed=keyed,
         ),
-        add=tuple(found.add),
-        remove=tuple(found.remove),
-        files_scanned=found.scanned,
-        files_pruned=files - found.scanned,
-        files_rewritten=found.rewritten,
+        metrics=replace(
+            fates,
+            rows_in=batch.rows_in,
+            rows_deduplicated=batch.rows_deduplicated,
+            files_added=len(add),
+            files_removed=len(remove),
+            bytes_written=sum(found.bytes for found in add),
+        ),
+        add=tuple(add),
+        remove=tuple(remove),
+        replaces=replaces,
         nothing=not commits,
-        touches_keys=touches_keys,
-        derive=derive,
-        inferred=prepared.inferred,
-        notes=prepared.notes,
+        looked=Looked(
+            scanned=scanned,
+            pruned=(ctx.base.file_count if ctx.base else 0) - scanned,
+            rewritten=rewritten,
+            inferred=batch.inferred,
+            notes=batch.notes,
+        ),
     )
-
-
-def chosen(files: pa.Table, positions: Sequence[int] | np.ndarray) -> list[DataFile]:
-    """Some rows of the file list, as values."""
-    return filelist.data_files(files, positions)

@@ -6,27 +6,26 @@ Source: specs/4-semantics.md, "Overwrite".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec.structs import replace as replace_struct
 
 from txfiles.batch import Prepared, prepare
-from txfiles.core.manifest import Add, TableMetadata
+from txfiles.core.manifest import Add, Metrics, TableMetadata
+from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches, Partition, Replaces
 from txfiles.errors import DuplicateKeyError, InputError, NullKeyError, OptionError
-from txfiles.log.commit import CommitPlan
-from txfiles.log.snapshot import Snapshot
-from txfiles.operations.context import Found, PlanContext, chosen, work
+from txfiles.log.commit import replaced_files
+from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.reading import scan
-from txfiles.reading.key_finder import BatchKeys, batch_keys, candidates, probe
-from txfiles.reading.live import groups, live_rows, total_rows
-from txfiles.rows import filelist, filters, types
+from txfiles.reading.key_finder import batch_keys, candidates, probe
+from txfiles.reading.live import groups, live_rows
+from txfiles.rows import filelist, filters, partitions, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
-from txfiles.writing.staging import listed_partitions, split
+from txfiles.writing.staging import split
 
 
 def overwrite(ctx: PlanContext) -> CommitPlan:
@@ -41,29 +40,7 @@ def overwrite(ctx: PlanContext) -> CommitPlan:
         return _partitions(ctx, batch)
     if scope == "filter":
         return _filter(ctx, batch)
-    return _table(ctx, batch)
-
-
-def _table(ctx: PlanContext, batch: Prepared) -> CommitPlan:
-    added = ctx.stage.rows(batch.table, batch.rows)
-
-    def replacing(snapshot: Snapshot | None) -> CommitPlan:
-        """What was written stands; what it replaces is whatever is there when it is committed."""
-        files = snapshot.files if snapshot else filelist.empty(())
-        gone = files["path"].to_pylist()
-        deleted = total_rows(files)
-        on = replace(ctx, base=snapshot)
-        mine = batch if snapshot is ctx.base or snapshot is None else _with_properties(batch, snapshot.state.table)
-        found = Found(mine, add=added, remove=gone, inserted=batch.rows.num_rows, deleted=deleted)
-        return work(on, found, kind="overwrite", derive=replacing, empties=bool(batch.rows.num_rows or gone))
-
-    return replacing(ctx.base)
-
-
-def _with_properties(batch: Prepared, newest: TableMetadata) -> Prepared:
-    """The same batch for a table of which only the properties have changed since."""
-    table = replace_struct(batch.table, properties=newest.properties, extra=newest.extra)
-    return replace(batch, table=table)
+    return _replacing(ctx, batch, Replaces(), Guard())
 
 
 def _partitions(ctx: PlanContext, batch: Prepared) -> CommitPlan:
@@ -72,70 +49,52 @@ def _partitions(ctx: PlanContext, batch: Prepared) -> CommitPlan:
             "overwrite_partitions needs a partitioned table",
             hint="create it with partition_by=[…], or leave overwrite_partitions out to replace the whole table",
         )
+    present = frozenset(partition for partition, _ in split(batch.table, batch.rows))
     files = ctx.files(batch.table)
-    present = {partition for partition, _ in split(batch.table, batch.rows)}
-    replaced = np.array([partition in present for partition in listed_partitions(batch.table, files)], bool)
-    gone, rest = files.filter(pa.array(replaced)), files.filter(pa.array(~replaced))
-    guard = _guard(ctx, batch, chosen(rest, range(rest.num_rows)), rest)
-    added = ctx.stage.rows(batch.table, batch.rows)
-    paths = gone["path"].to_pylist()
-    return work(
+    stay = files.filter(pa.array(~partitions.among(batch.table, files, present)))
+    return _replacing(ctx, batch, Replaces(present), _guard(ctx, batch, stay, replaced=present))
+
+
+def _replacing(ctx: PlanContext, batch: Prepared, replaces: Replaces, guard: Guard) -> CommitPlan:
+    """What is written stands; what it replaces is whatever is there when it is committed."""
+    removed, deleted = replaced_files(replaces, batch.table, ctx.base)
+    return commit_plan(
         ctx,
-        Found(
-            batch,
-            add=added,
-            remove=paths,
-            relies_on=paths,
-            scanned=guard.scanned,
-            inserted=batch.rows.num_rows,
-            deleted=total_rows(gone),
-        ),
-        kind="overwrite part",
-        in_part=lambda add: guard.whole_table or add.partition in present,
-        keyed=guard.keys is not None,
-        touches_keys=guard.touches_keys,
-        empties=bool(batch.rows.num_rows),
+        batch,
+        Metrics(rows_inserted=batch.rows.num_rows, rows_deleted=deleted),
+        add=ctx.stage.rows(batch.table, batch.rows),
+        remove=removed,
+        checks=guard.checks,
+        replaces=replaces,
+        scanned=guard.scanned,
+        empties=bool(batch.rows.num_rows or removed),
     )
 
 
 def _filter(ctx: PlanContext, batch: Prepared) -> CommitPlan:
-    schema = types.arrow_schema(batch.table.columns)
-    where = filters.parse(ctx.request.replace_where, schema)
+    where = filters.parse(ctx.request.replace_where, types.arrow_schema(batch.table.columns))
     assert where is not None
     _refuse_rows_outside(batch, where)
     files = ctx.files(batch.table)
-    may = scan.may_match(files, batch.table, where)
-    looked_in = chosen(files, np.flatnonzero(may))
-    parts = list(ctx.session.environment.map(lambda file: _part(ctx, batch, file, where), looked_in))
+    looked_in = filelist.data_files(files, np.flatnonzero(scan.may_match(files, batch.table, where)))
+    parts = ctx.session.environment.map(lambda file: _part(ctx, batch, file, where), looked_in)
     touched = [part for part in parts if len(part.gone)]
-    guard = _guard(ctx, batch, chosen(files, range(files.num_rows)), files, touched)
-    rewritten: list[Add] = []
-    for part in touched:
-        if len(part.gone) < live_rows(part.file):
-            pieces = _remaining(ctx, batch, part)
-            rewritten += ctx.stage.file(batch.table, part.file.partition, pieces, like_bytes=part.file.bytes)
-    added = ctx.stage.rows(batch.table, batch.rows)
-
-    def in_part(add: Add) -> bool:
-        one = filelist.from_adds([(add, 0)], batch.table.columns, batch.table.keys)
-        return guard.whole_table or bool(scan.may_match(one, batch.table, where)[0])
-
-    return work(
+    guard = _guard(ctx, batch, files, touched)
+    kept = [part for part in touched if len(part.gone) < live_rows(part.file)]
+    rewritten = [
+        add for adds in ctx.session.environment.map(lambda part: _rewrite(ctx, batch, part), kept) for add in adds
+    ]
+    paths = [part.file.path for part in touched]
+    return commit_plan(
         ctx,
-        Found(
-            batch,
-            add=[*rewritten, *added],
-            remove=[part.file.path for part in touched],
-            relies_on=[part.file.path for part in touched],
-            scanned=max(len(looked_in), guard.scanned),
-            rewritten=sum(len(part.gone) < live_rows(part.file) for part in touched),
-            inserted=batch.rows.num_rows,
-            deleted=sum(len(part.gone) for part in touched),
-        ),
-        kind="overwrite part",
-        in_part=in_part,
-        keyed=guard.keys is not None,
-        touches_keys=guard.touches_keys,
+        batch,
+        Metrics(rows_inserted=batch.rows.num_rows, rows_deleted=sum(len(part.gone) for part in touched)),
+        add=[*rewritten, *ctx.stage.rows(batch.table, batch.rows)],
+        remove=paths,
+        relies_on=paths,
+        checks=[NoneMatches(where), *guard.checks],
+        scanned=max(len(looked_in), guard.scanned),
+        rewritten=len(kept),
         empties=bool(batch.rows.num_rows or touched),
     )
 
@@ -160,58 +119,65 @@ def _refuse_rows_outside(batch: Prepared, where: Any) -> None:
         )
 
 
-def _part(ctx: PlanContext, batch: Prepared, file: DataFile, where: Any) -> Part:
-    names = batch.rows.column_names
-    found = [
-        group.positions[scan.mask(group.read(names), where)] for group in groups(ctx.session.store, batch.table, file)
-    ]
+def _part(ctx: PlanContext, batch: Prepared, file: DataFile, where: filters.Filter) -> Part:
+    found = [group.positions[mask] for group, mask in scan.matches(ctx.session, batch.table, file, where)]
     return Part(file, np.concatenate(found) if found else np.empty(0, np.int64))
 
 
-def _remaining(ctx: PlanContext, batch: Prepared, part: Part) -> Iterator[pa.Table]:
-    for group in groups(ctx.session.store, batch.table, part.file):
-        keep = np.ones(group.rows, bool)
-        keep[group.locate(part.gone)[1]] = False
-        yield group.read(batch.rows.column_names).filter(pa.array(keep))
+def _rewrite(ctx: PlanContext, batch: Prepared, part: Part) -> list[Add]:
+    """Write the rows of a file that stay."""
+
+    def remaining() -> Iterator[pa.Table]:
+        for group in groups(ctx.session.store, batch.table, part.file):
+            keep = np.ones(group.rows, bool)
+            keep[group.locate(part.gone)[1]] = False
+            yield group.read(batch.rows.column_names).filter(pa.array(keep))
+
+    return ctx.stage.file(batch.table, part.file.partition, remaining(), like_bytes=part.file.bytes)
 
 
 @dataclass(frozen=True)
 class Guard:
-    """That keys stay unique where an overwrite of a part names them.
+    """That keys stay unique if an overwrite of a part names them.
 
     Attributes:
-        keys: the batch's, to be looked for in files that others add; None where no keys are named.
-        whole_table: whether every other row was checked too (keys that the table did not have before).
+        checks: what must hold of files that others add.
         scanned: files opened for it.
     """
 
-    keys: BatchKeys | None
-    whole_table: bool
-    scanned: int
-    ctx: PlanContext
-
-    def touches_keys(self, others: pa.Table) -> bool:
-        """Whether files that others added since hold a key of the batch."""
-        if self.keys is None:
-            return False
-        return bool(probe(self.ctx.session, self.keys, chosen(others, candidates(self.keys, others)), ()))
+    checks: tuple[Check, ...] = ()
+    scanned: int = 0
 
 
 def _guard(
-    ctx: PlanContext, batch: Prepared, staying: Sequence[DataFile], listed: pa.Table, touched: Sequence[Part] = ()
+    ctx: PlanContext,
+    batch: Prepared,
+    files: pa.Table,
+    touched: Sequence[Part] = (),
+    replaced: frozenset[Partition] = frozenset(),
 ) -> Guard:
     """Check the keys of the resulting table.
 
-    The batch is checked against the rows that stay; where the keys are new to the table, these also among themselves.
+    The batch is checked against the rows that stay; if the keys are new to the table, these also among themselves.
+
+    Args:
+        ctx: the pass.
+        batch: what takes the part's place.
+        files: the list of files that stay, or of which rows stay.
+        touched: of which rows go.
+        replaced: partitions that go whole.
     """
     if not ctx.request.keys:
-        return Guard(None, whole_table=False, scanned=0, ctx=ctx)
+        return Guard()
     gone = {part.file.path: part.gone for part in touched}
-    fresh = ctx.table is not None and ctx.table.keys != batch.table.keys
-    if fresh:
-        _check_whole(ctx, batch.table, staying, gone)
     keys = batch_keys(batch.table, batch.rows, batch.keys)
-    looked_in = [staying[position] for position in candidates(keys, listed)]
+    looked_in = filelist.data_files(files, candidates(keys, files))
+    scanned = len(looked_in)
+    checks: tuple[Check, ...] = (KeysAbsent(keys, outside=replaced),)
+    if ctx.table is not None and ctx.table.keys != batch.table.keys:
+        _check_whole(ctx, batch.table, filelist.data_files(files), gone)
+        scanned = files.num_rows
+        checks = (NoneMatches(None, outside=replaced),)  # nobody has checked the rows that others add
     for hit in probe(ctx.session, keys, looked_in, ()):
         stays = ~np.isin(hit.positions, gone.get(hit.file.path, ()))
         if stays.any():
@@ -222,7 +188,7 @@ def _guard(
                 keys=[key],
                 count=int(stays.sum()),
             )
-    return Guard(keys, fresh, len(staying) if fresh else len(looked_in), ctx)
+    return Guard(checks, scanned)
 
 
 def _check_whole(

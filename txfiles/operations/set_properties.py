@@ -6,21 +6,14 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from txfiles.core.conflicts import ReadSet
-from txfiles.core.manifest import Metrics, PropertyValue
-from txfiles.log.commit import CommitPlan
+from txfiles.core.manifest import PropertyValue
+from txfiles.core.plan import CommitPlan, ReadSet
 from txfiles.log.snapshot import Snapshot
 
 
 def set_properties(base: Snapshot, properties: Mapping[str, PropertyValue]) -> CommitPlan:
-    """Give properties their new values; nothing is committed where they have them already."""
+    """Give properties their new values; nothing is committed if they have them already."""
     current = base.state.table
     table = replace(current, properties={**current.properties, **properties})
-    return CommitPlan(
-        base=base,
-        table=table,
-        changes_table=True,
-        metrics=Metrics(),
-        read_set=ReadSet(kind="set", table=current, changes_table=True),
-        nothing=table == current,
-    )
+    read_set = ReadSet(table=current, changes_table=True)
+    return CommitPlan(table=table, read_set=read_set, nothing=table == current)

@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from txfiles.batch import Prepared, prepare
-from txfiles.core.manifest import Add
-from txfiles.log.commit import CommitPlan
-from txfiles.operations.context import Found, PlanContext, chosen, work
+from txfiles.core.manifest import Add, Metrics
+from txfiles.core.plan import CommitPlan, KeysAbsent
+from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.reading.key_finder import Hits, batch_keys, candidates, probe
 from txfiles.reading.live import groups, live_rows
+from txfiles.rows import filelist, partitions
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.merge import Fates, decide, replace_rows
 from txfiles.writing.staging import partition_text
@@ -35,36 +36,29 @@ def upsert(ctx: PlanContext) -> CommitPlan:
     batch = prepare(ctx.request, ctx.table)
     files = ctx.files(batch.table)
     keys = batch_keys(batch.table, batch.rows, batch.keys)
-    looked_in = chosen(files, candidates(keys, files))
-    hits = probe(
-        ctx.session, keys, looked_in, batch.rows.column_names, ctx.progress("looking for keys", len(looked_in))
-    )
+    looked_in = filelist.data_files(files, candidates(keys, files))
+    columns = batch.rows.column_names
+    hits = probe(ctx.session, keys, looked_in, columns, ctx.progress("looking for keys", len(looked_in)))
     fates = _decide(ctx, batch, hits)
     edits, moved = _edits(batch, hits, fates)
     rewritten = _rewrite(ctx, batch, edits)
     added = ctx.stage.rows(batch.table, pa.concat_tables([moved, batch.rows.take(pa.array(fates.inserts))]))
-
-    def touches_keys(others: pa.Table) -> bool:
-        """Whether files that others added since hold any key of the batch."""
-        return bool(probe(ctx.session, keys, chosen(others, candidates(keys, others)), ()))
-
-    return work(
+    return commit_plan(
         ctx,
-        Found(
-            batch,
-            add=[*rewritten, *added],
-            remove=[edit.file.path for edit in edits],
-            relies_on=[hit.file.path for hit in hits],
-            scanned=len(looked_in),
-            rewritten=len(edits),
-            inserted=len(fates.inserts),
-            updated=fates.updated,
-            unchanged=fates.unchanged,
-            stale=fates.stale,
-            deleted=len(fates.deletes),
+        batch,
+        Metrics(
+            rows_inserted=len(fates.inserts),
+            rows_updated=fates.updated,
+            rows_unchanged=fates.unchanged,
+            rows_stale=fates.stale,
+            rows_deleted=len(fates.deletes),
         ),
-        kind="upsert",
-        touches_keys=touches_keys,
+        add=[*rewritten, *added],
+        remove=[edit.file.path for edit in edits],
+        relies_on=[hit.file.path for hit in hits],
+        checks=[KeysAbsent(keys)] if batch.rows.num_rows else (),
+        scanned=len(looked_in),
+        rewritten=len(edits),
     )
 
 
@@ -93,30 +87,40 @@ def _decide(ctx: PlanContext, batch: Prepared, hits: Sequence[Hits]) -> Fates:
 
 
 def _edits(batch: Prepared, hits: Sequence[Hits], fates: Fates) -> tuple[list[Edit], pa.Table]:
-    """The changes file by file, and the rows that leave their file because their partition value changed."""
-    counts = [len(hit.positions) for hit in hits]
-    file_of = np.repeat(np.arange(len(hits)), counts)
+    """The changes file by file, and the rows that leave their file because their partition value changed.
+
+    Cost: O(h log h) for h rows that were hit, however many files they are in.
+    """
+    file_of = np.repeat(np.arange(len(hits)), [len(hit.positions) for hit in hits])
     position_of = np.concatenate([hit.positions for hit in hits]) if hits else np.empty(0, np.int64)
     moves = _moves(batch, hits, fates, file_of)
+    # `hits` are in file order and their positions ascend, so the number of a hit row orders it by file and place.
     stay = np.flatnonzero(~moves)
+    stay = stay[np.argsort(fates.replaces[stay], kind="stable")]
+    leaving = np.sort(np.concatenate([fates.deletes, fates.replaces[moves]]))
+    bounds = np.arange(len(hits) + 1)
+    starts = np.searchsorted(file_of[fates.replaces[stay]], bounds)
+    ends = np.searchsorted(file_of[leaving], bounds)
+    rows = fates.merged.take(pa.array(stay))
     edits = []
-    for number, hit in enumerate(hits):
-        mine = stay[file_of[fates.replaces[stay]] == number]
-        mine = mine[np.argsort(position_of[fates.replaces[mine]], kind="stable")]
-        leaving = np.concatenate([fates.deletes, fates.replaces[moves]])
-        without = np.sort(position_of[leaving[file_of[leaving] == number]])
-        if len(mine) or len(without):
-            rows = fates.merged.take(pa.array(mine))
-            edits.append(Edit(hit.file, position_of[fates.replaces[mine]], rows, without))
+    for number in np.flatnonzero((np.diff(starts) > 0) | (np.diff(ends) > 0)).tolist():
+        first, last = starts[number], starts[number + 1]
+        at = position_of[fates.replaces[stay[first:last]]]
+        without = position_of[leaving[ends[number] : ends[number + 1]]]
+        edits.append(Edit(hits[number].file, at, rows.slice(first, last - first), without))
     return edits, fates.merged.filter(pa.array(moves))
 
 
 def _moves(batch: Prepared, hits: Sequence[Hits], fates: Fates, file_of: np.ndarray) -> np.ndarray:
     """Which replaced rows belong into another partition than their file's."""
     moves = np.zeros(len(fates.replaces), bool)
+    if not batch.table.partition_by or not hits:
+        return moves
+    listed = pa.table({"partition": pa.array([hit.file.partition for hit in hits], pa.list_(pa.string()))})
+    spelled = partitions.of_files(batch.table, listed)
     for number, column in enumerate(batch.table.partition_by):
         text = partition_text(fates.merged, column).to_numpy(zero_copy_only=False)
-        stands = np.array([hit.file.partition[number] for hit in hits], object)[file_of[fates.replaces]]
+        stands = np.array([partition[number] for partition in spelled], object)[file_of[fates.replaces]]
         moves |= text != stands
     return moves
 

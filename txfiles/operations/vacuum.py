@@ -18,11 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from txfiles.core import names
-from txfiles.core.conflicts import ReadSet
-from txfiles.core.manifest import Manifest, Metrics, Vacuum
+from txfiles.core.manifest import Manifest, Vacuum
+from txfiles.core.plan import CommitPlan, Looked, ReadSet
 from txfiles.errors import ConfirmationRequiredError, CorruptTableError
 from txfiles.log import versions
-from txfiles.log.commit import CommitPlan
 from txfiles.log.snapshot import Snapshot
 from txfiles.store.port import Entry, Store
 
@@ -66,15 +65,11 @@ def plan_vacuum(store: Store, base: Snapshot, rules: Rules) -> CommitPlan:
     found = find(store, base, rules)
     deletes = tuple(sorted(names.encode_path(entry.name) for entry in found.entries))
     return CommitPlan(
-        base=base,
         table=base.state.table,
-        changes_table=False,
-        metrics=Metrics(),
-        read_set=ReadSet(kind="vacuum", table=base.state.table),
+        read_set=ReadSet(table=base.state.table),
         vacuum=Vacuum(oldest_readable_version=found.oldest_readable_version, deletes=deletes),
-        vacuum_bytes=sum(entry.bytes for entry in found.entries),
         nothing=not deletes,
-        derive=lambda newest: plan_vacuum(store, newest, rules),
+        looked=Looked(vacuum_bytes=sum(entry.bytes for entry in found.entries)),
     )
 
 

@@ -183,6 +183,22 @@ def may_match(files: pa.Table, table: TableMetadata, where: filters.Filter) -> n
     return _judge(bounds, files.num_rows, where, types.arrow_schema(table.columns))
 
 
+def matches(
+    session: Session, table: TableMetadata, file: DataFile, where: filters.Filter
+) -> Iterator[tuple[LiveGroup, np.ndarray]]:
+    """The groups of a file that may hold a match, each with which of its live rows match.
+
+    Cost: reads the filter's columns of these groups.
+    """
+    with opened(session.store, table, file) as groups:
+        for position in np.flatnonzero(_groups_may_match(groups, table, where)):
+            group = groups[position]
+            if where.columns:
+                yield group, mask(group.read(where.columns), where)
+            else:  # it is the same for every row
+                yield group, np.repeat(mask(pa.table({"row": [0]}), where), group.rows)
+
+
 def mask(rows: pa.Table, where: filters.Filter) -> np.ndarray:
     """Which rows match; a row for which the filter is unknown does not."""
     marked = rows.append_column("\0row", pa.array(np.arange(rows.num_rows)))

@@ -18,10 +18,11 @@ from msgspec.structs import replace as replace_struct
 from txfiles.core import names, properties
 from txfiles.core.manifest import Operation, PropertyValue
 from txfiles.core.messages import plain, shown, text
+from txfiles.core.plan import CommitPlan
 from txfiles.core.replay import BatchRecord
 from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, StoreError
 from txfiles.log import versions
-from txfiles.log.commit import CommitPlan, Outcome, acknowledged, fresh_attempt, run
+from txfiles.log.commit import Attempt, Outcome, acknowledged, run
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.operations import vacuum as vacuum_story
@@ -32,6 +33,7 @@ from txfiles.operations.overwrite import overwrite
 from txfiles.operations.set_properties import set_properties
 from txfiles.operations.upsert import upsert
 from txfiles.options import Progress, Request, keys_required
+from txfiles.reading import checks
 from txfiles.results import Plan, Resolution, VacuumResult, WriteResult
 from txfiles.version import LIBRARY
 from txfiles.writing.staging import Estimate, Staging
@@ -40,12 +42,15 @@ logger = logging.getLogger("txfiles")
 
 Result = TypeVar("Result", bound=WriteResult)
 
-STORIES: dict[str, Callable[[PlanContext], CommitPlan]] = {
+OPERATIONS: dict[str, Callable[[PlanContext], CommitPlan]] = {
     "append": append,
     "append_once": append_once,
     "upsert": upsert,
     "overwrite": overwrite,
 }
+
+PATIENCE_SECONDS = 60.0
+"""How long `set` and `vacuum` go on after the first lost race."""
 
 FOREIGN_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
 FOREIGN_LOGS = {"_delta_log/": "a Delta table", "metadata/": "an Iceberg table", ".hoodie/": "a Hudi table"}
@@ -70,18 +75,18 @@ def write(session: Session, request: Request) -> WriteResult:
         user_metadata={plain(name): plain(value) for name, value in request.user_metadata.items()},
     )
 
-    def story(snapshot: Snapshot | None, staging: Staging) -> CommitPlan:
+    def plan_on(snapshot: Snapshot | None, staging: Staging) -> CommitPlan:
         if snapshot is None:
             refuse_foreign_files(session)
         attempt.operation = _at(operation, request, snapshot)
-        return STORIES[request.mode](PlanContext(session, request, snapshot, staging))
+        return OPERATIONS[request.mode](PlanContext(session, request, snapshot, staging))
 
-    attempt = fresh_attempt(session, operation, request.timeout, Staging)
-    done = run(attempt, story, base=base)
+    attempt = _attempt(session, operation, request.timeout)
+    done = run(attempt, plan_on, base=base)
     if done.already_committed:
         _known_batch(session, request, versions.head(session.store))  # an error if it was as another mode
         return _already(session, request, done.version, started, done.attempts)
-    assert done.work is not None
+    assert done.plan is not None
     elapsed = session.environment.monotonic() - started
     return _result(WriteResult, request, done, elapsed, attempt.commit_id if done.committed else None)
 
@@ -95,10 +100,10 @@ def plan(session: Session, request: Request) -> Plan:
         return Plan(version=known.version, committed=False, already_committed=True, mode=request.mode)
     if base is None:
         refuse_foreign_files(session)
-    work = STORIES[request.mode](PlanContext(session, request, base, Estimate()))
-    done = Outcome(work, base.state.version if base else None, not work.nothing)
+    found = OPERATIONS[request.mode](PlanContext(session, request, base, Estimate()))
+    done = Outcome(found, base.state.version if base else None, not found.nothing)
     result = _result(Plan, request, done, session.environment.monotonic() - started, None)
-    return replace(result, files_to_rewrite=work.files_rewritten)
+    return replace(result, files_to_rewrite=found.looked.rewritten)
 
 
 def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, object]) -> Snapshot:
@@ -111,10 +116,10 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
         name="set", read_version=newest.state.version, library=LIBRARY, writer=session.environment.writer
     )
 
-    def story(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
+    def plan_on(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
         return set_properties(snapshot or newest, wanted)
 
-    done = run(fresh_attempt(session, operation, 60.0, Staging), story, base=newest)
+    done = run(_attempt(session, operation), plan_on, base=newest)
     with _after_commit(session, done):
         return versions.advance(session.store, newest)
 
@@ -143,12 +148,12 @@ def vacuum(
         name="vacuum", read_version=newest.state.version, library=LIBRARY, writer=session.environment.writer
     )
 
-    def story(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
+    def plan_on(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
         return vacuum_story.plan_vacuum(session.store, snapshot or newest, rules)
 
-    done = run(fresh_attempt(session, operation, 60.0, Staging), story, base=newest)
-    assert done.work is not None
-    committed = done.work.vacuum
+    done = run(_attempt(session, operation), plan_on, base=newest)
+    assert done.plan is not None
+    committed = done.plan.vacuum
     paths = committed.deletes if committed and done.committed else ()
     with _after_commit(session, done, hint="the next vacuum deletes what this one has left"):
         vacuum_story.delete(session.store, paths, lambda count: progress(Progress("deleting files", count, len(paths))))
@@ -158,7 +163,7 @@ def vacuum(
         version=done.version or 0,
         committed=done.committed,
         deleted=deleted,
-        bytes=done.work.vacuum_bytes,
+        bytes=done.plan.looked.vacuum_bytes,
         dry_run=False,
     )
     return result, after
@@ -287,22 +292,27 @@ def _already(session: Session, request: Request, version: int | None, started: f
 
 
 def _result(kind: type[Result], request: Request, done: Outcome, elapsed: float, commit_id: str | None) -> Result:
-    work = done.work
-    assert work is not None
-    for note in work.notes:
+    plan = done.plan
+    assert plan is not None
+    for note in plan.looked.notes:
         logger.info("%s", note)
-    counts = {name: getattr(work.metrics, name) for name in work.metrics.__struct_fields__}
+    counts = {name: getattr(plan.metrics, name) for name in plan.metrics.__struct_fields__}
     return kind(
         version=done.version,
         committed=done.committed,
         already_committed=False,
         mode=request.mode,
-        files_scanned=work.files_scanned,
-        files_pruned=work.files_pruned,
+        files_scanned=plan.looked.scanned,
+        files_pruned=plan.looked.pruned,
         attempts=done.attempts,
         elapsed=elapsed,
         commit_id=commit_id,
-        schema_inferred=work.inferred,
-        notes=work.notes,
+        schema_inferred=plan.looked.inferred,
+        notes=plan.looked.notes,
         **counts,
     )
+
+
+def _attempt(session: Session, operation: Operation, timeout: float = PATIENCE_SECONDS) -> Attempt:
+    """A call's attempt, with an id that no other call has."""
+    return Attempt(session, session.environment.new_id(), operation, timeout, Staging, checks.holds)

@@ -256,19 +256,6 @@ def partition_text(rows: pa.Table, name: str) -> pa.Array:
     return text
 
 
-def listed_partitions(table: TableMetadata, files: pa.Table) -> list[Partition]:
-    """The partition of each file of a list, spelled as `split` spells those of new rows.
-
-    A column that has been widened since may spell its values in another way: 1.0 has become 1.00.
-    """
-    schema = types.arrow_schema(table.columns)
-    texts = [
-        types.to_text(types.from_text(pc.list_element(files["partition"], number), schema.field(name).type))
-        for number, name in enumerate(table.partition_by)
-    ]
-    return list(zip(*(text.to_pylist() for text in texts), strict=True))
-
-
 def folders(table: TableMetadata, partition: Partition) -> list[str]:
     """The Hive folders of a partition, checked."""
     found = [names.partition_folder(*pair) for pair in zip(table.partition_by, partition, strict=True)]

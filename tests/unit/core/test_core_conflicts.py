@@ -1,10 +1,8 @@
-"""Conflicts: the rule table is the specification's, and each rule does what its row says."""
+"""Conflicts: what becomes of a plan when others committed first, judged by the difference that they make together."""
 
 from __future__ import annotations
 
 import itertools
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +10,25 @@ from msgspec.structs import replace
 
 from tests.strategies import TABLE_ID
 from txfiles.core import names
-from txfiles.core.conflicts import MINE, OPERATIONS, RULES, ReadSet, Rule, Verdict, decide, same_but_properties
-from txfiles.core.manifest import Add, Manifest, Metrics, Operation, Remove, TableMetadata, Vacuum
+from txfiles.core.conflicts import Decision, Verdict, change, judge, same_but_properties
+from txfiles.core.manifest import (
+    Add,
+    CheckpointRef,
+    Manifest,
+    Metrics,
+    Operation,
+    Remove,
+    SidecarRef,
+    TableMetadata,
+    Vacuum,
+)
+from txfiles.core.plan import CommitPlan, KeysAbsent, ReadSet, Replaces, on_head
 from txfiles.core.schema import Column
-
-PAIRS = list(itertools.product(MINE, OPERATIONS))
-
-SPEC = Path(__file__).parents[3] / "specs" / "5-commit.md"
 
 COLUMNS = (Column(id=1, name="id", type="int64"), Column(id=2, name="day", type="date32"))
 TABLE = TableMetadata(format="parquet", columns=COLUMNS, last_column_id=2, keys=("id",))
 FASTER = replace(TABLE, properties={"compression": "zstd"})
+CHECK = KeysAbsent("my keys")
 
 
 def path(number: int) -> str:
@@ -53,142 +59,150 @@ def theirs(
     )
 
 
-def typical(operation: str) -> Manifest:
-    """A commit of an operation that touches nothing of mine: file 1 comes, and file 2 goes where rows may go."""
-    if operation == "set":
-        return theirs("set", table=FASTER)
-    if operation == "vacuum":
-        return theirs("vacuum", vacuum=Vacuum(oldest_readable_version=1, deletes=(path(2),)))
-    return theirs(operation, adds=(1,), removes=(2,) if operation in ("upsert", "overwrite") else ())
+def mine(*, checks: tuple[Any, ...] = (), relies_on: tuple[int, ...] = (), **more: Any) -> CommitPlan:
+    """A plan that staged file 6."""
+    vacuum = more.pop("vacuum", None)
+    known = {"table": TABLE, "staged": frozenset({path(6)})}
+    read_set = ReadSet(checks=checks, relies_on=frozenset(map(path, relies_on)), **(known | more))
+    return CommitPlan(table=TABLE, read_set=read_set, vacuum=vacuum)
 
 
-def mine(kind: str, **more: Any) -> ReadSet:
-    """A plan that stands on file 5 and staged file 6."""
-    known = {"relies_on": frozenset({path(5)}), "staged": frozenset({path(6)}), "changes_table": kind == "set"}
-    return ReadSet(kind=kind, table=TABLE, **(known | more))
-
-
-# ---- the table -------------------------------------------------------------------------------
-
-
-def test_the_rules_are_the_table_of_the_specification() -> None:
-    """Cell by cell, code and specification say the same."""
-    text = SPEC.read_text(encoding="utf-8")
-    lines = itertools.takewhile(
-        lambda line: line.startswith("|"), text[text.index("| mine \\ theirs |") :].splitlines()
-    )
-    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    written = {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
-    assert written == {kind: {name: rule.name.lower() for name, rule in cells.items()} for kind, cells in RULES.items()}
-    assert {f"- **{rule.name.lower()}**" for rule in Rule} <= set(re.findall(r"^- \*\*\w+\*\*", text, re.MULTILINE))
-
-
-def test_every_pair_has_a_rule() -> None:
-    """No operation meets another one without a decision being written down."""
-    assert list(RULES) == list(MINE)
-    assert all(list(cells) == list(OPERATIONS) for cells in RULES.values())
-
-
-EXPECTED = {
-    Rule.REBASE: Verdict.REBASE,
-    Rule.PROBE: Verdict.PROBE,
-    Rule.PART: Verdict.REDO,
-    Rule.DERIVE: Verdict.DERIVE,
-    Rule.REDO: Verdict.REDO,
+PLANS = {
+    "stands on nothing": mine(),
+    "stands on a file": mine(relies_on=(5,)),
+    "has a check": mine(checks=(CHECK,)),
+    "both": mine(relies_on=(5,), checks=(CHECK,)),
+    "a vacuum": mine(vacuum=Vacuum(oldest_readable_version=0, deletes=(path(9),))),
 }
+plans = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 
 
-@pytest.mark.parametrize(("kind", "operation"), PAIRS)
-def test_each_cell(kind: str, operation: str) -> None:
-    """A commit of each operation that touches none of my files gets what its cell says."""
-    decision = decide(mine(kind), [typical(operation)])
-    assert decision.verdict is EXPECTED[RULES[kind][operation]]
-    assert decision.probe == ((add(1),) if decision.verdict is Verdict.PROBE else ())
-    if decision.verdict is Verdict.REDO:
-        assert f"version 8 ({operation})" in decision.because
-        assert decision.version == 8
+def decide(plan: CommitPlan, log: list[Manifest]) -> Decision:
+    return judge(plan, log, change(log))
 
 
-@pytest.mark.parametrize(("kind", "operation"), PAIRS)
-def test_a_file_that_i_rely_on_is_gone(kind: str, operation: str) -> None:
-    """Who stands on a file plans again when it goes, where its cell says probe or part; else the cell counts."""
-    commit = replace(typical(operation), remove=(Remove(path=path(5)),))
-    rule = RULES[kind][operation]
-    expected = Verdict.REDO if rule in (Rule.PROBE, Rule.PART) else EXPECTED[rule]
-    assert decide(mine(kind), [commit]).verdict is expected
-
-
-@pytest.mark.parametrize("kind", MINE)
-def test_an_operation_of_a_later_release_means_redo(kind: str) -> None:
-    """What is not known is never taken for harmless."""
-    assert decide(mine(kind), [theirs("compact", adds=(1,), removes=(2,))]).verdict is Verdict.REDO
-
-
-# ---- parts -----------------------------------------------------------------------------------
+# ---- the difference --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("keyed", "in_part", "adds", "verdict"),
+    ("log", "fresh", "gone"),
     [
-        (False, True, (1,), Verdict.REDO),
-        (False, False, (1,), Verdict.REBASE),
-        (True, False, (1,), Verdict.PROBE),
-        (True, True, (1,), Verdict.REDO),
-        (True, True, (), Verdict.REBASE),
+        ([theirs(adds=(1, 2))], [1, 2], []),
+        ([theirs(removes=(5,))], [], [5]),
+        ([theirs(adds=(1, 2), removes=(5,)), theirs(version=9, adds=(3,), removes=(1,))], [2, 3], [5]),
+        ([theirs(adds=(1,)), theirs(version=9, removes=(1,))], [], []),
+        ([theirs(removes=(5,)), theirs(version=9, adds=(5,))], [], []),
+        ([theirs("restore", adds=(7,)), theirs(version=9, removes=(7,)), theirs(version=10, adds=(7,))], [7], []),
+        ([theirs("restore", adds=(5,), removes=(5,))], [], []),
+        ([], [], []),
     ],
 )
-def test_an_overwrite_of_a_part(keyed: bool, in_part: bool, adds: tuple[int, ...], verdict: Verdict) -> None:
-    """It looks at what was added to its part and, where it names keys, for its keys in the rest."""
-    read_set = mine("overwrite part", keyed=keyed, in_part=lambda _: in_part)
-    assert decide(read_set, [theirs(adds=adds, removes=(2,))]).verdict is verdict
+def test_the_difference_is_net(log: list[Manifest], fresh: list[int], gone: list[int]) -> None:
+    """Fresh is live at the head only, gone was live at the base only, in whatever steps it came about."""
+    net = change(log)
+    assert [found.path for found in net.fresh] == [path(number) for number in fresh]
+    assert net.gone == {path(number) for number in gone}
 
 
-def test_each_added_file_is_judged() -> None:
-    """One file of many that may hold rows of my part is enough."""
-    read_set = mine("overwrite part", in_part=lambda found: found.path == path(3))
-    assert decide(read_set, [theirs(adds=(1, 2))]).verdict is Verdict.REBASE
-    assert decide(read_set, [theirs(adds=(1, 3, 2))]).verdict is Verdict.REDO
+def test_what_a_version_in_between_holds_is_held() -> None:
+    """Data files that came and went, sidecars and checkpoints: a version after the base names them."""
+    sidecar = SidecarRef(name=names.sidecar(9, "e" * 32), bytes=1, sha256="0" * 64)
+    checkpoint = CheckpointRef(version=7, bytes=1, sha256="0" * 64)
+    log = [theirs(adds=(1,)), theirs(version=9, removes=(1,), sidecar=sidecar, checkpoint=checkpoint)]
+    held = change(log).held
+    assert path(1) in held
+    assert names.encode_path(names.SIDECAR_DIR + sidecar.name) in held
+    assert len(held) == 3
 
 
-# ---- before the table ------------------------------------------------------------------------
+# ---- rows ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", MINE)
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_my_batch_id_in_their_commit_ends_mine(kind: str, operation: str) -> None:
+@pytest.mark.parametrize("name", ["append", "upsert", "overwrite", "restore", "an operation of a later release"])
+@plans
+def test_a_fresh_file_is_probed_by_those_who_check(plan: CommitPlan, name: str) -> None:
+    """Who made sure that some rows are not there looks into every fresh file; the others stand, whoever added it."""
+    decision = decide(plan, [theirs(name, adds=(1,))])
+    assert decision.verdict is (Verdict.PROBE if plan.read_set.checks else Verdict.REBASE)
+    assert decision.version == 8
+
+
+@pytest.mark.parametrize("name", ["upsert", "overwrite", "compact"])
+@plans
+def test_a_file_that_i_rely_on_is_gone(plan: CommitPlan, name: str) -> None:
+    """Who found a row in a file plans again when the file goes; and is told which commit took it."""
+    decision = decide(plan, [theirs(adds=()), theirs(name, version=9, removes=(5,))])
+    if plan.read_set.relies_on:
+        assert (decision.verdict, decision.version) == (Verdict.REDO, 9)
+        assert f"version 9 ({name})" in decision.because
+    else:
+        assert decision.verdict is Verdict.REBASE
+
+
+def test_a_file_that_came_back_is_not_gone() -> None:
+    """A restore that undoes a removal leaves every plan as it was."""
+    log = [theirs(removes=(5,)), theirs("restore", version=9, adds=(5,))]
+    assert decide(PLANS["both"], log).verdict is Verdict.REBASE
+
+
+def test_a_commit_that_only_records_a_batch_id_disturbs_nobody() -> None:
+    """A delivery that changed no row makes no difference."""
+    assert all(decide(plan, [theirs(batch_id="sunday")]).verdict is Verdict.REBASE for plan in PLANS.values())
+
+
+def test_a_batch_id_alone_is_judged_as_its_rows() -> None:
+    """A delivery that found every key does not stand if the file in which it found one is gone."""
+    only_an_id = mine(relies_on=(5,), batch_id="monday")
+    assert decide(only_an_id, [theirs("overwrite", removes=(5,))]).verdict is Verdict.REDO
+
+
+@plans
+def test_nothing_since_means_go_on(plan: CommitPlan) -> None:
+    """Without newer commits every plan stands."""
+    assert decide(plan, []).verdict is Verdict.REBASE
+
+
+# ---- the table, batches, vacuums ---------------------------------------------------------------
+
+
+@plans
+@pytest.mark.parametrize("name", ["append", "upsert", "set", "vacuum"])
+def test_my_batch_id_in_their_commit_ends_mine(plan: CommitPlan, name: str) -> None:
     """A batch that somebody else has committed is done, whatever else happened before or after it."""
-    read_set = mine(kind, batch_id="monday")
-    log = [
-        typical("upsert"),
-        replace(typical(operation), version=9, operation=Operation(name=operation, batch_id="monday")),
-    ]
-    after = theirs("overwrite", version=10, adds=(1,), removes=(5,))
-    decision = decide(read_set, [*log, after])
+
+    def with_id(batch_id: str | None) -> CommitPlan:
+        values = {field: getattr(plan.read_set, field) for field in ReadSet.__slots__}
+        return CommitPlan(table=TABLE, read_set=ReadSet(**(values | {"batch_id": batch_id})), vacuum=plan.vacuum)
+
+    log = [theirs(adds=(1,)), theirs(name, version=9, batch_id="monday"), theirs("overwrite", version=10, removes=(5,))]
+    decision = decide(with_id("monday"), log)
     assert (decision.verdict, decision.version) == (Verdict.DONE, 9)
-    assert decide(mine(kind, batch_id="tuesday"), log).verdict is not Verdict.DONE
-    assert decide(mine(kind), log).verdict is not Verdict.DONE
+    assert decide(with_id("tuesday"), log).verdict is not Verdict.DONE
+    assert decide(with_id(None), log).verdict is not Verdict.DONE
+    assert decide(with_id(None), [theirs()]).verdict is not Verdict.DONE  # no id is no batch
 
 
-def test_two_commits_without_a_batch_id_are_not_one_batch() -> None:
-    """No batch id is equal to no other one."""
-    assert decide(mine("append"), [theirs("append", adds=(1,))]).verdict is Verdict.REBASE
-
-
-def test_my_batch_id_in_a_creation_ends_mine() -> None:
-    """Two deliveries of the first batch create one table with one batch in it."""
-    read_set = ReadSet(kind="append", table=None, batch_id="monday")
+def test_a_creation() -> None:
+    """Two deliveries of the first batch create one table with one batch in it; other creations plan again."""
     created = theirs("append", version=0, adds=(1,), table=TABLE, batch_id="monday")
-    assert decide(read_set, [created]).verdict is Verdict.DONE
-    assert decide(ReadSet(kind="append", table=None), [created]).verdict is Verdict.REDO
+    assert decide(mine(table=None, batch_id="monday"), [created]).verdict is Verdict.DONE
+    assert decide(mine(table=None), [created]).verdict is Verdict.REDO
 
 
-@pytest.mark.parametrize("kind", MINE)
-def test_a_vacuum_that_lists_a_staged_file_means_staging_again(kind: str) -> None:
+@plans
+def test_a_vacuum_that_lists_a_staged_file_means_staging_again(plan: CommitPlan) -> None:
     """No version ever names a file that a vacuum has committed to delete."""
     vacuum = Vacuum(oldest_readable_version=1, deletes=(path(9), path(6)))
-    assert decide(mine(kind), [theirs("vacuum", vacuum=vacuum)]).verdict is Verdict.REDO
-    both = [theirs("vacuum", vacuum=vacuum), theirs("append", version=9, adds=(1,))]
-    assert decide(mine(kind), both).verdict is Verdict.REDO
+    later = theirs("append", version=9)
+    assert decide(plan, [theirs("vacuum", vacuum=vacuum), later]).verdict is Verdict.REDO
+
+
+def test_a_vacuum_that_lists_other_files_disturbs_only_vacuums() -> None:
+    """Two vacuums do not list the same files twice; nobody else minds."""
+    vacuum = Vacuum(oldest_readable_version=1, deletes=(path(9),))
+    for name, plan in PLANS.items():
+        expected = Verdict.REDO if name == "a vacuum" else Verdict.REBASE
+        assert decide(plan, [theirs("vacuum", vacuum=vacuum)]).verdict is expected
 
 
 CHANGES: dict[str, TableMetadata] = {
@@ -203,60 +217,53 @@ CHANGES: dict[str, TableMetadata] = {
 
 
 @pytest.mark.parametrize("changed", CHANGES.values(), ids=CHANGES)
-@pytest.mark.parametrize("kind", MINE)
-def test_a_change_of_what_the_table_is_means_redo(kind: str, changed: TableMetadata) -> None:
+@plans
+def test_a_change_of_what_the_table_is_means_redo(plan: CommitPlan, changed: TableMetadata) -> None:
     """A plan made for other columns, keys or partitions is made again; and changing back later does not help."""
     assert not same_but_properties(TABLE, changed)
-    assert decide(mine(kind), [theirs("upsert", table=changed)]).verdict is Verdict.REDO
-    back = [theirs("upsert", table=changed), theirs("upsert", version=9, table=TABLE)]
-    assert decide(mine(kind), back).verdict is Verdict.REDO
+    back = [theirs(table=changed), theirs(version=9, table=TABLE)]
+    assert decide(plan, back[:1]).verdict is decide(plan, back).verdict is Verdict.REDO
 
 
-@pytest.mark.parametrize("kind", MINE)
-@pytest.mark.parametrize("operation", ["set", "append"])
-def test_a_change_of_properties_does_not_disturb(kind: str, operation: str) -> None:
+@pytest.mark.parametrize("name", ["set", "append"])
+def test_a_change_of_properties_does_not_disturb(name: str) -> None:
     """Who does not touch the table action goes on with the new properties; two changes of it never rebase."""
     assert same_but_properties(TABLE, FASTER)
-    commit = theirs(operation, table=FASTER)
-    assert decide(mine(kind, changes_table=True), [commit]).verdict is Verdict.REDO
-    if kind != "set":
-        assert decide(mine(kind, changes_table=False), [commit]).verdict is not Verdict.REDO
+    commit = theirs(name, table=FASTER)
+    assert decide(mine(changes_table=True), [commit]).verdict is Verdict.REDO
+    assert all(decide(plan, [commit]).verdict is Verdict.REBASE for plan in PLANS.values())
 
 
-@pytest.mark.parametrize("kind", MINE)
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_commit_that_only_records_a_batch_id_disturbs_nobody(kind: str, operation: str) -> None:
-    """A delivery that changed no row conflicts with nothing."""
-    assert decide(mine(kind), [theirs(operation, batch_id="sunday")]).verdict is Verdict.REBASE
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_harmless_commit_before_or_after_does_not_soften_the_decision(order: tuple[int, ...]) -> None:
+    """The decision is of all of them together, in whatever order they came."""
+    kinds = [theirs("append", adds=(1,)), theirs("set", table=FASTER), theirs(removes=(5,), adds=(2,))]
+    log = [replace(kinds[kind], version=8 + number) for number, kind in enumerate(order)]
+    assert decide(mine(), log).verdict is Verdict.REBASE
+    assert decide(mine(checks=(CHECK,)), log).verdict is Verdict.PROBE
+    assert decide(mine(relies_on=(5,)), log).verdict is Verdict.REDO
+    assert decide(mine(changes_table=True), log).verdict is Verdict.REDO
 
 
-# ---- several commits -------------------------------------------------------------------------
+# ---- on the head -----------------------------------------------------------------------------
 
 
-def test_only_files_that_still_live_are_probed() -> None:
-    """What one commit added and a later one removed need not be looked into."""
-    log = [theirs(adds=(1, 2)), theirs(version=9, adds=(3,), removes=(1,)), theirs(version=10, adds=(4,), removes=(3,))]
-    decision = decide(mine("upsert"), log)
-    assert decision.verdict is Verdict.PROBE
-    assert [found.path for found in decision.probe] == [path(2), path(4)]
+def test_a_plan_that_stands_takes_the_properties_of_the_head() -> None:
+    """Unless it changes the table itself."""
+    assert on_head(mine(), FASTER, 0, (), None).table == FASTER
+    assert on_head(mine(changes_table=True), FASTER, 0, (), None).table == TABLE
 
 
-def test_a_probe_of_nothing_is_left_when_all_added_files_are_gone() -> None:
-    """Then no file can hold my keys."""
-    log = [theirs("append", adds=(1,)), theirs("overwrite", version=9, removes=(1,))]
-    assert decide(mine("append_once"), log).probe == ()
+def test_what_an_overwrite_replaces_is_listed_anew() -> None:
+    """Its removals and their counts are those of the head."""
+    plan = CommitPlan(table=TABLE, read_set=ReadSet(table=TABLE), remove=("a",), replaces=Replaces())
+    found = on_head(plan, TABLE, 0, (), (("b", "c"), 7))
+    assert (found.remove, found.metrics.rows_deleted, found.metrics.files_removed) == (("b", "c"), 7, 2)
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(["append", "set", "upsert"])))
-def test_the_strictest_outcome_wins_in_any_order(order: tuple[str, ...]) -> None:
-    """A harmless commit before or after does not soften the decision."""
-    log = [replace(typical(name), version=8 + number) for number, name in enumerate(order)]
-    assert decide(mine("append"), log).verdict is Verdict.REBASE
-    assert decide(mine("upsert"), log).verdict is Verdict.PROBE
-    assert decide(mine("overwrite"), log).verdict is Verdict.DERIVE
-    assert decide(mine("set"), log).verdict is Verdict.REDO
-
-
-def test_nothing_since_means_go_on() -> None:
-    """Without newer commits every plan stands."""
-    assert all(decide(mine(kind), []).verdict is Verdict.REBASE for kind in MINE)
+def test_a_vacuum_spares_what_a_version_since_holds() -> None:
+    """Its list loses every name that a later version holds, and its bound never goes back."""
+    plan = mine(vacuum=Vacuum(oldest_readable_version=2, deletes=(path(1), path(9))))
+    vacuum = on_head(plan, TABLE, 4, change([theirs(adds=(1,)), theirs(version=9, removes=(1,))]).held, None).vacuum
+    assert vacuum is not None
+    assert (vacuum.oldest_readable_version, vacuum.deletes) == (4, (path(9),))

@@ -1,0 +1,123 @@
+"""The commit loop: a table that is not the one that was planned on any more, and puts whose answer is unclear."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import txfiles as tx
+from tests.model import bag
+from txfiles import environment
+from txfiles.core import manifest as codec
+from txfiles.core import names
+from txfiles.core.protocol import Next
+from txfiles.errors import StoreError
+from txfiles.log import commit
+from txfiles.log.session import Session
+from txfiles.store.memory import MemoryStore
+from txfiles.store.port import Put
+
+
+def rows(*ids: int) -> pa.Table:
+    return pa.table({"id": ids})
+
+
+@pytest.mark.parametrize("mode", ["append", "upsert"])
+@pytest.mark.parametrize("versions", [1, 2, 3])
+def test_a_table_that_was_deleted_and_created_again(tmp_path: Path, mode: str, versions: int) -> None:
+    """A write that was planned on the old table goes to the new one, and continues its chain."""
+    path = tmp_path / "table"
+    keys = {"keys": ["id"]} if mode == "upsert" else {}
+    for number in range(2):
+        tx.write(rows(number), path, mode=mode, **keys)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        shutil.rmtree(path)
+        for number in range(versions):
+            tx.write(rows(100 + number), path, mode=mode, **keys)
+        yield from rows(7).to_batches()
+
+    result = tx.write(batches(), path, mode=mode, **keys)
+    assert (result.committed, result.version, result.attempts) == (True, versions, 2)
+    table = tx.Table(path)
+    assert bag(table.to_arrow().to_pylist()) == bag([{"id": 100 + number} for number in range(versions)] + [{"id": 7}])
+    documents = [(path / names.manifest(version)).read_bytes() for version in range(versions + 1)]
+    assert json.loads(documents[-1])["parent_sha256"] == codec.sha256(documents[-2])
+    assert len(list(path.glob("*.parquet"))) == versions + 1  # what was staged for the old table is gone
+
+
+class Unclear(MemoryStore):
+    """Answers the first puts of some names with UNKNOWN; each is applied or not, as told."""
+
+    def __init__(self, *applied: bool) -> None:
+        super().__init__()
+        self.applied = list(applied)
+        self.puts = 0
+
+    def put_if_absent(self, name: str, data: bytes) -> Put:
+        self.puts += 1
+        if not self.applied:
+            return super().put_if_absent(name, data)
+        if self.applied.pop(0):
+            super().put_if_absent(name, data)
+        return Put.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("applied", "puts"), [((), 1), ((True,), 1), ((False,), 2), ((False, False, True), 3), ((False,) * 4, 5)]
+)
+def test_an_unclear_put_is_read_back(applied: tuple[bool, ...], puts: int) -> None:
+    """Sidecars too: what was applied counts, what was not is sent again under the same name."""
+    store = Unclear(*applied)
+    settled = commit.settle(Session(store, environment.real()), "_txfiles/sidecars/x", b"data")
+    assert (settled.end, settled.error, store.puts) == (Next.COMMITTED, None, puts)
+    assert store.get("_txfiles/sidecars/x", limit=10) == b"data"
+
+
+def test_a_put_that_stays_unclear_is_unknown() -> None:
+    """It is not sent for ever, and never called done."""
+    store = Unclear(*[False] * 9)
+    settled = commit.settle(Session(store, environment.real()), "_txfiles/sidecars/x", b"data")
+    assert (settled.end, store.puts) == (Next.UNKNOWN, 5)
+    assert store.get("_txfiles/sidecars/x", limit=10) is None
+
+
+def test_a_sidecar_whose_answer_was_lost_serves_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost answer to a sidecar's put neither fails the call nor loses what was staged."""
+    monkeypatch.setattr(codec, "INLINE_ACTIONS", 0)
+    real: Any = commit._put
+    lost = []
+
+    def put(store: Any, name: str, data: bytes) -> Any:
+        answer = real(store, name, data)
+        if name.startswith(names.SIDECAR_DIR) and not lost:
+            lost.append(name)
+            return commit.Answer.UNCLEAR, None
+        return answer
+
+    monkeypatch.setattr(commit, "_put", put)
+    result = tx.write(rows(1, 2), tmp_path / "table", mode="append")
+    assert (result.version, len(lost)) == (0, 1)
+    assert tx.Table(tmp_path / "table").to_arrow().num_rows == 2
+
+
+def test_a_sidecar_that_cannot_be_written_aborts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is committed, nothing stays behind, and the store's own error is told beneath ours."""
+    monkeypatch.setattr(codec, "INLINE_ACTIONS", 0)
+
+    def put(store: Any, name: str, data: bytes) -> Any:
+        return commit.Answer.REFUSED, StoreError("the disk is full")
+
+    monkeypatch.setattr(commit, "_put", put)
+    with pytest.raises(StoreError, match="could not be written; nothing was committed") as caught:
+        tx.write(rows(1), tmp_path / "table", mode="append")
+    assert "the disk is full" in str(caught.value.__cause__)
+    assert caught.value.committed == "no"
+    assert not tx.exists(tmp_path / "table")
+    assert not list((tmp_path / "table").glob("*.parquet"))

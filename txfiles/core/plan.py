@@ -1,0 +1,164 @@
+"""A plan: what one call would commit, and what that stands on. Values only, so that plans can be judged and combined.
+
+An operation makes a `CommitPlan` on one snapshot. If other commits come first, `core.conflicts.judge` compares the
+plan's `ReadSet` with the difference between the plan's base and the head, and `on_head` puts the plan on the head.
+
+Source: specs/5-commit.md, "Conflicts".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from msgspec.structs import replace as replace_struct
+
+from txfiles.core.manifest import Add, Metrics, TableMetadata, Vacuum
+
+Partition = tuple[str | None, ...]
+"""The text of each partition value, in the table's order; None is null."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeysAbsent:
+    """No row with one of these keys may be in a file that others added.
+
+    Attributes:
+        keys: what the reading room looks up (`reading.key_finder.BatchKeys`); opaque here.
+        outside: files of these partitions do not matter: the plan replaces them.
+    """
+
+    keys: Any
+    outside: frozenset[Partition] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class NoneMatches:
+    """No row that matches this filter may be in a file that others added.
+
+    Attributes:
+        where: what the reading room evaluates (`rows.filters.Filter`); opaque here. None: every row matches.
+        outside: files of these partitions do not matter: the plan replaces them.
+    """
+
+    where: Any
+    outside: frozenset[Partition] = frozenset()
+
+
+Check = KeysAbsent | NoneMatches
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSet:
+    """What a plan stands on.
+
+    Attributes:
+        table: the table as it was planned for; None if it is to be created.
+        relies_on: paths of live files in which it found a row (a key, a match), or which it rewrites.
+        checks: what must hold of files that others add.
+        staged: paths of the files that it wrote.
+        changes_table: whether it carries a `table` action.
+        batch_id: the caller's.
+    """
+
+    table: TableMetadata | None
+    relies_on: frozenset[str] = frozenset()
+    checks: tuple[Check, ...] = ()
+    staged: frozenset[str] = frozenset()
+    changes_table: bool = False
+    batch_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replaces:
+    """Which live files an overwrite removes, whatever they are when it is committed.
+
+    Attributes:
+        partitions: those of these partitions; None is every file.
+    """
+
+    partitions: frozenset[Partition] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What planning looked at, for the caller's information.
+
+    Attributes:
+        scanned: data files that were opened.
+        pruned: live files that were not.
+        rewritten: files of which some rows go on in a new file.
+        vacuum_bytes: size of what a vacuum deletes.
+        inferred: types that were inferred from a CSV input (`pa.Schema`); opaque here.
+        notes: what a person should know of how the input was read.
+    """
+
+    scanned: int = 0
+    pruned: int = 0
+    rewritten: int = 0
+    vacuum_bytes: int = 0
+    inferred: Any = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPlan:
+    """What is to be committed.
+
+    Attributes:
+        table: the table after this commit.
+        read_set: what the plan stands on.
+        metrics: rows and files.
+        add: files to add.
+        remove: paths of files to remove.
+        replaces: set if `remove` is listed anew on the version that it is committed on.
+        vacuum: of a vacuum.
+        nothing: there is nothing to commit.
+        looked: what planning looked at.
+    """
+
+    table: TableMetadata
+    read_set: ReadSet
+    metrics: Metrics = field(default_factory=Metrics)
+    add: tuple[Add, ...] = ()
+    remove: tuple[str, ...] = ()
+    replaces: Replaces | None = None
+    vacuum: Vacuum | None = None
+    nothing: bool = False
+    looked: Looked = Looked()
+
+    @property
+    def changes_table(self) -> bool:
+        """Whether `table` is news, and goes into the manifest."""
+        return self.read_set.changes_table
+
+
+def on_head(
+    plan: CommitPlan,
+    table: TableMetadata,
+    oldest_readable_version: int,
+    held: Collection[str],
+    replaced: tuple[tuple[str, ...], int] | None,
+) -> CommitPlan:
+    """A plan that stands, as it is on the head.
+
+    Args:
+        plan: it was made on an earlier version.
+        table: the head's.
+        oldest_readable_version: the head's.
+        held: names of all files that a version after the plan's base holds or names, URL-encoded: none may be deleted.
+        replaced: paths that `plan.replaces` removes on the head, and how many rows they have; None if it replaces none.
+    """
+    found = plan if plan.changes_table else replace(plan, table=table)
+    if replaced is not None:
+        paths, rows = replaced
+        metrics = replace_struct(plan.metrics, rows_deleted=rows, files_removed=len(paths))
+        found = replace(found, remove=paths, metrics=metrics)
+    if plan.vacuum is not None:
+        vacuum = Vacuum(
+            oldest_readable_version=max(plan.vacuum.oldest_readable_version, oldest_readable_version),
+            deletes=tuple(path for path in plan.vacuum.deletes if path not in held),
+        )
+        found = replace(found, vacuum=vacuum)
+    return found

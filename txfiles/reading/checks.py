@@ -1,0 +1,45 @@
+"""Looking into files that others added since a plan was made: do the plan's checks hold of them?
+
+Source: specs/5-commit.md, "Conflicts".
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from txfiles.core.manifest import TableMetadata
+from txfiles.core.plan import Check, KeysAbsent
+from txfiles.log.session import Session
+from txfiles.reading import scan
+from txfiles.reading.key_finder import candidates, probe
+from txfiles.rows import filelist, filters, partitions
+from txfiles.rows.filelist import DataFile
+
+
+def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table) -> bool:
+    """Whether a check holds of files that were added since.
+
+    Args:
+        session: where the files are.
+        table: the table that the plan leads to.
+        check: what must hold.
+        fresh: the list of the files.
+    Cost: as a probe for the keys, or a filtered read of the filter's columns; nothing of files that their bounds
+        rule out.
+    """
+    if check.outside:
+        fresh = fresh.filter(pa.array(~partitions.among(table, fresh, check.outside), pa.bool_()))
+    if isinstance(check, KeysAbsent):
+        looked_in = filelist.data_files(fresh, candidates(check.keys, fresh))
+        return not probe(session, check.keys, looked_in, ())
+    if check.where is None:
+        return not len(fresh)
+    may = fresh.filter(pa.array(scan.may_match(fresh, table, check.where), pa.bool_()))
+    found = session.environment.map(
+        lambda file: _has_match(session, table, file, check.where), filelist.data_files(may)
+    )
+    return not any(found)
+
+
+def _has_match(session: Session, table: TableMetadata, file: DataFile, where: filters.Filter) -> bool:
+    return any(mask.any() for _, mask in scan.matches(session, table, file, where))
