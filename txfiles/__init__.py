@@ -35,6 +35,7 @@ from txfiles.errors import (
     UnreadableInputError,
     UnsupportedTableError,
     UnsupportedTypeError,
+    UnsupportedVerbError,
 )
 from txfiles.version import __version__
 
@@ -73,6 +74,7 @@ __all__ = [
     "UnreadableInputError",
     "UnsupportedTableError",
     "UnsupportedTypeError",
+    "UnsupportedVerbError",
     "VacuumResult",
     "WriteResult",
     "__version__",

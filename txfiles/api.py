@@ -5,24 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any
 
-from txfiles import environment, inputs
+from txfiles import inputs, targets
 from txfiles.arguments import like, public
 from txfiles.core.manifest import PropertyValue
-from txfiles.log import versions
-from txfiles.log.cache import SnapshotCache
-from txfiles.log.session import Session
-from txfiles.options import FORMATS, OPTIONS, Progress, Request, read_options, requested, word
+from txfiles.options import OPTIONS, Progress, WriteOptions, read_options, requested
 from txfiles.results import Plan, Resolution, WriteResult
-from txfiles.store import open_store
 from txfiles.store.port import Lock
-from txfiles.targets import files
+from txfiles.targets.protocol import Place, Target
 
 Path = str | os.PathLike[str]
-Result = TypeVar("Result", bound=WriteResult)
-
-_SNAPSHOTS = SnapshotCache()
 
 
 @public
@@ -95,34 +88,38 @@ def write(
     Cost: see the modes in specs/4-semantics.md; memory is bounded by the batch and a few row groups.
     """
     given = {name: value for name, value in locals().items() if name in OPTIONS}
-    return _call(files.write, data, path, given)
+    target, where, options = _chosen(path, given)
+    with closing(inputs.source(data, schema=options.schema, csv=options.csv)) as source:
+        return target.write(where, requested(options, source))
 
 
 @like(write)
-def plan(data: Any, path: Path, **options: Any) -> Plan:
+def plan(data: Any, path: Path, **given: Any) -> Plan:
     """Say what `write` with the same arguments would do now: rows by fate, files touched. Writes nothing.
 
     Args:
         data: as in `write`; a one-pass input is used up.
         path: the table's folder.
-        options: as in `write`; `mode` is required.
+        given: the options, as in `write`; `mode` is required.
     Raises:
         InputError: as `write` would.
     Cost: as `write`, but for the writing.
     """
-    return _call(files.plan, data, path, options)
+    target, where, options = _chosen(path, given)
+    with closing(inputs.source(data, schema=options.schema, csv=options.csv)) as source:
+        return target.plan(where, requested(options, source))
 
 
 @public
 def exists(path: Path, *, storage_options: Mapping[str, Any] | None = None) -> bool:
-    """Whether there is a table. An interrupted creation is none; what cannot be read is an error.
+    """Whether there is a table. An interrupted creation is not one; what cannot be read is an error.
 
     Raises:
         StoreError: the folder cannot be read.
         CorruptTableError: the log is damaged or lost.
     """
-    session = open_session(path, storage_options)
-    return versions.head(session.store, session.cache) is not None
+    where = place(path, storage_options)
+    return targets.for_place(where).exists(where)
 
 
 @public
@@ -131,19 +128,22 @@ def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | 
 
     Cost: reads manifests from the newest back until it is found.
     """
-    return files.resolve(open_session(path, storage_options), commit_id)
+    where = place(path, storage_options)
+    return targets.for_place(where).resolve(where, commit_id)
 
 
-def open_session(path: Path, storage_options: Mapping[str, Any] | None, lock: Lock | None = None) -> Session:
-    """The store at a path and the real environment."""
-    return Session(open_store(path, storage_options, lock=lock), environment.real(), _SNAPSHOTS)
+def place(path: Path, storage_options: Mapping[str, Any] | None = None, lock: Lock | None = None) -> Place:
+    """Where a table is. A leading ``~`` is the home folder, as on a shell; a folder of that name is written ``./~``."""
+    return Place(_home(path), storage_options, _home(lock))
 
 
-def _call(target: Callable[[Session, Request], Result], data: Any, path: Path, given: Mapping[str, Any]) -> Result:
-    """Check the options, make the input readable, and hand both to the target."""
+def _home(given: Any) -> Any:
+    # What is not a path at all is refused by whoever opens it.
+    return os.path.expanduser(given) if isinstance(given, str | os.PathLike) else given
+
+
+def _chosen(path: Path, given: Mapping[str, Any]) -> tuple[Target, Place, WriteOptions]:
+    """The target that a write means, and its options checked. Nothing is opened yet."""
     options = read_options(given)
-    if options.format is not None:
-        word("format", options.format, FORMATS)
-    session = open_session(path, options.storage_options, options.lock)
-    with closing(inputs.source(data, schema=options.schema, csv=options.csv)) as source:
-        return target(session, requested(options, source))
+    where = place(path, options.storage_options, options.lock)
+    return targets.for_write(where, options), where, options

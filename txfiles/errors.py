@@ -6,6 +6,7 @@
     ├── InputError (ValueError)         2   the caller's data or options are at fault; nothing was written
     │   ├── OptionError                     an option, mode or property is unknown or does not fit the others
     │   │   └── ArgumentError (TypeError)       a call lacks an argument, or does not take it
+    │   ├── UnsupportedVerbError            tables of that format lack what was asked for
     │   ├── KeysRequiredError               a keyed mode without keys
     │   ├── KeyColumnNotFoundError (KeyError)   a key column is not in the data
     │   ├── NullKeyError                    a key column holds null or NaN
@@ -75,7 +76,8 @@ class TxFilesError(Exception):
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.message, self.hint, self.committed, self.evidence))
+        state = {"__notes__": self.__notes__} if "__notes__" in self.__dict__ else {}
+        return (_rebuild, (type(self), self.message, self.hint, self.committed, self.evidence), state)
 
 
 def _rebuild(
@@ -104,6 +106,12 @@ class ArgumentError(OptionError, TypeError):
     """A call lacks an argument, or does not take one of that name. Evidence: ``argument``."""
 
     kind = "bad-argument"
+
+
+class UnsupportedVerbError(InputError):
+    """Tables of that format lack what was asked for. Evidence: ``verb``."""
+
+    kind = "unsupported-verb"
 
 
 class KeysRequiredError(InputError):

@@ -31,7 +31,7 @@ def rows(table: Path) -> dict[str, list[Any]]:
 
 def inferred(table: Path) -> dict[str, Any]:
     """What the log records of how columns were inferred."""
-    return {c.name: c.inferred for c in tx.Table(table)._snapshot.state.table.columns}
+    return {c.name: c.inferred for c in tx.Table(table)._opened.snapshot.state.table.columns}
 
 
 # ---- keys and the order of loads

@@ -20,13 +20,14 @@ import greenlet
 import pyarrow as pa
 
 from tests.simulation import codec
-from txfiles import api, formats, table
+from txfiles import formats
 from txfiles.core.environment import Environment
 from txfiles.errors import StoreError, TxFilesError
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.store import common
 from txfiles.store.port import Capabilities, Entry, Put
+from txfiles.targets import files_target
 
 ROOT = "memory://simulation"
 
@@ -177,13 +178,13 @@ def _bury(living: Any) -> None:
 @contextmanager
 def library_in_the_simulator() -> Iterator[None]:
     """Let public calls find the store and environment of the greenlet that they are made in."""
-    known = api.open_session, table.open_session, formats.get
-    api.open_session = table.open_session = lambda path, options, lock=None: greenlet.getcurrent().body.session
+    known = files_target.open_session, formats.get
+    files_target.open_session = lambda place: greenlet.getcurrent().body.session
     formats.get = lambda name: codec.FORMAT
     try:
         yield
     finally:
-        api.open_session, table.open_session, formats.get = known
+        files_target.open_session, formats.get = known
 
 
 class Body:

@@ -1,0 +1,64 @@
+"""The targets there are, and which of them a call means. Nothing here reads or writes."""
+
+from __future__ import annotations
+
+from txfiles.core.messages import one_of
+from txfiles.errors import OptionError, UnsupportedVerbError
+from txfiles.options import DEFAULTS, WriteOptions, word
+from txfiles.targets.files_target import FILES
+from txfiles.targets.protocol import Place, Target
+
+TARGETS: tuple[Target, ...] = (FILES,)
+"""In the order in which they are asked whether a place is theirs; the first serves whatever nobody claims."""
+
+
+def for_write(place: Place, options: WriteOptions) -> Target:
+    """The target of a write, which can do what is asked for.
+
+    Raises:
+        OptionError: no target has that format, or the target lacks the mode or an option.
+    """
+    if options.format is None:
+        target = for_place(place)
+    else:
+        word("format", options.format, _formats(TARGETS))
+        target = next(one for one in TARGETS if options.format in one.capabilities.formats)
+    able = target.capabilities
+    if options.mode not in able.modes:
+        others = [one for one in TARGETS if options.mode in one.capabilities.modes]
+        raise _lacks(f"{target.name} tables have no mode {options.mode!r}", others)
+    for name, default in DEFAULTS.items():
+        if name not in ("format", *able.options) and getattr(options, name) != default:
+            others = [one for one in TARGETS if name in one.capabilities.options]
+            raise _lacks(f"{target.name} tables do not take {name!r}", others)
+    return target
+
+
+def for_place(place: Place) -> Target:
+    """The target of a table that may be there."""
+    return next((target for target in TARGETS if target.claims(place)), TARGETS[0])
+
+
+def require_verb(target: Target, verb: str, path: str) -> None:
+    """Refuse a verb of `Table` that a target lacks.
+
+    Raises:
+        UnsupportedVerbError: naming the formats whose tables have it.
+    """
+    if verb not in target.capabilities.verbs:
+        others = tuple(one for one in TARGETS if verb in one.capabilities.verbs)
+        raise UnsupportedVerbError(
+            f"{path} is a {target.name} table, and these have no {verb!r}", hint=_who_has_it(others), verb=verb
+        )
+
+
+def _lacks(message: str, others: list[Target]) -> OptionError:
+    return OptionError(message, hint=_who_has_it(tuple(others)))
+
+
+def _who_has_it(others: tuple[Target, ...]) -> str | None:
+    return f"tables of format {one_of(_formats(others))} have it" if others else None
+
+
+def _formats(targets: tuple[Target, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for target in targets for name in target.capabilities.formats))

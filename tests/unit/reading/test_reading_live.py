@@ -25,15 +25,15 @@ def table(tmp_path):
 
 def test_positions_count_through_the_file(table):
     """The positions of a file's groups are 0, 1, 2 … without a gap, as the rows are read."""
-    state = table._snapshot.state
-    for file in filelist.data_files(table._snapshot.files):
-        with live.opened(table._session.store, state.table, file) as groups:
+    state = table._opened.snapshot.state
+    for file in filelist.data_files(table._opened.snapshot.files):
+        with live.opened(table._opened.session.store, state.table, file) as groups:
             assert [group.rows for group in groups] == [4, 4, 2]
             assert np.concatenate([group.positions for group in groups]).tolist() == list(range(10))
             read = [value for group in groups for value in group.read(["id"])["id"].to_pylist()]
             assert read == sorted(read)
         assert live.live_rows(file) == 10
-    assert live.total_rows(table._snapshot.files) == table.row_count == 30
+    assert live.total_rows(table._opened.snapshot.files) == table.row_count == 30
 
 
 @given(first=st.integers(0, 30), rows=st.integers(0, 20), positions=st.sets(st.integers(0, 60)))

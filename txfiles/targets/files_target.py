@@ -1,0 +1,232 @@
+"""The target of plain files: how its calls and tables look from above. What they do is in `targets.files`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from txfiles import environment
+from txfiles.core import times
+from txfiles.core.properties import effective
+from txfiles.log import versions
+from txfiles.log.cache import SnapshotCache
+from txfiles.log.session import Session
+from txfiles.log.snapshot import Snapshot
+from txfiles.options import DEFAULTS, FORMATS, MODES, Progress, Request
+from txfiles.reading import live, lookup, scan
+from txfiles.reading.live import data_name
+from txfiles.results import Commit, Plan, Resolution, VacuumResult, WriteResult, commit_record
+from txfiles.rows import filelist, types
+from txfiles.store import open_store
+from txfiles.targets import files
+from txfiles.targets.protocol import Capabilities, Place, TableState
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+_SNAPSHOTS = SnapshotCache()
+
+
+def open_session(place: Place) -> Session:
+    """The store at a place, the real environment, and what this process has opened before."""
+    return Session(open_store(place.path, place.storage_options, lock=place.lock), environment.real(), _SNAPSHOTS)
+
+
+class FilesTarget:
+    """Parquet and CSV folders with our own log."""
+
+    name = "files"
+    capabilities = Capabilities(
+        formats=FORMATS,
+        modes=frozenset(MODES),
+        options=frozenset(DEFAULTS),
+        verbs=frozenset(("at", "dataset", "file_table", "files", "history", "lookup", "refresh", "set", "vacuum")),
+    )
+
+    def claims(self, place: Place) -> bool:
+        """Nothing by its look: folders of other targets look the same."""
+        return False
+
+    def write(self, place: Place, request: Request) -> WriteResult:
+        """See `files.write`."""
+        return files.write(open_session(place), request)
+
+    def plan(self, place: Place, request: Request) -> Plan:
+        """See `files.plan`."""
+        return files.plan(open_session(place), request)
+
+    def open(self, place: Place) -> FilesTable:
+        """The newest version. Cost: the newest checkpoint and the manifests after it."""
+        session = open_session(place)
+        return FilesTable(place, session, versions.require_head(session.store, session.cache))
+
+    def exists(self, place: Place) -> bool:
+        """Whether there is a table; an interrupted creation is none."""
+        session = open_session(place)
+        return versions.head(session.store, session.cache) is not None
+
+    def resolve(self, place: Place, commit_id: str) -> Resolution:
+        """See `files.resolve`."""
+        return files.resolve(open_session(place), commit_id)
+
+
+FILES = FilesTarget()
+
+
+@dataclass(frozen=True, eq=False)
+class FilesTable:
+    """A table of plain files at one version.
+
+    Attributes:
+        given: where it is, as its user said it.
+        session: the place's store and the world around it.
+        snapshot: the version.
+    """
+
+    given: Place
+    session: Session
+    snapshot: Snapshot
+
+    @property
+    def place(self) -> Place:
+        """Where it is: absolute, whatever the folder of the process that opens it again."""
+        lock = self.given.lock
+        return replace(
+            self.given,
+            path=self.path,
+            lock=os.path.abspath(lock) if isinstance(lock, str | os.PathLike) else lock,
+        )
+
+    @property
+    def path(self) -> str:
+        """The table's folder."""
+        return self.session.store.root
+
+    @cached_property
+    def state(self) -> TableState:
+        """What it is, as the log says."""
+        table = self.snapshot.state.table
+        return TableState(
+            version=self.snapshot.state.version,
+            format=table.format,
+            schema=pa.schema([field.remove_metadata() for field in types.arrow_schema(table.columns)]),
+            keys=table.keys,
+            timestamp_col=table.timestamp_col,
+            partition_by=table.partition_by,
+            properties=effective(table.properties),
+        )
+
+    @property
+    def identity(self) -> str:
+        """The hash of its manifest, which vouches for all before it."""
+        return self.snapshot.state.sha256
+
+    def row_count(self) -> int:
+        """By the log: no data file is read."""
+        return live.total_rows(self.snapshot.files)
+
+    def to_arrow(self, columns: Sequence[str] | None, filter: Any) -> pa.Table:
+        """See `reading.scan`."""
+        with self._expiry_reported():
+            return scan.read(self.session, self.snapshot, columns, filter)
+
+    def to_batches(self, columns: Sequence[str] | None, filter: Any, batch_rows: int | None) -> pa.RecordBatchReader:
+        """See `reading.scan`."""
+        with self._expiry_reported():
+            schema, batches = scan.stream(self.session, self.snapshot, columns, filter, batch_rows)
+        return pa.RecordBatchReader.from_batches(schema, self._reported(batches))
+
+    def dataset(self) -> ds.Dataset:
+        """Of the live files (Parquet), or in memory (CSV, which is verified whole)."""
+        if self.state.format == "csv":
+            import pyarrow.dataset as ds
+
+            return ds.dataset(self.to_arrow(None, None))
+        with self._expiry_reported():
+            return scan.parquet_dataset(self.session, self.snapshot)
+
+    def files(self) -> list[str]:
+        """Absolute paths or URLs of the live files."""
+        return [self.session.store.url(data_name(path)) for path in self.snapshot.files["path"].to_pylist()]
+
+    def file_table(self) -> pa.Table:
+        """The live files with rows, bytes, version, partition and each column's nulls and bounds."""
+        listed = self.snapshot.files
+        columns: dict[str, Any] = {
+            "path": pa.array(self.files(), pa.string()),
+            "rows": listed["rows"],
+            "bytes": listed["bytes"],
+            "added_version": listed["added_version"],
+            "partition": listed["partition"],
+        }
+        for column in self.snapshot.state.table.columns:
+            low, high = filelist.bounds(listed, column)
+            columns |= {
+                f"{column.name}.nulls": listed[f"nulls.{column.id}"],
+                f"{column.name}.min": low,
+                f"{column.name}.max": high,
+            }
+        return pa.table(columns)
+
+    def history(self, limit: int | None) -> list[Commit]:
+        """One small read for each commit."""
+        found = versions.history(self.session.store, self.snapshot.state.version, limit)
+        return [commit_record(manifest) for manifest in found]
+
+    def lookup(self, keys: Any, columns: Sequence[str] | None) -> pa.Table:
+        """See `reading.lookup`."""
+        with self._expiry_reported():
+            return lookup.lookup(self.session, self.snapshot, keys, columns)
+
+    def newest(self) -> FilesTable:
+        """The newest version. Cost: the manifests since, or the newest checkpoint where that is nearer."""
+        return self._at(versions.advance(self.session.store, self.snapshot))
+
+    def at(self, version: int | None, timestamp: datetime | str | None) -> FilesTable:
+        """That version, which must not be beyond the newest nor below the oldest readable one."""
+        store, newest = self.session.store, versions.advance(self.session.store, self.snapshot).state
+        if timestamp is not None:
+            return self._at(versions.at_time(store, newest, times.point_us(timestamp)))
+        assert version is not None
+        return self._at(versions.at_version(store, newest, version))
+
+    def set(self, properties: Mapping[str, Any]) -> FilesTable:
+        """See `files.set_table_properties`."""
+        return self._at(files.set_table_properties(self.session, self.snapshot, properties))
+
+    def vacuum(
+        self,
+        retain: str | timedelta | None,
+        *,
+        keep_versions: int | None,
+        dry_run: bool,
+        force: bool,
+        progress: Callable[[Progress], None],
+    ) -> tuple[VacuumResult, FilesTable]:
+        """See `files.vacuum`."""
+        result, after = files.vacuum(
+            self.session,
+            self.snapshot,
+            retain=retain,
+            keep_versions=keep_versions,
+            dry_run=dry_run,
+            force=force,
+            progress=progress,
+        )
+        return result, self._at(after)
+
+    def _at(self, snapshot: Snapshot) -> FilesTable:
+        return replace(self, snapshot=snapshot)
+
+    def _reported(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with self._expiry_reported():
+            yield from batches
+
+    def _expiry_reported(self) -> versions.ExpiryReported:
+        return versions.ExpiryReported(self.session.store, self.snapshot.state)

@@ -1,0 +1,165 @@
+"""What a target is: one small protocol, and what it can do as data that is checked before any I/O.
+
+A target is a kind of table: plain files with our log, and later Delta and SQL. What holds for all of them stands above
+(options, inputs, results, errors); each target is an independent sibling, the only place that knows its library.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from txfiles.core.manifest import PropertyValue
+from txfiles.options import Progress, Request
+from txfiles.results import Commit, Plan, Resolution, VacuumResult, WriteResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    from txfiles.store.port import Lock
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a table is, as its user said it, and how to get there. It pickles; its text holds no secret.
+
+    Attributes:
+        path: a folder or URL.
+        storage_options: for remote stores.
+        lock: excludes every other writer.
+    """
+
+    path: str | os.PathLike[str]
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    lock: Lock | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a target can do.
+
+    Attributes:
+        formats: the words of `format=` that mean this target.
+        modes: modes of `write` that it has.
+        options: options of `write` that it takes, beside `mode` and `format`.
+        verbs: methods of `Table` that it has, beside reading its state and its rows.
+    """
+
+    formats: tuple[str, ...]
+    modes: frozenset[str]
+    options: frozenset[str]
+    verbs: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableState:
+    """What a table is at one version. Attributes as in `txfiles.Table`."""
+
+    version: int
+    format: str
+    schema: pa.Schema
+    keys: tuple[str, ...]
+    timestamp_col: str | None
+    partition_by: tuple[str, ...]
+    properties: dict[str, PropertyValue]
+
+
+class OpenTable(Protocol):
+    """A table as a target opened it, at one version. A value: what moves on returns another one.
+
+    Methods as in `txfiles.Table`; those that `Capabilities.verbs` lacks are never called.
+    """
+
+    @property
+    def place(self) -> Place:
+        """Where it is, in a form that opens it from any folder and process."""
+
+    @property
+    def path(self) -> str:
+        """Where it is, for people."""
+
+    @property
+    def state(self) -> TableState:
+        """What it is."""
+
+    @property
+    def identity(self) -> str:
+        """A text that no other table and no other version has: a table that was created anew has another."""
+
+    def row_count(self) -> int:
+        """Rows, without reading them where that can be."""
+
+    def to_arrow(self, columns: Sequence[str] | None, filter: Any) -> pa.Table:
+        """Some or all rows."""
+
+    def to_batches(self, columns: Sequence[str] | None, filter: Any, batch_rows: int | None) -> pa.RecordBatchReader:
+        """The same as a stream."""
+
+    def dataset(self) -> ds.Dataset:
+        """The rows as a pyarrow dataset."""
+
+    def files(self) -> list[str]:
+        """Absolute names of its data files."""
+
+    def file_table(self) -> pa.Table:
+        """Its data files with what is known of each."""
+
+    def history(self, limit: int | None) -> list[Commit]:
+        """Its commits, newest first."""
+
+    def lookup(self, keys: Any, columns: Sequence[str] | None) -> pa.Table:
+        """The rows of some keys."""
+
+    def newest(self) -> OpenTable:
+        """The newest version."""
+
+    def at(self, version: int | None, timestamp: datetime | str | None) -> OpenTable:
+        """The version asked for; one of the two is given."""
+
+    def set(self, properties: Mapping[str, Any]) -> OpenTable:
+        """Commit properties; the version after that."""
+
+    def vacuum(
+        self,
+        retain: str | timedelta | None,
+        *,
+        keep_versions: int | None,
+        dry_run: bool,
+        force: bool,
+        progress: Callable[[Progress], None],
+    ) -> tuple[VacuumResult, OpenTable]:
+        """Delete what no kept version needs; what was deleted, and the version after that."""
+
+
+class Target(Protocol):
+    """A kind of table."""
+
+    @property
+    def name(self) -> str:
+        """For messages, such as ``files``."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    def claims(self, place: Place) -> bool:
+        """Whether a place can only be this target's, by its look alone (a URL's scheme, say). No I/O."""
+
+    def write(self, place: Place, request: Request) -> WriteResult:
+        """One write, as one transaction. See `txfiles.write`."""
+
+    def plan(self, place: Place, request: Request) -> Plan:
+        """What the same write would do. See `txfiles.plan`."""
+
+    def open(self, place: Place) -> OpenTable:
+        """The newest version; no table is a `TableNotFoundError`."""
+
+    def exists(self, place: Place) -> bool:
+        """Whether there is a table. See `txfiles.exists`."""
+
+    def resolve(self, place: Place, commit_id: str) -> Resolution:
+        """What became of a commit. See `txfiles.resolve`."""
