@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pyarrow as pa
 
@@ -43,6 +43,13 @@ class MemoryStore:
         self._objects: dict[str, _Object] = {}
         self._guard = threading.Lock()
         self._advisory = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        """Raises `StoreError`: another process does not see this memory."""
+        raise StoreError(
+            f"{self._root} is in the memory of this process and cannot be pickled",
+            hint="keep the table in a folder, which other processes can open",
+        )
 
     @property
     def root(self) -> str:

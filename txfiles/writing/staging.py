@@ -16,26 +16,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles import formats
 from txfiles.core import names, properties
-from txfiles.core.manifest import Add, ColumnStats, KeyRange, TableMetadata
-from txfiles.errors import InputError, LossyCastError, StoreError
-from txfiles.formats.common import WriteOptions, check_column
+from txfiles.core.manifest import Add, TableMetadata
+from txfiles.core.plan import Partition
+from txfiles.errors import LossyCastError, StoreError
+from txfiles.formats.common import check_column
 from txfiles.log import versions
 from txfiles.log.session import Session
-from txfiles.rows import keys as key_codec
 from txfiles.rows import types
 from txfiles.rows.casts import shown
-from txfiles.rows.stats import StatsCollector
 from txfiles.store import port
+from txfiles.writing import datafile
+from txfiles.writing.datafile import DataFileWriter
 
 logger = logging.getLogger("txfiles")
 
 SLICE_ROWS = 65_536
 """Rows handed to a file writer at a time: bounds both memory and how far a file overshoots its target size."""
-
-Partition = tuple[str | None, ...]
-KeyBounds = tuple[bytes, bytes]
 
 
 class Stage(Protocol):
@@ -93,14 +90,14 @@ class Staging:
         """Write pieces into new files of one partition. Pieces are in the table's schema, one in memory at a time."""
         adds: list[Add] = []
         target = properties.integer(table.properties, "target_file_bytes")
-        current: _OpenFile | None = None
+        current: DataFileWriter | None = None
         try:
             for piece in pieces:
                 if not piece.num_rows:
                     continue
                 current = current or self._open(table, partition)
                 current.write(piece)
-                if current.size >= target:
+                if current.bytes >= target:
                     adds.append(current.close())
                     current = None
             if current is not None:
@@ -129,12 +126,10 @@ class Staging:
         """It has turned out for certain that no manifest names the files."""
         self._kept = False
 
-    def _open(self, table: TableMetadata, partition: Partition) -> _OpenFile:
-        codec = formats.get(table.format)
-        file_name = names.data_file(self.table_id, self._commit_id, next(self._numbers), codec.suffix)
-        name = "/".join([*folders(table, partition), file_name])
+    def _open(self, table: TableMetadata, partition: Partition) -> DataFileWriter:
+        name = datafile.name(table, partition, self.table_id, self._commit_id, next(self._numbers))
         self._names.append(name)
-        return _OpenFile(self._session, name, table, partition)
+        return DataFileWriter(self._session.store, table, partition, name)
 
 
 class Estimate:
@@ -149,68 +144,6 @@ class Estimate:
     ) -> list[Add]:
         """One file as large as the one that it replaces; the pieces are not read."""
         return [_imagined(partition, 0, like_bytes)]
-
-
-class _OpenFile:
-    """A data file in the making, with the facts that its `Add` will state."""
-
-    def __init__(self, session: Session, name: str, table: TableMetadata, partition: Partition) -> None:
-        self._name = name
-        self._table = table
-        self._partition = partition
-        self._ids = {column.name: str(column.id) for column in table.columns}
-        self._stored = [column.name for column in table.columns if column.name not in table.partition_by]
-        self._stats = StatsCollector()
-        self._range: KeyBounds | None = None
-        self._rows = 0
-        options = WriteOptions(
-            compression=properties.text(table.properties, "compression"),
-            row_group_rows=properties.integer(table.properties, "row_group_rows"),
-        )
-        stored = set(self._stored)
-        data_schema = pa.schema([field for field in types.arrow_schema(table.columns) if field.name in stored])
-        self._writer = formats.get(table.format).writer(session.store.create(name), data_schema, options)
-
-    @property
-    def size(self) -> int:
-        """Bytes written so far."""
-        return int(self._writer.bytes)
-
-    def write(self, piece: pa.Table) -> None:
-        self._stats.add(piece)
-        self._rows += piece.num_rows
-        if self._table.keys:
-            self._widen_range(key_codec.key_range(key_codec.encode(piece, self._table.keys)))
-        self._writer.write(piece.select(self._stored))
-
-    def close(self) -> Add:
-        facts = self._writer.close()
-        found: dict[str, ColumnStats] = self._stats.result()
-        return Add(
-            path=names.encode_path(self._name),
-            rows=self._rows,
-            bytes=facts.bytes,
-            sha256=facts.sha256,
-            footer_bytes=facts.footer_bytes,
-            footer_sha256=facts.footer_sha256,
-            partition=self._partition,
-            stats={self._ids[name]: stats for name, stats in found.items()},
-            key_range=self._key_range(),
-        )
-
-    def abort(self) -> None:
-        self._writer.abort()
-
-    def _widen_range(self, found: KeyBounds | None) -> None:
-        if found is not None:
-            known = self._range or found
-            self._range = min(known[0], found[0]), max(known[1], found[1])
-
-    def _key_range(self) -> KeyRange | None:
-        if self._range is None:
-            return None
-        low, high, exact = key_codec.cut_outward(*self._range)
-        return KeyRange(columns=self._table.keys, min=low.hex(), max=None if high is None else high.hex(), exact=exact)
 
 
 def split(table: TableMetadata, rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
@@ -235,7 +168,7 @@ def split(table: TableMetadata, rows: pa.Table) -> Iterator[tuple[Partition, pa.
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
         positions = order[start:end]
         partition = tuple(text[int(positions[0])].as_py() for text in texts)
-        folders(table, partition)  # refuse what cannot be a folder before anything is written
+        datafile.folders(table, partition)  # refuse what cannot be a folder before anything is written
         yield partition, rows.take(positions)
 
 
@@ -254,21 +187,6 @@ def partition_text(rows: pa.Table, name: str) -> pa.Array:
             row=row,
         )
     return text
-
-
-def folders(table: TableMetadata, partition: Partition) -> list[str]:
-    """The Hive folders of a partition, checked."""
-    found = [names.partition_folder(*pair) for pair in zip(table.partition_by, partition, strict=True)]
-    for folder, column in zip(found, table.partition_by, strict=True):
-        size = len(folder.encode())
-        if size > names.SEGMENT_LIMIT_BYTES:
-            raise InputError(
-                f"partition column {column!r} has a value of which the folder name would be {size} bytes long "
-                f"(at most {names.SEGMENT_LIMIT_BYTES})",
-                hint="partition by a column with shorter values",
-                column=column,
-            )
-    return found
 
 
 def _slices(rows: pa.Table) -> Iterator[pa.Table]:

@@ -1,0 +1,180 @@
+"""Writing one data file, in whichever process: everything that its `Add` states is found while it is written.
+
+A `DataFileWriter` needs no session, no snapshot and no log. A process that coordinates a write makes the writers,
+sends them to its workers (they pickle), commits the `Add` actions that come back, and deletes the files of a write
+that it gives up. Until then no reader sees the files.
+
+Source: specs/5-commit.md, "Staging".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import pyarrow as pa
+
+from txfiles import formats
+from txfiles.core import names, properties
+from txfiles.core.manifest import Add, ColumnStats, KeyRange, TableMetadata
+from txfiles.core.plan import Partition
+from txfiles.errors import InputError
+from txfiles.formats.common import WriteOptions, Writer
+from txfiles.rows import keys as key_codec
+from txfiles.rows import types
+from txfiles.rows.stats import StatsCollector
+from txfiles.store.port import Store
+
+KeyBounds = tuple[bytes, bytes]
+
+
+class DataFileWriter:
+    """A data file in the making, with the facts that its `Add` will state.
+
+    It pickles until the first row is written, if its store does. For one thread at a time. Left as a context manager
+    without `close`, it is aborted.
+
+    Args:
+        store: where the table is.
+        table: the table that the file is for.
+        partition: text of each partition value.
+        name: for the store; see `name`. No other file may ever have it.
+    """
+
+    def __init__(self, store: Store, table: TableMetadata, partition: Partition, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._table = table
+        self._partition = partition
+        self._stored = [column.name for column in table.columns if column.name not in table.partition_by]
+        self._stats = StatsCollector()
+        self._range: KeyBounds | None = None
+        self._rows = 0
+        self._writer: Writer | None = None
+        self._over = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process. Raises `InputError` once a row is written: an open file stays where it is."""
+        if self._writer is not None:
+            raise InputError(
+                f"the writer of {self._name} has begun its file and cannot be pickled",
+                hint="send it to the other process before its first row, or send its Add after close()",
+            )
+        return vars(self).copy()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes written so far; rows that wait for a full row group are not among them."""
+        return 0 if self._writer is None else int(self._writer.bytes)
+
+    def write(self, piece: pa.Table) -> None:
+        """Append rows of the partition; the first ones begin the file.
+
+        Args:
+            piece: n rows: all columns of the table, in its types.
+        Raises:
+            LossyCastError: a value would not come back as it is.
+            StoreError: the store failed, or somebody has the name.
+        """
+        self._check_open()
+        if not piece.num_rows:
+            return
+        writer = self._begin() if self._writer is None else self._writer
+        self._stats.add(piece)
+        self._rows += piece.num_rows
+        if self._table.keys:
+            self._widen_range(key_codec.key_range(key_codec.encode(piece, self._table.keys)))
+        writer.write(piece.select(self._stored))
+
+    def close(self) -> Add:
+        """Publish the file, durably; returns the action that makes it part of a table.
+
+        Raises:
+            InputError: no row was written, so that there is no file.
+            StoreError: the store failed; the file is not there.
+        """
+        self._check_open()
+        if self._writer is None:
+            raise InputError(f"{self._name} has no rows", hint="a commit needs no file for them: leave it out")
+        facts = self._writer.close()
+        self._over = True
+        ids = {column.name: str(column.id) for column in self._table.columns}
+        found: dict[str, ColumnStats] = self._stats.result()
+        return Add(
+            path=names.encode_path(self._name),
+            rows=self._rows,
+            bytes=facts.bytes,
+            sha256=facts.sha256,
+            footer_bytes=facts.footer_bytes,
+            footer_sha256=facts.footer_sha256,
+            partition=self._partition,
+            stats={ids[name]: stats for name, stats in found.items()},
+            key_range=self._key_range(),
+        )
+
+    def abort(self) -> None:
+        """Forget what was written. After `close` it does nothing: the file stands. Never raises."""
+        if not self._over and self._writer is not None:
+            self._writer.abort()
+        self._over = True
+
+    def _check_open(self) -> None:
+        if self._over:
+            raise InputError(f"the writer of {self._name} is closed or aborted", hint="make a new one, of a new name")
+
+    def _begin(self) -> Writer:
+        options = WriteOptions(
+            compression=properties.text(self._table.properties, "compression"),
+            row_group_rows=properties.integer(self._table.properties, "row_group_rows"),
+        )
+        stored = set(self._stored)
+        schema = pa.schema([field for field in types.arrow_schema(self._table.columns) if field.name in stored])
+        self._writer = formats.get(self._table.format).writer(self._store.create(self._name), schema, options)
+        return self._writer
+
+    def _widen_range(self, found: KeyBounds | None) -> None:
+        if found is not None:
+            known = self._range or found
+            self._range = min(known[0], found[0]), max(known[1], found[1])
+
+    def _key_range(self) -> KeyRange | None:
+        if self._range is None:
+            return None
+        low, high, exact = key_codec.cut_outward(*self._range)
+        return KeyRange(columns=self._table.keys, min=low.hex(), max=None if high is None else high.hex(), exact=exact)
+
+
+def name(table: TableMetadata, partition: Partition, table_id: str, commit_id: str, number: int) -> str:
+    """The name of a new data file, for the store: its partition's folders, and what no other file is called.
+
+    Args:
+        table: the table that the file is for.
+        partition: text of each partition value.
+        table_id: of the table.
+        commit_id: of the call that writes the file.
+        number: no other file of that call has it.
+    Raises:
+        InputError: as `folders`.
+    """
+    last = names.data_file(table_id, commit_id, number, formats.get(table.format).suffix)
+    return "/".join([*folders(table, partition), last])
+
+
+def folders(table: TableMetadata, partition: Partition) -> list[str]:
+    """The Hive folders of a partition, checked."""
+    found = [names.partition_folder(*pair) for pair in zip(table.partition_by, partition, strict=True)]
+    for folder, column in zip(found, table.partition_by, strict=True):
+        size = len(folder.encode())
+        if size > names.SEGMENT_LIMIT_BYTES:
+            raise InputError(
+                f"partition column {column!r} has a value of which the folder name would be {size} bytes long "
+                f"(at most {names.SEGMENT_LIMIT_BYTES})",
+                hint="partition by a column with shorter values",
+                column=column,
+            )
+    return found
