@@ -133,10 +133,14 @@ class Commit:
     writer: str
 
 
+def counts(metrics: Metrics) -> dict[str, int]:
+    """The counts of a commit, by the names that they have in every result."""
+    return {name: getattr(metrics, name) for name in Metrics.__struct_fields__}
+
+
 def commit_record(manifest: Manifest) -> Commit:
     """A manifest as the history shows it."""
     operation = manifest.operation
-    counts = {name: getattr(manifest.metrics, name) for name in Metrics.__struct_fields__}
     return Commit(
         version=manifest.version,
         time=times.moment(manifest.time_us),
@@ -148,5 +152,5 @@ def commit_record(manifest: Manifest) -> Commit:
         user_metadata=dict(operation.user_metadata),
         library=operation.library,
         writer=operation.writer,
-        **counts,
+        **counts(manifest.metrics),
     )

@@ -53,6 +53,37 @@ def test_a_folder_of_somebody_elses_data(tmp_path: Path, name: str, what: str) -
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / name]
 
 
+@pytest.mark.parametrize(
+    ("log", "what"),
+    [
+        ("metadata/00000-0a.metadata.json", "an Iceberg table"),
+        ("metadata/v3.metadata.json", "an Iceberg table"),
+        ("_delta_log/_last_checkpoint", "a Delta table"),
+        (".hoodie/20260101.commit", "a Hudi table"),
+    ],
+)
+def test_a_foreign_table_is_named_wherever_its_data_lies(tmp_path: Path, log: str, what: str) -> None:
+    """What kind of table a folder is comes before that it has data files, in whatever order they are listed."""
+    for name in ("%20/data.parquet", "data/a.parquet", "metadata/0-m0.avro", log):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("theirs")
+    with pytest.raises(tx.FolderNotEmptyError, match=what) as caught:
+        tx.write(rows(1), tmp_path, mode="append")
+    assert caught.value.file == log
+    assert not (tmp_path / "_txfiles").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["metadata/README.md", "metadata/owner.txt", "deep/metadata/notes.metadata", "hoodie/x"]
+)
+def test_a_folder_called_metadata_is_not_an_iceberg_table(tmp_path: Path, name: str) -> None:
+    """Only the files of another log tell that it is one, never a folder's name alone."""
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text("ours")
+    assert tx.plan(rows(1), tmp_path, mode="append").committed
+    assert tx.write(rows(1), tmp_path, mode="append").version == 0
+
+
 def test_other_files_do_no_harm(tmp_path: Path) -> None:
     """A README, a script or an empty folder is no data."""
     (tmp_path / "README.md").write_text("ours")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
@@ -20,7 +20,7 @@ from txfiles.core.manifest import Operation, PropertyValue
 from txfiles.core.messages import plain, shown, text
 from txfiles.core.plan import CommitPlan
 from txfiles.core.replay import BatchRecord
-from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, StoreError
+from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, SnapshotExpiredError, StoreError
 from txfiles.log import versions
 from txfiles.log.commit import Attempt, Outcome, acknowledged, run
 from txfiles.log.session import Session
@@ -34,7 +34,8 @@ from txfiles.operations.set_properties import set_properties
 from txfiles.operations.upsert import upsert
 from txfiles.options import Progress, Request, keys_required
 from txfiles.reading import checks
-from txfiles.results import Plan, Resolution, VacuumResult, WriteResult
+from txfiles.results import Plan, Resolution, VacuumResult, WriteResult, counts
+from txfiles.store.port import Store
 from txfiles.version import LIBRARY
 from txfiles.writing.staging import Estimate, Staging
 
@@ -53,7 +54,11 @@ PATIENCE_SECONDS = 60.0
 """How long `set` and `vacuum` go on after the first lost race."""
 
 FOREIGN_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
-FOREIGN_LOGS = {"_delta_log/": "a Delta table", "metadata/": "an Iceberg table", ".hoodie/": "a Hudi table"}
+FOREIGN_LOGS = (
+    ("a Delta table", re.compile("_delta_log/")),
+    ("an Iceberg table", re.compile(r"metadata/[^/]+\.metadata\.json(\.gz)?$")),
+    ("a Hudi table", re.compile(r"\.hoodie/")),
+)
 
 
 def write(session: Session, request: Request) -> WriteResult:
@@ -64,16 +69,7 @@ def write(session: Session, request: Request) -> WriteResult:
     if known is not None:
         done = acknowledged(session.store, Outcome(None, known.version, committed=False, already_committed=True))
         return _already(session, request, done.version, started)
-    operation = Operation(
-        name=request.mode,
-        read_version=base.state.version if base else None,
-        keys=_keys(request, base),
-        batch_id=request.batch_id,
-        scope=request.scope,
-        library=LIBRARY,
-        writer=session.environment.writer,
-        user_metadata={plain(name): plain(value) for name, value in request.user_metadata.items()},
-    )
+    operation = _operation(session, request, base)
 
     def plan_on(snapshot: Snapshot | None, staging: Staging) -> CommitPlan:
         if snapshot is None:
@@ -95,15 +91,23 @@ def plan(session: Session, request: Request) -> Plan:
     """What the same write would do now; writes nothing. See `txfiles.plan`."""
     started = session.environment.monotonic()
     base = versions.head(session.store, session.cache)
-    known = _known_batch(session, request, base)
-    if known is not None:
-        return Plan(version=known.version, committed=False, already_committed=True, mode=request.mode)
-    if base is None:
-        refuse_foreign_files(session)
-    found = OPERATIONS[request.mode](PlanContext(session, request, base, Estimate()))
-    done = Outcome(found, base.state.version if base else None, not found.nothing)
-    result = _result(Plan, request, done, session.environment.monotonic() - started, None)
-    return replace(result, files_to_rewrite=found.looked.rewritten)
+    attempt = _attempt(session, _operation(session, request, base), request.timeout)
+    while True:
+        known = _known_batch(session, request, base)
+        if known is not None:
+            return Plan(version=known.version, committed=False, already_committed=True, mode=request.mode)
+        if base is None:
+            refuse_foreign_files(session)
+        try:
+            with versions.ExpiryReported(session.store, base.state) if base else nullcontext():
+                found = OPERATIONS[request.mode](PlanContext(session, request, base, Estimate()))
+        except SnapshotExpiredError as error:  # as a write would: look again, at what the vacuum has left
+            attempt.lost(error.oldest_readable, "a vacuum removed files that were being read")
+            base = versions.head(session.store)
+            continue
+        done = Outcome(found, base.state.version if base else None, not found.nothing, attempts=attempt.count)
+        result = _result(Plan, request, done, session.environment.monotonic() - started, None)
+        return replace(result, files_to_rewrite=found.looked.rewritten)
 
 
 def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, object]) -> Snapshot:
@@ -214,18 +218,33 @@ def refuse_foreign_files(session: Session) -> None:
     store = session.store
     own: str | None = None
     for entry in store.list_from(""):
-        foreign = next((what for folder, what in FOREIGN_LOGS.items() if entry.name.startswith(folder)), None)
-        if entry.name.startswith(names.LOG_DIR) or (foreign is None and not entry.name.endswith(FOREIGN_SUFFIXES)):
+        if entry.name.startswith(names.LOG_DIR) or not (_log_of(entry.name) or entry.name.endswith(FOREIGN_SUFFIXES)):
             continue
         # Asked for only now: another creation's id stands before the first of its files that the listing showed.
         own = own or versions.table_id(store)
         if own is not None and (names.is_data_name(entry.name, own) or names.is_temporary(entry.name, own)):
             continue
+        name, what = _foreign_log(store) or (entry.name, "data files")
         raise FolderNotEmptyError(
-            f"{store.root} has no txfiles log and holds {foreign or 'data files'} ({entry.name}); nothing was written",
-            hint="write to a new folder; taking over files that stand there is called adopt, and comes later",
-            file=entry.name,
+            f"{store.root} has no txfiles log and holds {what} ({name}); nothing was written",
+            hint="write to a new folder; taking over files that are there already is called adopt, and comes later",
+            file=name,
         )
+
+
+def _log_of(name: str) -> str | None:
+    """The kind of table whose log a name belongs to."""
+    return next((what for what, pattern in FOREIGN_LOGS if pattern.match(name)), None)
+
+
+def _foreign_log(store: Store) -> tuple[str, str] | None:
+    """A file of another kind of table's log, and which kind. Its data files may be listed before it."""
+    for folder in ("_delta_log/", ".hoodie/", "metadata/"):
+        for entry in store.list_from(folder):
+            what = _log_of(entry.name)
+            if what:
+                return entry.name, what
+    return None
 
 
 def _known_batch(session: Session, request: Request, base: Snapshot | None) -> BatchRecord | None:
@@ -258,6 +277,20 @@ def _keys(request: Request, base: Snapshot | None) -> tuple[str, ...]:
             raise keys_required(request.mode)
         return recorded
     return request.keys
+
+
+def _operation(session: Session, request: Request, base: Snapshot | None) -> Operation:
+    """What the log says of a write, planned on `base`."""
+    return Operation(
+        name=request.mode,
+        read_version=base.state.version if base else None,
+        keys=_keys(request, base),
+        batch_id=request.batch_id,
+        scope=request.scope,
+        library=LIBRARY,
+        writer=session.environment.writer,
+        user_metadata={plain(name): plain(value) for name, value in request.user_metadata.items()},
+    )
 
 
 def _at(operation: Operation, request: Request, snapshot: Snapshot | None) -> Operation:
@@ -296,7 +329,6 @@ def _result(kind: type[Result], request: Request, done: Outcome, elapsed: float,
     assert plan is not None
     for note in plan.looked.notes:
         logger.info("%s", note)
-    counts = {name: getattr(plan.metrics, name) for name in plan.metrics.__struct_fields__}
     return kind(
         version=done.version,
         committed=done.committed,
@@ -309,7 +341,7 @@ def _result(kind: type[Result], request: Request, done: Outcome, elapsed: float,
         commit_id=commit_id,
         schema_inferred=plan.looked.inferred,
         notes=plan.looked.notes,
-        **counts,
+        **counts(plan.metrics),
     )
 
 
