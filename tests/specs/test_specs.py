@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
 import click.testing
 import jsonschema
 import pyarrow as pa
@@ -177,3 +178,28 @@ def test_a_table_is_read_with_json_and_pyarrow_alone(tmp_path: Path) -> None:
         rows += [row | values for row in pq.ParquetFile(path / name).read().to_pylist()]
     assert bag(rows) == bag(tx.Table(path).to_arrow().to_pylist())
     assert len(rows) == 6
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """The page on calls lists each verb with all its arguments and options, and nothing else."""
+    page = (SPECS / "6-calls.md").read_text(encoding="utf-8")
+    table = page[page.index("## The shell") :]
+    lines = re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", table, re.MULTILINE)
+    listed = {verb: set(re.findall(r"`([^`]+)`", words)) for verb, words in lines}
+    assert listed.pop("plan") == {"write"}
+    for verb, command in cli.commands.items():
+        if verb == "plan":
+            continue
+        params = [param for param in command.params if param.name != "as_json"]
+        context = click.Context(command)
+        arguments = {param.make_metavar(context) for param in params if isinstance(param, click.Argument)}
+        options = {param.opts[0] for param in params if isinstance(param, click.Option)}
+        assert listed.pop(verb) == arguments | options, verb
+    assert listed == {}
+
+
+def test_the_readme_names_every_command() -> None:
+    """Each verb stands in the README."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for verb in cli.commands:
+        assert f"`{verb}`" in readme, verb

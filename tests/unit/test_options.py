@@ -124,3 +124,48 @@ def test_a_missing_mode_is_an_error_of_ours(tmp_path):
         tx.write(ROWS, tmp_path / "t")
     assert "'append_once' or 'upsert'" in raised.value.hint
     assert isinstance(raised.value, TypeError)
+
+
+READS = {
+    "filters": (lambda table, x: table.to_arrow(filters=x), "filter"),
+    "where": (lambda table, x: table.to_pandas(where=x), "filter"),
+    "usecols": (lambda table, x: table.to_polars(usecols=x), "columns"),
+    "column": (lambda table, x: table.lookup([1], column=x), "columns"),
+    "version_as_of": (lambda table, x: table.at(version_as_of=x), "version"),
+    "timestamp_as_of": (lambda table, x: tx.Table(table.path, timestamp_as_of=x), "timestamp"),
+    "as_of": (lambda table, x: table.at(as_of=x), "timestamp"),
+    "retention_hours": (lambda table, x: table.vacuum(retention_hours=x), "retain"),
+    "last": (lambda table, x: table.history(last=x), "limit"),
+    "predicate": (lambda table, x: table.to_batches(predicate=x), "filter"),
+    "filesystem": (lambda table, x: tx.exists(table.path, filesystem=x), "storage_options"),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_foreign_argument_of_a_read_is_told_ours(name, tmp_path):
+    """Reading and maintaining calls tell the argument meant as well; the table stays as it is."""
+    tx.write(ROWS, tmp_path / "t", mode="upsert", keys="id")
+    call, ours = READS[name]
+    with pytest.raises(ArgumentError, match=f"has no argument '{name}' \\(did you mean '{ours}'\\?\\)") as raised:
+        call(tx.Table(tmp_path / "t"), "x")
+    assert isinstance(raised.value, TypeError)
+    assert tx.Table(tmp_path / "t").version == 0
+
+
+def test_each_foreign_argument_of_a_read_is_one_of_none_of_ours():
+    """No name in the table of foreign ones is an argument of the public calls that it would hide."""
+    calls = (tx.exists, tx.resolve, *(call for name, call in vars(tx.Table).items() if callable(call)))
+    for call in calls:
+        taken = set(inspect.signature(call).parameters)
+        assert not {name for name in taken if foreign.READING.get(name) in taken}, call
+
+
+def test_at_with_nothing_or_both_says_what_to_give(tmp_path):
+    """`at` without a version or timestamp asks for one; with both it asks for one of them."""
+    tx.write(ROWS, tmp_path / "t", mode="append")
+    table = tx.Table(tmp_path / "t")
+    with pytest.raises(OptionError, match="needs a version or a timestamp"):
+        table.at()
+    for call in (table.at, lambda **both: tx.Table(tmp_path / "t", **both)):
+        with pytest.raises(OptionError, match="exclude each other"):
+            call(version=0, timestamp="2026-01-01T00:00:00Z")

@@ -12,6 +12,7 @@ import click
 
 from txfiles import errors
 from txfiles.cli import output
+from txfiles.core import foreign
 from txfiles.core.messages import nearest, one_of, redact
 
 OTHER = 1
@@ -132,9 +133,28 @@ def _usage_message(error: click.ClickException, context: click.Context | None) -
     if isinstance(error, click.BadParameter) and error.param is not None:
         return f"{error.param.get_error_hint(context)}: {_plain(error.message)}"
     if isinstance(error, click.NoSuchOption):
-        known = [name for param in context.command.get_params(context) for name in param.opts] if context else []
-        return f"there is no option {error.option_name!r}{nearest(error.option_name, known)}"
+        return f"there is no option {error.option_name!r}{_option_meant(error.option_name, context)}"
     return _plain(error.format_message())
+
+
+SHELL_NAMES = {"filter": "where", "timestamp": "at"}
+"""Arguments of the library that the shell calls otherwise."""
+
+
+def _option_meant(given: str, context: click.Context | None) -> str:
+    """The option of that meaning in other libraries' words, else the nearest in spelling."""
+    if context is None or foreign.instead(given.lstrip("-")):
+        return ""
+    params = [param for param in context.command.get_params(context) if isinstance(param, click.Option)]
+    ours = {shell: name for name, shell in SHELL_NAMES.items()}
+    flags = {ours.get(param.name or "", param.name or ""): param.opts[0] for param in params}
+    meant = foreign.option_meant(given.lstrip("-"), flags)
+    word = given.lstrip("-").replace("-", "_")
+    if meant is None and word in flags:  # the library's own name of it
+        meant = word
+    if meant is not None:
+        return f" (did you mean {flags[meant]!r}?)"
+    return nearest(given, [name for param in params for name in param.opts])
 
 
 def _plain(message: str) -> str:
