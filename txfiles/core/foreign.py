@@ -33,6 +33,20 @@ WORDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("replace", "any"), "overwrite"),
         **dict.fromkeys(("error", "fail", "freeze", "exact", "none"), "strict"),
     },
+    "operator": {
+        **dict.fromkeys(("<>", "ne", "neq", "not", "is_not", "not_equal", "=!", "!==", "~=", "≠"), "!="),
+        **dict.fromkeys(("eq", "equal", "equals", "is", "===", ":="), "="),
+        **dict.fromkeys(("lt", "less", "before"), "<"),
+        **dict.fromkeys(("le", "lte", "=<", "≤", "!>"), "<="),
+        **dict.fromkeys(("gt", "greater", "after"), ">"),
+        **dict.fromkeys(("ge", "gte", "=>", "≥", "!<"), ">="),
+        **dict.fromkeys(("isin", "is_in", "one_of", "any", "∈"), "in"),
+        **dict.fromkeys(("notin", "nin", "is_not_in", "not_isin", "!in", "∉"), "not in"),
+        **dict.fromkeys(("isnull", "isna", "is_na", "null", "is_none"), "is null"),
+        **dict.fromkeys(
+            ("notnull", "notna", "isnotnull", "not_null", "is_not_na", "is_valid", "exists"), "is not null"
+        ),
+    },
     "stale": {
         **dict.fromkeys(("ignore", "drop", "keep", "error"), "skip"),
         **dict.fromkeys(("overwrite", "update", "replace", "accept"), "apply"),

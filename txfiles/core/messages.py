@@ -46,10 +46,19 @@ def few(valid: Sequence[str]) -> str:
     return shown + (f" and {len(valid) - NAMED} more" if len(valid) > NAMED else "")
 
 
+def short(text: str, most: int = SHOWN) -> str:
+    """A text for a message, cut where it is long."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def shown(value: object) -> str:
     """A value's repr for a message, cut where it is long."""
-    found = _written(repr, value)
-    return found if len(found) <= SHOWN else f"{found[:SHOWN]}…"
+    return short(_written(repr, value))
+
+
+def one_line(value: object) -> str:
+    """What a value is written as, on one line for a message, cut where it is long."""
+    return short(" ".join(text(value).split()))
 
 
 def text(value: object) -> str:

@@ -15,9 +15,9 @@ from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading import scan
 from txfiles.reading.key_finder import batch_keys, candidates, probe
-from txfiles.rows import casts, dedup, filelist, types
+from txfiles.rows import filelist, types
 from txfiles.rows import keys as key_codec
-from txfiles.rows.widening import kind
+from txfiles.rows.given import as_column
 
 
 def lookup(session: Session, snapshot: Snapshot, wanted: Any, columns: Sequence[str] | None) -> pa.Table:
@@ -38,41 +38,34 @@ def lookup(session: Session, snapshot: Snapshot, wanted: Any, columns: Sequence[
 
 
 def _key_rows(table: TableMetadata, schema: pa.Schema, wanted: Any) -> pa.Table:
-    """The keys as rows of the key columns: in the table's types, or in others of which the canonical bytes compare."""
-    given = wanted if isinstance(wanted, pa.Table) else _from_values(table, wanted)
-    arrays = []
-    for name in table.keys:
-        if name not in given.column_names:
-            raise InputError(f"key column {name!r} not found in the keys given", hint=f"give {', '.join(table.keys)}")
-        arrays.append(_comparable(given[name], schema.field(name).type, name))
-    rows = pa.table(arrays, names=list(table.keys))
-    return rows.drop_null()  # a null key matches nothing
+    """The keys as rows of the key columns, without those that no row can have: null, or beyond the column's type."""
+    given = _columns(table, wanted)
+    arrays = [as_column(given[name], schema.field(name).type, name, absent=True) for name in table.keys]
+    return pa.table(arrays, names=list(table.keys)).drop_null()
 
 
-def _comparable(column: pa.ChunkedArray, to: pa.DataType, name: str) -> pa.ChunkedArray:
-    """A key column that compares with one of type `to`; a value beyond the range of `to` is simply not there."""
-    casts.check_castable(column.type, to, name=name)
-    dedup.refuse_ambiguous(column, to, name)
-    if kind(types.normalise(column.type)) == kind(to):
-        return column
-    return casts.cast_lossless(column, to, name=name)
-
-
-def _from_values(table: TableMetadata, wanted: Any) -> pa.Table:
+def _columns(table: TableMetadata, wanted: Any) -> Mapping[str, Any]:
+    """The keys by column, each an Arrow array or values of any kind."""
+    if isinstance(wanted, pa.Table):
+        for name in table.keys:
+            if name not in wanted.column_names:
+                raise InputError(
+                    f"key column {name!r} not found in the keys given", hint=f"give {', '.join(table.keys)}"
+                )
+        return {name: wanted[name] for name in table.keys}
     values = _listed(wanted, len(table.keys))
     if len(table.keys) == 1:
-        columns = [[value[0] if isinstance(value, tuple) and len(value) == 1 else value for value in values]]
-    else:
-        for value in values:
-            if not isinstance(value, tuple | list) or len(value) != len(table.keys):
-                raise InputError(
-                    f"a key is ({', '.join(table.keys)}), not {shown(value)}", hint="give tuples, or a table of keys"
-                )
-        columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in table.keys]
-    try:
-        return pa.table([pa.array(column) for column in columns], names=list(table.keys))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError) as error:
-        raise InputError(f"the keys are not of one type: {error}", hint="give keys of the table's own types") from error
+        return {
+            table.keys[0]: [
+                value[0] if isinstance(value, tuple | list) and len(value) == 1 else value for value in values
+            ]
+        }
+    for value in values:
+        if not isinstance(value, tuple | list) or len(value) != len(table.keys):
+            raise InputError(
+                f"a key is ({', '.join(table.keys)}), not {shown(value)}", hint="give tuples, or a table of keys"
+            )
+    return {name: [value[number] for value in values] for number, name in enumerate(table.keys)}
 
 
 def _listed(wanted: Any, width: int) -> list[Any]:
@@ -82,7 +75,7 @@ def _listed(wanted: Any, width: int) -> list[Any]:
         return [wanted]
     if wanted is None or isinstance(wanted, Mapping):
         raise InputError(
-            f"{shown(wanted)} is no key", hint="give a key, a list of keys, or a table with the key columns"
+            f"{shown(wanted)} is not a key", hint="give a key, a list of keys, or a table with the key columns"
         )
     if isinstance(wanted, str | bytes) or not isinstance(wanted, Iterable):
         return [wanted]

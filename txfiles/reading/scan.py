@@ -203,7 +203,7 @@ def mask(rows: pa.Table, where: filters.Filter) -> np.ndarray:
     """Which rows match; a row for which the filter is unknown does not."""
     marked = rows.append_column("\0row", pa.array(np.arange(rows.num_rows)))
     keep = np.zeros(rows.num_rows, bool)
-    keep[marked.filter(where.expression)["\0row"].to_numpy()] = True
+    keep[where.rows(marked)["\0row"].to_numpy()] = True
     return keep
 
 
@@ -251,7 +251,7 @@ def _matching(session: Session, scan: _Scan, file: DataFile) -> list[pa.Table]:
 def _matching_of(group: LiveGroup, scan: _Scan) -> pa.Table:
     rows = group.read(scan.needed)
     if scan.where is not None:
-        rows = rows.filter(scan.where.expression).select(scan.wanted)
+        rows = scan.where.rows(rows).select(scan.wanted)
     return rows.cast(scan.target)
 
 

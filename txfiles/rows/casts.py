@@ -30,7 +30,7 @@ from txfiles.rows.parse import PER_SECOND
 from txfiles.rows.types import decode, normalise
 from txfiles.rows.widening import MAX_DIGITS, bounds, children, fill_null_types, kind, widen
 
-__all__ = ["cast_lossless", "check_castable", "fill_null_types", "is_castable", "shown", "widen"]
+__all__ = ["cast_lossless", "check_castable", "exact_or_null", "fill_null_types", "is_castable", "shown", "widen"]
 
 Mask = npt.NDArray[np.bool_]
 Converted = tuple[Any, Mask]
@@ -113,6 +113,17 @@ def _without_exponent(text: pa.Array) -> pa.Array:
     """Numbers in plain notation, one by one; few are written with an exponent."""
     found = [None if t is None else t if "e" not in t else f"{Decimal(t):f}" for t in text.to_pylist()]
     return pa.array(found, pa.string())
+
+
+def exact_or_null(column: pa.ChunkedArray, to: pa.DataType, *, name: str) -> pa.ChunkedArray:
+    """The column in another type, with null for each value that would change. See `cast_lossless`."""
+    to = normalise(to)
+    check_castable(column.type, to, name=name)
+    done: list[Any] = []
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        for values, good in _in_pieces(chunk, to, name):
+            done.append(values if good.all() else pc.if_else(pa.array(good), values, pa.scalar(None, to)))
+    return pa.chunked_array(done, to)
 
 
 def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:

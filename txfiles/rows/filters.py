@@ -8,7 +8,7 @@ Source: specs/4-semantics.md, "Filters".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core.messages import few, nearest, one_of
+from txfiles.core import foreign
+from txfiles.core.messages import few, nearest, one_line, one_of, shown, text
 from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows import types
-from txfiles.rows.casts import cast_lossless
+from txfiles.rows.given import as_column, is_null
 
 Condition = tuple[str, str, Any]
 """(column, op, value): a scalar of the column's type, an array of them for in / not in, None for is null."""
@@ -56,6 +57,20 @@ class Filter:
     columns: tuple[str, ...]
     conditions: tuple[Condition, ...] | None
 
+    def rows(self, table: pa.Table) -> pa.Table:
+        """The rows that match.
+
+        Raises:
+            InputError: an expression that fits the types and fails on a value, such as a division by zero.
+        """
+        try:
+            return table.filter(self.expression)
+        except pa.ArrowException as error:
+            raise InputError(
+                f"the filter {one_line(self.expression)} fails on a row: {one_line(error)}",
+                hint="write it so that it has a value for every row, or read first and filter then",
+            ) from error
+
 
 def parse(given: Any, schema: pa.Schema) -> Filter | None:
     """Check a filter and make it ready.
@@ -84,15 +99,15 @@ def parse(given: Any, schema: pa.Schema) -> Filter | None:
 
 
 def _of_expression(expression: pc.Expression, schema: pa.Schema) -> Filter:
-    text = str(expression)
-    if "FieldPath(" in _TEXT.sub("", text):
+    written = str(expression)
+    if "FieldPath(" in _TEXT.sub("", written):
         raise InputError(
-            f"the filter {_short(text)} names a column by its position",
+            f"the filter {one_line(written)} names a column by its position",
             hint="name it: pyarrow.compute.field('name')",
         )
     _bind(expression, schema)
     # Arrow does not tell which columns an expression has: they are those that it cannot be bound without.
-    used = tuple(name for name in schema.names if name in text and not _binds(expression, _without(schema, name)))
+    used = tuple(name for name in schema.names if name in written and not _binds(expression, _without(schema, name)))
     return Filter(expression, used, None)
 
 
@@ -114,7 +129,7 @@ def _bind(expression: pc.Expression, schema: pa.Schema) -> None:
         schema.empty_table().filter(expression)
     except pa.ArrowNotImplementedError as error:
         raise UnsupportedTypeError(
-            f"the filter {_short(expression)} does not fit the table: {_short(error)}",
+            f"the filter {one_line(expression)} does not fit the table: {one_line(error)}",
             hint="compare columns of numbers, text, dates or times with values of their own type",
         ) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -122,7 +137,7 @@ def _bind(expression: pc.Expression, schema: pa.Schema) -> None:
         if unknown and unknown[1] not in schema.names:
             raise _no_column(unknown[1], schema) from error
         raise InputError(
-            f"the filter {_short(expression)} does not fit the table: {_short(error)}",
+            f"the filter {one_line(expression)} does not fit the table: {one_line(error)}",
             hint=f"the table's columns are {few(schema.names)}",
         ) from error
 
@@ -130,12 +145,13 @@ def _bind(expression: pc.Expression, schema: pa.Schema) -> None:
 def _condition(item: Any, schema: pa.Schema) -> Condition:
     if isinstance(item, str | bytes) or not isinstance(item, Sequence) or len(item) not in (2, 3):
         raise _not_a_filter(item)
-    name, op = item[0], " ".join(str(item[1]).lower().split())
-    if name not in schema.names:
+    name, op = item[0], " ".join(text(item[1]).lower().split())
+    if not isinstance(name, str) or name not in schema.names:
         raise _no_column(name, schema)
     if op not in _WORDS:
+        meant = foreign.meant("operator", op, _WORDS)
         raise InputError(
-            f"the operator {item[1]!r} of the filter on {name!r} is unknown{nearest(op, _WORDS)}",
+            f"the operator {shown(item[1])} of the filter on {name!r} is unknown{meant}",
             hint=f"use {one_of(_WORDS)}",
             column=name,
         )
@@ -150,12 +166,13 @@ def _condition(item: Any, schema: pa.Schema) -> Condition:
 
 
 def _listed(value: Any, name: str, op: str) -> Any:
-    if isinstance(value, pa.Array | pa.ChunkedArray | np.ndarray):
+    if isinstance(value, pa.Array | pa.ChunkedArray):
         return value
-    if isinstance(value, list | tuple | set | frozenset | range):
+    is_one = isinstance(value, str | bytes | bytearray | memoryview | Mapping) or getattr(value, "ndim", 1) != 1
+    if isinstance(value, Iterable) and not is_one:
         return list(value)
     raise InputError(
-        f"the filter on {name!r} compares with {op!r} and {_short(repr(value))}",
+        f"the filter on {name!r} compares with {op!r} and {shown(value)}",
         hint=f"{op!r} wants a list of values",
         column=name,
     )
@@ -163,41 +180,21 @@ def _listed(value: Any, name: str, op: str) -> Any:
 
 def _values(values: Any, t: pa.DataType, name: str) -> pa.Array:
     """Values in the column's type. Raises `InputError` for null and for what does not fit."""
-    try:
-        given = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([_array(values)])
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeError) as error:
-        raise InputError(
-            f"the filter on {name!r} has a value that is none of type {t}: {_short(error)}",
-            hint=f"give values of type {t}",
-            column=name,
-        ) from error
-    if given.null_count:
+    nulls = values.null_count if isinstance(values, pa.Array | pa.ChunkedArray) else sum(map(is_null, values))
+    if nulls:
         raise InputError(
             f"the filter on {name!r} compares with null, which no row equals",
             hint=f"use ({name!r}, 'is null', None) or ({name!r}, 'is not null', None)",
             column=name,
         )
-    if not len(given):
-        return pa.array([], t)
-    is_text = pa.types.is_string(types.normalise(given.type))
     try:
-        if is_text and not pa.types.is_string(t):
-            return types.from_text(given, t)
-        return pa.concat_arrays(cast_lossless(given, t, name=name).chunks)
+        return as_column(values, t, name, texts=True)
     except (InputError, SchemaMismatchError) as error:
         raise type(error)(
             f"the filter on {name!r} has a value that does not fit its type {t}: {error.message}",
-            hint=error.hint or f"give values of type {t}",
+            hint=f"give values of type {t}",  # what a cast advises is about writing
             **{**error.evidence, "column": name},
         ) from error
-
-
-def _array(values: Any) -> pa.Array:
-    if isinstance(values, pa.Array):
-        return values
-    if isinstance(values, list) and any(isinstance(value, pa.Scalar) for value in values):
-        return pa.array([value.as_py() if isinstance(value, pa.Scalar) else value for value in values])
-    return pa.array(values, from_pandas=False)
 
 
 def _members(values: pa.Array) -> pa.Array:
@@ -211,7 +208,7 @@ def _members(values: pa.Array) -> pa.Array:
 
 def _no_column(name: object, schema: pa.Schema) -> InputError:
     return InputError(
-        f"the filter names the column {name!r}, which the table does not have{nearest(str(name), schema.names)}",
+        f"the filter names the column {shown(name)}, which the table does not have{nearest(text(name), schema.names)}",
         hint=f"its columns are {few(schema.names)}",
         column=name,
     )
@@ -219,12 +216,6 @@ def _no_column(name: object, schema: pa.Schema) -> InputError:
 
 def _not_a_filter(given: object) -> InputError:
     return InputError(
-        f"{_short(repr(given))} is not a filter",
+        f"{shown(given)} is not a filter",
         hint="give a pyarrow.compute expression, or a list such as [('country', '=', 'DE'), ('age', '>=', 18)]",
     )
-
-
-def _short(value: object) -> str:
-    """One line of at most 200 characters."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= 200 else f"{text[:200]}…"  # noqa: PLR2004 - enough to find the place
