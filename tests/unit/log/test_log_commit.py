@@ -121,3 +121,35 @@ def test_a_sidecar_that_cannot_be_written_aborts(tmp_path: Path, monkeypatch: py
     assert caught.value.committed == "no"
     assert not tx.exists(tmp_path / "table")
     assert not list((tmp_path / "table").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+@pytest.mark.parametrize("theirs", ["append", "append_once", "upsert"])
+@pytest.mark.parametrize("mode", ["append_once", "upsert"])
+def test_keys_that_become_text_are_found_in_fresh_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, theirs: str, format: str
+) -> None:
+    """Key ranges of files added since are in the order of the old type: no key is added twice for trusting them."""
+
+    def csv(name: str, *rows: str) -> Path:
+        (tmp_path / name).write_text("\n".join(["sku,who", *rows, ""]))
+        return tmp_path / name
+
+    path = tmp_path / "table"
+    tx.write(csv("base.csv", "1,base", "2,base"), path, mode="upsert", keys="sku", format=format)
+    real = commit._commit
+
+    def raced(*given: Any) -> Any:
+        monkeypatch.setattr(commit, "_commit", real)
+        assert tx.write(csv("theirs.csv", "9,theirs", "100,theirs"), path, mode=theirs).version == 1
+        return real(*given)
+
+    monkeypatch.setattr(commit, "_commit", raced)
+    mine = csv("mine.csv", "100,mine", "9,mine", "X1,mine")
+    result = tx.write(mine, path, mode=mode, schema={"sku": "string"}, schema_mode="merge")
+    assert (result.version, result.attempts, result.rows_inserted) == (2, 2, 1)
+    assert result.rows_updated + result.rows_skipped == 2
+    who = "mine" if mode == "upsert" else "theirs"
+    found = {row["sku"]: row["who"] for row in tx.Table(path).to_arrow().to_pylist()}
+    assert tx.Table(path).to_arrow().num_rows == 5
+    assert found == {"1": "base", "2": "base", "9": who, "100": who, "X1": "mine"}
