@@ -82,7 +82,9 @@ def _target(to: str) -> Path:
     if redact(to) != to:
         raise OptionError(f"--to is a local file, not {redact(to)!r}", hint="write it locally, then copy it")
     if path.suffix.lower() not in (".parquet", ".csv"):
-        raise OptionError(f"--to is a file that ends in .parquet or .csv, not {to!r}")
+        raise OptionError(
+            f"--to is a file that ends in .parquet or .csv, not {to!r}", hint="its ending says what is written"
+        )
     return path
 
 
@@ -149,6 +151,8 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+        raise InputError(
+            f"cannot write {str(path)!r}: {error.strerror or error}", hint="name a file in a folder that you may write"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

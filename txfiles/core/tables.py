@@ -24,7 +24,7 @@ class Wish(Protocol):
     """
 
     @property
-    def format(self) -> str | None: ...  # noqa: D102 - as in `txfiles.write`, and so are those that follow
+    def format(self) -> str | None: ...  # noqa: D102 - as in `txfiles.write`, like those that follow
     @property
     def keys(self) -> tuple[str, ...]: ...  # noqa: D102
     @property

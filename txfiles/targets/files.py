@@ -197,7 +197,8 @@ def resolve(session: Session, commit_id: str) -> Resolution:
     """
     if not re.fullmatch("[0-9a-f]{32}", text(commit_id)):
         raise OptionError(
-            f"{shown(commit_id)} is no commit id", hint="it is the 32 hex digits that the error named (error.commit_id)"
+            f"{shown(commit_id)} is not a commit id",
+            hint="it is the 32 hex digits that the error named (error.commit_id)",
         )
     newest = versions.head(session.store)
     if newest is None and versions.table_id(session.store) is not None:
