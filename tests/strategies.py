@@ -102,7 +102,7 @@ adds = st.builds(
     key_range=st.none()
     | st.builds(
         KeyRange,
-        columns=st.lists(words, max_size=2).map(tuple),
+        columns=st.lists(st.integers(1, 9), max_size=2).map(tuple),
         min=key_bounds,
         max=st.none() | key_bounds,
         exact=st.booleans(),

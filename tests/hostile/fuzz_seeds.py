@@ -82,7 +82,7 @@ def _add(path: str = PART) -> Add:
         footer_sha256=HASH,
         partition=("x%25",),
         stats={"2": ColumnStats(nulls=0, min="-1", max="7"), "6": ColumnStats(nulls=1, min="a", exact=False)},
-        key_range=KeyRange(columns=("c2", "p"), min="80", max="ff00"),
+        key_range=KeyRange(columns=(2, 99), min="80", max="ff00"),
     )
 
 
@@ -105,7 +105,7 @@ def _manifest(version: int, **changed: Any) -> bytes:
 def _state() -> tuple[State, pa.Table]:
     table = _table()
     files = filelist.from_adds([(_add(), 1), (_add(OTHER), 2)], table.columns, table.keys)
-    batches = {"b": BatchRecord(1, "upsert", ("c2",))}
+    batches = {"b": BatchRecord(1, "upsert", (2,))}
     return State(VERSION, TABLE_ID, ID, HASH, 1_700_000_000_000_000, table, batches, 0, None), files
 
 

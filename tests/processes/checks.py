@@ -56,7 +56,9 @@ class Log:
     def _file(self, path: str, add: dict[str, Any]) -> list[Row]:
         if path not in self._rows:
             table = self.versions[0].manifest["table"]
-            partition = dict(zip(table["partition_by"], add.get("partition", ()), strict=True))
+            by_id = {column["id"]: column["name"] for column in table["columns"]}
+            partition_by = [by_id[column] for column in table["partition_by"]]
+            partition = dict(zip(partition_by, add.get("partition", ()), strict=True))
             found = pq.ParquetFile(self.root / unquote(path)).read().to_pylist()
             assert len(found) == add["rows"]
             self._rows[path] = [row | partition for row in found]

@@ -98,7 +98,7 @@ def test_schema_is_in_sync(tmp_path: Path) -> None:
 def test_fields_are_documented() -> None:
     """Every field of the manifest stands on its page, and every property with its default and meaning."""
     page = (SPECS / "3-manifest.md").read_text(encoding="utf-8")
-    structs = (codec.Manifest, codec.Operation, codec.Metrics, codec.TableMetadata, codec.Add, codec.ColumnStats)
+    structs = (codec.Manifest, codec.Operation, codec.Metrics, codec.TableAction, codec.Add, codec.ColumnStats)
     for struct in (*structs, codec.KeyRange, codec.CheckpointRef, codec.SidecarRef, codec.Vacuum):
         for field in set(struct.__struct_fields__) - {"extra"}:
             assert f"`{field}`" in page, (struct.__name__, field)
@@ -167,7 +167,9 @@ def test_a_table_is_read_with_json_and_pyarrow_alone(tmp_path: Path) -> None:
     partition_by: list[str] = []
     for name in sorted(os.listdir(path / "_txfiles" / "log")):
         manifest = json.loads((path / "_txfiles" / "log" / name).read_bytes())
-        partition_by = manifest.get("table", {}).get("partition_by", partition_by)
+        if "table" in manifest:
+            by_id = {column["id"]: column["name"] for column in manifest["table"]["columns"]}
+            partition_by = [by_id[column] for column in manifest["table"]["partition_by"]]
         for action in manifest["remove"]:
             del live[action["path"]]
         live |= {action["path"]: action for action in manifest["add"]}

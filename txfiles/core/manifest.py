@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
 
 from txfiles.core import names, times
-from txfiles.core.schema import Column
+from txfiles.core.schema import Column, ColumnId
 from txfiles.errors import CorruptTableError, InputError, UnsupportedTableError
 
 FORMAT_VERSION = 1
@@ -72,13 +73,13 @@ class KeyRange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The smallest and greatest key of one file, as canonical key bytes (specs/7-keys.md) in hex.
 
     Attributes:
-        columns: the keys, in the order in which they were encoded.
+        columns: the ids of the keys, in the order in which they were encoded.
         min: a lower bound, at most 64 bytes.
         max: an upper bound, at most 64 bytes; None is unbounded.
         exact: whether both bounds are keys of the file, not cut outward.
     """
 
-    columns: tuple[str, ...]
+    columns: tuple[ColumnId, ...]
     min: KeyBound
     max: KeyBound | None = None
     exact: bool = True
@@ -122,7 +123,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         name: append, append_once, upsert, overwrite, set or vacuum.
         read_version: the version that the operation was planned on; None for a table's creation.
-        keys: the keys of a keyed write.
+        keys: the keys of a keyed write, by the names that the caller used: it is history, not what the table is.
         batch_id: the caller's name for the batch.
         scope: of an overwrite: ``table``, ``partitions`` or ``filter``.
         library: name and version of the writing library.
@@ -156,20 +157,37 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes_written: Count = 0
 
 
-class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What the table is, whole, in version 0 and wherever it changes.
+class TableAction(msgspec.Struct, frozen=True, kw_only=True):
+    """What the table is, whole, in version 0 and wherever it changes, as the log writes it.
+
+    Columns have roles by their ids, so that a rename is a change of `columns` alone. Callers work with `TableMetadata`,
+    which has names; `table_action` and `read_table` lead from one to the other.
 
     Attributes:
         format: ``parquet`` or ``csv``.
         columns: in order.
         last_column_id: the greatest column id ever given out.
-        partition_by: names of the partition columns, in the order of the folders.
-        keys: recorded at the first keyed write; empty before.
-        timestamp_col: recorded at the first keyed write that names one.
+        partition_by: ids of the partition columns, in the order of the folders.
+        keys: ids; recorded at the first keyed write; empty before.
+        timestamp_col: an id; recorded at the first keyed write that names one.
         properties: those that were set; the others have their defaults.
         required_features: a reader or writer that does not know one refuses the table.
         extra: fields that this release does not know, carried along.
     """
+
+    format: str
+    columns: tuple[Column, ...]
+    last_column_id: Count
+    partition_by: tuple[ColumnId, ...] = ()
+    keys: tuple[ColumnId, ...] = ()
+    timestamp_col: ColumnId | None = None
+    properties: dict[str, PropertyValue] = {}
+    required_features: tuple[str, ...] = ()
+    extra: dict[str, Any] = {}
+
+
+class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What the table is. As `TableAction`, but `partition_by`, `keys` and `timestamp_col` are names of columns."""
 
     format: str
     columns: tuple[Column, ...]
@@ -180,6 +198,11 @@ class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
     properties: dict[str, PropertyValue] = {}
     required_features: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
+
+    def ids(self, columns: Iterable[str]) -> tuple[int, ...]:
+        """The ids of some of its columns."""
+        by_name = {column.name: column.id for column in self.columns}
+        return tuple(by_name[name] for name in columns)
 
 
 class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,8 +233,8 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True):
     deletes: tuple[Annotated[str, msgspec.Meta(max_length=8_192)], ...] = ()
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One commit. See specs/3-manifest.md for a worked example."""
+class _Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """What a manifest has beside its `table`."""
 
     format_version: int
     version: Count
@@ -221,12 +244,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     time: Annotated[str, msgspec.Meta(pattern=times.PATTERN)]
     operation: Operation
     metrics: Metrics
-    table: TableMetadata | None = None
     checkpoint: CheckpointRef | None = None
     vacuum: Vacuum | None = None
     add: tuple[Add, ...] = ()
     remove: tuple[Remove, ...] = ()
     sidecar: SidecarRef | None = None
+
+
+class StoredManifest(_Commit, frozen=True, kw_only=True):
+    """A manifest as its file has it."""
+
+    table: TableAction | None = None
+
+
+class Manifest(_Commit, frozen=True, kw_only=True):
+    """One commit. See specs/3-manifest.md for a worked example."""
+
+    table: TableMetadata | None = None
 
     @property
     def time_us(self) -> int:
@@ -243,15 +277,32 @@ class Actions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Newer(msgspec.Struct):
-    """All that is asked of a manifest in a form that is not known."""
+    """What is asked first of a manifest in a form that is not known."""
 
     format_version: int
 
 
-_TABLE_FIELDS = frozenset(TableMetadata.__struct_fields__) - {"extra"}
+class _Needs(msgspec.Struct, frozen=True):
+    """What a table action of any form says that it needs."""
+
+    required_features: tuple[str, ...] = ()
+
+
+class _NeedsOf(msgspec.Struct):
+    """What is asked next: a required feature may well change the form of a field."""
+
+    table: _Needs = _Needs()
+
+
+_ORDER = (
+    *("format_version", "version", "table_id", "commit_id", "parent_sha256", "time", "operation", "metrics"),
+    *("table", "checkpoint", "vacuum", "add", "remove", "sidecar"),
+)
+_TABLE_FIELDS = frozenset(TableAction.__struct_fields__) - {"extra"}
 _SEAL = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"\s*\}\s*\Z')
-_decode = msgspec.json.Decoder(Manifest).decode
+_decode = msgspec.json.Decoder(StoredManifest).decode
 _decode_newer = msgspec.json.Decoder(_Newer).decode
+_decode_needs = msgspec.json.Decoder(_NeedsOf).decode
 _decode_table_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_actions = msgspec.json.Decoder(Actions).decode
@@ -269,13 +320,12 @@ def encode(manifest: Manifest) -> bytes:
         InputError: it would be larger than any reader accepts.
     Cost: O(actions); no I/O.
     """
-    document = msgspec.to_builtins(manifest)
-    for optional in ("table", "checkpoint", "vacuum", "sidecar"):
-        if document[optional] is None:
-            del document[optional]
+    fields = msgspec.to_builtins(manifest)
     if manifest.table is not None:
-        del document["table"]["extra"]
-        document["table"].update(manifest.table.extra)
+        fields["table"] = msgspec.to_builtins(table_action(manifest.table))
+        del fields["table"]["extra"]
+        fields["table"].update(manifest.table.extra)
+    document = {name: fields[name] for name in _ORDER if fields[name] is not None or name == "parent_sha256"}
     body = msgspec.json.format(msgspec.json.encode(document), indent=1)
     unsealed = body[: body.rindex(b"\n}")] + b",\n "
     sealed = unsealed + b'"sha256": "' + sha256(unsealed).encode() + b'"\n}\n'
@@ -302,16 +352,15 @@ def decode(data: bytes, *, version: int, where: str) -> Manifest:
     _check_seal(data, where)
     try:
         str(data, "utf-8")  # the decoder does not look at the bytes of fields that it does not know
-        manifest = _decode(data)
-        if manifest.table is not None:
-            manifest = _with_extra(manifest, manifest.table, data)
+        stored = _decode(data)
+        action = None if stored.table is None else _with_extra(stored.table, data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         _refuse_newer(data, where)
         raise _corrupt(where, f"it does not have a manifest's form: {error}") from error
-    if manifest.format_version != FORMAT_VERSION:
-        raise _unsupported(where, f"format version {manifest.format_version}")
-    if manifest.table is not None:
-        check_table(manifest.table, where)
+    if stored.format_version != FORMAT_VERSION:
+        raise _unsupported(where, f"format version {stored.format_version}")
+    commit = {name: getattr(stored, name) for name in _Commit.__struct_fields__}
+    manifest = Manifest(**commit, table=None if action is None else read_table(action, where))
     _check_place(manifest, version, where)
     check_paths(manifest.table_id, manifest.add, manifest.remove, where)
     if manifest.vacuum is not None:
@@ -346,30 +395,61 @@ def decode_actions(data: bytes, *, table_id: str, where: str) -> Actions:
     return actions
 
 
-def check_table(table: TableMetadata, where: str) -> None:
-    """A table action that this release understands, and that agrees with itself.
+def table_action(table: TableMetadata) -> TableAction:
+    """A table as the log writes it: columns have roles by their ids."""
+    return TableAction(
+        format=table.format,
+        columns=table.columns,
+        last_column_id=table.last_column_id,
+        partition_by=table.ids(table.partition_by),
+        keys=table.ids(table.keys),
+        timestamp_col=None if table.timestamp_col is None else table.ids([table.timestamp_col])[0],
+        properties=table.properties,
+        required_features=table.required_features,
+        extra=table.extra,
+    )
+
+
+def read_table(action: TableAction, where: str) -> TableMetadata:
+    """The inverse of `table_action`, for a table action that may be hostile: one that this release understands.
 
     Raises:
         UnsupportedTableError: a required feature or file format that is not known.
         CorruptTableError: columns that are there twice, roles for columns that are not there, or fields that nest
             deeper than `EXTRA_DEPTH`.
     """
-    if _is_deep(table.extra):
+    if _is_deep(action.extra):
         raise _corrupt(where, f"a field of its table nests deeper than {EXTRA_DEPTH} levels")
-    unknown = sorted(set(table.required_features) - KNOWN_FEATURES)
+    refuse_unknown_features(action.required_features, where)
+    if action.format not in FORMATS:
+        raise _unsupported(where, f"the file format {action.format[:200]!r}")
+    by_id = {column.id: column.name for column in action.columns}
+    if len(by_id) != len(action.columns) or len(set(by_id.values())) != len(by_id) or "" in by_id.values():
+        raise _corrupt(where, "two of its columns have one id or name, or one has no name")
+    if max(by_id, default=0) > action.last_column_id:
+        raise _corrupt(where, f"its columns have ids beyond the last one given out, {action.last_column_id}")
+    timestamp = () if action.timestamp_col is None else (action.timestamp_col,)
+    for role in (action.partition_by, action.keys, timestamp):
+        if len(set(role)) != len(role) or not by_id.keys() >= set(role):
+            raise _corrupt(where, "its keys, partition or timestamp columns are not among its columns")
+    return TableMetadata(
+        format=action.format,
+        columns=action.columns,
+        last_column_id=action.last_column_id,
+        partition_by=tuple(by_id[column] for column in action.partition_by),
+        keys=tuple(by_id[column] for column in action.keys),
+        timestamp_col=by_id[action.timestamp_col] if action.timestamp_col is not None else None,
+        properties=action.properties,
+        required_features=action.required_features,
+        extra=action.extra,
+    )
+
+
+def refuse_unknown_features(required: Iterable[str], where: str) -> None:
+    """Raises `UnsupportedTableError`, which names it, for a required feature that this release does not know."""
+    unknown = sorted(set(required) - KNOWN_FEATURES)
     if unknown:
         raise _unsupported(where, f"the required feature {unknown[0][:200]!r}")
-    if table.format not in FORMATS:
-        raise _unsupported(where, f"the file format {table.format[:200]!r}")
-    ids = [column.id for column in table.columns]
-    columns = [column.name for column in table.columns]
-    if len(set(ids)) != len(ids) or len(set(columns)) != len(columns) or "" in columns:
-        raise _corrupt(where, "two of its columns have one id or name, or one has no name")
-    if max(ids, default=0) > table.last_column_id:
-        raise _corrupt(where, f"its columns have ids beyond the last one given out, {table.last_column_id}")
-    for role in (table.partition_by, table.keys, () if table.timestamp_col is None else (table.timestamp_col,)):
-        if len(set(role)) != len(role) or not set(role) <= set(columns):
-            raise _corrupt(where, "its keys, partition or timestamp columns are not among its columns")
 
 
 def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...], where: str) -> None:
@@ -432,19 +512,21 @@ def _check_place(manifest: Manifest, version: int, where: str) -> None:
 
 
 def _refuse_newer(data: bytes, where: str) -> None:
-    """A later format may well have another form: say that it is newer, rather than that it is damaged."""
+    """A later format or feature may well have another form: say that it is newer, rather than that it is damaged."""
     try:
         newer = _decode_newer(data)
+        if newer.format_version > FORMAT_VERSION:
+            raise _unsupported(where, f"format version {newer.format_version}")
+        needs = _decode_needs(data).table
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return
-    if newer.format_version > FORMAT_VERSION:
-        raise _unsupported(where, f"format version {newer.format_version}")
+    refuse_unknown_features(needs.required_features, where)
 
 
-def _with_extra(manifest: Manifest, table: TableMetadata, data: bytes) -> Manifest:
+def _with_extra(table: TableAction, data: bytes) -> TableAction:
     fields = _decode_table_fields(_decode_table_fields(data)["table"])
     extra = {name: _decode_any(raw) for name, raw in fields.items() if name not in _TABLE_FIELDS}
-    return msgspec.structs.replace(manifest, table=msgspec.structs.replace(table, extra=extra))
+    return msgspec.structs.replace(table, extra=extra)
 
 
 def _corrupt(where: str, why: str) -> CorruptTableError:

@@ -18,11 +18,11 @@ from txfiles.errors import CorruptTableError
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """Where a batch id was committed, and as what."""
+    """Where a batch id was committed, and as what. Its keys are column ids: a key may be renamed before a retry."""
 
     version: int
     mode: str
-    keys: tuple[str, ...]
+    keys: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,8 @@ def with_checkpoint(state: State, checkpoint: CheckpointRef) -> State:
 def same_key_codes(before: TableMetadata, after: TableMetadata) -> bool:
     """Whether key ranges recorded for one table action hold for another: the same keys, and none became text."""
     texts = became_text(before.columns, after.columns)
-    return before.keys == after.keys and not any(
-        column.id in texts for column in after.columns if column.name in after.keys
-    )
+    keys = after.ids(after.keys)
+    return before.ids(before.keys) == keys and texts.isdisjoint(keys)
 
 
 def without_bounds(add: Add, ids: Collection[int], *, keys: bool) -> Add:
@@ -125,7 +124,13 @@ def _remember(known: Mapping[str, BatchRecord], manifest: Manifest, table: Table
     ids = dict(known)
     if operation.batch_id is not None:
         ids.pop(operation.batch_id, None)
-        ids[operation.batch_id] = BatchRecord(manifest.version, operation.name, operation.keys)
+        ids[operation.batch_id] = BatchRecord(manifest.version, operation.name, _key_ids(table, operation.keys))
     for oldest in list(ids)[: max(0, len(ids) - kept)]:
         del ids[oldest]
     return ids
+
+
+def _key_ids(table: TableMetadata, keys: Collection[str]) -> tuple[int, ...]:
+    """The ids of an operation's keys, which a keyed write always leaves in the table; a forged one may not."""
+    known = {column.name for column in table.columns}
+    return table.ids([name for name in keys if name in known])

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 TypeSpec = str | dict[str, Any]
+ColumnId = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class Inferred(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,7 +36,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         inferred: how the type was inferred; None if it was declared or came with the data.
     """
 
-    id: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    id: ColumnId
     name: str
     type: TypeSpec
     inferred: Inferred | None = None

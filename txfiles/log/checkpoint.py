@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 
 from txfiles.core import manifest as codec
 from txfiles.core import names, properties, times
-from txfiles.core.manifest import CheckpointRef, TableMetadata
+from txfiles.core.manifest import CheckpointRef, TableAction
 from txfiles.core.replay import BatchRecord, State
+from txfiles.core.schema import ColumnId
 from txfiles.errors import CorruptTableError, StoreError
 from txfiles.rows import filelist
 from txfiles.store.port import Put, Store
@@ -51,8 +52,8 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     commit_id: codec.Id
     sha256: codec.Hash
     time: str
-    table: TableMetadata
-    batch_ids: list[tuple[str, int, str, tuple[str, ...]]]
+    table: TableAction
+    batch_ids: list[tuple[str, int, str, tuple[ColumnId, ...]]]
     oldest_readable_version: codec.Count
 
 
@@ -64,7 +65,7 @@ def encode(state: State, files: pa.Table) -> bytes:
         commit_id=state.commit_id,
         sha256=state.sha256,
         time=times.format_us(state.time_us),
-        table=state.table,
+        table=codec.table_action(state.table),
         batch_ids=[(name, known.version, known.mode, known.keys) for name, known in state.batch_ids.items()],
         oldest_readable_version=state.oldest_readable_version,
     )
@@ -89,7 +90,7 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         files = files.replace_schema_metadata(None).cast(filelist.schema(saved.table.columns))
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise _corrupt(where, str(error)[:ERROR_SHOWN]) from error
-    codec.check_table(saved.table, where)
+    table = codec.read_table(saved.table, where)
     fault = filelist.fault(files, saved.table_id, len(saved.table.partition_by), saved.version)
     versions = [saved.oldest_readable_version, *(version for _, version, _, _ in saved.batch_ids)]
     if fault is None and not 0 <= min(versions) <= max(versions) <= saved.version:
@@ -102,7 +103,7 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         commit_id=saved.commit_id,
         sha256=saved.sha256,
         time_us=times.parse_us(saved.time),
-        table=saved.table,
+        table=table,
         batch_ids={name: BatchRecord(version, mode, keys) for name, version, mode, keys in saved.batch_ids},
         oldest_readable_version=saved.oldest_readable_version,
         checkpoint=None,

@@ -87,8 +87,10 @@ def from_adds(adds: Sequence[tuple[Add, int]], columns: Sequence[Column], keys: 
     Cost: O(n × columns), vectorised by type.
     """
     files = [add for add, _ in adds]
+    by_name = {column.name: column.id for column in columns}
+    key_ids = tuple(by_name[name] for name in keys)
     ranges = [
-        add.key_range if add.key_range is not None and add.key_range.columns == tuple(keys) else None for add in files
+        add.key_range if add.key_range is not None and add.key_range.columns == key_ids else None for add in files
     ]
     arrays: dict[str, pa.Array] = {
         "path": [add.path for add in files],

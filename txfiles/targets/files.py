@@ -258,10 +258,12 @@ def _known_batch(session: Session, request: Request, base: Snapshot | None) -> B
     if known is None or base is None:
         return None
     keys = _keys(request, base)
-    if known.mode != request.mode or set(known.keys) != set(keys):
+    by_id = {column.id: column.name for column in base.state.table.columns}
+    then = [by_id.get(key) for key in known.keys]  # None: a column that the table has no longer
+    if known.mode != request.mode or (None not in then and set(then) != set(keys)):
         raise BatchIdMismatchError(
             f"batch id {request.batch_id!r} was committed to {session.store.root} in version {known.version} as "
-            f"{known.mode} with keys {list(known.keys)}, not {request.mode} with keys {list(keys)}",
+            f"{known.mode} with keys {then}, not {request.mode} with keys {list(keys)}",
             hint="a batch id names one delivery; give this one another",
             version=known.version,
         )

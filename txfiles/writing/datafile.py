@@ -146,7 +146,8 @@ class DataFileWriter:
         if self._range is None:
             return None
         low, high, exact = key_codec.cut_outward(*self._range)
-        return KeyRange(columns=self._table.keys, min=low.hex(), max=None if high is None else high.hex(), exact=exact)
+        keys = self._table.ids(self._table.keys)
+        return KeyRange(columns=keys, min=low.hex(), max=None if high is None else high.hex(), exact=exact)
 
 
 def name(table: TableMetadata, partition: Partition, table_id: str, commit_id: str, number: int) -> str:

@@ -54,14 +54,14 @@ def document(**changes: Any) -> dict[str, Any]:
 
 def table(**changes: Any) -> dict[str, Any]:
     columns = [{"id": 1, "name": "id", "type": "int64"}, {"id": 2, "name": "country", "type": "string"}]
-    known = {"format": "parquet", "columns": columns, "last_column_id": 2, "keys": ["id"], "partition_by": ["country"]}
+    known = {"format": "parquet", "columns": columns, "last_column_id": 2, "keys": [1], "partition_by": [2]}
     return known | changes
 
 
 def add(**changes: Any) -> dict[str, Any]:
     stats = {"1": {"nulls": 0, "min": "17", "max": "17"}}
     known = {"path": f"country=DE/{DATA}", "rows": 1, "bytes": 1093, "sha256": HASH, "partition": ["DE"]}
-    return known | {"stats": stats, "key_range": {"columns": ["id"], "min": "00"}} | changes
+    return known | {"stats": stats, "key_range": {"columns": [1], "min": "00"}} | changes
 
 
 def sidecar(**changes: Any) -> dict[str, Any]:
@@ -244,10 +244,10 @@ WRONG: dict[str, dict[str, Any]] = {
     "two columns have one name": {
         "table": table(columns=[{"id": i, "name": "id", "type": "int8"} for i in (1, 2)], partition_by=[])
     },
-    "keys are no columns": {"table": table(keys=["other"])},
-    "keys repeat": {"table": table(keys=["id", "id"])},
-    "partition columns are no columns": {"table": table(partition_by=["other"])},
-    "timestamp column is no column": {"table": table(timestamp_col="other")},
+    "keys are no columns": {"table": table(keys=[3])},
+    "keys repeat": {"table": table(keys=[1, 1])},
+    "partition columns are no columns": {"table": table(partition_by=[3])},
+    "timestamp column is no column": {"table": table(timestamp_col=3)},
     "property is a list": {"table": table(properties={"compression": ["snappy"]})},
     "checkpoint is of this version": {"checkpoint": {"version": 7, "bytes": 9, "sha256": HASH}},
     "checkpoint is of a later version": {"checkpoint": {"version": 900, "bytes": 9, "sha256": HASH}},
@@ -271,9 +271,9 @@ WRONG: dict[str, dict[str, Any]] = {
     "nulls are left out": {"add": [add(stats={"1": {"min": "17"}})]},
     "bound is a number": {"add": [add(stats={"1": {"nulls": 0, "min": 17}})]},
     "bound is very long": {"add": [add(stats={"1": {"nulls": 0, "min": "x" * 2_001}})]},
-    "key bound is half a byte": {"add": [add(key_range={"columns": ["id"], "min": "0"})]},
-    "key bound is over 64 bytes": {"add": [add(key_range={"columns": ["id"], "min": "00" * 65})]},
-    "key bound ends in a newline": {"add": [add(key_range={"columns": ["id"], "min": "00\n"})]},
+    "key bound is half a byte": {"add": [add(key_range={"columns": [1], "min": "0"})]},
+    "key bound is over 64 bytes": {"add": [add(key_range={"columns": [1], "min": "00" * 65})]},
+    "key bound ends in a newline": {"add": [add(key_range={"columns": [1], "min": "00\n"})]},
     "path is very long": {"add": [add(path="c=" + "x" * 9_000 + "/" + DATA)]},
     "vacuum lists a manifest": {"vacuum": {"oldest_readable_version": 1, "deletes": [names.manifest(3)]}},
     "vacuum lists somebody's file": {"vacuum": {"oldest_readable_version": 1, "deletes": ["thesis.parquet"]}},

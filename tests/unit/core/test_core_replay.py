@@ -133,7 +133,7 @@ def batch(name: str | None, **more: Any) -> dict[str, Any]:
 def test_a_batch_id_is_remembered_as_what_it_was() -> None:
     """Version, mode and keys of a batch id's commit are known, for the same id as something else is an error."""
     state = fold(*log(2, **batch("monday")), manifest(2))
-    assert state.batch_ids == {"monday": BatchRecord(1, "upsert", ("id",))}
+    assert state.batch_ids == {"monday": BatchRecord(1, "upsert", (1,))}
 
 
 def test_an_empty_batch_id_is_an_id_and_none_is_none() -> None:
