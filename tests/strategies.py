@@ -99,6 +99,7 @@ adds = st.builds(
     footer_sha256=st.just("") | hashes,
     partition=st.lists(partition_values, max_size=2).map(tuple),
     stats=st.dictionaries(st.integers(1, 9).map(str), stats, max_size=2),
+    columns=st.none() | st.lists(st.integers(1, 9), unique=True, max_size=3).map(tuple),
     key_range=st.none()
     | st.builds(
         KeyRange,

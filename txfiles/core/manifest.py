@@ -98,6 +98,9 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         partition: text of each partition column's value, in the table's order; null is null.
         stats: per column id (as text).
         key_range: where the table had keys when the file was written.
+        columns: ids of the file's own columns, in the file's order; absent where they are the table's at that version,
+            less those of the partition. A file is read through it by position, never by names that stand in it.
+        vector: reserved for ``deletion_vectors``; a file with one is refused.
     """
 
     path: Annotated[str, msgspec.Meta(max_length=8_192)]
@@ -109,6 +112,8 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     partition: tuple[Annotated[str, msgspec.Meta(max_length=PARTITION_VALUE_LIMIT)] | None, ...] = ()
     stats: dict[str, ColumnStats] = {}
     key_range: KeyRange | None = None
+    columns: tuple[ColumnId, ...] | None = None
+    vector: Any = None
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +209,11 @@ class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
         by_name = {column.name: column.id for column in self.columns}
         return tuple(by_name[name] for name in columns)
 
+    @property
+    def stored_ids(self) -> tuple[int, ...]:
+        """The ids of the columns that stand in a data file that it writes, in the file's order."""
+        return tuple(column.id for column in self.columns if column.name not in self.partition_by)
+
 
 class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True):
     """The newest checkpoint known to a manifest's writer."""
@@ -252,9 +262,10 @@ class _Commit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredManifest(_Commit, frozen=True, kw_only=True):
-    """A manifest as its file has it."""
+    """A manifest as its file has it. `mark` is reserved for ``deletion_vectors``."""
 
     table: TableAction | None = None
+    mark: tuple[Any, ...] = ()
 
 
 class Manifest(_Commit, frozen=True, kw_only=True):
@@ -276,6 +287,12 @@ class Actions(msgspec.Struct, frozen=True, kw_only=True):
     deletes: tuple[Annotated[str, msgspec.Meta(max_length=8_192)], ...] = ()
 
 
+class _StoredActions(Actions, frozen=True, kw_only=True):
+    """A sidecar as its file has it."""
+
+    mark: tuple[Any, ...] = ()
+
+
 class _Newer(msgspec.Struct):
     """What is asked first of a manifest in a form that is not known."""
 
@@ -288,7 +305,7 @@ class _Needs(msgspec.Struct, frozen=True):
     required_features: tuple[str, ...] = ()
 
 
-class _NeedsOf(msgspec.Struct):
+class NeedsOf(msgspec.Struct):
     """What is asked next: a required feature may well change the form of a field."""
 
     table: _Needs = _Needs()
@@ -302,10 +319,10 @@ _TABLE_FIELDS = frozenset(TableAction.__struct_fields__) - {"extra"}
 _SEAL = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"\s*\}\s*\Z')
 _decode = msgspec.json.Decoder(StoredManifest).decode
 _decode_newer = msgspec.json.Decoder(_Newer).decode
-_decode_needs = msgspec.json.Decoder(_NeedsOf).decode
+_decode_needs = msgspec.json.Decoder(NeedsOf).decode
 _decode_table_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
-_decode_actions = msgspec.json.Decoder(Actions).decode
+_decode_actions = msgspec.json.Decoder(_StoredActions).decode
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -359,6 +376,7 @@ def decode(data: bytes, *, version: int, where: str) -> Manifest:
         raise _corrupt(where, f"it does not have a manifest's form: {error}") from error
     if stored.format_version != FORMAT_VERSION:
         raise _unsupported(where, f"format version {stored.format_version}")
+    _refuse_marked_rows(stored.add, stored.mark, where)
     commit = {name: getattr(stored, name) for name in _Commit.__struct_fields__}
     manifest = Manifest(**commit, table=None if action is None else read_table(action, where))
     _check_place(manifest, version, where)
@@ -387,9 +405,11 @@ def encode_actions(actions: Actions) -> bytes:
 def decode_actions(data: bytes, *, table_id: str, where: str) -> Actions:
     """Read a sidecar, whose hash its manifest vouches for, as strictly as a manifest."""
     try:
-        actions = _decode_actions(data)
+        stored = _decode_actions(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise _corrupt(where, f"it does not have a sidecar's form: {error}") from error
+    _refuse_marked_rows(stored.add, stored.mark, where)
+    actions = Actions(add=stored.add, remove=stored.remove, deletes=stored.deletes)
     check_paths(table_id, actions.add, actions.remove, where)
     check_deletes(table_id, actions.deletes, where)
     return actions
@@ -459,6 +479,9 @@ def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...],
     for path in (*added, *removed):
         if not names.is_data_path(path, table_id):
             raise _corrupt(where, f"it names the path {path[:200]!r}, which is no data file of this table")
+    for action in add:
+        if action.columns is not None and len(set(action.columns)) != len(action.columns):
+            raise _corrupt(where, f"the add of {action.path} names a column twice")
     if len(set(added)) != len(added) or len(set(removed)) != len(removed):
         raise _corrupt(where, "it names a path twice")
 
@@ -509,6 +532,12 @@ def _check_place(manifest: Manifest, version: int, where: str) -> None:
     else:
         return
     raise _corrupt(where, why)
+
+
+def _refuse_marked_rows(add: tuple[Add, ...], mark: tuple[Any, ...], where: str) -> None:
+    """Rows that are marked as deleted would be read as live: refused though the feature was not declared."""
+    if mark or any(action.vector is not None for action in add):
+        raise _unsupported(where, "the required feature 'deletion_vectors'")
 
 
 def _refuse_newer(data: bytes, where: str) -> None:

@@ -63,6 +63,12 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
     table = manifest.table or (state.table if state else None)
     if table is None:  # pragma: no cover - decode refuses a version 0 without a table
         raise CorruptTableError(f"{where} does not say what the table is")
+    if state is not None and not set(state.table.required_features) <= set(table.required_features):
+        raise CorruptTableError(
+            f"{where} takes back a required feature, and older files still need it",
+            hint="restore _txfiles/ from one backup",
+            file=where,
+        )
     whole = state.oldest_readable_version if state else 0
     return State(
         version=manifest.version,
@@ -87,6 +93,13 @@ def same_key_codes(before: TableMetadata, after: TableMetadata) -> bool:
     texts = became_text(before.columns, after.columns)
     keys = after.ids(after.keys)
     return before.ids(before.keys) == keys and texts.isdisjoint(keys)
+
+
+def with_columns(add: Add, before: TableMetadata, after: TableMetadata) -> Add:
+    """A file as a later table action finds it: it goes on with the columns that it was written with."""
+    if add.columns is not None or before.stored_ids == after.stored_ids:
+        return add
+    return msgspec.structs.replace(add, columns=before.stored_ids)
 
 
 def without_bounds(add: Add, ids: Collection[int], *, keys: bool) -> Add:

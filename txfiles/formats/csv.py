@@ -29,7 +29,7 @@ import pyarrow.csv as pacsv
 from txfiles.errors import UnsupportedTypeError
 from txfiles.formats import common
 from txfiles.formats.common import Format, Sink, WriteOptions
-from txfiles.formats.source import Files, FileToRead, damaged, decoding, open_input
+from txfiles.formats.source import Files, FileToRead, damaged, decoding, named, open_input
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """What is hashed and parsed at a time; a record that is longer makes its block longer."""
@@ -131,7 +131,7 @@ class CsvFile:
                 self._source = pa.BufferReader(source.read_buffer(file.bytes))
                 source.close()
             header_bytes, blocks = _scan(self._source, file)
-            self._names = _names(self._source.read_at(header_bytes, 0), file)
+            self._names = named(_names(self._source.read_at(header_bytes, 0), file), file)
         self._blocks = [Block(self, start, size, rows) for start, size, rows in blocks]
         self._check_shape()
 
@@ -189,7 +189,7 @@ class CsvFile:
             raise damaged(self.file, "two of its columns have one name")
         known = set(self.schema.names)
         unknown = [name for name in self._names if name not in known]
-        if unknown:
+        if unknown and self.file.columns is None:
             raise damaged(self.file, f"its column {unknown[0][: common.SHOWN]!r} is not one of the table")
 
 

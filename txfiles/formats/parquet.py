@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from txfiles.errors import UnsupportedTypeError
 from txfiles.formats import common
 from txfiles.formats.common import Format, Sink, WriteOptions
-from txfiles.formats.source import Files, FileToRead, damaged, decoding, in_memory, open_input
+from txfiles.formats.source import Files, FileToRead, damaged, decoding, in_memory, named, open_input
 
 GROUP_LIMIT_BYTES = 512 * 1024 * 1024
 """Rows in memory of one row group: far below the 2 GiB at which Arrow's nested text columns cannot be read back."""
@@ -139,6 +139,7 @@ class ParquetFile:
             )
             self._stored = self._parquet.schema_arrow
             self._check_shape()
+            self._physical = dict(zip(named(self._stored.names, file), self._stored.names, strict=True))
         self._leaves = _leaves(self._stored)
 
     def __enter__(self) -> Self:
@@ -174,28 +175,32 @@ class ParquetFile:
         Cost: reads the columns' pages of that row group only.
         """
         rows = self._metadata.row_group(index).num_rows
-        stored = [name for name in columns if name in self._leaves]
+        stored = {name: self._physical[name] for name in columns if name in self._physical}
         with self._one_reader, decoding(self.file, self._source):
             # pyarrow selects by dotted path: asked for "a" it also reads a column "a.b", which is left out below.
             found = self._parquet.read_row_group(
-                index, columns=stored, use_threads=rows * len(stored) > ONE_THREAD_VALUES
+                index, columns=list(stored.values()), use_threads=rows * len(stored) > ONE_THREAD_VALUES
             )
             if found.num_rows != rows:
                 raise damaged(self.file, f"row group {index} has {found.num_rows} rows, its footer says {rows}")
-            for name in stored:
-                common.validate(found[name])  # a page may hold what is not text, or more digits than its type has
-            return common.as_schema({name: found[name] for name in stored}, columns, self.schema, rows)
+            values = {name: found[physical] for name, physical in stored.items()}
+            for column in values.values():
+                common.validate(column)  # a page may hold what is not text, or more digits than its type has
+            return common.as_schema(values, columns, self.schema, rows)
 
     def group_bounds(self, index: int, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
         """Least and greatest value of a column in one row group by its statistics; see `common.Group.bounds`."""
-        leaf = self._leaves.get(column)
-        if leaf is None or column not in self.schema.names:
+        if column not in self._physical or column not in self.schema.names:
+            return None
+        physical = self._physical[column]
+        leaf = self._leaves.get(physical)
+        if leaf is None:
             return None
         with decoding(self.file, self._source):
             statistics = self._metadata.row_group(index).column(leaf).statistics
             if statistics is None or not statistics.has_min_max:
                 return None
-            return _typed_bounds(statistics, self._stored.field(column).type, self.schema.field(column).type)
+            return _typed_bounds(statistics, self._stored.field(physical).type, self.schema.field(column).type)
 
     def _check_shape(self) -> None:
         """Counts and names of the footer are what the log leads to expect, before any page is decoded."""

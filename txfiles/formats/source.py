@@ -9,7 +9,7 @@ Source: specs/2-layout.md, "Data files".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,6 +37,7 @@ class FileToRead:
         name: for the store.
         path: for messages.
         bytes: as in `FileFacts`, and so are the others.
+        columns: names by which to read its columns, in its order; None: those that stand in it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class FileToRead:
     sha256: str
     footer_bytes: int = 0
     footer_sha256: str = ""
+    columns: tuple[str, ...] | None = None
 
 
 class Watched(pa.PythonFile):  # type: ignore[misc]  # pyarrow has no types
@@ -185,3 +187,19 @@ def damaged(file: FileToRead, what: str) -> CorruptTableError:
 
 def _bounded(error: BaseException) -> str:
     return str(error)[:CAUSE_SHOWN]
+
+
+def named(found: Sequence[str], file: FileToRead) -> list[str]:
+    """The names by which to read the columns of a file, in its order.
+
+    Args:
+        found: the names that stand in the file.
+        file: what the log says of it.
+    Raises:
+        CorruptTableError: it has more or fewer columns than the log says.
+    """
+    if file.columns is None:
+        return list(found)
+    if len(found) != len(file.columns):
+        raise damaged(file, f"it has {len(found)} columns, the log says {len(file.columns)}")
+    return list(file.columns)

@@ -85,9 +85,13 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
     """
     try:
         file = _opened(data)
+        metadata = (file.schema_arrow.metadata or {})[_METADATA_KEY]
+        # First of all: a feature may change the form of what follows, and what it adds beside is for others to read.
+        codec.refuse_unknown_features(msgspec.json.decode(metadata, type=codec.NeedsOf).table.required_features, where)
+        saved = msgspec.json.decode(metadata, type=_Saved)
+        wanted = filelist.schema(saved.table.columns)
         files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES)
-        saved = msgspec.json.decode((files.schema.metadata or {})[_METADATA_KEY], type=_Saved)
-        files = files.replace_schema_metadata(None).cast(filelist.schema(saved.table.columns))
+        files = files.replace_schema_metadata(None).select(wanted.names).cast(wanted)
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise _corrupt(where, str(error)[:ERROR_SHOWN]) from error
     table = codec.read_table(saved.table, where)

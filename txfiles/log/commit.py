@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace as replace_struct
 
-from txfiles.core import conflicts, names, protocol, replay, times
+from txfiles.core import conflicts, names, protocol, times
 from txfiles.core import manifest as codec
 from txfiles.core import plan as plans
 from txfiles.core.conflicts import Verdict
@@ -268,7 +268,7 @@ def _checks_hold(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: confli
     table, theirs = plan.table, head.state.table
     fresh = filelist.from_adds([(add, head.state.version) for add in net.fresh], theirs.columns, theirs.keys)
     # Their bounds are in the order of their types: a key that this plan makes text is not in that order any more.
-    fresh = filelist.conform(fresh, table.columns, same_keys=replay.same_key_codes(theirs, table))
+    fresh = filelist.follow(fresh, theirs, table)
     with versions.ExpiryReported(attempt.session.store, head.state):
         return all(attempt.holds(attempt.session, table, check, fresh) for check in plan.read_set.checks)
 

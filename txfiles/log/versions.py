@@ -272,7 +272,7 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, found_id: 
         before = state
         state = replay.apply(state, loaded.manifest, loaded.sha256, table_id=identity)
         if before is not None and loaded.manifest.table is not None:
-            added = _unbounded(added, before.table, loaded.manifest.table)
+            added = _followed(added, before.table, loaded.manifest.table)
         for gone in loaded.manifest.remove:
             known = added.pop(gone.path, None)
             removed += [] if known else [gone.path]
@@ -474,17 +474,17 @@ def _files(
         if removed:
             raise _impossible(manifests[-1].manifest, f"the removal of {removed[0]}")
         return fresh
-    same_keys = replay.same_key_codes(snapshot.state.table, table)
-    kept = filelist.without(filelist.conform(snapshot.files, table.columns, same_keys=same_keys), removed)
+    kept = filelist.without(filelist.follow(snapshot.files, snapshot.state.table, table), removed)
     if snapshot.files.num_rows - kept.num_rows != len(removed):
         raise _impossible(manifests[-1].manifest, "a removal of a file that is not there")
     return filelist.joined(kept, fresh)
 
 
-def _unbounded(
+def _followed(
     added: dict[str, tuple[Add, int]], before: TableMetadata, after: TableMetadata
 ) -> dict[str, tuple[Add, int]]:
-    """Adds without the bounds of columns that have become text since: those are in the order of another type."""
+    """Adds as a later table action finds them: with the columns that they have, and without bounds in another order."""
+    added = {path: (replay.with_columns(add, before, after), at) for path, (add, at) in added.items()}
     ids = became_text(before.columns, after.columns)
     if not ids:
         return added

@@ -13,7 +13,6 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from txfiles.batch import Prepared
-from txfiles.core import replay
 from txfiles.core.manifest import Add, Metrics, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, Looked, ReadSet, Replaces
 from txfiles.log.session import Session
@@ -41,8 +40,7 @@ class PlanContext:
         """The live files, listed for the table that this write leads to."""
         if self.base is None:
             return filelist.empty(table.columns)
-        same_keys = replay.same_key_codes(self.base.state.table, table)
-        return filelist.conform(self.base.files, table.columns, same_keys=same_keys)
+        return filelist.follow(self.base.files, self.base.state.table, table)
 
     def progress(self, stage: str, total: int) -> Callable[[int], None]:
         """A callback that tells the caller how many of `total` are done."""

@@ -103,6 +103,7 @@ def opened(store: Store, table: TableMetadata, file: DataFile) -> Iterator[list[
         sha256=file.sha256,
         footer_bytes=file.footer_bytes,
         footer_sha256=file.footer_sha256,
+        columns=_own_columns(table, file),
     )
     partition = partition_values(table, schema, file)
     with formats.get(table.format).open(store, to_read, stored) as source:
@@ -111,6 +112,24 @@ def opened(store: Store, table: TableMetadata, file: DataFile) -> Iterator[list[
             found.append(LiveGroup(first_row, group.rows, group, partition, schema))
             first_row += group.rows
         yield found
+
+
+def _own_columns(table: TableMetadata, file: DataFile) -> tuple[str, ...]:
+    """By which names to read the columns of a file, in its order: today's, and for a column that is gone one of none.
+
+    Raises:
+        CorruptTableError: the log names a column twice, or one that lies in the path.
+    """
+    ids = table.stored_ids if file.columns is None else file.columns
+    by_id = {column.id: column.name for column in table.columns}
+    found = tuple(by_id.get(column, f"\0{column}") for column in ids)
+    if len(set(found)) < len(found) or not set(table.partition_by).isdisjoint(found):
+        raise CorruptTableError(
+            f"the log says that {file.path} holds a column twice, or one of the partition",
+            hint="restore _txfiles/ from one backup",
+            file=file.path,
+        )
+    return found
 
 
 def groups(store: Store, table: TableMetadata, file: DataFile) -> Iterator[LiveGroup]:

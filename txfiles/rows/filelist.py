@@ -1,9 +1,10 @@
 """A snapshot's files as one Arrow table, so that a million of them prune in milliseconds.
 
 Columns: `path`, `rows`, `bytes`, `sha256`, `footer_bytes`, `footer_sha256`, `partition` (list of text),
-`added_version`, `key_min`, `key_max` (canonical key bytes; null is unbounded or unknown), and for each
-table column with id n: `nulls.n`, `min.n`, `max.n`, the bounds in the column's own type. Null bounds mean
-"may hold anything". Row order is commit order; it is the order in which rows are read.
+`added_version`, `key_min`, `key_max` (canonical key bytes; null is unbounded or unknown), `columns` (ids of the file's
+own columns in its order; null: the table's), and for each table column with id n: `nulls.n`, `min.n`, `max.n`, the
+bounds in the column's own type. Null bounds mean "may hold anything". Row order is commit order; it is the order in
+which rows are read.
 
 Source: specs/3-manifest.md, "Checkpoints".
 """
@@ -18,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.core import names
-from txfiles.core.manifest import PARTITION_VALUE_LIMIT, Add
+from txfiles.core.manifest import PARTITION_VALUE_LIMIT, Add, TableMetadata
+from txfiles.core.replay import same_key_codes
 from txfiles.core.schema import Column
 from txfiles.errors import CorruptTableError
 from txfiles.rows import types
@@ -35,6 +37,7 @@ _FIXED = pa.schema(
         ("added_version", pa.int64()),
         ("key_min", pa.binary()),
         ("key_max", pa.binary()),
+        ("columns", pa.list_(pa.int32())),
     ]
 )
 
@@ -55,6 +58,7 @@ class DataFile:
     footer_bytes: int
     footer_sha256: str
     partition: tuple[str | None, ...]
+    columns: tuple[int, ...] | None = None
 
 
 def schema(columns: Sequence[Column]) -> pa.Schema:
@@ -101,6 +105,7 @@ def from_adds(adds: Sequence[tuple[Add, int]], columns: Sequence[Column], keys: 
         "footer_sha256": [add.footer_sha256 for add in files],
         "partition": [list(add.partition) for add in files],
         "added_version": [version for _, version in adds],
+        "columns": [add.columns for add in files],
         "key_min": [None if found is None else bytes.fromhex(found.min) for found in ranges],
         "key_max": [None if found is None or found.max is None else bytes.fromhex(found.max) for found in ranges],
     }
@@ -144,6 +149,19 @@ def conform(files: pa.Table, columns: Sequence[Column], *, same_keys: bool) -> p
     return pa.table(arrays, schema=target)
 
 
+def follow(files: pa.Table, before: TableMetadata, after: TableMetadata) -> pa.Table:
+    """A file list as a later table action finds it: `conform`, and files go on with the columns they were written with.
+
+    Cost: O(files) where columns change, vectorised.
+    """
+    listed = conform(files, after.columns, same_keys=same_key_codes(before, after))
+    if before.stored_ids == after.stored_ids:
+        return listed
+    at = listed.schema.get_field_index("columns")
+    own = pa.scalar(before.stored_ids, listed.schema.field(at).type)
+    return listed.set_column(at, listed.schema.field(at), pc.coalesce(listed["columns"], own))
+
+
 def without(files: pa.Table, paths: Sequence[str]) -> pa.Table:
     """The list without some paths. Cost: O(files), vectorised."""
     if not paths:
@@ -163,8 +181,8 @@ def data_files(files: pa.Table, positions: Sequence[int] | np.ndarray | None = N
     if positions is not None:
         few = few.take(pa.array(positions, pa.int64()))
     return [
-        DataFile(path, rows, size, digest, footer, footer_digest, tuple(partition or ()))
-        for path, rows, size, digest, footer, footer_digest, partition in zip(
+        DataFile(path, rows, size, digest, footer, footer_digest, tuple(partition or ()), _tuple(columns))
+        for path, rows, size, digest, footer, footer_digest, partition, columns in zip(
             *(column.to_pylist() for column in few.columns), strict=True
         )
     ]
@@ -190,6 +208,9 @@ def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str 
         return "a size of a file is negative"
     if pc.any(pc.greater(files["added_version"], version)).as_py():
         return "a file was added later"
+    own = pc.list_flatten(files["columns"])
+    if own.null_count or (pc.min(own).as_py() or 1) < 1:
+        return "a column of a file has no id"
     if pc.any(pc.not_equal(pc.list_value_length(files["partition"]), partitions)).as_py():
         return "a file has more or fewer partition values than the table has partition columns"
     if (pc.max(pc.utf8_length(pc.list_flatten(files["partition"]))).as_py() or 0) > PARTITION_VALUE_LIMIT:
@@ -243,3 +264,7 @@ def _widened(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         # A bound that the new type cannot hold is no bound: the file may then hold anything.
         return pa.nulls(len(values), wanted)
+
+
+def _tuple(ids: list[int] | None) -> tuple[int, ...] | None:
+    return None if ids is None else tuple(ids)
