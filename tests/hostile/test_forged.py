@@ -297,6 +297,7 @@ def test_many_columns(tmp_path: Path) -> None:
     columns = [{"id": number, "name": f"c{number}", "type": "int8"} for number in range(10, count)]
 
     def widen(found: Document) -> None:
+        found["add"][0]["columns"] = [column["id"] for column in found["table"]["columns"]]
         found["table"].update(columns=found["table"]["columns"] + columns, last_column_id=count)
 
     tables.rewrite(root, 0, widen)
