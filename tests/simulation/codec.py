@@ -61,6 +61,9 @@ class Group:
     def bounds(self, column: str) -> None:
         return None
 
+    def expect(self, columns: Sequence[str]) -> None:
+        """The file is read whole when it is opened."""
+
 
 class OpenFile:
     """A file that is as the log says."""

@@ -107,6 +107,9 @@ class Group(Protocol):
         A column that the file lacks, because it is older than the column, is null.
         """
 
+    def expect(self, columns: Sequence[str]) -> None:
+        """These columns will be read: if that takes requests, the file's next read makes all of them together."""
+
     def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
         """Two values of the column's type between which all its values lie that are not null; None: not known."""
 

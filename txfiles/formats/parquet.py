@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from txfiles.errors import UnsupportedTypeError
 from txfiles.formats import common
 from txfiles.formats.common import Format, Sink, WriteOptions
-from txfiles.formats.source import Files, FileToRead, damaged, decoding, in_memory, named, open_input
+from txfiles.formats.source import Files, FileToRead, Range, damaged, decoding, expect, in_memory, named, open_input
 
 GROUP_LIMIT_BYTES = 512 * 1024 * 1024
 """Rows in memory of one row group: far below the 2 GiB at which Arrow's nested text columns cannot be read back."""
@@ -133,8 +133,7 @@ class ParquetFile:
                 source,
                 metadata=self._metadata,
                 page_checksum_verification=True,
-                # Coalescing reads saves requests; a file in memory has none to save.
-                pre_buffer=not in_memory(source),
+                pre_buffer=False,  # `expect` knows what is read of all row groups, Arrow of one at a time
                 coerce_int96_timestamp_unit="ns" if wants_ns else "us",
             )
             self._stored = self._parquet.schema_arrow
@@ -175,6 +174,7 @@ class ParquetFile:
         Cost: reads the columns' pages of that row group only.
         """
         rows = self._metadata.row_group(index).num_rows
+        self.expect(index, columns)
         stored = {name: self._physical[name] for name in columns if name in self._physical}
         with self._one_reader, decoding(self.file, self._source):
             # pyarrow selects by dotted path: asked for "a" it also reads a column "a.b", which is left out below.
@@ -187,6 +187,23 @@ class ParquetFile:
             for column in values.values():
                 common.validate(column)  # a page may hold what is not text, or more digits than its type has
             return common.as_schema(values, columns, self.schema, rows)
+
+    def expect(self, index: int, columns: Sequence[str]) -> None:
+        """Some columns of one row group will be read; see `common.Group.expect`. Cost: nothing is read."""
+        if not in_memory(self._source):
+            with decoding(self.file, self._source):
+                expect(self._source, self._chunks(index, columns))
+
+    def _chunks(self, index: int, columns: Sequence[str]) -> Iterator[Range]:
+        """Where the column chunks are, as the footer says."""
+        group = self._metadata.row_group(index)
+        for name in [self._physical[name] for name in columns if name in self._physical]:
+            first = self._leaves[name]
+            leaves = _count_leaves(self._stored.field(name).type)
+            for leaf in range(first, min(first + leaves, group.num_columns)):
+                chunk = group.column(leaf)
+                start = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
+                yield start, chunk.total_compressed_size
 
     def group_bounds(self, index: int, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
         """Least and greatest value of a column in one row group by its statistics; see `common.Group.bounds`."""
@@ -229,6 +246,10 @@ class RowGroup:
         """The rows' values in these columns, in this order."""
         return self._file.read_group(self._index, columns)
 
+    def expect(self, columns: Sequence[str]) -> None:
+        """These columns will be read."""
+        self._file.expect(self._index, columns)
+
     def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
         """Least and greatest value by the statistics; None: not known."""
         return self._file.group_bounds(self._index, column)
@@ -244,7 +265,8 @@ def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> ParquetFile:
     Raises:
         CorruptTableError: missing, of another size, or its footer is not the one that was written.
         StoreError: the store failed.
-    Cost: one exact read of the footer; pages are read as groups are.
+    Cost: one exact read of the footer; pages are read as groups are: those of all groups of which columns are expected
+        in one batch of requests, if the file is not in memory.
     """
     source = open_input(files, file)
     try:

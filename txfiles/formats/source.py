@@ -9,7 +9,8 @@ Source: specs/2-layout.md, "Data files".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,12 +22,29 @@ from txfiles.errors import CorruptTableError, StoreError, TxFilesError, Unsuppor
 CAUSE_SHOWN = 300
 """Characters of a decoder's own words that a message shows."""
 
+Range = tuple[int, int]
+"""Offset and length, in bytes."""
+
+GAP_BYTES = 64 * 1024
+"""Bytes that nobody asked for and that are read to save a request. The requests of a batch are under way together, so
+that one less saves its price and hardly any time."""
+
+PIECE_BYTES = 8 * 1024 * 1024
+"""Ranges are not joined beyond this size: several connections are faster than one. A column chunk
+stays whole."""
+
+AHEAD_BYTES = 128 * 1024 * 1024
+"""Bytes of a file that are held because they are expected to be read: twice the default size of a data file."""
+
 
 class Files(Protocol):
     """Where data files are read from: the part of a store that a format needs."""
 
     def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
         """Random access to a data file of a known size. Missing: `CorruptTableError`."""
+
+    def read_ranges(self, name: str, ranges: Sequence[Range], size: int | None = None) -> list[bytes]:
+        """Some ranges of a data file of a known size, asked for together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +74,29 @@ class Watched(pa.PythonFile):  # type: ignore[misc]  # pyarrow has no types
     reads: _Reads
 
 
-def watched(source: pa.NativeFile, size: int) -> Watched:
-    """A file of `size` bytes, as the store opened it, to be decoded."""
-    reads = _Reads(source, size)
+def _watched(files: Files, file: FileToRead, source: pa.NativeFile) -> Watched:
+    """A file as the store opened it, to be decoded."""
+    reads = _Reads(files, file, source)
     found = Watched(reads, mode="r")
     found.reads = reads
     return found
 
 
 class _Reads:
-    """What `Watched` shows to pyarrow: Python's protocol of files, over the store's file."""
+    """What `Watched` shows to pyarrow: Python's protocol of files, over the store's file.
 
-    def __init__(self, source: pa.NativeFile, size: int) -> None:
+    Ranges that are expected are fetched in one batch by the first read of any of them, and held. Any other read is a
+    request of its own.
+    """
+
+    def __init__(self, files: Files, file: FileToRead, source: pa.NativeFile) -> None:
+        self._files = files
+        self._file = file
         self._source = source
-        self._size = size
         self._at = 0
+        self._expected: set[Range] = set()
+        self._held: dict[int, pa.Buffer] = {}
+        self._guard = threading.Lock()
         self.failure: Exception | None = None
 
     @property
@@ -84,14 +110,16 @@ class _Reads:
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move to where the next read begins."""
-        self._at = offset + (0, self._at, self._size)[whence]
+        self._at = offset + (0, self._at, self._file.bytes)[whence]
         return self._at
 
     def read_buffer(self, size: int) -> pa.Buffer:
         """The next bytes, without a copy."""
         try:
-            self._source.seek(self._at)
-            found = self._source.read_buffer(size)
+            found = self._read_ahead(self._at, size)
+            if found is None:
+                self._source.seek(self._at)
+                found = self._source.read_buffer(size)
         except Exception as error:
             self.failure = self.failure or error
             raise
@@ -104,7 +132,76 @@ class _Reads:
 
     def close(self) -> None:
         """Let go of the store's file."""
+        self._held.clear()
         self._source.close()
+
+    def expect(self, ranges: Iterable[Range]) -> None:
+        """Some ranges will be read. Nothing is read now."""
+        with self._guard:
+            self._expected.update(
+                (offset, length)
+                for offset, length in ranges
+                if offset >= 0 < length
+                and offset + length <= self._file.bytes
+                and self._of_held(offset, length) is None
+            )
+
+    def _read_ahead(self, offset: int, length: int) -> pa.Buffer | None:
+        """A range that was expected; None if it was not."""
+        with self._guard:
+            found = self._of_held(offset, length)
+            if found is None:
+                expected = sorted(self._expected)
+                first = next((at for at, one in enumerate(expected) if _covers(*one, offset, length)), None)
+                if first is not None:
+                    self._fetch([*expected[first:], *expected[:first]])
+                    found = self._of_held(offset, length)
+            return found
+
+    def _fetch(self, expected: Sequence[Range]) -> None:
+        """Fetch what is expected, up to `AHEAD_BYTES`, in one batch."""
+        batch: list[Range] = []
+        size = 0
+        for one in expected:
+            if batch and size + one[1] > AHEAD_BYTES:
+                break
+            batch.append(one)
+            size += one[1]
+        pieces = coalesced(batch)
+        found = self._files.read_ranges(self._file.name, pieces, self._file.bytes)
+        if sum(data.size for data in self._held.values()) + size > AHEAD_BYTES:
+            self._held.clear()
+        self._held.update((offset, pa.py_buffer(data)) for (offset, _), data in zip(pieces, found, strict=True))
+        self._expected.difference_update(batch)
+
+    def _of_held(self, offset: int, length: int) -> pa.Buffer | None:
+        for start, data in self._held.items():
+            if _covers(start, data.size, offset, length):
+                return data.slice(offset - start, length)
+        return None
+
+
+def coalesced(ranges: Iterable[Range]) -> list[Range]:
+    """Few ranges that cover the given ones, in order: neighbours are joined, by the limits of this module."""
+    found: list[Range] = []
+    for offset, length in sorted(ranges):
+        start, size = found[-1] if found else (offset, 0)
+        end = max(start + size, offset + length)
+        if found and offset <= start + size + GAP_BYTES and end - start <= PIECE_BYTES:
+            found[-1] = start, end - start
+        else:
+            found.append((offset, length))
+    return found
+
+
+def expect(source: pa.NativeFile, ranges: Iterable[Range]) -> None:
+    """Some ranges of a file from `open_input` will be read: the first read of one fetches all of them, in one batch."""
+    if isinstance(source, Watched):
+        source.reads.expect(ranges)
+
+
+def _covers(offset: int, length: int, inner_offset: int, inner_length: int) -> bool:
+    return offset <= inner_offset and inner_offset + inner_length <= offset + length
 
 
 def open_input(files: Files, file: FileToRead) -> pa.NativeFile:
@@ -122,7 +219,7 @@ def open_input(files: Files, file: FileToRead) -> pa.NativeFile:
     if size != file.bytes:
         source.close()
         raise damaged(file, f"it has {size} bytes, the log says {file.bytes}")
-    return source if in_memory(source) else watched(source, size)
+    return source if in_memory(source) else _watched(files, file, source)
 
 
 def in_memory(source: pa.NativeFile) -> bool:

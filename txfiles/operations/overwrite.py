@@ -128,7 +128,7 @@ def _rewrite(ctx: PlanContext, batch: Prepared, part: Part) -> list[Add]:
     """Write the rows of a file that stay."""
 
     def remaining() -> Iterator[pa.Table]:
-        for group in groups(ctx.session.store, batch.table, part.file):
+        for group in groups(ctx.session.store, batch.table, part.file, batch.rows.column_names):
             keep = np.ones(group.rows, bool)
             keep[group.locate(part.gone)[1]] = False
             yield group.read(batch.rows.column_names).filter(pa.array(keep))
@@ -197,7 +197,7 @@ def _check_whole(
     """Keys that are new to the table: every row that stays must have them, once. Cost: all key columns in memory."""
     encoded: list[pa.Array] = []
     for file in staying:
-        for group in groups(ctx.session.store, table, file):
+        for group in groups(ctx.session.store, table, file, table.keys):
             keep = ~np.isin(group.positions, gone.get(file.path, ()))
             found = key_codec.encode(group.read(table.keys), table.keys).filter(pa.array(keep))
             if found.null_count:

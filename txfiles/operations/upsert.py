@@ -144,7 +144,7 @@ def _rewrite(ctx: PlanContext, batch: Prepared, edits: Sequence[Edit]) -> list[A
 
 def _edited(ctx: PlanContext, batch: Prepared, edit: Edit) -> Iterator[pa.Table]:
     """The file's rows after the edit, group by group."""
-    for group in groups(ctx.session.store, batch.table, edit.file):
+    for group in groups(ctx.session.store, batch.table, edit.file, batch.rows.column_names):
         mine, places = group.locate(edit.at)
         _, gone = group.locate(edit.without)
         yield replace_rows(group.read(batch.rows.column_names), places, edit.rows[mine], gone)

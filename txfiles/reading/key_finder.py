@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from txfiles.core.manifest import TableMetadata
 from txfiles.log.session import Session
-from txfiles.reading.live import LiveGroup, groups
+from txfiles.reading.live import LiveGroup, expected, opened
 from txfiles.rows import filelist
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
@@ -111,18 +111,18 @@ def _probe_file(
     session: Session, found: BatchKeys, matcher: key_codec.Matcher, file: DataFile, columns: Sequence[str]
 ) -> Hits:
     positions, batch_rows, stored = [], [], []
-    for group in groups(session.store, found.table, file):
+    with opened(session.store, found.table, file) as groups:
         # A group that is the whole file was judged by the log's bounds, which are the same.
-        if group.physical_rows < file.rows and not _may_hold(found, group):
-            continue
-        encoded = key_codec.encode(group.read(found.table.keys), found.table.keys)
-        matches = matcher.match(encoded)
-        at = np.flatnonzero(matches >= 0)
-        if len(at):
-            positions.append(group.positions[at])
-            batch_rows.append(matches[at])
-            if columns:
-                stored.append(group.read(columns).take(pa.array(at)))
+        may = [group for group in groups if group.physical_rows == file.rows or _may_hold(found, group)]
+        for group in expected(may, found.table.keys):
+            encoded = key_codec.encode(group.read(found.table.keys), found.table.keys)
+            matches = matcher.match(encoded)
+            at = np.flatnonzero(matches >= 0)
+            if len(at):
+                positions.append(group.positions[at])
+                batch_rows.append(matches[at])
+                if columns:
+                    stored.append(group.read(columns).take(pa.array(at)))
     none = np.empty(0, np.int64)
     return Hits(
         file,

@@ -64,6 +64,11 @@ class LiveGroup:
         ]
         return pa.table(arrays, schema=pa.schema([self._schema.field(name) for name in columns]))
 
+    def expect(self, columns: Sequence[str]) -> None:
+        """These columns will be read: if that takes requests, the file's next read makes all of them together."""
+        constant = set(self._partition.column_names)
+        self._group.expect([name for name in columns if name not in constant])
+
     def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
         """Two values between which a column's values lie, or None where that is not known for sure."""
         if column in self._partition.column_names:
@@ -132,10 +137,17 @@ def _own_columns(table: TableMetadata, file: DataFile) -> tuple[str, ...]:
     return found
 
 
-def groups(store: Store, table: TableMetadata, file: DataFile) -> Iterator[LiveGroup]:
-    """The groups of a live file, in order, while it is open; see `opened`."""
+def groups(store: Store, table: TableMetadata, file: DataFile, columns: Sequence[str]) -> Iterator[LiveGroup]:
+    """The groups of a live file, in order, while it is open; these columns of all of them will be read."""
     with opened(store, table, file) as found:
-        yield from found
+        yield from expected(found, columns)
+
+
+def expected(found: Sequence[LiveGroup], columns: Sequence[str]) -> Sequence[LiveGroup]:
+    """The same groups of one file; these columns of all of them will be read. Cost: nothing is read."""
+    for group in found:
+        group.expect(columns)
+    return found
 
 
 def live_rows(file: DataFile) -> int:

@@ -21,7 +21,7 @@ from txfiles.core.messages import few, nearest
 from txfiles.errors import CorruptTableError, InputError
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.reading.live import LiveGroup, data_name, opened, partition_values, whole_files
+from txfiles.reading.live import LiveGroup, data_name, expected, opened, partition_values, whole_files
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
 from txfiles.store import port
@@ -85,10 +85,13 @@ def _batches(session: Session, scan: _Scan, batch_rows: int | None) -> Generator
 
     def groups() -> Iterator[tuple[ExitStack, LiveGroup]]:
         """The groups that may match, each with what keeps its file open."""
+        nothing_yet = True
         for start in range(0, scan.files.num_rows, LISTED_FILES):
             for file in filelist.data_files(scan.files.slice(start, LISTED_FILES)):
                 files.append(ExitStack())
-                for group in _may_match_of(files[-1].enter_context(opened(session.store, scan.table, file)), scan):
+                found = _may_match_of(files[-1].enter_context(opened(session.store, scan.table, file)), scan)
+                for group in _expected(found, scan.needed, first_alone=nothing_yet):
+                    nothing_yet = False
                     yield files[-1], group
 
     def read(item: tuple[ExitStack, LiveGroup]) -> tuple[ExitStack, pa.Table]:
@@ -109,6 +112,13 @@ def _batches(session: Session, scan: _Scan, batch_rows: int | None) -> Generator
         found.close()  # first the readers, then their files
         for open_file in files:
             open_file.close()
+
+
+def _expected(found: Sequence[LiveGroup], columns: Sequence[str], *, first_alone: bool) -> Iterator[LiveGroup]:
+    """The groups of a file, of which these columns will be read; alone the first, if it may be all that is wanted."""
+    cut = 1 if first_alone else 0
+    yield from expected(found[:cut], columns)
+    yield from expected(found[cut:], columns)
 
 
 def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
@@ -191,8 +201,8 @@ def matches(
     Cost: reads the filter's columns of these groups.
     """
     with opened(session.store, table, file) as groups:
-        for position in np.flatnonzero(_groups_may_match(groups, table, where)):
-            group = groups[position]
+        found = [groups[position] for position in np.flatnonzero(_groups_may_match(groups, table, where))]
+        for group in expected(found, where.columns):
             if where.columns:
                 yield group, mask(group.read(where.columns), where)
             else:  # it is the same for every row
@@ -245,7 +255,7 @@ def _scan(snapshot: Snapshot, columns: Sequence[str] | None, where: Any) -> _Sca
 def _matching(session: Session, scan: _Scan, file: DataFile) -> list[pa.Table]:
     """The matching rows of one file, group by group."""
     with opened(session.store, scan.table, file) as groups:
-        return [_matching_of(group, scan) for group in _may_match_of(groups, scan)]
+        return [_matching_of(group, scan) for group in expected(_may_match_of(groups, scan), scan.needed)]
 
 
 def _matching_of(group: LiveGroup, scan: _Scan) -> pa.Table:

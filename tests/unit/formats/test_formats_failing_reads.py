@@ -49,6 +49,13 @@ class Store:
     def open_input(self, name, size=None):
         return pa.PythonFile(self.file, mode="r")
 
+    def read_ranges(self, name, ranges, size=None):
+        found = []
+        for offset, length in ranges:
+            self.file.seek(offset)
+            found.append(self.file.read(length))
+        return found
+
 
 def read(form, store, file):
     with form.open(store, file, ROWS.schema) as opened:

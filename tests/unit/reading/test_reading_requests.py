@@ -1,0 +1,205 @@
+"""Requests and bytes of reading where files are not in memory: one for the footer, then one batch of exact ranges."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from txfiles import environment, inputs
+from txfiles.core import names
+from txfiles.formats import source
+from txfiles.log import versions
+from txfiles.log.session import Session
+from txfiles.options import Request, check
+from txfiles.reading import scan
+from txfiles.store.memory import MemoryStore
+from txfiles.targets import files
+
+GROUP = 10_000
+NOISE = np.random.default_rng(0)
+
+
+class Remote:
+    """A store that others reach by requests: its files are not in memory, and what is asked of them is counted."""
+
+    def __init__(self):
+        self._store = MemoryStore()
+        self.guard = threading.Lock()
+        self.calls = Counter()
+        self.looks = Counter()
+
+    def __getattr__(self, name):
+        if name in ("stat", "get"):
+            self.looks[name] += 1
+        return getattr(self._store, name)
+
+    def count(self, **calls):
+        with self.guard:
+            self.calls.update(calls)
+
+    def open_input(self, name, size=None):
+        assert size is not None, "without the size, opening would ask for it"
+        return pa.PythonFile(Counted(self, self._store.open_input(name).read()), mode="r")
+
+    def read_ranges(self, name, ranges, size=None):
+        assert size is not None
+        self.count(batches=1, ranges=len(ranges), bytes=sum(length for _, length in ranges))
+        return self._store.read_ranges(name, ranges, size)
+
+
+class Counted(io.BytesIO):
+    """An open file: each read is a request."""
+
+    def __init__(self, store, data):
+        super().__init__(data)
+        self.store = store
+
+    def read(self, size=-1):
+        found = super().read(size)
+        self.store.count(reads=1, bytes=len(found))
+        return found
+
+
+def table(first, rows):
+    """Ids in order, and columns of 80 kB in a row group, so that no gap between two of a column is read over."""
+    ids = np.arange(first, first + rows)
+    wide = {name: NOISE.integers(0, 2**62, rows) for name in ("a", "b", "c")}
+    return pa.table({"id": ids, **wide})
+
+
+def write(session, rows, mode="append", **options):
+    return files.write(session, check(Request(source=inputs.source(rows), mode=mode, **options)))
+
+
+def made(row_groups, **options):
+    """A session of a store with a table of one file."""
+    session = Session(Remote(), environment.real())
+    properties = {"row_group_rows": GROUP, "compression": "none"}
+    write(session, table(0, row_groups * GROUP), properties=properties, **options)
+    return session
+
+
+def asked(session, call):
+    """What a call asks of data files, and its answer."""
+    head = versions.require_head(session.store)
+    head.files  # noqa: B018 - the list is made
+    session.store.calls.clear()
+    session.store.looks.clear()
+    found = call(head)
+    return Counter(session.store.calls), found
+
+
+def chunks(session, column):
+    """Bytes of the footer, and of a column in each row group."""
+    head = versions.require_head(session.store)
+    (path,) = head.files["path"].to_pylist()
+    data = session.store._store.open_input(names.decode_path(path)).read()
+    footer = pq.ParquetFile(pa.BufferReader(data)).metadata
+    size = int.from_bytes(data[-8:-4], "little") + 8
+    at = footer.schema.to_arrow_schema().get_field_index(column)
+    return size, [footer.row_group(group).column(at).total_compressed_size for group in range(footer.num_row_groups)]
+
+
+@pytest.mark.parametrize("row_groups", [4, 8])
+def test_one_column(row_groups):
+    """One column of a file costs one read of the footer and one batch, and no byte more than these."""
+    session = made(row_groups)
+    footer, column = chunks(session, "b")
+    calls, found = asked(session, lambda head: scan.read(session, head, ["b"], None))
+    assert found.num_rows == row_groups * GROUP
+    assert calls == Counter(reads=1, batches=1, ranges=row_groups, bytes=footer + sum(column))
+    assert not session.store.looks  # nothing asks for a size
+
+
+@pytest.mark.parametrize("row_groups", [4, 8])
+def test_all_columns_are_one_range(row_groups):
+    """Neighbours are joined: a whole file is its footer and one range."""
+    session = made(row_groups)
+    calls, found = asked(session, lambda head: scan.read(session, head, None, None))
+    assert found.num_rows == row_groups * GROUP
+    assert (calls["reads"], calls["batches"], calls["ranges"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("row_groups", [4, 8])
+def test_a_filtered_read(row_groups):
+    """Only row groups that may match are fetched, the columns of the filter and of the answer together."""
+    session = made(row_groups)
+    footer, column = chunks(session, "c")
+    ids = chunks(session, "id")[1]
+    where = [("id", ">=", GROUP + 5), ("id", "<", 2 * GROUP + 5)]
+    calls, found = asked(session, lambda head: scan.read(session, head, ["c"], where))
+    assert found.num_rows == GROUP
+    assert (calls["reads"], calls["batches"], calls["ranges"]) == (
+        1,
+        1,
+        3,
+    )  # one group's c, the next one's id: neighbours
+    assert calls["bytes"] == footer + sum(column[1:3]) + sum(ids[1:3])
+
+
+@pytest.mark.parametrize("row_groups", [4, 8])
+def test_a_stream(row_groups):
+    """A stream's first batch fetches one row group; the others of the file come in one batch."""
+    session = made(row_groups)
+    footer, column = chunks(session, "b")
+
+    def first(head):
+        return next(scan.stream(session, head, ["b"], None, None)[1])
+
+    calls, found = asked(session, first)
+    assert found.num_rows == GROUP
+    assert calls == Counter(reads=1, batches=1, ranges=1, bytes=footer + column[0])
+    calls, found = asked(session, lambda head: list(scan.stream(session, head, ["b"], None, None)[1]))
+    assert (len(found), calls["reads"], calls["batches"]) == (row_groups, 1, 2)
+    assert calls["bytes"] == footer + sum(column)
+
+
+@pytest.mark.parametrize("row_groups", [4, 8])
+def test_a_keyed_retry(row_groups):
+    """A retried `append_once` fetches the key columns of the candidates, in one batch a file."""
+    session = made(row_groups, mode="append_once", keys=("id",))
+    write(session, table(row_groups * GROUP, GROUP), mode="append_once")
+    ids = 8 * GROUP  # bytes, of the only candidate
+    calls, found = asked(session, lambda _: write(session, table(row_groups * GROUP, GROUP), mode="append_once"))
+    assert (found.committed, found.rows_skipped) == (False, GROUP)
+    assert (calls["reads"], calls["batches"], calls["ranges"]) == (1, 1, 1)
+    assert ids < calls["bytes"] < ids + 5_000  # and the footer
+
+
+def test_what_is_held_is_bounded(monkeypatch):
+    """Where a file's columns are more than is held at a time, they come in several batches, each byte once."""
+    session = made(8)
+    footer, column = chunks(session, "b")
+    monkeypatch.setattr(source, "AHEAD_BYTES", 2 * max(column))
+    calls, found = asked(session, lambda head: scan.read(session, head, ["b"], None))
+    assert found.num_rows == 8 * GROUP
+    assert calls == Counter(reads=1, batches=4, ranges=8, bytes=footer + sum(column))
+
+
+RANGES = st.lists(st.tuples(st.integers(0, 10**8), st.integers(1, 10**7)), max_size=20)
+
+
+@given(RANGES)
+def test_coalesced_ranges(ranges):
+    """Each range lies in one piece; pieces are in order; joined ones are within the limits."""
+    found = source.coalesced(ranges)
+    for offset, length in ranges:
+        assert any(start <= offset and offset + length <= start + size for start, size in found)
+    assert found == sorted(found)
+    for start, size in found:
+        inside = sorted(one for one in ranges if start <= one[0] and sum(one) <= start + size)
+        assert inside[0][0] == start
+        assert max(sum(one) for one in inside) == start + size
+        assert (start, size) in ranges or size <= source.PIECE_BYTES
+        end = start
+        for one in inside:
+            assert one[0] - end <= source.GAP_BYTES
+            end = max(end, sum(one))
