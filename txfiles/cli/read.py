@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -60,21 +60,33 @@ def read(
     """
     target = None if to is None else _target(to)
     table = open_table(path, version, at)
-    rows = table.to_arrow(columns=list(columns) or None, filter=where or None)
-    if limit is not None:
-        rows = rows.slice(0, limit)
-    if target is not None:
-        with _replacing(target) as file:
-            _write(rows, target.suffix.lower().removeprefix("."), file.write)
-        output.emit(
-            as_json,
-            {"path": to, "rows": rows.num_rows},
-            f"{rows.num_rows:,} rows written to {output.one_line(str(to))}",
-        )
-    elif as_json:
-        _to_json_lines(rows)
-    else:
-        _write(rows, "csv", output.write_bytes)
+    with table.to_batches(list(columns) or None, where or None) as reader:
+        pieces = _at_most(reader, limit)
+        if target is not None:
+            with _replacing(target) as file:
+                written = _write(reader.schema, pieces, target.suffix.lower().removeprefix("."), file.write)
+            output.emit(
+                as_json, {"path": to, "rows": written}, f"{written:,} rows written to {output.one_line(str(to))}"
+            )
+        elif as_json:
+            _to_json_lines(pieces)
+        else:
+            _write(reader.schema, pieces, "csv", output.write_bytes)
+
+
+def _at_most(reader: pa.RecordBatchReader, limit: int | None) -> Iterator[pa.Table]:
+    """The first rows, in pieces; reads no batch more than they take."""
+    import pyarrow as pa
+
+    left = limit
+    while left != 0:
+        batch = next(reader, None)
+        if batch is None:
+            return
+        rows = pa.Table.from_batches([batch.slice(0, left)])
+        if left is not None:
+            left -= rows.num_rows
+        yield rows
 
 
 def _target(to: str) -> Path:
@@ -88,11 +100,11 @@ def _target(to: str) -> Path:
     return path
 
 
-def _to_json_lines(rows: pa.Table) -> None:
-    exact = _exact_in_json(rows)
-    for batch in exact.to_batches(max_chunksize=JSON_ROWS):
-        for row in batch.to_pylist():
-            output.write_json(row)
+def _to_json_lines(pieces: Iterable[pa.Table]) -> None:
+    for rows in pieces:
+        for batch in _exact_in_json(rows).to_batches(max_chunksize=JSON_ROWS):
+            for row in batch.to_pylist():
+                output.write_json(row)
 
 
 def _exact_in_json(rows: pa.Table) -> pa.Table:
@@ -131,15 +143,17 @@ class _Sink:
         """The owner of the stream drops it."""
 
 
-def _write(rows: pa.Table, format_name: str, write: Callable[[bytes], object]) -> None:
+def _write(schema: pa.Schema, pieces: Iterable[pa.Table], format_name: str, write: Callable[[bytes], object]) -> int:
+    """Write rows as they come; returns how many."""
     from txfiles import formats
     from txfiles.formats.common import WriteOptions
 
     found = formats.get(format_name)
-    found.check_types(rows.schema)
-    writer = found.writer(_Sink(write), rows.schema, WriteOptions())
-    writer.write(rows)
-    writer.close()
+    found.check_types(schema)
+    writer = found.writer(_Sink(write), schema, WriteOptions())
+    for rows in pieces:
+        writer.write(rows)
+    return writer.close().rows
 
 
 @contextmanager
