@@ -10,6 +10,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
+from tests.counting import CountingStore
 from txfiles import environment, inputs
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
@@ -38,20 +39,6 @@ CALLS = {
 }
 
 
-class Counting:
-    """A store that counts what is asked of it."""
-
-    def __init__(self, store):
-        self._store = store
-        self.calls = Counter()
-
-    def __getattr__(self, name):
-        found = getattr(self._store, name)
-        if name in ("get", "stat", "put_if_absent", "put", "list_from", "delete_many", "open_input", "create"):
-            self.calls[name] += 1
-        return found
-
-
 def rows(number):
     return pa.table({"id": range(number * 100, number * 100 + 100), "name": ["x"] * 100})
 
@@ -72,7 +59,7 @@ class Writer:
 
 @pytest.fixture
 def store():
-    return Counting(MemoryStore())
+    return CountingStore(MemoryStore())
 
 
 def test_append(store):

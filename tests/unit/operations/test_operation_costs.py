@@ -1,0 +1,217 @@
+"""What each verb asks for, at n files and versions and at 2n: what need not grow does not, the rest grows in step."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import txfiles
+from tests.counting import CountingStore
+from txfiles import environment, inputs
+from txfiles.formats.parquet import ParquetFile
+from txfiles.log import versions
+from txfiles.log.cache import SnapshotCache
+from txfiles.log.session import Session
+from txfiles.operations import vacuum
+from txfiles.options import Request, check
+from txfiles.reading import scan
+from txfiles.store.memory import MemoryStore
+from txfiles.targets import files
+
+FILES, ROWS, GROUP = 8, 40, 10  # the hint is written at every eighth version: at both sizes
+
+
+def rows(number, count=ROWS):
+    """The rows of one file: its own partition, ids in order."""
+    ids = np.arange(number * ROWS, number * ROWS + count)
+    return pa.table({"p": np.full(count, number), "id": ids, "v": ids * 2})
+
+
+class World:
+    """A table of n files, one a version and a partition, and the process that made it."""
+
+    def __init__(self, count):
+        self.files = count
+        self.session = Session(CountingStore(MemoryStore()), environment.real(), SnapshotCache())
+        properties = {"row_group_rows": GROUP, "checkpoint_interval": 1000}
+        self.write(rows(0), "append_once", keys=("id",), partition_by=("p",), properties=properties)
+        for number in range(1, count):
+            self.write(rows(number), "append_once")
+
+    def request(self, data, mode, **options):
+        return check(Request(source=inputs.source(data), mode=mode, **options))
+
+    def write(self, data, mode, **options):
+        return files.write(self.session, self.request(data, mode, **options))
+
+    def plan(self, data, mode, **options):
+        return files.plan(self.session, self.request(data, mode, **options))
+
+    @property
+    def head(self):
+        return versions.require_head(self.session.store)
+
+    @property
+    def spread(self):
+        """One row of each file, with a new value."""
+        ids = np.arange(self.files) * ROWS
+        return pa.table({"p": np.arange(self.files), "id": ids, "v": ids - 1})
+
+
+def changed(number):
+    """A few rows of one row group, with new values."""
+    found = rows(number, 3)
+    return found.set_column(2, "v", pa.array([-1, -2, -3]))
+
+
+def counted(call):
+    """What a call asks of the store, and which row groups × columns it decodes."""
+
+    def one(world):
+        head = world.head
+        world.plan(rows(world.files), "append")  # what a process knows of the table, it knows
+        read_group = ParquetFile.read_group
+        calls = world.session.store.calls
+
+        def counting(self, index, columns):
+            world.session.store.count("groups")
+            world.session.store.count("columns", len(columns))
+            return read_group(self, index, columns)
+
+        calls.clear()
+        with mock.patch.object(ParquetFile, "read_group", counting):
+            call(world, head)
+        return Counter(calls)
+
+    return one
+
+
+# By call: run it on a world and its head; of data files (opened, row groups and columns decoded, written), which do not
+# depend on the number of files.
+CALLS = {
+    "append": (lambda w, _: w.write(rows(w.files), "append"), (0, 0, 0, 1)),
+    "append_once, new": (lambda w, _: w.write(rows(w.files), "append_once"), (0, 0, 0, 1)),
+    "append_once, retried": (lambda w, _: w.write(rows(1), "append_once"), (1, 4, 4, 0)),
+    # The key column of the row group, its rows, then the file to be rewritten.
+    "upsert, clustered": (lambda w, _: w.write(changed(1), "upsert"), (2, 6, 11, 1)),
+    "overwrite": (lambda w, _: w.write(rows(0), "overwrite"), (0, 0, 0, 1)),
+    "overwrite, partitions": (lambda w, _: w.write(rows(1, 5), "overwrite", overwrite_partitions=True), (0, 0, 0, 1)),
+    # The filter's column of the row group that may match, then the file to be rewritten.
+    "overwrite, filter": (
+        lambda w, _: w.write(rows(1, 5), "overwrite", replace_where=[("id", "<", 45), ("id", ">=", 40)]),
+        (2, 5, 9, 2),
+    ),
+    "plan of an append": (lambda w, _: w.plan(rows(w.files), "append"), (0, 0, 0, 0)),
+    "plan of an append_once": (lambda w, _: w.plan(rows(1), "append_once"), (1, 4, 4, 0)),
+    "plan of an upsert": (lambda w, _: w.plan(changed(1), "upsert"), (1, 2, 3, 0)),
+    "set": (lambda w, head: files.set_table_properties(w.session, head, {"compression": "zstd"}), (0, 0, 0, 0)),
+    "history, limited": (lambda w, head: list(versions.history(w.session.store, head.state.version, 3)), (0, 0, 0, 0)),
+}
+# By call: what grows, by how much with each file and version; nothing else does.
+GROWING = {
+    "upsert, spread": (
+        lambda w, _: w.write(w.spread, "upsert"),
+        {"open_input": 2, "groups": 6, "columns": 11, "create": 1},
+    ),
+    "history": (lambda w, head: list(versions.history(w.session.store, head.state.version, None)), {"get": 1}),
+    # Manifests since the oldest readable version are read; listed are each data file and manifest.
+    "vacuum": (
+        lambda w, head: vacuum.find(w.session.store, head, vacuum.Rules(0, 1, 0, force=False)),
+        {"get": 1, "listed": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_does_not_grow(name):
+    """The call opens, decodes and writes just what its answer needs, and asks the log as much at n as at 2n files."""
+    call, expected = CALLS[name]
+    found = [counted(call)(World(count)) for count in (FILES, 2 * FILES)]
+    assert [found[0][of] for of in ("open_input", "groups", "columns", "create")] == list(expected)
+    assert found[0]["list_from"] == found[0]["read_ranges"] == 0
+    assert found[1] == found[0]
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_what_grows_in_step(name):
+    """The call costs so much more for each file and version, and nothing else grows."""
+    call, growth = GROWING[name]
+    once, twice = (counted(call)(World(count)) for count in (FILES, 2 * FILES))
+    assert once["list_from"] == twice["list_from"] == (name == "vacuum")
+    assert twice - once == Counter({of: FILES * more for of, more in growth.items()})
+    assert set(once) == set(twice)
+
+
+# ---------------------------------------------------------------- steps of Python
+
+WIDE_FILES = 200
+PLANNING_STEPS_PER_FILE = 0.1
+"""Calls of this library's functions that one file more costs a plan: none, apart from chance."""
+OPENING_STEPS_PER_FILE = 40
+"""Those that it costs to read the manifest that adds it, and to list it: checks of its names, mostly."""
+
+PLANS = {
+    "append": lambda w: w.plan(rows(w.files), "append"),
+    "append_once": lambda w: w.plan(rows(w.files), "append_once"),
+    "upsert": lambda w: w.plan(changed(1).slice(0, 2), "upsert"),
+    "overwrite": lambda w: w.plan(rows(0), "overwrite"),
+    "overwrite, partitions": lambda w: w.plan(rows(1, 5), "overwrite", overwrite_partitions=True),
+    "overwrite, filter": lambda w: w.plan(rows(1, 1), "overwrite", replace_where=[("id", "=", 40)]),
+    "read": lambda w: scan.read(w.session, versions.require_head(w.session.store, w.session.cache), ["v"], WHERE),
+}
+WHERE = [("id", "=", 41)]
+
+
+def steps(call):
+    """How many functions of the library are called."""
+    root, found = str(Path(txfiles.__file__).parent), Counter()
+
+    def see(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(root):
+            found["steps"] += 1
+
+    before = sys.getprofile()
+    threading.setprofile(see)
+    sys.setprofile(see)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(None)
+    return found["steps"]
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Tables of 200 and of 400 files, all of one commit."""
+    found = []
+    for count in (WIDE_FILES, 2 * WIDE_FILES):
+        world = World.__new__(World)
+        world.files = count
+        world.session = Session(CountingStore(MemoryStore()), environment.real(), SnapshotCache())
+        data = pa.concat_tables([rows(number, 2) for number in range(count)])
+        world.write(data, "append_once", keys=("id",), partition_by=("p",))
+        world.plan(rows(count), "append")
+        found.append(world)
+    return found
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_planning_does_not_loop_over_files(wide, name):
+    """A table of 200 files more costs planning no call of a Python function more."""
+    once, twice = (steps(lambda world=world: PLANS[name](world)) for world in wide)
+    assert once > 0
+    assert (twice - once) / WIDE_FILES <= PLANNING_STEPS_PER_FILE
+
+
+def test_opening_costs_a_bounded_number_of_steps_a_file(wide):
+    """Opening a table of which nothing is known, and listing its files, is linear in the files, by a small factor."""
+    once, twice = (steps(lambda world=world: world.head.files) for world in wide)
+    assert WIDE_FILES < twice - once <= OPENING_STEPS_PER_FILE * WIDE_FILES
