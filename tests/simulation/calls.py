@@ -1,6 +1,6 @@
 """The calls of the simulator, each with its meaning on rows: the rows and columns of the conflict matrix.
 
-`CALLS` grows with the library: a test fails while an operation of `core.conflicts` has no call here.
+`CALLS` grows with the library: a test fails while an operation that commits has no call here.
 """
 
 from __future__ import annotations
