@@ -133,7 +133,7 @@ class TableMachine(RuleBasedStateMachine):
         kept = self.model.deduplicated(plain(rows), strategy)
         expected = self.model.append_once(kept)
         expected.deduplicated = len(rows) - len(kept)
-        changes = bool(expected.inserted) or self.records(rows)
+        changes = self.records(rows) or bool(expected.inserted)
         self.write(rows, expected, changes=changes, mode="append_once", **options)
 
     @rule(rows=ROWS, strategy=STRATEGY, stale=st.sampled_from(["skip", "apply"]))
@@ -157,7 +157,7 @@ class TableMachine(RuleBasedStateMachine):
                 self.model.versions.append(self.model.rows)
             self.last = (rows, {"mode": "upsert", "stale": stale, **options})
             return
-        changes = bool(expected.inserted or expected.updated or expected.deleted) or self.records(rows)
+        changes = self.records(rows) or bool(expected.inserted or expected.updated or expected.deleted)
         self.write(rows, expected, changes=changes, mode="upsert", stale=stale, **options)
 
     @rule(rows=ROWS)
@@ -225,7 +225,7 @@ class TableMachine(RuleBasedStateMachine):
         try:
             rows = tx.Table(self.path, version=version).to_arrow().to_pylist()
         except tx.SnapshotExpiredError as error:
-            assert version < error.smallest
+            assert version < error.oldest_readable
         else:
             assert bag(rows) == bag(self.model.versions[version])
 
