@@ -7,6 +7,7 @@
     │   ├── OptionError                     an option, mode or property is unknown or does not fit the others
     │   │   └── ArgumentError (TypeError)       a call lacks an argument, or does not take it
     │   ├── UnsupportedVerbError            tables of that format lack what was asked for
+    │   ├── NeedsLiveViewError              plain readers of the files would see other columns than the table's
     │   ├── KeysRequiredError               a keyed mode without keys
     │   ├── KeyColumnNotFoundError (KeyError)   a key column is not in the data
     │   ├── NullKeyError                    a key column holds null or NaN
@@ -112,6 +113,12 @@ class UnsupportedVerbError(InputError):
     """Tables of that format lack what was asked for. Evidence: ``verb``."""
 
     kind = "unsupported-verb"
+
+
+class NeedsLiveViewError(InputError):
+    """Tools that read the data files themselves would see other columns than the table has. Evidence: ``file``."""
+
+    kind = "needs-live-view"
 
 
 class KeysRequiredError(InputError):

@@ -191,19 +191,28 @@ class Table:
         return self._with("dataset").dataset()
 
     @public
-    def files(self) -> list[str]:
-        """List the live data files as absolute paths or URLs, ready for `duckdb.read_parquet` and its like."""
-        return self._with("files").files()
+    def files(self, *, physical: bool = False) -> list[str]:
+        """List the live data files as absolute paths or URLs, ready for `duckdb.read_parquet` and its like.
+
+        Args:
+            physical: list them also if they have other columns than the table.
+        Raises:
+            NeedsLiveViewError: files are older than a change of the columns, so that a tool that reads them by itself
+                would see other names or types than the table has.
+        """
+        return self._with("files").files(physical=physical)
 
     @public
-    def file_table(self) -> pa.Table:
+    def file_table(self, *, physical: bool = False) -> pa.Table:
         """List the live data files as an Arrow table.
 
+        Args:
+            physical: as in `files`.
         Returns:
             `path` as in `files`, `rows`, `bytes`, `added_version`, `partition` (text), and for each column its
             `nulls`, `min` and `max`, null where they are not known.
         """
-        return self._with("file_table").file_table()
+        return self._with("file_table").file_table(physical=physical)
 
     @public
     def history(self, limit: int | None = None) -> list[Commit]:

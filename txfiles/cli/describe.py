@@ -62,7 +62,7 @@ def show(path: str, version: int | None, at: str | None, as_json: bool) -> None:
 
 
 def _facts(table: tx.Table) -> dict[str, Any]:
-    listed = table.file_table()
+    listed = table.file_table(physical=True)
     return {
         "path": table.path,
         "format": table.format,
@@ -106,19 +106,20 @@ def _told(found: dict[str, Any]) -> str:
 )
 @click.argument("path")
 @click.option("--long", "long_", is_flag=True, help="With rows, bytes and partition values.")
+@click.option("--physical", is_flag=True, help="Also if the files have other columns than the table.")
 @snapshot_options
 @json_option
-def files(path: str, long_: bool, version: int | None, at: str | None, as_json: bool) -> None:
+def files(path: str, long_: bool, physical: bool, version: int | None, at: str | None, as_json: bool) -> None:
     """List the data files of a table, absolute, one on a line, ready for any reader of Parquet or CSV.
 
     With --json: one array of objects, with all that --long has.
     """
     table = open_table(path, version, at)
     if not as_json and not long_:
-        for name in table.files():
+        for name in table.files(physical=physical):
             output.write_text(name)
         return
-    listed = _listed(table)
+    listed = _listed(table, physical=physical)
     header = ("rows", "bytes", *table.partition_by, "path")
     lines = [
         (f"{one['rows']:,}", f"{one['bytes']:,}", *map(_partition_text, one["partition"].values()), one["path"])
@@ -127,8 +128,8 @@ def files(path: str, long_: bool, version: int | None, at: str | None, as_json: 
     output.emit(as_json, listed, output.table(header, lines, right=(0, 1)))
 
 
-def _listed(table: tx.Table) -> list[dict[str, Any]]:
-    found = table.file_table().select(["path", "rows", "bytes", "partition"]).to_pylist()
+def _listed(table: tx.Table, *, physical: bool) -> list[dict[str, Any]]:
+    found = table.file_table(physical=physical).select(["path", "rows", "bytes", "partition"]).to_pylist()
     return [one | {"partition": dict(zip(table.partition_by, one["partition"] or (), strict=True))} for one in found]
 
 

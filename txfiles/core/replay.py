@@ -39,6 +39,8 @@ class State:
         batch_ids: remembered batch ids, oldest first.
         oldest_readable_version: older versions have lost files to a vacuum.
         checkpoint: the newest that its manifest names.
+        columns_since: the version that last changed a column's name or type, or added or dropped one: files added
+            before it may have other columns than the table.
     """
 
     version: int
@@ -50,6 +52,7 @@ class State:
     batch_ids: Mapping[str, BatchRecord]
     oldest_readable_version: int
     checkpoint: CheckpointRef | None
+    columns_since: int = 0
 
 
 def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str) -> State:
@@ -80,7 +83,15 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
         batch_ids=_remember(state.batch_ids if state else {}, manifest, table),
         oldest_readable_version=manifest.vacuum.oldest_readable_version if manifest.vacuum else whole,
         checkpoint=manifest.checkpoint,
+        columns_since=state.columns_since if state and not _other_columns(state.table, table) else manifest.version,
     )
+
+
+def _other_columns(before: TableMetadata, after: TableMetadata) -> bool:
+    """Whether a plain reader can tell files of the one from files of the other."""
+    return {(column.id, column.name, str(column.type)) for column in before.columns} != {
+        (column.id, column.name, str(column.type)) for column in after.columns
+    }
 
 
 def with_checkpoint(state: State, checkpoint: CheckpointRef) -> State:

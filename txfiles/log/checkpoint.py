@@ -55,6 +55,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     table: TableAction
     batch_ids: list[tuple[str, int, str, tuple[ColumnId, ...]]]
     oldest_readable_version: codec.Count
+    columns_since: codec.Count = 0
 
 
 def encode(state: State, files: pa.Table) -> bytes:
@@ -68,6 +69,7 @@ def encode(state: State, files: pa.Table) -> bytes:
         table=codec.table_action(state.table),
         batch_ids=[(name, known.version, known.mode, known.keys) for name, known in state.batch_ids.items()],
         oldest_readable_version=state.oldest_readable_version,
+        columns_since=state.columns_since,
     )
     buffer = io.BytesIO()
     # One chunk, so that the bytes do not depend on how the list was put together.
@@ -96,7 +98,7 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         raise _corrupt(where, str(error)[:ERROR_SHOWN]) from error
     table = codec.read_table(saved.table, where)
     fault = filelist.fault(files, saved.table_id, len(saved.table.partition_by), saved.version)
-    versions = [saved.oldest_readable_version, *(version for _, version, _, _ in saved.batch_ids)]
+    versions = [saved.oldest_readable_version, saved.columns_since, *(version for _, version, _, _ in saved.batch_ids)]
     if fault is None and not 0 <= min(versions) <= max(versions) <= saved.version:
         fault = "it names versions that come after it"
     if fault is not None:
@@ -111,6 +113,7 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         batch_ids={name: BatchRecord(version, mode, keys) for name, version, mode, keys in saved.batch_ids},
         oldest_readable_version=saved.oldest_readable_version,
         checkpoint=None,
+        columns_since=saved.columns_since,
     )
     return state, files
 

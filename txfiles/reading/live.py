@@ -22,9 +22,10 @@ import pyarrow.compute as pc
 from txfiles import formats
 from txfiles.core import names
 from txfiles.core.manifest import TableMetadata
-from txfiles.errors import CorruptTableError
+from txfiles.errors import CorruptTableError, NeedsLiveViewError
 from txfiles.formats.common import Group
 from txfiles.formats.source import FileToRead
+from txfiles.log.snapshot import Snapshot
 from txfiles.rows import filelist, types
 from txfiles.rows.filelist import DataFile
 from txfiles.store.port import Store
@@ -166,6 +167,25 @@ def whole_files(files: pa.Table) -> list[DataFile]:
     A table with a file of which some rows are not live must refuse here, or hand out its live rows in another way.
     """
     return filelist.data_files(files)
+
+
+def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
+    """Refuse to hand out files if a tool that reads them by itself would see other columns than the table has.
+
+    Raises:
+        NeedsLiveViewError: a live file was added before a column's name or type last changed.
+    Cost: vectorised over the files.
+    """
+    since = snapshot.state.columns_since
+    older = snapshot.files.filter(pc.less(snapshot.files["added_version"], since))
+    if older.num_rows:
+        raise NeedsLiveViewError(
+            f"{older.num_rows} data file(s) of {where} are older than version {since}, which changed the columns: a "
+            f"tool that reads the files itself would see other names or types than the table has",
+            hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
+            "pandas; files(physical=True) or `txfiles files --physical` lists the files all the same",
+            file=older["path"][0].as_py(),
+        )
 
 
 def data_name(path: str) -> str:

@@ -151,15 +151,17 @@ class FilesTable:
         with self._expiry_reported():
             return scan.parquet_dataset(self.session, self.snapshot)
 
-    def files(self) -> list[str]:
+    def files(self, *, physical: bool) -> list[str]:
         """Absolute paths or URLs of the live files."""
+        if not physical:
+            live.refuse_plain_readers(self.snapshot, self.path)
         return [self.session.store.url(data_name(path)) for path in self.snapshot.files["path"].to_pylist()]
 
-    def file_table(self) -> pa.Table:
+    def file_table(self, *, physical: bool) -> pa.Table:
         """The live files with rows, bytes, version, partition and each column's nulls and bounds."""
         listed = self.snapshot.files
         columns: dict[str, Any] = {
-            "path": pa.array(self.files(), pa.string()),
+            "path": pa.array(self.files(physical=physical), pa.string()),
             "rows": listed["rows"],
             "bytes": listed["bytes"],
             "added_version": listed["added_version"],

@@ -102,10 +102,10 @@ class OpenTable(Protocol):
     def dataset(self) -> ds.Dataset:
         """The rows as a pyarrow dataset."""
 
-    def files(self) -> list[str]:
+    def files(self, *, physical: bool) -> list[str]:
         """Absolute names of its data files."""
 
-    def file_table(self) -> pa.Table:
+    def file_table(self, *, physical: bool) -> pa.Table:
         """Its data files with what is known of each."""
 
     def history(self, limit: int | None) -> list[Commit]:
