@@ -880,8 +880,8 @@ class ConformanceCases:
         """A key beyond the column's range is not there; one of a type that never mixes with it is an error."""
         target.write(pa.table({"k": pa.array([5], pa.int8())}), mode="upsert", keys=["k"])
         table = tx.Table(target.path)
-        assert table.lookup([300, 5, -(2**63)]).to_pylist() == [{"k": 5}]
-        for wrong in (["5"], [2**70], [1, "a"], [[5]], [1.5]):
+        assert table.lookup([300, 5, -(2**63), 2**70, 1.5]).to_pylist() == [{"k": 5}]
+        for wrong in (["5"], [1, "a"], [[5]]):
             with pytest.raises(tx.InputError):
                 table.lookup(wrong)
 
