@@ -56,9 +56,7 @@ def _columns(table: TableMetadata, wanted: Any) -> Mapping[str, Any]:
     values = _listed(wanted, len(table.keys))
     if len(table.keys) == 1:
         return {
-            table.keys[0]: [
-                value[0] if isinstance(value, tuple | list) and len(value) == 1 else value for value in values
-            ]
+            table.keys[0]: [value[0] if isinstance(value, tuple) and len(value) == 1 else value for value in values]
         }
     for value in values:
         if not isinstance(value, tuple | list) or len(value) != len(table.keys):
