@@ -166,7 +166,7 @@ def _serve(proxy: Proxy, client: socket.socket) -> None:
                     if not _answer(proxy, client, upstream, seen):
                         return
                 finally:
-                    seen.ended = time.monotonic()
+                    seen.ended = seen.ended or time.monotonic()
         finally:
             upstream.close()
 
@@ -224,6 +224,7 @@ def _answer(proxy: Proxy, client: socket.socket, upstream: http.client.HTTPConne
     if status.isdigit():
         return _refuse(client, seen, int(status))
     kept = body[: len(body) // 2] if fault == "cut" else body
+    seen.ended = time.monotonic()  # before the client can know, and begin its next request
     client.sendall(_reply_head(reply, seen.request, len(body)) + kept)
     return len(kept) == len(body) and reply.getheader("connection", "").lower() != "close"
 
@@ -270,6 +271,7 @@ def _reply_head(reply: http.client.HTTPResponse, request: Request, size: int) ->
 def _refuse(client: socket.socket, seen: Seen, status: int) -> bool:
     body = b"" if seen.request.method == "HEAD" else XML_ERROR.format(code=CODES.get(status, "Error")).encode()
     head = f"HTTP/1.1 {status} injected\r\ncontent-type: application/xml\r\ncontent-length: {len(body)}\r\n\r\n"
+    seen.ended = time.monotonic()
     client.sendall(head.encode() + body)
     return True
 
