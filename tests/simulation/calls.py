@@ -171,7 +171,7 @@ def _read(path: str, who: int, back: int = 0) -> Any:
 
 
 def _names(table: tx.Table) -> list[str]:
-    return [url.removeprefix("memory://simulation/") for url in table.files()]
+    return [url.removeprefix("memory://simulation/") for url in table.files(physical=True)]
 
 
 def _set(path: str, who: int) -> Any:
