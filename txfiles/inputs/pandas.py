@@ -5,7 +5,7 @@ float64 column without one value has no type, as one of None has none: `read_csv
 it on other days. Out: what pyarrow makes of each column, except where integers
 would pass through floats.
 
-Source: specs/4-semantics.md, "Inputs"; the design's paragraph on `to_pandas`.
+Source: specs/4-semantics.md, "Inputs" and "Reading".
 """
 
 from __future__ import annotations

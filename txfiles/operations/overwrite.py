@@ -1,6 +1,6 @@
 """`overwrite`: the table, the partitions present in the batch, or the rows that match a filter are replaced.
 
-Source: specs/4-semantics.md, "Overwrite".
+Source: specs/4-semantics.md, "Modes".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A batch's keys: that they are there, that none is null, and that each stands once.
 
-Source: specs/4-semantics.md, "Keys" and "Duplicate keys in a batch".
+Source: specs/4-semantics.md, "Keys" and "Duplicates".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The partitions of live files, compared by value: a widened column may spell its values in another way.
 
-Source: specs/4-semantics.md, "Partitions".
+Source: specs/4-semantics.md, "Modes"; specs/2-layout.md, "Partition folders".
 """
 
 from __future__ import annotations

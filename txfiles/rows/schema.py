@@ -2,7 +2,7 @@
 
 Columns go by their exact names, in any order. `reconcile` looks at types alone; `conform` moves values.
 
-Source: specs/4-semantics.md, "Schema modes".
+Source: specs/4-semantics.md, "Schema".
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A table's types are *normal*: Arrow's encodings of one and the same type (dictionary, run-end,
 ``large_``, ``_view``) are told apart by nobody here. `normalise` maps a type to its normal form.
 
-Source: specs/3-manifest.md, "Types" and "Values as text".
+Source: specs/3-manifest.md, "Types" and "Text form of values".
 """
 
 from __future__ import annotations

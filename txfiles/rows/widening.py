@@ -2,7 +2,7 @@
 
 Everything here looks at types alone, never at values, so that a table's schema does not depend on rows.
 
-Source: specs/4-semantics.md, "Schema modes".
+Source: specs/4-semantics.md, "Widening".
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from txfiles.errors import CorruptTableError, LossyCastError, UnsupportedTypeErr
 from txfiles.formats import common, csv
 from txfiles.formats.common import WriteOptions
 
+pytestmark = pytest.mark.guarantees("S17 S21")
+
 CSV = formats.get("csv")
 
 

@@ -28,6 +28,8 @@ from txfiles.errors import (
 from txfiles.formats import common, parquet
 from txfiles.formats.common import WriteOptions
 
+pytestmark = pytest.mark.guarantees("S17 S21")
+
 PARQUET = formats.get("parquet")
 CODECS = ("none", "snappy", "gzip", "zstd", "lz4")
 

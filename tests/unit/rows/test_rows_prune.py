@@ -19,6 +19,8 @@ from txfiles.reading import scan
 from txfiles.rows import filelist, filters, prune
 from txfiles.rows.stats import column_stats
 
+pytestmark = pytest.mark.guarantees("S13")
+
 COLUMNS = tuple(
     Column(id=number, name=name, type=kind)
     for number, (name, kind) in enumerate(

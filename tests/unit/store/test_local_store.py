@@ -247,6 +247,7 @@ def test_folders_that_cannot_be_fsynced(store, monkeypatch, number):
     write_data(store)
 
 
+@pytest.mark.guarantees("S22")
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
 @pytest.mark.parametrize("use", [put, write_data])
 def test_no_hard_links(store, root, monkeypatch, use, number):
