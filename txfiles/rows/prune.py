@@ -67,7 +67,10 @@ def by_expression(
         columns: those that the expression names.
     Cost: vectorised, and about 50 µs for each block of files and each file that bounds alone do not leave out.
     """
-    known = {name: found for name in columns if _is_judged(schema.field(name).type) and (found := bounds(name))}
+    # The simplifier takes `not f < x` for `f >= x`, which NaN as x makes of a truth a falsehood.
+    negated = "invert(" in str(where)
+    judged = [name for name in columns if _is_judged(schema.field(name).type, negated=negated)]
+    known = {name: found for name in judged if (found := bounds(name))}
     may = np.zeros(count, bool)
     if not known or not count:
         return ~may
@@ -85,9 +88,11 @@ def by_expression(
     return may
 
 
-def _is_judged(kind: pa.DataType) -> bool:
+def _is_judged(kind: pa.DataType, *, negated: bool) -> bool:
     """Whether Arrow compares values of the type, and bounds of it are therefore a guarantee."""
-    return not (pa.types.is_nested(kind) or pa.types.is_null(kind) or pa.types.is_float16(kind))
+    if pa.types.is_floating(kind):
+        return not (negated or pa.types.is_float16(kind))
+    return not (pa.types.is_nested(kind) or pa.types.is_null(kind))
 
 
 def _in_order(known: dict[str, Known], count: int) -> tuple[np.ndarray, pa.Table]:

@@ -124,6 +124,7 @@ def test_a_file_that_is_left_out_has_no_match(small_blocks):
 
     @given(files=some_files(), where=EXPRESSIONS)
     @example(files=[SCHEMA.empty_table()], where=pc.field("i") > 0)
+    @example(files=[pa.Table.from_pylist([{"f": 0.0}], SCHEMA)], where=~(pc.field("f") < pa.scalar(math.nan)))
     def holds(files, where):
         may = scan.may_match(file_list(files), TABLE, filters.parse(where, SCHEMA))
         for kept, rows in zip(may, files, strict=True):
