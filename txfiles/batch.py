@@ -13,9 +13,9 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from txfiles import formats
-from txfiles.core import tables
+from txfiles.core import properties, tables
 from txfiles.core.manifest import TableMetadata
-from txfiles.core.schema import Inferred
+from txfiles.core.schema import Inferred, refuse_case_clashes
 from txfiles.errors import InputError, OptionError, UnsupportedTypeError
 from txfiles.options import KEYED, Request, SchemaMode, keys_required
 from txfiles.rows import dedup, schema, types
@@ -136,6 +136,8 @@ def _with_columns(
         index=batch.index,
         texts=schema.Texts(batch.rules, batch.declared, _fixed(settled)),
     )
+    if not properties.switch(settled.properties, "case_sensitive_names"):
+        refuse_case_clashes(current.columns if current else (), reconciled.columns)
     names = [column.name for column in reconciled.columns]
     table = replace(
         settled,

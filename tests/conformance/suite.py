@@ -642,6 +642,55 @@ class ConformanceCases:
         )
         assert counts(target.write(more, mode="upsert", schema_mode="merge"), unchanged=2)
 
+    @pytest.mark.parametrize("mode", ["merge", "overwrite"])
+    def test_names_that_differ_in_case_only(self, target: Target, mode: str) -> None:
+        """A new name that differs from another in case only is refused where a table is made, merged or overwritten."""
+        both = pa.table({"id": [1], "Straße": ["a"], "STRASSE": ["b"]})
+        clash = "'Straße' and 'STRASSE'"
+        for options in ({}, {"partition_by": ["STRASSE"]}):
+            with pytest.raises(tx.SchemaMismatchError, match=clash):
+                target.write(both, mode="append", **options)
+            assert not tx.exists(target.path)
+        target.write(both.select([0, 1]), mode="append", partition_by=["Straße"])
+        before = target.residue()
+        how: Any = {"mode": "overwrite" if mode == "overwrite" else "append", "schema_mode": mode}
+        with pytest.raises(tx.SchemaMismatchError, match=clash) as caught:
+            target.write(both, **how)
+        assert "rename" in (caught.value.hint or "")
+        assert target.residue() == before
+        tx.Table(target.path).set(case_sensitive_names=True)
+        target.write(both, **how)
+        assert target.rows()[-1] == both.to_pylist()[0]
+
+    def test_a_table_whose_names_differ_in_case_only_goes_on(self, target: Target) -> None:
+        """A table that has such columns is read, written and overwritten; one more spelling is refused."""
+        both = pa.table({"id": [1, 2], "ID": ["a", "b"]})
+        target.write(both, mode="upsert", keys=["id"], properties={"case_sensitive_names": True})
+        tx.Table(target.path).set(case_sensitive_names=False)
+        assert target.holds(both.to_pylist())
+        changed = both.slice(1).set_column(1, "ID", [["c"]])
+        assert counts(target.write(changed, mode="upsert"), updated=1)
+        assert counts(target.write(changed, mode="upsert", schema_mode="merge"), unchanged=1)
+        third = changed.append_column("iD", [[True]])
+        before = target.residue()
+        for options in ({"schema_mode": "merge"}, {"mode": "overwrite", "keys": None, "schema_mode": "overwrite"}):
+            with pytest.raises(tx.SchemaMismatchError, match="'id' and 'iD'"):
+                target.write(third, **{"mode": "upsert", **options})
+        assert target.residue() == before
+        target.write(changed, mode="overwrite", schema_mode="overwrite")
+        assert target.holds(changed.to_pylist())
+
+    def test_a_name_in_other_case_is_another_name(self, target: Target) -> None:
+        """A column, or a key, in other case is unknown, and the error names the one that is meant."""
+        target.write([row(1)], mode="append")
+        with pytest.raises(tx.SchemaMismatchError, match=r"no 'ID' \(did you mean 'id'\?\)") as caught:
+            target.write(
+                pa.Table.from_pylist([row(1)], SCHEMA).rename_columns(["ID", *SCHEMA.names[1:]]), mode="append"
+            )
+        assert "rename 'ID' to 'id'" in (caught.value.hint or "")
+        with pytest.raises(tx.KeyColumnNotFoundError, match=r"'ID' .*did you mean 'id'"):
+            target.write([row(1)], mode="upsert", keys=["ID"])
+
     def test_merge_widens_by_type(self, target: Target) -> None:
         """A wider type widens the column, also where no row changes."""
         target.write(pa.table({"id": pa.array([1], pa.int32())}), mode="upsert", keys=["id"])

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import txfiles as tx
@@ -28,6 +28,50 @@ def rows(*ids: int, v: str = "a") -> pa.Table:
 
 
 # ---- creation
+
+
+LETTERS = ["a", "A", "ß", "ss", "SS", "ſs", "İ", "i\u0307", "I", "i", "ı", "σ", "Σ", "ς", "k", "\u212a"]
+NAMES = st.lists(st.sampled_from(LETTERS), min_size=1, max_size=3, unique=True)
+
+
+@FORMATS
+@settings(max_examples=25)
+@given(first=NAMES, second=NAMES, mode=st.sampled_from(["merge", "overwrite"]))
+def test_no_write_brings_names_that_differ_in_case_only(
+    tmp_path_factory: pytest.TempPathFactory, format_name: str, first: list[str], second: list[str], mode: Any
+) -> None:
+    """Whatever alphabet: two names of one case folding are never in one table, and nothing is written for them."""
+    path = tmp_path_factory.mktemp("case") / "t"
+    folded: list[str] = []
+    for version, names in enumerate((first, second)):
+        batch, before = pa.table({name: [1] for name in names}), tx.Table(path).schema.names if version else []
+        after = list(dict.fromkeys([*before, *names])) if mode == "merge" else names
+        how: Any = {"schema_mode": mode, "mode": "append" if mode == "merge" else "overwrite"} if version else {}
+        folded = [name.casefold() for name in after]
+        if len(set(folded)) == len(folded):
+            tx.write(batch, path, **{"mode": "append", "format": format_name, **how})
+            assert tx.Table(path).schema.names == after
+            continue
+        with pytest.raises(tx.SchemaMismatchError, match="differ in case only"):
+            tx.write(batch, path, **{"mode": "append", "format": format_name, **how})
+        assert (tx.Table(path).schema.names if version else tx.exists(path)) == (before if version else False)
+        return
+
+
+def test_fields_of_structs_that_differ_in_case_only(tmp_path: Path) -> None:
+    """Fields are held to the rule of columns, and a merge of structs too; the property lets them be."""
+    a, both = pa.table({"s": [[{"k": 1}]]}), pa.table({"s": [[{"k": 1, "\u212a": 2}]]})
+    where = "fields of 's\\[\\]' differ in case only: 'k' and '\u212a'"
+    with pytest.raises(tx.SchemaMismatchError, match=where):
+        tx.write(both, tmp_path / "t", mode="append")
+    assert not tx.exists(tmp_path / "t")
+    tx.write(a, tmp_path / "t", mode="append")
+    for batch in (both, both.set_column(0, "s", [[[{"\u212a": 2}]]])):
+        with pytest.raises(tx.SchemaMismatchError, match=where):
+            tx.write(batch, tmp_path / "t", mode="append", schema_mode="merge")
+    assert tx.Table(tmp_path / "t").version == 0
+    tx.write(both, tmp_path / "u", mode="append", properties={"case_sensitive_names": "true"})
+    assert tx.Table(tmp_path / "u").to_arrow() == both
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_fields_are_documented() -> None:
         for field in set(struct.__struct_fields__) - {"extra"}:
             assert f"`{field}`" in page, (struct.__name__, field)
     for name, known in PROPERTIES.items():
-        row = f"| `{name}` | `{known.default}` | {known.meaning}"
+        row = f"| `{name}` | `{str(known.default).lower()}` | {known.meaning}"
         assert row in (SPECS / "4-semantics.md").read_text(encoding="utf-8"), row
 
 

@@ -88,7 +88,7 @@ def _told(found: dict[str, Any]) -> str:
         ("partitioned by", ", ".join(found["partition_by"]) or "-"),
     ]
     columns = [(column["name"], output.type_text(column["type"])) for column in found["columns"]]
-    properties = [(name, str(value)) for name, value in found["properties"].items()]
+    properties = [(name, output.property_text(value)) for name, value in found["properties"].items()]
     return "\n".join(
         (
             output.fields(main),

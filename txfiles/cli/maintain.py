@@ -24,7 +24,7 @@ def set_(path: str, pairs: dict[str, str], lock: str | None, as_json: bool) -> N
     table = tx.Table(path, lock=lock)
     table.set(pairs)
     changed = {name: table.properties[name] for name in pairs}
-    told = ", ".join(f"{name}={value}" for name, value in changed.items())
+    told = ", ".join(f"{name}={output.property_text(value)}" for name, value in changed.items())
     output.emit(
         as_json, {"version": table.version, "properties": changed}, output.one_line(f"version {table.version}: {told}")
     )

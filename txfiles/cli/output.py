@@ -147,6 +147,11 @@ def type_text(spec: str | dict[str, Any]) -> str:
     return spec if isinstance(spec, str) else to_json(spec)
 
 
+def property_text(value: object) -> str:
+    """A property's value as `txfiles set` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def one_line(text: str) -> str:
     """Text for a terminal: control characters, which could move its cursor or hide text, are shown escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

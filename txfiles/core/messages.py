@@ -23,8 +23,10 @@ SHOWN = 200
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """`` (did you mean 'upsert'?)``, or nothing where no valid word is near."""
-    found = difflib.get_close_matches(str(word), list(valid), n=1, cutoff=0.6)
+    """`` (did you mean 'upsert'?)``, or nothing where no valid word is near; a word in other case is nearest."""
+    words, folded = list(valid), str(word).casefold()
+    same = [one for one in words if one.casefold() == folded]
+    found = same or difflib.get_close_matches(str(word), words, n=1, cutoff=0.6)
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 

@@ -56,6 +56,14 @@ def _integer(least: int, most: int) -> Callable[[object], int]:
     return read
 
 
+def _switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value not in ("true", "false"):
+        raise ValueError("true or false")
+    return value == "true"
+
+
 def _choice(*valid: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in valid:
@@ -84,6 +92,7 @@ PROPERTIES: dict[str, Property] = {
     "batch_ids_kept": Property(10_000, "how many of the newest batch ids are remembered", _integer(0, 1_000_000)),
     "vacuum_retain": Property("7d", "how long superseded files are kept", _duration),
     "vacuum_grace": Property("1d", "how long files of unfinished writes are kept", _duration),
+    "case_sensitive_names": Property(False, "whether new names may differ from others in case only", _switch),
 }
 
 
@@ -116,6 +125,11 @@ def integer(properties: Mapping[str, PropertyValue], name: str) -> int:
 def text(properties: Mapping[str, PropertyValue], name: str) -> str:
     """The value in force of a text property."""
     return str(_in_force(properties, name))
+
+
+def switch(properties: Mapping[str, PropertyValue], name: str) -> bool:
+    """The value in force of a true-or-false property."""
+    return bool(_in_force(properties, name))
 
 
 def _in_force(properties: Mapping[str, PropertyValue], name: str) -> PropertyValue:

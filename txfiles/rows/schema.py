@@ -106,8 +106,7 @@ def reconcile(
         texts: what the batch says beside: under ``merge``, a column that was inferred by exact text and is now
             declared as string becomes one.
     Raises:
-        SchemaMismatchError: columns missing or too many under ``strict``, a name that differs from a missing
-            one in case only under ``merge``, types that never mix.
+        SchemaMismatchError: columns missing or too many under ``strict``, types that never mix.
         UnsupportedTypeError: a column whose type no table can hold.
     """
     known = {column.name: column for column in columns}
@@ -123,8 +122,6 @@ def reconcile(
             _refuse_other_columns(
                 [*missing, *map(path_text, fields_missing)], [*added, *map(path_text, fields_added)], index
             )
-        else:
-            _refuse_other_case(missing, added)
         kept = [_joined(column, given.get(column.name), mode, texts) for column in columns]
         new = [
             Column(id=last_id + i, name=name, type=_spec_of(given[name]), inferred=texts.rules.get(name))
@@ -317,21 +314,13 @@ def _refuse_other_columns(missing: Sequence[str], extra: Sequence[str], index: S
         parts.append(f"the data lacks {listed([*missing])}")
     if extra:
         parts.append(f"the table has no {listed([*extra])}{nearest(extra[0], missing)}")
+    folded = {name.casefold(): name for name in missing}
+    other_case = [(name, folded[name.casefold()]) for name in extra if name.casefold() in folded]
     raise SchemaMismatchError(
         "; ".join(parts),
-        hint="give the table's columns, or write with schema_mode='merge' to add columns and leave others out",
+        hint=f"names are exact: rename {' and '.join(f'{name!r} to {meant!r}' for name, meant in other_case[:5])}"
+        if other_case
+        else "give the table's columns, or write with schema_mode='merge' to add columns and leave others out",
         missing=tuple(missing),
         extra=tuple(extra),
     )
-
-
-def _refuse_other_case(missing: Sequence[str], added: Sequence[str]) -> None:
-    """A column whose name differs in case only from one left out is hardly meant as a second column."""
-    folded = {name.casefold(): name for name in missing}
-    for name in added:
-        if name.casefold() in folded:
-            raise SchemaMismatchError(
-                f"the data has a column {name!r} where the table has {folded[name.casefold()]!r}",
-                hint="names are exact: rename the column, or give both",
-                column=name,
-            )

@@ -35,6 +35,9 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("vacuum_grace", timedelta(minutes=2), "120s"),
     ("vacuum_grace", timedelta(milliseconds=1_500), "2s"),
     ("vacuum_grace", timedelta(0), "0s"),
+    ("case_sensitive_names", True, True),
+    ("case_sensitive_names", "true", True),
+    ("case_sensitive_names", "false", False),
 ]
 
 
@@ -66,6 +69,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("vacuum_retain", 7, "a duration"),
     ("vacuum_retain", None, "a duration"),
     ("vacuum_retain", timedelta(days=-1), "a duration"),
+    ("case_sensitive_names", 1, "true or false"),
+    ("case_sensitive_names", "yes", "true or false"),
+    ("case_sensitive_names", None, "true or false"),
+    ("case_sensitive_names", ["true"], "true or false"),
     ("compresion", "zstd", "did you mean 'compression'"),
     ("", "zstd", "unknown table property ''"),
 ]
@@ -120,3 +127,11 @@ def test_a_word_in_the_log_that_is_not_known_is_refused() -> None:
             properties.text({name: value}, name)
     assert properties.text({"compression": "zstd"}, "compression") == "zstd"
     assert properties.integer({}, "row_group_rows") == PROPERTIES["row_group_rows"].default
+
+
+def test_a_switch_in_the_log() -> None:
+    """A switch is what the log says, false where it says nothing; what is neither is refused by name."""
+    assert properties.switch({"case_sensitive_names": True}, "case_sensitive_names")
+    assert not properties.switch({}, "case_sensitive_names")
+    with pytest.raises(UnsupportedTableError, match="case_sensitive_names"):
+        properties.switch({"case_sensitive_names": "no"}, "case_sensitive_names")

@@ -159,12 +159,14 @@ def test_types_that_never_mix(mode):
         reconcile(TABLE, batch, mode, last_id=7)
 
 
-def test_merge_refuses_a_name_in_other_case():
-    """A new name that differs from a missing one in case only is refused; beside the other it is a column."""
-    with pytest.raises(SchemaMismatchError, match=r"'ID'.*'id'"):
-        reconcile(TABLE, pa.schema([("ID", pa.int64())]), "merge", last_id=7)
-    both = reconcile(TABLE, pa.schema([("ID", pa.int64()), ("id", pa.int64())]), "merge", last_id=7)
-    assert both.added == ("ID",)
+def test_strict_says_that_a_name_is_exact():
+    """A surplus name that differs from a missing one in case only is told which is meant, in struct fields too."""
+    table = (*TABLE, *columns((6, "s", {"struct": [{"name": "a", "type": "int8"}]})))
+    fields = [("x", pa.int8()), ("ID", pa.int64()), ("name", pa.string()), ("extra", pa.null())]
+    batch = pa.schema([*fields, ("s", pa.struct({"A": pa.int8()}))])
+    with pytest.raises(SchemaMismatchError, match=r"the table has no 'x', 'ID', 's\.A'") as caught:
+        reconcile(table, batch, "strict", last_id=7)
+    assert caught.value.hint == "names are exact: rename 'ID' to 'id' and 's.A' to 's.a'"
 
 
 @pytest.mark.parametrize("mode", ["strict", "merge", "overwrite"])
