@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import io
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from txfiles.core import manifest as codec
 from txfiles.core import names, properties, times
@@ -26,6 +25,9 @@ from txfiles.core.schema import ColumnId
 from txfiles.errors import CorruptTableError, StoreError
 from txfiles.rows import filelist
 from txfiles.store.port import Put, Store
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 logger = logging.getLogger("txfiles")
 
@@ -71,6 +73,8 @@ def encode(state: State, files: pa.Table) -> bytes:
         oldest_readable_version=state.oldest_readable_version,
         columns_since=state.columns_since,
     )
+    import pyarrow.parquet as pq  # here: 30 ms that only some calls need
+
     buffer = io.BytesIO()
     # One chunk, so that the bytes do not depend on how the list was put together.
     whole = files.combine_chunks().replace_schema_metadata({_METADATA_KEY: msgspec.json.encode(saved)})
@@ -119,6 +123,8 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
 
 
 def _opened(data: bytes) -> pq.ParquetFile:
+    import pyarrow.parquet as pq
+
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
     if file.metadata.num_rows > len(data):  # each file has a path of its own
         raise ValueError(f"{file.metadata.num_rows} files do not fit in {len(data)} bytes")
