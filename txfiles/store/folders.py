@@ -12,15 +12,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from txfiles.errors import Committed, CorruptTableError, InputError, StoreError
+from txfiles.errors import Committed, CorruptTableError, InputError, StoreError, UnsupportedTableError
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY
-_STEP = _FOLDER | os.O_NOFOLLOW
-_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+# Windows has none of these flags: there the module is imported all the same, and `Folders` refuses.
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+_STEP = _FOLDER | _NOFOLLOW
+_SAFELY = _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
+"""How a file is made that must not be there yet."""
 
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
 """The file system has no fsync of folders (SMB, some FUSE): its server decides when a name is durable."""
@@ -55,9 +60,18 @@ class Folders:
 
     Args:
         root: an absolute path.
+
+    Raises:
+        UnsupportedTableError: the system cannot open a file by its open folder (Windows).
     """
 
     def __init__(self, root: Path) -> None:
+        if not (hasattr(os, "O_DIRECTORY") and hasattr(os, "O_NOFOLLOW") and os.open in os.supports_dir_fd):
+            raise UnsupportedTableError(
+                f"tables in local folders need Linux or macOS, for the system calls that make commits safe; {root} "
+                f"is on {sys.platform}",
+                hint="run txfiles on Linux or macOS; on Windows, in WSL",
+            )
         self.root = root
 
     def url(self, name: str) -> str:

@@ -28,7 +28,7 @@ import pyarrow as pa
 from txfiles.core import names
 from txfiles.errors import Committed, CorruptTableError, InputError, NoAtomicCreateError, StoreError
 from txfiles.store import common
-from txfiles.store.folders import Folders, ensure_durable, failure, remember_durable, sync, telling
+from txfiles.store.folders import CREATE, Folders, ensure_durable, failure, remember_durable, sync, telling
 from txfiles.store.port import Capabilities, Entry, Lock, Put
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ GIVEN_LOCK_SECONDS = 60.0
 WRITE_BUFFER_BYTES = 1 << 20
 """Pieces smaller than this are collected, since a Parquet writer emits page headers of a few bytes."""
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """How file systems say that they have no hard links."""
 _NOT_LINKED = frozenset({errno.EACCES, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.EROFS})
@@ -62,6 +61,7 @@ class LocalStore:
         lock: taken where the file system has no hard links, and only there.
     Raises:
         InputError: the path is empty, or holds what no name can.
+        UnsupportedTableError: the system is neither Linux nor macOS.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, lock: Lock | None = None) -> None:
@@ -353,7 +353,7 @@ class _Draft:
         with telling("write", self._where):
             self._folder = folders.open(parents, create=True)
             try:
-                self._fd = os.open(temporary, _CREATE, 0o666, dir_fd=self._folder)
+                self._fd = os.open(temporary, CREATE, 0o666, dir_fd=self._folder)
             except BaseException:
                 os.close(self._folder)
                 raise
