@@ -14,7 +14,6 @@ Source: specs/2-layout.md, "Data files"; RFC 4180.
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from txfiles.errors import UnsupportedTypeError
 from txfiles.formats import common
 from txfiles.formats.common import Format, Sink, WriteOptions
 from txfiles.formats.source import Files, FileToRead, damaged, decoding, named, open_input
+from txfiles.rows import base64
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """What is hashed and parsed at a time; a record that is longer makes its block longer."""
@@ -293,7 +293,7 @@ def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_string(kind):
         return _quoted(pc.replace_substring(column.cast(_TEXT), '"', '""'))
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return _quoted(_base64(column))
+        return _quoted(pa.chunked_array([base64.encode(column)]))
     if pa.types.is_floating(kind):
         return column.cast(pa.float64()).cast(_TEXT)
     if pa.types.is_decimal(kind):
@@ -309,13 +309,6 @@ def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _quoted(text: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(_scalar('"'), text, _scalar('"'), _scalar(""))
-
-
-def _base64(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    encoded = [
-        None if value is None else binascii.b2a_base64(value, newline=False).decode() for value in column.to_pylist()
-    ]
-    return pa.chunked_array([pa.array(encoded, _TEXT)])
 
 
 def _iso_timestamp(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -418,5 +411,4 @@ def _parsed_as(kind: pa.DataType) -> pa.DataType:
 def _from_text(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if not (pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)):
         return column
-    decoded = [None if text is None else binascii.a2b_base64(text, strict_mode=True) for text in column.to_pylist()]
-    return pa.chunked_array([pa.array(decoded, kind)])
+    return pa.chunked_array([base64.decode(column, kind)])

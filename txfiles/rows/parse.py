@@ -31,8 +31,8 @@ def parse(text: pa.Array, t: pa.DataType) -> pa.Array:
         (is_.is_time, _parse_time),
         (is_.is_duration, lambda text, t: _parse_integer(text, pa.int64()).view(t)),
         (is_.is_date64, lambda text, t: text.cast(pa.date32()).cast(t)),
-        (is_.is_binary, lambda text, t: base64.decode(text)),
-        (is_.is_fixed_size_binary, lambda text, t: base64.decode(text).cast(t)),
+        (is_.is_binary, base64.decode),
+        (is_.is_fixed_size_binary, base64.decode),
         (is_.is_null, lambda text, t: _only_nulls(text)),
     )
     for fits, parse in parsers:

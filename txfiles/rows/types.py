@@ -385,7 +385,7 @@ def _format(a: pa.Array) -> pa.Array:
     if is_.is_duration(t):
         return a.view(pa.int64()).cast(pa.string())
     if is_.is_binary(t) or is_.is_fixed_size_binary(t):
-        return base64.encode(a.cast(pa.binary()))
+        return small_offsets(base64.encode(a))
     text = a.cast(pa.string())
     return _without_exponent(text, t.scale) if is_.is_decimal(t) else text
 
