@@ -133,6 +133,16 @@ def test_a_file_that_is_left_out_has_no_match(small_blocks):
     holds()
 
 
+@pytest.mark.parametrize("name", ["i", "f"])
+@pytest.mark.parametrize("nan", [pc.scalar(math.nan), pc.scalar("NaN").cast(pa.float64()), pc.sqrt(pc.scalar(-1.0))])
+def test_no_file_is_left_out_for_nan(nan, name):
+    """What NaN is compared with matches as it does in a table in memory, however NaN and the comparison are written."""
+    files = [SCHEMA.empty_table(), pa.table([pa.array([1]).cast(kind) for kind in SCHEMA.types], schema=SCHEMA)]
+    for where in (~(pc.field(name) < nan), ~(pc.field(name) <= nan), pc.field(name) != nan, ~(pc.field(name) == nan)):
+        assert files[1].filter(where).num_rows == 1
+        assert scan.may_match(file_list(files), TABLE, filters.parse(where, SCHEMA))[1]
+
+
 @pytest.mark.parametrize("gap", [False, True])
 @pytest.mark.parametrize(
     "where",
@@ -145,6 +155,8 @@ def test_a_file_that_is_left_out_has_no_match(small_blocks):
         (pc.field("d") <= pa.scalar(259, pa.duration("us"))) & (pc.field("d") > pa.scalar(249, pa.duration("us"))),
         pc.field("f") == 250,
         (pc.field("f") > 249.5) & (pc.field("f") < 259.5),
+        (pc.field("f") == 250) & ~pc.field("f").is_null(nan_is_null=True) & (pc.field("i") + 1 > 0),
+        (pc.field("i") == 250) & pc.field("i").cast(pa.decimal128(12, 2)).isin(pa.array([250], pa.decimal128(12, 2))),
     ],
 )
 def test_an_expression_prunes(where, gap):
