@@ -16,11 +16,13 @@ from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fake_client import FakeClient
 from txfiles.errors import CorruptTableError, InputError, StoreError
 from txfiles.formats.common import HashingSink
 from txfiles.store import port
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
+from txfiles.store.objects import ObjectStore
 from txfiles.store.port import Entry, Put
 
 WRITERS = 16
@@ -79,7 +81,6 @@ USES = {
     "stat": lambda store, name: store.stat(name),
     "put_if_absent": lambda store, name: store.put_if_absent(name, b""),
     "put": lambda store, name: store.put(name, b""),
-    "delete": lambda store, name: store.delete(name),
     "delete_many": lambda store, name: store.delete_many([name]),
     "open_input": lambda store, name: store.open_input(name),
     "read_ranges": lambda store, name: store.read_ranges(name, [(0, 0)]),
@@ -103,6 +104,9 @@ def without_clashes(names):
 
 class StoreContract:
     """Subclass it, and give it `fresh`: a function that makes an empty store."""
+
+    clock_ticks_us = 20_000
+    """How far the times of objects may lie before their store's clock: the kernel's own ticks every 10 ms at worst."""
 
     @pytest.fixture
     def store(self, fresh):
@@ -169,7 +173,7 @@ class StoreContract:
         assert store.get(name, limit=4) == b"body"
         assert named(store) == [name]
         assert store.stat(name).name == name
-        assert store.delete(name) is True
+        store.delete_many([name])
         assert named(store) == []
         sink = store.create(name)
         sink.write(b"data")
@@ -201,9 +205,10 @@ class StoreContract:
         for name in ("y", "there/y", "nowhere/y", "nowhere/at/all"):
             assert store.get(name, limit=1) is None
             assert store.stat(name) is None
-            assert store.delete(name) is False
             with pytest.raises(CorruptTableError, match="missing"):
                 store.open_input(name)
+            with pytest.raises(CorruptTableError, match="missing"):
+                store.open_input(name, 5).read()
             with pytest.raises(CorruptTableError, match="missing"):
                 store.read_ranges(name, [(0, 1)], 5)
             store.delete_many([name])
@@ -214,7 +219,7 @@ class StoreContract:
         """A store that was only read holds nothing."""
         assert store.get("a/b", limit=1) is None
         assert store.stat("a/b") is None
-        assert store.delete("a/b") is False
+        store.delete_many(["a/b"])
         assert named(store) == []
 
     def test_empty_objects(self, store):
@@ -256,15 +261,15 @@ class StoreContract:
         after = store.now_us()
         found = store.stat("a")
         assert (found.name, found.bytes) == ("a", 3)
-        # The kernel stamps files by a clock that ticks, at worst, every 10 ms.
-        assert before - 20_000 <= found.modified_us <= after
+        assert before - self.clock_ticks_us <= found.modified_us <= after
         assert list(store.list_from("")) == [found]
         assert isinstance(found, Entry)
 
     def test_a_deleted_name_is_free(self, store):
         """Deleting twice is no error, and a deleted name can be created again."""
         store.put_if_absent("a/b", b"1")
-        assert [store.delete("a/b"), store.delete("a/b")] == [True, False]
+        store.delete_many(["a/b"])
+        store.delete_many(["a/b"])
         assert store.put_if_absent("a/b", b"2") is Put.CREATED
         assert store.get("a/b", limit=1) == b"2"
 
@@ -384,19 +389,6 @@ class StoreContract:
         assert store.open_input("a").read() == b"1"
         assert named(store) == ["a"]
 
-    def test_sink_of_a_taken_name(self, store):
-        """A data file never replaces one: neither one that was there, nor one that came meanwhile."""
-        sink = store.create("a")
-        store.put_if_absent("a", b"theirs")
-        with pytest.raises(StoreError, match="exists already") as late:
-            sink.close()
-        with pytest.raises(StoreError, match="exists already") as early:
-            store.create("a")
-        assert late.value.committed == early.value.committed == "no"
-        sink.abort()
-        assert store.get("a", limit=9) == b"theirs"
-        assert named(store) == ["a"]
-
     def test_a_dropped_sink_publishes_nothing(self, store):
         """A sink that is forgotten leaves nothing under its name."""
         store.create("a").write(b"x")
@@ -428,6 +420,48 @@ class StoreContract:
         sink.abort()
         assert named(store) == []
 
+    # ------------------------------------------------------------ what people see
+
+    def test_errors_show_the_root(self, store):
+        """What a person reads names the place in full, and `url` begins with it."""
+        assert store.url("a/b c").startswith(store.root)
+        with pytest.raises(CorruptTableError) as raised:
+            store.open_input("a/b c")
+        assert store.url("a/b c") in str(raised.value)
+
+
+class OwnStoreContract(StoreContract):
+    """What a store of our own can promise beyond that, since each look costs nothing."""
+
+    @pytest.mark.parametrize("name", BAD_NAMES)
+    def test_bad_names_are_not_deleted(self, store, name):
+        """A name that could leave the root is not deleted."""
+        with pytest.raises(InputError):
+            store.delete(name)
+
+    def test_delete(self, store):
+        """Deleting one name says whether there was something."""
+        store.put("a/b", b"1")
+        assert [store.delete("a/b"), store.delete("a/b"), store.delete("no/where")] == [True, False, False]
+
+    def test_a_missing_file_is_not_opened(self, store):
+        """A file that is missing is found to be so when it is opened, its size known or not."""
+        with pytest.raises(CorruptTableError, match="missing"):
+            store.open_input("a", 5)
+
+    def test_sink_of_a_taken_name(self, store):
+        """A data file never replaces one: neither one that was there, nor one that came meanwhile."""
+        sink = store.create("a")
+        store.put_if_absent("a", b"theirs")
+        with pytest.raises(StoreError, match="exists already") as late:
+            sink.close()
+        with pytest.raises(StoreError, match="exists already") as early:
+            store.create("a")
+        assert late.value.committed == early.value.committed == "no"
+        sink.abort()
+        assert store.get("a", limit=9) == b"theirs"
+        assert named(store) == ["a"]
+
     def test_an_open_file_outlives_its_name(self, store):
         """A reader goes on with a file that a vacuum deletes under it."""
         store.put_if_absent("a", b"content" * 1_000)
@@ -435,7 +469,7 @@ class StoreContract:
         store.delete("a")
         assert source.read() == b"content" * 1_000
 
-    # ------------------------------------------------------------ the lock, and what people see
+    # ------------------------------------------------------------ the lock
 
     def test_lock_excludes(self, store):
         """One thread at a time holds the lock; who waits too long gets False; it is free again afterwards."""
@@ -470,20 +504,13 @@ class StoreContract:
             assert all(pool.map(work, range(24)))
         assert max(most) == 1
 
-    def test_errors_show_the_root(self, store):
-        """What a person reads names the place in full, and `url` begins with it."""
-        assert store.url("a/b c").startswith(store.root)
-        with pytest.raises(CorruptTableError) as raised:
-            store.open_input("a/b c")
-        assert store.url("a/b c") in str(raised.value)
-
     @staticmethod
     def _try_lock(store, timeout):
         with port.lock(store, timeout) as held:
             return held
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(OwnStoreContract):
     @pytest.fixture
     def fresh(self):
         return MemoryStore
@@ -524,7 +551,7 @@ class TestMemoryStore(StoreContract):
         assert store.get("a", limit=9) == b"before"
 
 
-class TestLocalStore(StoreContract):
+class TestLocalStore(OwnStoreContract):
     @pytest.fixture
     def fresh(self, tmp_path):
         numbers = itertools.count()
@@ -538,7 +565,7 @@ class TestLocalStore(StoreContract):
         assert named(store) == []
 
 
-class TestLocalStoreUnderALock(StoreContract):
+class TestLocalStoreUnderALock(OwnStoreContract):
     """On a file system without hard links, with a lock given."""
 
     @pytest.fixture
@@ -548,13 +575,21 @@ class TestLocalStoreUnderALock(StoreContract):
         return lambda: LocalStore(tmp_path / f"store {next(numbers)}" / "täble", lock=lock)
 
 
-class TestLocalStoreUnderALockFile(StoreContract):
+class TestLocalStoreUnderALockFile(OwnStoreContract):
     """Likewise, with the path of a lock file."""
 
     @pytest.fixture
     def fresh(self, tmp_path, no_hard_links):
         numbers = itertools.count()
         return lambda: LocalStore(tmp_path / f"store {next(numbers)}" / "täble", lock=tmp_path / "table.lock")
+
+
+class TestObjectStore(StoreContract):
+    """Over a bucket in memory."""
+
+    @pytest.fixture(params=[True, False], ids=["in order", "in any order"])
+    def fresh(self, request):
+        return lambda: ObjectStore(FakeClient(in_order=request.param), "täble/a b")
 
 
 @pytest.mark.parametrize("adapter", ["memory", "local"])

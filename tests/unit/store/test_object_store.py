@@ -1,0 +1,375 @@
+"""What `ObjectStore` makes of a client's failures: answers, retries, waits, and what is left behind."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.fake_client import FakeClient, failing
+from txfiles.errors import CorruptTableError, StoreError
+from txfiles.store import client as clients
+from txfiles.store.client import Failure
+from txfiles.store.object_sink import PART_BYTES
+from txfiles.store.objects import ObjectStore
+from txfiles.store.patience import UNREACHABLE_TRIES, Patience
+from txfiles.store.port import Put
+
+ALL = list(Failure)
+AGAIN = [Failure.UNDECIDED, Failure.THROTTLED, Failure.UNREACHABLE, Failure.UNCLEAR]
+FINAL = [one for one in ALL if one not in AGAIN]
+DOUBTFUL = [Failure.THROTTLED, Failure.UNREACHABLE, Failure.UNCLEAR]
+
+
+@dataclass
+class Clock:
+    """A clock that only sleeping moves."""
+
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def patience(self, seconds: float = 10.0) -> Patience:
+        return Patience(seconds, lambda: self.now, self.sleep, lambda: 1.0)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def client():
+    return FakeClient()
+
+
+@pytest.fixture
+def store(client, clock):
+    return ObjectStore(client, "t", patience=clock.patience())
+
+
+# ---------------------------------------------------------------- conditional puts
+
+
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("failure", DOUBTFUL)
+def test_a_put_whose_answer_was_lost_is_never_told_as_decided(store, client, failure, applied):
+    """After an unclear try, *created* is told only where the store has just said so, and *exists* never."""
+    client.script["create"] = [failing(failure, applied=applied)]
+    assert store.put_if_absent("a", b"1") is (Put.UNKNOWN if applied else Put.CREATED)
+    assert store.get("a", limit=1) == b"1"
+
+
+@pytest.mark.parametrize("failure", DOUBTFUL)
+def test_another_writer_between_two_tries(store, client, failure):
+    """A name that another writer took meanwhile is unknown, not *exists*: the first try may yet arrive."""
+    client.objects["t/a"] = (b"theirs", 1)
+    client.script["create"] = [failing(failure)]
+    assert store.put_if_absent("a", b"1") is Put.UNKNOWN
+    assert store.get("a", limit=9) == b"theirs"
+
+
+@pytest.mark.parametrize("failure", FINAL)
+def test_a_refusal_after_an_unclear_put_is_unknown(store, client, failure):
+    """Credentials that expire between two tries do not make the first one undone."""
+    client.script["create"] = [failing(Failure.UNCLEAR, applied=True), failing(failure)]
+    assert store.put_if_absent("a", b"1") is Put.UNKNOWN
+
+
+@pytest.mark.parametrize("failure", [Failure.DENIED, Failure.REFUSED])
+def test_a_refused_put(store, client, failure):
+    """A put that was refused at once is an error that says that nothing was committed."""
+    client.script["create"] = [failing(failure)]
+    with pytest.raises(StoreError, match="could not create fake://bucket/t/a: injected") as raised:
+        store.put_if_absent("a", b"1")
+    assert (raised.value.committed, raised.value.failure) == ("no", failure.value)
+    assert client.calls["create"] == 1
+    assert not client.objects
+
+
+def test_undecided_is_tried_again(store, client):
+    """A conflict that decided nothing is no lost race: the same put is sent again."""
+    client.script["create"] = [failing(Failure.UNDECIDED)] * 3
+    assert store.put_if_absent("a", b"1") is Put.CREATED
+    client.script["create"] = [failing(Failure.UNDECIDED)]
+    assert store.put_if_absent("a", b"2") is Put.EXISTS
+
+
+def test_undecided_for_ever(store, client):
+    """A put that is never decided ends as unknown when the time is up."""
+    client.script["create"] = [failing(Failure.UNDECIDED)] * 1_000
+    assert store.put_if_absent("a", b"1") is Put.UNKNOWN
+
+
+# ---------------------------------------------------------------- retries
+
+
+USES = {
+    "get": lambda store: store.get("a", limit=9),
+    "stat": lambda store: store.stat("a"),
+    "get_range": lambda store: store.read_ranges("a", [(0, 1)], 1),
+    "put": lambda store: store.put("a", b"1"),
+    "pages": lambda store: list(store.list_from("")),
+    "delete_many": lambda store: store.delete_many(["a"]),
+    "delete t/a": lambda store: store.delete_many(["a"]),
+    "now_us": lambda store: store.now_us(),
+    "upload": lambda store: store.create("a").write(b"x" * (PART_BYTES + 1)),
+}
+
+
+@pytest.mark.parametrize("method", USES)
+@pytest.mark.parametrize("failure", AGAIN)
+def test_what_may_pass_is_tried_again(store, client, clock, method, failure):
+    """A failure that may pass is waited for, longer each time, and does not show."""
+    client.objects["t/a"] = (b"1", 1)
+    client.script[method] = [failing(failure)] * 3
+    USES[method](store)
+    assert clock.slept == [0.05, 0.1, 0.2]
+
+
+@pytest.mark.parametrize("method", USES)
+@pytest.mark.parametrize("failure", [Failure.DENIED, Failure.REFUSED])
+def test_what_will_not_pass_is_told_at_once(store, client, clock, method, failure):
+    """A refusal is an error at once, with a hint."""
+    client.objects["t/a"] = (b"1", 1)
+    client.script[method] = [failing(failure)]
+    with pytest.raises(StoreError, match=r"fake://bucket/t.*: injected") as raised:
+        USES[method](store)
+    assert raised.value.hint
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("method", USES)
+def test_the_time_is_kept(client, clock, method):
+    """When the time is up it is over: no try begins after it, and the error says what came last."""
+    store = ObjectStore(client, "t", patience=clock.patience(7.0))
+    client.objects["t/a"] = (b"1", 1)
+    client.script[method] = [failing(Failure.UNCLEAR)] * 1_000
+    with pytest.raises(StoreError, match="injected unclear"):
+        USES[method](store)
+    assert 2.0 < clock.now < 7.0
+    assert client.calls[method] == len(clock.slept) + 1
+
+
+def test_a_server_that_is_not_there(store, client, clock):
+    """A server that cannot be reached is given up after a few tries: it is more likely mistyped than busy."""
+    client.script["get"] = [failing(Failure.UNREACHABLE)] * 1_000
+    with pytest.raises(StoreError) as raised:
+        store.get("a", limit=1)
+    assert "endpoint" in raised.value.hint
+    assert client.calls["get"] == UNREACHABLE_TRIES
+
+
+def test_retry_after(store, client, clock):
+    """A server that says how long to wait is obeyed, up to the deadline."""
+    client.objects["t/a"] = (b"1", 1)
+    client.script["get"] = [failing(Failure.THROTTLED, retry_after=3.0)]
+    assert store.get("a", limit=1) == b"1"
+    assert clock.slept == [3.0]
+    client.script["get"] = [failing(Failure.THROTTLED, retry_after=60.0)]
+    with pytest.raises(StoreError, match="throttled"):
+        store.get("a", limit=1)
+    assert clock.slept == [3.0]
+
+
+def test_waits_are_jittered(client, clock):
+    """Two clients that were refused together do not come back together."""
+    waits = []
+    for chance in (0.0, 1.0):
+        clock.slept.clear()
+        store = ObjectStore(client, "t", patience=Patience(10.0, lambda: clock.now, clock.sleep, lambda: chance))
+        client.script["now_us"] = [failing(Failure.UNCLEAR)]
+        store.now_us()
+        waits += clock.slept
+    assert waits == [0.025, 0.05]
+
+
+def test_a_bug_is_not_swallowed(store):
+    """Interrupts are not failures of the store."""
+
+    def interrupted(key, limit):
+        raise KeyboardInterrupt
+
+    store.client.get = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        store.get("a", limit=1)
+
+
+# ---------------------------------------------------------------- listings and deletes
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+@pytest.mark.parametrize("fails_at", range(5))
+def test_a_listing_goes_on_after_a_failure(clock, in_order, fails_at):
+    """A page that failed is asked for again: each name comes once, in order."""
+    client = FakeClient(in_order=in_order)
+    store = ObjectStore(client, "t", patience=clock.patience())
+    names = [f"d/{number:02d}" for number in range(13)]
+    for name in names:
+        store.put(name, b"")
+    client.script["pages"] = [None] * fails_at + [failing(Failure.UNCLEAR)]
+    assert [entry.name for entry in store.list_from("d/")] == names
+    assert clock.slept == [0.05]
+
+
+def test_a_listing_out_of_order(store, client):
+    """A store that says that it lists in order and does not is refused: the head would be missed."""
+    client.pages = lambda prefix, after: iter([[clients.Entry("t/b", 0, 0), clients.Entry("t/a", 0, 0)]])
+    with pytest.raises(StoreError, match="not listed in the order"):
+        list(store.list_from(""))
+
+
+def test_what_is_no_name_is_not_listed(store, client):
+    """Markers of folders, and keys that no table could have, are passed over."""
+    for key in ("t/", "t/a/", "t/a//b", "t/a/../b", "t/ok", "tother"):
+        client.objects[key] = (b"", 1)
+    assert [entry.name for entry in store.list_from("")] == ["ok"]
+
+
+def test_keys_that_stay(store, client):
+    """A delete of many that leaves some is an error that names one; the others are gone."""
+    for name in "abcdefgh":
+        store.put(name, b"")
+    client.script["delete t/b"] = [failing(Failure.DENIED)]
+    client.script["delete t/f"] = [failing(Failure.UNCLEAR)]
+    with pytest.raises(StoreError, match="could not delete fake://bucket/t/b: injected denied"):
+        store.delete_many(list("abcdefgh"))
+    assert list(client.objects) == ["t/b"]
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_a_file_shorter_than_the_log_says(store, client):
+    """A file that ends before the size that was given is damage, whoever reads it."""
+    client.objects["t/a"] = (b"12345", 1)
+    for read in (
+        lambda: store.read_ranges("a", [(3, 4)], 9),
+        lambda: store.read_ranges("a", [(7, 2)], 9),
+        lambda: store.open_input("a", 9).read(),
+    ):
+        with pytest.raises(CorruptTableError, match=r"t/a has 5 bytes"):
+            read()
+
+
+def test_reads_are_exact(store, client):
+    """A file of known size costs one request for each read, of just those bytes."""
+    client.objects["t/a"] = (b"0123456789", 1)
+    with store.open_input("a", 10) as source:
+        source.seek(4)
+        assert source.read(3) == b"456"
+        assert source.read() == b"789"
+    assert client.calls == {"get_range": 2}
+
+
+# ---------------------------------------------------------------- large files
+
+
+def written(store, size):
+    sink = store.create("a")
+    for start in range(0, size, 3_000_000):
+        sink.write(b"x" * min(3_000_000, size - start))
+    return sink
+
+
+def test_up_to_a_part_it_is_one_put(store, client):
+    """A file of a part's size is one request."""
+    written(store, PART_BYTES).close()
+    assert client.calls == {"put": 1}
+
+
+@pytest.mark.parametrize("more", [1, PART_BYTES, 5 * PART_BYTES + 7])
+def test_large_files_go_in_parts(store, client, more):
+    """A larger one goes in parts, and is visible when it is whole."""
+    sink = written(store, PART_BYTES + more)
+    assert not client.objects
+    sink.close()
+    assert store.stat("a").bytes == PART_BYTES + more
+    assert client.calls["part"] == -(-(PART_BYTES + more) // PART_BYTES)
+    assert not client.uploads
+
+
+@pytest.mark.parametrize("method", ["upload", "part", "complete"])
+def test_a_failed_upload_leaves_nothing(store, client, method):
+    """An upload that fails in any of its requests is given up: no object, no parts left in the store."""
+    client.script[method] = [failing(Failure.DENIED)]
+    with pytest.raises(StoreError, match="injected denied"):
+        written(store, 6 * PART_BYTES).close()
+    assert not client.objects
+    assert not client.uploads
+
+
+def test_an_aborted_upload_leaves_nothing(store, client):
+    """`abort` takes back what was sent."""
+    written(store, 6 * PART_BYTES).abort()
+    assert not client.objects
+    assert not client.uploads
+
+
+def test_a_completed_upload_whose_answer_was_lost(store, client):
+    """If the store then knows no such upload, the object itself says that it is whole."""
+    client.script["complete"] = [failing(Failure.UNCLEAR, applied=True)]
+    written(store, 2 * PART_BYTES).close()
+    assert store.stat("a").bytes == 2 * PART_BYTES
+
+
+def test_an_upload_that_somebody_aborted(store, client):
+    """No such upload and no object means that it was not written: an error, and the next run takes another name."""
+    sink = written(store, 2 * PART_BYTES)
+    client.uploads.clear()
+    with pytest.raises(StoreError, match="could not write") as raised:
+        sink.close()
+    assert "another name" in raised.value.hint
+    assert not client.objects
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def test_errors_have_nothing_behind_them(store, client):
+    """The library's exception, which may hold what was signed, is behind no error of ours."""
+    client.script["get"] = [failing(Failure.DENIED)]
+    with pytest.raises(StoreError) as raised:
+        store.get("a", limit=1)
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
+
+
+def test_it_pickles(store, client):
+    """A store can be sent to another process; its threads stay."""
+    store.pool()
+    client.guard = None
+    again = pickle.loads(pickle.dumps(ObjectStore(client, "t")))
+    assert again.root == "fake://bucket/t"
+    assert repr(again) == "ObjectStore('fake://bucket/t')"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "means"),
+    [
+        ("NoSuchKey", 404, Failure.ABSENT),
+        ("Other", 412, Failure.EXISTS),
+        ("Other", 404, Failure.REFUSED),
+        (None, 400, Failure.REFUSED),
+        (None, 500, Failure.UNCLEAR),
+        (None, 302, Failure.UNCLEAR),
+        ("Unheard", None, Failure.UNCLEAR),
+        (None, None, Failure.UNCLEAR),
+    ],
+)
+def test_meaning(code, status, means):
+    """A code says more than its status; what is unknown is refused if it is a 4xx, else unclear: never absent."""
+    answers = {"NoSuchKey": Failure.ABSENT, 412: Failure.EXISTS}
+    assert clients.meaning(answers, code, status) is means
+
+
+def test_headers():
+    """A `Date` is the end of its second, and a `Retry-After` that is no number is left out."""
+    assert clients.http_time_us("Thu, 01 Jan 1970 00:00:01 GMT") == 1_999_999
+    assert clients.retry_after_seconds("2") == 2.0
+    assert clients.retry_after_seconds("Thu, 01 Jan 1970 00:00:01 GMT") is None
+    assert clients.retry_after_seconds(None) is None

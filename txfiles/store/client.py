@@ -1,0 +1,169 @@
+"""What a library for object stores does for one bucket, as `ObjectStore` needs it.
+
+A `Client` is an adapter of one library to one bucket or container. Each method is one request, made once: the library
+is told not to try again by itself where that can be told. A request that fails raises whatever the library raises, and
+`Client.failed` says what that means, by a table of the answers that this kind of server gives. The same status means
+different things: S3's 409 says that nothing was decided, Azure's that the name is taken.
+
+`ObjectStore` does everything else, the same for all: names, retries, deadlines, parallel reads, sinks, errors.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+from txfiles.store.port import Capabilities, Entry
+
+SECOND_US = 1_000_000
+
+
+class Failure(enum.Enum):
+    """What a request came to that did not succeed."""
+
+    ABSENT = "absent"
+    """There is no such object; the bucket is there."""
+    EXISTS = "exists"
+    """The condition did not hold: the name is taken, perhaps by an earlier copy of this request."""
+    UNDECIDED = "undecided"
+    """Nothing was applied; the same request may succeed."""
+    SHORT = "short"
+    """The object ends before the range begins."""
+    DENIED = "denied"
+    """Credentials are missing, wrong, expired, or do not reach so far. Nothing was applied."""
+    REFUSED = "refused"
+    """The same request will never succeed: no such bucket, a bad request. Nothing was applied."""
+    THROTTLED = "throttled"
+    """Too many requests; applied or not."""
+    UNREACHABLE = "unreachable"
+    """No connection; applied or not, since a lost connection may have been tried again below us."""
+    UNCLEAR = "unclear"
+    """A time-out, a 5xx, a lost connection, an answer that makes no sense: applied, or not, or yet to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A failure and what was said of it.
+
+    Attributes:
+        failure: which.
+        said: status, code and message for an error's text; no credentials.
+        retry_after: seconds that the server wants us to wait.
+    """
+
+    failure: Failure
+    said: str
+    retry_after: float | None = None
+
+
+Answers = Mapping[str | int, Failure]
+"""What a server's error codes and statuses mean; a code is looked up first."""
+
+
+def meaning(answers: Answers, code: str | None, status: int | None) -> Failure:
+    """What an answer means: by its code, else by its status. Anything unknown but a 4xx is unclear."""
+    for known in (code, status):
+        if known is not None and known in answers:
+            return answers[known]
+    return Failure.REFUSED if status is not None and 400 <= status < 500 else Failure.UNCLEAR  # noqa: PLR2004
+
+
+def http_time_us(text: str) -> int:
+    """The time in a `Date` header, in microseconds: the end of its second, so that nothing is later that is not.
+
+    Raises:
+        ValueError: it is not a time.
+    """
+    return int(parsedate_to_datetime(text).astimezone(UTC).timestamp()) * SECOND_US + SECOND_US - 1
+
+
+def retry_after_seconds(text: str | None) -> float | None:
+    """The seconds in a `Retry-After` header; None for a date, which clients' clocks are too wrong for."""
+    try:
+        return max(0.0, float(text)) if text else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An object's bytes and its whole size; if it is larger than the limit, the bytes may be left out."""
+
+    data: bytes
+    size: int
+
+
+class Upload(Protocol):
+    """A large object in the making. Invisible until `complete`."""
+
+    def part(self, number: int, data: bytes) -> None:
+        """Send a part; numbers count from 1 and a number may be sent again."""
+
+    def complete(self) -> None:
+        """Publish the parts in order of number."""
+
+    def abort(self) -> None:
+        """Give up; the store forgets the parts."""
+
+
+class Client(Protocol):
+    """One bucket or container through one library. A *key* is a whole key in it. Safe for several threads.
+
+    Attributes:
+        root: the bucket as a person writes it, without credentials or a slash at the end: `s3://bucket`.
+        backend: the library's name, for people.
+        identity: tells this bucket on this server from any other.
+        capabilities: of a store on this client.
+        deletes_at_once: the most keys of one `delete_many`.
+        parts_at_once: how many parts of an upload may be under way; 1 if they have to come in order.
+    """
+
+    @property
+    def root(self) -> str: ...  # noqa: D102  # see above
+    @property
+    def backend(self) -> str: ...  # noqa: D102
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+    @property
+    def capabilities(self) -> Capabilities: ...  # noqa: D102
+    @property
+    def deletes_at_once(self) -> int: ...  # noqa: D102
+    @property
+    def parts_at_once(self) -> int: ...  # noqa: D102
+
+    def failed(self, error: Exception) -> Failed:
+        """What an exception of the library means."""
+
+    def get(self, key: str, limit: int) -> Body:
+        """The object, whole if it has at most `limit` bytes."""
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """A range, shorter if the object ends within it."""
+
+    def stat(self, key: str) -> Entry:
+        """Size and last change."""
+
+    def create(self, key: str, data: bytes) -> None:
+        """Create the object only if there is none: one conditional put."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Create or replace the object."""
+
+    def pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
+        """The objects whose keys begin with `prefix`, and sort after `after` if the store lists from a name.
+
+        One request for each page, as it is asked for. In order of key if the store lists from a name.
+        """
+
+    def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
+        """Delete objects; returns those that were not deleted. What is not there is deleted."""
+
+    def upload(self, key: str) -> Upload:
+        """Begin a large object."""
+
+    def now_us(self) -> int:
+        """The store's clock."""

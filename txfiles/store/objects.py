@@ -1,0 +1,348 @@
+"""The one store over objects: any `Client`, with names, retries, deadlines, parallel reads and errors of ours.
+
+What a conditional put came to is told as it is: *created* and *exists* only if no try before it was unclear, else
+*unknown*, and the commit reads back. Before the first write to a bucket, a probe sees that it honours the condition.
+
+Source: specs/5-commit.md, "Stores"; specs/decisions/0026-object-stores.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from txfiles.errors import CorruptTableError, InputError, StoreError, TxFilesError
+from txfiles.store import common
+from txfiles.store.client import Client, Failed, Failure
+from txfiles.store.object_sink import ObjectSink
+from txfiles.store.patience import TRIED_AGAIN, Patience
+from txfiles.store.port import Capabilities, Entry, Put
+
+T = TypeVar("T")
+
+IO_WIDTH = 16
+"""Requests of one store that are under way together: they wait for the network, so cores do not matter."""
+
+IN_DOUBT = frozenset({Failure.THROTTLED, Failure.UNREACHABLE, Failure.UNCLEAR})
+"""Failures after which a put may have been applied, or may yet be."""
+
+_HINTS = {
+    Failure.DENIED: "see that the credentials are there, still valid, and may read and write this place; "
+    "they come from storage_options, or from where the store's own tools look for them",
+    Failure.REFUSED: "see that the bucket exists, and that the URL and the storage options are meant for this store",
+    Failure.THROTTLED: "the store asks for fewer requests: run it again later, or give it more time with "
+    "storage_options={'request_timeout': seconds}",
+    Failure.UNREACHABLE: "see that the endpoint is right and that the network reaches it; then try again",
+    Failure.UNCLEAR: "try again; storage_options={'request_timeout': seconds} gives each request more time",
+}
+
+
+class ObjectStore:
+    """Named bytes below a prefix of a bucket.
+
+    Args:
+        client: of the bucket.
+        prefix: the table's place in it, without slashes at its ends; "" is the whole bucket.
+        patience: with each request.
+        lock: excludes every other writer; used only if the store ignores the condition of a put.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        prefix: str,
+        *,
+        patience: Patience | None = None,
+        lock: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        if prefix:
+            common.split(prefix)
+        self.client = client
+        self._prefix = prefix and prefix + "/"
+        self._patience = patience or Patience()
+        self._lock = lock
+        self._guard = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self.root!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_guard": None, "_pool": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _guard=threading.Lock())
+
+    @property
+    def root(self) -> str:
+        """The table's URL, without credentials."""
+        return f"{self.client.root}/{self._prefix}".rstrip("/")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The client's."""
+        return self.client.capabilities
+
+    def get(self, name: str, *, limit: int) -> bytes | None:
+        """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
+        key = self._key(name)
+        found = self._found("read", name, self._ask(lambda: self.client.get(key, limit)))
+        if found is None:
+            return None
+        if found.size > limit:
+            raise common.over_limit(self.url(name), found.size, limit)
+        return found.data
+
+    def stat(self, name: str) -> Entry | None:
+        """Size and last change, or None where there is none."""
+        key = self._key(name)
+        found = self._found("look at", name, self._ask(lambda: self.client.stat(key)))
+        return None if found is None else Entry(name, found.bytes, found.modified_us)
+
+    def put_if_absent(self, name: str, data: bytes) -> Put:
+        """Create the object only if the name is free.
+
+        Raises:
+            NoAtomicCreateError: the store ignores the condition, and no lock was given.
+            StoreError: certainly not created: denied or refused, and no try before that was unclear.
+        """
+        key, met = self._key(name), list[Failure]()
+        failed = self._ask(lambda: self.client.create(key, data), met)
+        if failed is None:
+            return Put.CREATED
+        if not IN_DOUBT.isdisjoint(met) or failed.failure is Failure.UNDECIDED:
+            return Put.UNKNOWN
+        if failed.failure is Failure.EXISTS:
+            return Put.EXISTS
+        raise self._error("create", name, failed)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Replace the object."""
+        key = self._key(name)
+        self._done("write", name, self._ask(lambda: self.client.put(key, data)))
+
+    def list_from(self, prefix: str, after: str = "") -> Iterator[Entry]:
+        """The objects below `prefix` that sort after `after`; those that no table could have are left out.
+
+        Cost: one request a page. If the store cannot list from a name it lists, and sorts, all below the prefix.
+        """
+        common.folder_of(prefix)
+        found = self._listed(prefix, after)
+        return found if self.capabilities.lists_from_a_name else _in_order(found)
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Delete objects; what is not there is no error. Every name is tried; the first error is raised after that."""
+        first: TxFilesError | None = None
+        keys: dict[str, str] = {}
+        for name in names:
+            try:
+                keys[self._key(name)] = name
+            except InputError as error:
+                first = first or error
+        most = self.client.deletes_at_once
+        batches = [list(keys)[start : start + most] for start in range(0, len(keys), most)]
+        for failed in self._map(self._delete, batches):
+            for key, why in failed.items():
+                first = first or self._error("delete", keys[key], why)
+        if first is not None:
+            raise first
+
+    def now_us(self) -> int:
+        """The store's clock, as its answer to a request says: whole seconds."""
+        return self._done("look at", "", self._ask(self.client.now_us))
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], size: int | None = None) -> list[bytes]:
+        """Some ranges (offset, length) of a data file, in the order asked for, under way together."""
+        key = self._key(name)
+        if size is None and ranges:
+            size = self._size(name)
+        for offset, length in ranges:
+            if offset + length > (size or 0):
+                raise _past_the_end(self.url(name), size or 0, offset + length)
+        return list(self._map(lambda one: self._range(name, key, *one), ranges))
+
+    def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
+        """Random access to a data file: each read is one request, for just the bytes that are asked for.
+
+        With its `size` nothing is asked for now, so that a missing file is found by its first read.
+        """
+        key = self._key(name)
+        known = self._size(name) if size is None else size
+        return pa.PythonFile(_Ranged(lambda offset, length: self._range(name, key, offset, length), known), mode="r")
+
+    def create(self, name: str) -> ObjectSink:
+        """Begin a new data file. The name is not looked up: it is unique by construction."""
+        return ObjectSink(self, name, self._key(name))
+
+    def url(self, name: str) -> str:
+        """The object's URL, its name as it is."""
+        return f"{self.client.root}/{self._prefix}{name}"
+
+    # ------------------------------------------------------------ for the sink
+
+    def request(self, verb: str, name: str, request: Callable[[], T]) -> T:
+        """The answer to a request about a name, tried again as needed.
+
+        Raises:
+            CorruptTableError: there is no such object; `StoreError`: whatever else went wrong.
+        """
+        return self._done(verb, name, self._ask(request))
+
+    def attempt(self, request: Callable[[], T]) -> T | Failed:
+        """The answer to a request, or how it failed."""
+        return self._ask(request)
+
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads in which this store's requests wait."""
+        with self._guard:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(IO_WIDTH, "txfiles-store")
+            return self._pool
+
+    # ------------------------------------------------------------ inside
+
+    def _key(self, name: str) -> str:
+        common.split(name)
+        return self._prefix + name
+
+    def _ask(self, request: Callable[[], T], met: list[Failure] | None = None) -> T | Failed:
+        return self._patience.ask(request, self.client.failed, met)
+
+    def _map(self, function: Callable[[Any], T], items: Sequence[Any]) -> Iterator[T]:
+        return map(function, items) if len(items) < 2 else self.pool().map(function, items)  # noqa: PLR2004
+
+    def _size(self, name: str) -> int:
+        found = self.stat(name)
+        if found is None:
+            raise common.missing(self.url(name))
+        return found.bytes
+
+    def _range(self, name: str, key: str, offset: int, length: int) -> bytes:
+        if not length:
+            return b""
+        found = self._ask(lambda: self.client.get_range(key, offset, length))
+        if isinstance(found, bytes) and len(found) == length:
+            return found
+        if isinstance(found, bytes) or found.failure is Failure.SHORT:
+            raise _past_the_end(self.url(name), self._size(name), offset + length)
+        raise self._error("read", name, found)
+
+    def _listed(self, prefix: str, after: str) -> Iterator[Entry]:
+        """What the client lists, by our names; after a failure it goes on where it was."""
+        whole, last = self._prefix + prefix, self._prefix + after if after else ""
+        in_order = self.capabilities.lists_from_a_name
+        pages = self.client.pages(whole, last)
+
+        def next_page() -> Sequence[Entry] | None:
+            nonlocal pages
+            try:
+                return next(pages, None)
+            except Exception:
+                pages = self.client.pages(whole, last)  # a generator that raised is over
+                raise
+
+        while (page := self._done("list", prefix, self._ask(next_page))) is not None:
+            for entry in page:
+                if in_order and entry.name <= last:
+                    raise self._out_of_order(prefix)
+                last = entry.name if in_order else last
+                name = entry.name.removeprefix(self._prefix)
+                if name > after and _is_name(name):
+                    yield Entry(name, entry.bytes, entry.modified_us)
+
+    def _out_of_order(self, prefix: str) -> StoreError:
+        return StoreError(
+            f"{self.url(prefix)} is not listed in the order of names, which finding the newest version needs",
+            hint="S3's directory buckets list so: use a general purpose bucket",
+            path=self.url(prefix),
+        )
+
+    def _delete(self, keys: Sequence[str]) -> dict[str, Failed]:
+        """Delete keys in one request; those of them that may yet go are asked for again."""
+        left: dict[str, Failed | None] = dict.fromkeys(keys)
+
+        def request() -> Failed | None:
+            nonlocal left
+            left = dict(self.client.delete_many(list(left)))
+            return next((one for one in left.values() if one and one.failure in TRIED_AGAIN), None)
+
+        outcome = self._ask(request)
+        return {key: failed for key, why in left.items() if (failed := why or outcome) is not None}
+
+    def _found(self, verb: str, name: str, outcome: T | Failed) -> T | None:
+        absent = isinstance(outcome, Failed) and outcome.failure is Failure.ABSENT
+        return None if absent else self._done(verb, name, outcome)
+
+    def _done(self, verb: str, name: str, outcome: T | Failed) -> T:
+        if isinstance(outcome, Failed):
+            raise self._error(verb, name, outcome)
+        return outcome
+
+    def _error(self, verb: str, name: str, failed: Failed) -> TxFilesError:
+        """Never with the library's exception behind it: that may hold what the request was signed with."""
+        where = self.url(name) if name else self.root
+        if failed.failure is Failure.ABSENT:
+            return common.missing(where)
+        return StoreError(
+            f"could not {verb} {where}: {failed.said}",
+            hint=_HINTS.get(failed.failure),
+            path=where,
+            failure=failed.failure.value,
+        )
+
+
+class _Ranged:
+    """What `pa.PythonFile` shows to pyarrow: Python's protocol of files, over ranges of an object."""
+
+    def __init__(self, read_range: Callable[[int, int], bytes], size: int) -> None:
+        self._read_range = read_range
+        self._size = size
+        self._at = 0
+        self.closed = False
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to where the next read begins."""
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, fewer at the end."""
+        left = max(0, self._size - self._at)
+        found = self._read_range(self._at, left if size < 0 else min(size, left))
+        self._at += len(found)
+        return found
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+        self.closed = True
+
+
+def _past_the_end(where: str, size: int, end: int) -> CorruptTableError:
+    return CorruptTableError(
+        f"{where} has {size} bytes, and bytes up to {end} were asked for",
+        hint="it is damaged: restore the file from a backup",
+        path=where,
+    )
+
+
+def _is_name(name: str) -> bool:
+    try:
+        common.split(name)
+    except InputError:
+        return False
+    return True
+
+
+def _in_order(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """Each name once, in order of name (code points)."""
+    found = {entry.name: entry for entry in entries}
+    return (found[name] for name in sorted(found))
