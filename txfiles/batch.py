@@ -18,7 +18,7 @@ from txfiles.core.manifest import TableMetadata
 from txfiles.core.schema import Inferred, refuse_case_clashes
 from txfiles.errors import InputError, OptionError, UnsupportedTypeError
 from txfiles.options import KEYED, Request, SchemaMode, keys_required
-from txfiles.rows import dedup, schema, types
+from txfiles.rows import dedup, partitions, schema, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.source import Batch, TextRules
 from txfiles.rows.widening import FieldPath
@@ -87,6 +87,7 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
     if request.checks_keys:
         _refuse_float_keys(given, table)
     rows = schema.conform(given, table.columns, rules=_inferred(current))
+    _check_values(rows, table)
     kept, encoded = _unique(request, table, rows) if request.checks_keys else (rows, NO_KEYS)
     return Prepared(
         table=table,
@@ -100,6 +101,12 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
         notes=batch.notes,
         keys=encoded,
     )
+
+
+def _check_values(rows: pa.Table, table: TableMetadata) -> None:
+    """Refuse what files or folders would not give back: before anything is written, for `plan` as for `write`."""
+    partitions.check(table, rows)
+    formats.get(table.format).check_rows(rows.drop_columns([*table.partition_by]), 0)
 
 
 def _text_rules(settled: TableMetadata, current: TableMetadata | None) -> TextRules:

@@ -459,12 +459,31 @@ def test_export_replaces_whole_files_only(tmp_path: Path) -> None:
     assert target.read_text() == "new"
 
 
-def test_years_past_9999_are_not_lost_in_json() -> None:
-    """A time that has no four-digit year comes out as some text, never as null."""
-    rows = pa.table({"at": pa.array([None, 10**15], pa.timestamp("s"))})
-    first, second = cli_read._exact_in_json(rows)["at"].to_pylist()
-    assert first is None
-    assert "1000000000000000" in second
+def test_read_gives_each_value_or_an_error(tmp_path: Path) -> None:
+    """JSON has the very values, of any year and nesting; CSV refuses what it does not hold, and writes nothing."""
+    rows = pa.table(
+        {
+            "at": pa.array([1_200_243_744_000_000_001], pa.timestamp("us", "Europe/Berlin")),
+            "days": pa.array([[3_662_645, None]], pa.list_(pa.date32())),
+            "clock": pa.array([{"t": 1}], pa.struct([("t", pa.time64("ns"))])),
+            "n": pa.array([2**53 + 1]),
+        }
+    )
+    tx.write(rows, tmp_path / "t", mode="append")
+    found = run("read", str(tmp_path / "t"), "--json")
+    assert found.exit_code == 0
+    assert json.loads(found.stdout) == {
+        "at": "+40004-03-18T00:00:00.000001Z",
+        "days": ["+11997-12-25", None],
+        "clock": {"t": "00:00:00.000000001"},
+        "n": 2**53 + 1,
+    }
+    for to in ([], ["--to", str(tmp_path / "out.csv")]):
+        refused = run("read", str(tmp_path / "t"), "--column", "at", *to)
+        assert refused.exit_code == 2
+        assert not refused.stdout
+        assert "'at' holds +40004-03-18T00:00:00.000001Z in row 0" in refused.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
 # ---------------------------------------------------------------- progress

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import click
+
+from txfiles.core.messages import json_number
 
 
 class OutputClosedError(Exception):
@@ -111,7 +112,7 @@ def _scalar(value: Any) -> Any:
         case None | bool() | int() | str():
             return value
         case float():
-            return value if math.isfinite(value) else _float_text(value)
+            return json_number(value)
         case bytes() | bytearray() | memoryview():
             return base64.b64encode(value).decode()
         case date() | time() | timedelta():
@@ -120,10 +121,6 @@ def _scalar(value: Any) -> Any:
             return jsonable(value.tolist())
         case _:
             return str(value)
-
-
-def _float_text(value: float) -> str:
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _time_text(value: date | time | timedelta) -> str:

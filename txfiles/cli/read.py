@@ -101,27 +101,12 @@ def _target(to: str) -> Path:
 
 
 def _to_json_lines(pieces: Iterable[pa.Table]) -> None:
+    from txfiles.rows.text import to_json
+
     for rows in pieces:
-        for batch in _exact_in_json(rows).to_batches(max_chunksize=JSON_ROWS):
-            for row in batch.to_pylist():
-                output.write_json(row)
-
-
-def _exact_in_json(rows: pa.Table) -> pa.Table:
-    """Columns that Python would round or JSON does not have, as the library's own text of them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from txfiles.rows import types
-
-    for at, field in enumerate(rows.schema):
-        if pa.types.is_temporal(field.type) or pa.types.is_decimal(field.type):
-            column = rows.column(at)
-            text = types.to_text(column)
-            if text.null_count > column.null_count:  # years past 9999 have no text of the library's own
-                text = pc.coalesce(text, column.cast(pa.string()).combine_chunks())
-            rows = rows.set_column(at, field.name, text)
-    return rows
+        for batch in rows.to_batches(max_chunksize=JSON_ROWS):
+            for values in zip(*map(to_json, batch.columns), strict=True):
+                output.write_json(dict(zip(batch.schema.names, values, strict=True)))
 
 
 class _Sink:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -18,8 +19,8 @@ _URL = re.compile(rf"\s*{URL_SCHEME}")
 NAMED = 50
 """How many valid words a hint names: enough for the columns of most tables."""
 
-SHOWN = 200
-"""Characters of a caller's value that a message shows: enough to find it."""
+SHOWN = 100
+"""Characters of a value that a message shows: enough to find it."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
@@ -73,6 +74,15 @@ def _written(write: Callable[[object], str], value: object) -> str:
         return write(value)
     except ValueError:
         return "a number of many thousand digits"
+    except RecursionError:
+        return f"a {type(value).__name__} that nests very deep"
+
+
+def json_number(value: float) -> float | str:
+    """A float as JSON has it, or as text where JSON has none."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def redact(path: str) -> str:

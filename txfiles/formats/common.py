@@ -18,15 +18,11 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from txfiles.core import search
-from txfiles.errors import LossyCastError, SchemaMismatchError
+from txfiles.errors import SchemaMismatchError
 from txfiles.formats.source import Files, FileToRead
 from txfiles.rows import types
-
-SHOWN = 80
-"""Characters of a value that a message shows."""
+from txfiles.rows.text import to_text
 
 Footer = bytes
 """The last bytes of a file that has a footer; none of a file that has not."""
@@ -138,6 +134,7 @@ class Format:
         writer: begins a file of a schema; the sink's name is published by `Writer.close` only.
         open: opens a file to read it as a schema (all data columns of the table, partition columns excluded).
         check_types: raises `UnsupportedTypeError` for a column that the format cannot hold.
+        check_rows: raises `LossyCastError` or `UnsupportedTypeError` for a value that the format would not give back.
     """
 
     name: str
@@ -145,6 +142,7 @@ class Format:
     writer: Callable[[Sink, pa.Schema, WriteOptions], Writer]
     open: Callable[[Files, FileToRead, pa.Schema], OpenFile]
     check_types: Callable[[pa.Schema], None]
+    check_rows: Callable[[pa.Table, int], None]
 
 
 class HashingSink:
@@ -320,65 +318,7 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """What a column held before it became text, as the text that it was inferred from."""
     if not types.is_scalar(column.type):
         return column.cast(pa.string())
-    # A time beyond text's calendar, which no text was read from, is written as Arrow does.
-    texts = [pc.coalesce(types.to_text(chunk), chunk.cast(pa.string())) for chunk in column.chunks]
-    return pa.chunked_array(texts, pa.string())
-
-
-def check_column(column: pa.ChunkedArray, name: str, first_row: int) -> None:
-    """Refuse what is no value of its type, such as text that is not UTF-8, or the time 25:00.
-
-    Raises:
-        LossyCastError: names the column, the first such row and what it holds.
-    Cost: O(n) once; O(n) more on failure.
-    """
-    if not _invalid(column):
-        return
-    row = first_bad(column, _invalid)
-    raise not_exact(column, name, first_row, row, f"is no valid {column.type}")
-
-
-def first_bad(column: pa.ChunkedArray, bad: Callable[[pa.ChunkedArray], bool]) -> int:
-    """Position of the first value for which a test of slices, known to fail on the whole, fails."""
-    return search.first_bad(len(column), lambda start, end: not bad(column.slice(start, end - start)))
-
-
-def not_exact(column: pa.ChunkedArray, name: str, first_row: int, row: int, why: str) -> LossyCastError:
-    """The error for a value that would not come back as it is; `row` counts from the column's first."""
-    value = shown(column[row])
-    return LossyCastError(
-        f"column {name!r} holds {value} in row {first_row + row} of the file, which {why}",
-        hint="correct the value, or give the column another type",
-        column=name,
-        row=first_row + row,
-        value=value,
-    )
-
-
-def shown(value: pa.Scalar) -> str:
-    """A scalar as a message shows it: short, and also where it is out of range or no valid text."""
-    kind = value.type
-    if pa.types.is_nested(kind):
-        return f"a {str(kind)[:SHOWN]}"
-    if not value.is_valid:
-        return "null"
-    if pa.types.is_string(kind):
-        return repr(value.as_buffer().to_pybytes()[: 4 * SHOWN].decode("utf-8", "backslashreplace")[:SHOWN])
-    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return repr(value.as_buffer().to_pybytes()[:SHOWN])
-    return str(value.cast(pa.string()).as_py())[:SHOWN]
-
-
-def out_of_range(column: pa.ChunkedArray, low: int, high: int) -> int | None:
-    """Position of the first integer outside [low, high]; None where there is none."""
-    bounds = pc.min_max(column).as_py()
-    if bounds["min"] is None or (low <= bounds["min"] and bounds["max"] <= high):
-        return None
-    outside = pc.or_(
-        pc.less(column, pa.scalar(low, column.type)),
-        pc.greater(column, pa.scalar(high, column.type)),
-    )
-    return int(pc.index(outside, value=True).as_py())
+    return pa.chunked_array([to_text(column)], pa.string())
 
 
 def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -391,14 +331,6 @@ def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
                 f"column {wanted.name!r} of the file is {wanted.type}, the rows have {given.type}"
             )
     return pa.Table.from_arrays(table.columns, schema=schema)
-
-
-def _invalid(column: pa.ChunkedArray) -> bool:
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        return True
-    return False
 
 
 def validate(column: pa.ChunkedArray) -> None:

@@ -21,15 +21,19 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from txfiles.core.messages import shown
 from txfiles.errors import UnsupportedTypeError
 from txfiles.formats import common
 from txfiles.formats.common import Format, Sink, WriteOptions
 from txfiles.formats.source import Files, FileToRead, damaged, decoding, named, open_input
-from txfiles.rows import base64
+from txfiles.rows import checks, types
+from txfiles.rows.parse import parse
+from txfiles.rows.text import to_text
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """What is hashed and parsed at a time; a record that is longer makes its block longer."""
@@ -40,19 +44,11 @@ KEEP_BYTES = 64 * 1024 * 1024
 ROW_LIMIT_BYTES = 1024**3
 """The longest row written: the parser's blocks end at 2 GiB."""
 
+NARROW_BYTES = 100
+"""The longest text of a value that is neither text nor binary; decimals have 76 digits."""
+
 TEXT_SLICE_BYTES = 16 * 1024 * 1024
 """Rows in memory that are turned into text at a time, which takes some times their size."""
-
-YEARS_SECONDS = (-62_135_596_800, 253_402_300_799)
-"""The first and last second of the years 1 to 9999: other years have no text that every reader takes."""
-
-YEARS_DAYS = (-719_162, 2_932_896)
-DAY_MS = 86_400_000
-
-NANOSECONDS_FROM = -9_223_372_036 * 10**9
-"""Arrow's parser takes whole seconds first, so the earliest 0.85 s of 64-bit nanoseconds do not come back."""
-
-PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 QUOTE, NEWLINE = ord('"'), ord("\n")
 
@@ -71,13 +67,11 @@ class Writer(common.FileWriter):
         self._header: bytes | None = _header(schema)
 
     def _append(self, table: pa.Table) -> None:
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            common.check_column(column, name, self._rows)
-            _check_range(column, name, self._rows)
+        check_rows(table, self._rows)
         self._write_header()
         step = max(1, TEXT_SLICE_BYTES * table.num_rows // max(1, table.nbytes))
         for start in range(0, table.num_rows, step):
-            self._write_rows(table.slice(start, step), self._rows + start)
+            self._write_rows(table.slice(start, step))
 
     def _finish(self) -> common.Footer:
         self._write_header()
@@ -88,14 +82,10 @@ class Writer(common.FileWriter):
             self._sink.write(self._header)
             self._header = None
 
-    def _write_rows(self, rows: pa.Table, first_row: int) -> None:
-        texts = [_to_text(column) for column in rows.columns]
+    def _write_rows(self, rows: pa.Table) -> None:
+        texts = [_between_commas(column) for column in rows.columns]
         lines = pc.binary_join_element_wise(*texts, _scalar(","), null_handling="replace", null_replacement="")
         lines = pc.binary_join_element_wise(lines, _scalar("\n"), _scalar(""))
-        lengths = pc.binary_length(lines)
-        longest = pc.max(lengths).as_py()
-        if longest > ROW_LIMIT_BYTES:
-            raise _too_long(rows, texts, pc.index(lengths, longest).as_py(), first_row)
         for chunk in lines.chunks:
             size = pc.sum(pc.binary_length(chunk)).as_py()
             self._sink.write(chunk.buffers()[2].slice(0, size))
@@ -160,29 +150,40 @@ class CsvFile:
         Cost: splits the whole block into fields; parses the columns asked for.
         """
         present = set(self._names)
-        stored = [name for name in columns if name in present]
-        if not stored:
+        kinds = {name: self.schema.field(name).type for name in columns if name in present}
+        if not kinds:
             return common.as_schema({}, columns, self.schema, rows)
         with decoding(self.file, self._source):
-            found = pacsv.read_csv(
-                pa.BufferReader(self._source.read_at(size, start)),
-                read_options=pacsv.ReadOptions(column_names=self._names, block_size=size + 1),
-                parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-                convert_options=pacsv.ConvertOptions(
-                    include_columns=stored,
-                    column_types={name: _parsed_as(self.schema.field(name).type) for name in stored},
-                    null_values=[""],
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                    true_values=["true"],
-                    false_values=["false"],
-                    timestamp_parsers=[pacsv.ISO8601],
-                ),
-            )
+            block = self._source.read_at(size, start)
+            try:
+                found = self._parse(block, {name: _parsed_as(kind) for name, kind in kinds.items()})
+            except pa.ArrowInvalid:
+                # Arrow takes whole seconds first, so that it refuses the earliest 0.85 s of 64-bit nanoseconds.
+                if not any(_is_nanoseconds(kind) for kind in kinds.values()):
+                    raise
+                as_text = {name: pa.string() if _is_nanoseconds(kind) else kind for name, kind in kinds.items()}
+                found = self._parse(block, {name: _parsed_as(kind) for name, kind in as_text.items()})
             if found.num_rows != rows:
                 raise damaged(self.file, f"{rows} lines at byte {start} hold {found.num_rows} records")
-            values = {name: _from_text(found[name], self.schema.field(name).type) for name in stored}
+            values = {name: _from_text(found[name], kind) for name, kind in kinds.items()}
             return common.as_schema(values, columns, self.schema, rows)
+
+    def _parse(self, block: pa.Buffer, kinds: dict[str, pa.DataType]) -> pa.Table:
+        return pacsv.read_csv(
+            pa.BufferReader(block),
+            read_options=pacsv.ReadOptions(column_names=self._names, block_size=len(block) + 1),
+            parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=list(kinds),
+                column_types=kinds,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                true_values=["true"],
+                false_values=["false"],
+                timestamp_parsers=[pacsv.ISO8601],
+            ),
+        )
 
     def _check_shape(self) -> None:
         rows = sum(block.rows for block in self._blocks)
@@ -193,7 +194,7 @@ class CsvFile:
         known = set(self.schema.names)
         unknown = [name for name in self._names if name not in known]
         if unknown and self.file.columns is None:
-            raise damaged(self.file, f"its column {unknown[0][: common.SHOWN]!r} is not one of the table")
+            raise damaged(self.file, f"its column {shown(unknown[0])} is not one of the table")
 
 
 def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> CsvFile:
@@ -231,7 +232,7 @@ def check_types(schema: pa.Schema) -> None:
         UnsupportedTypeError: a nested type, or a decimal with a negative scale.
     """
     for field in schema:
-        if not _has_text(field.type):
+        if not types.is_scalar(field.type) or getattr(field.type, "scale", 0) < 0:
             raise UnsupportedTypeError(
                 f"column {field.name!r} of type {field.type} cannot be stored as CSV",
                 hint="nested types need format parquet" if pa.types.is_nested(field.type) else "cast the column",
@@ -239,7 +240,39 @@ def check_types(schema: pa.Schema) -> None:
             )
 
 
-FORMAT = Format(name="csv", suffix="csv", writer=Writer, open=open_file, check_types=check_types)
+def check_rows(rows: pa.Table, first_row: int) -> None:
+    """Refuse what is no value of its type, times whose text not every reader takes, and rows too long to be parsed.
+
+    Raises:
+        LossyCastError: names the column, the first such row, counted from `first_row`, and what it holds.
+        UnsupportedTypeError: a row is too long.
+    Cost: O(n); text that is not ASCII takes the longest.
+    """
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        checks.check_column(column, name, first_row)
+        checks.check_years(column, name, first_row, "CSV text", "a Parquet table or file holds it, and so does JSON")
+    if 2 * rows.nbytes + NARROW_BYTES * rows.num_columns <= ROW_LIMIT_BYTES:
+        return
+    sizes = np.zeros(rows.num_rows, np.int64)
+    for column in rows.columns:
+        sizes += _text_bytes(column)
+    row = int(sizes.argmax()) if len(sizes) else 0
+    if len(sizes) and sizes[row] > ROW_LIMIT_BYTES:
+        raise _too_long(rows.slice(row, 1), first_row + row)
+
+
+def _too_long(one: pa.Table, row: int) -> UnsupportedTypeError:
+    sizes = [int(_text_bytes(column)[0]) for column in one.columns]
+    name = one.column_names[sizes.index(max(sizes))]
+    return UnsupportedTypeError(
+        f"row {row} is longer than {ROW_LIMIT_BYTES} bytes as CSV; column {name!r} of it alone has {max(sizes)}",
+        hint="values of this size need format parquet",
+        column=name,
+        row=row,
+    )
+
+
+FORMAT = Format("csv", "csv", Writer, open_file, check_types, check_rows)
 
 
 # ---------------------------------------------------------------- values to text
@@ -253,98 +286,31 @@ def _scalar(text: str) -> pa.Scalar:
     return pa.scalar(text, _TEXT)
 
 
-def _has_text(kind: pa.DataType) -> bool:
-    t = pa.types
-    if t.is_decimal128(kind) or t.is_decimal256(kind):
-        return bool(kind.scale >= 0)
-    tests = (t.is_null, t.is_boolean, t.is_integer, t.is_floating, t.is_string, t.is_binary, t.is_fixed_size_binary)
-    times = (t.is_date, t.is_time, t.is_timestamp, t.is_duration)
-    return any(test(kind) for test in (*tests, *times))
-
-
-def _check_range(column: pa.ChunkedArray, name: str, first_row: int) -> None:
-    """Refuse dates and timestamps of which the text would not be read back, or not by other tools."""
-    kind = column.type
-    if pa.types.is_date32(kind):
-        numbers, (low, high) = column.cast(pa.int32()), YEARS_DAYS
-    elif pa.types.is_date64(kind):
-        numbers, (low, high) = column.cast(pa.int64()), (YEARS_DAYS[0] * DAY_MS, YEARS_DAYS[1] * DAY_MS)
-    elif pa.types.is_timestamp(kind):
-        numbers, (low, high) = column.cast(pa.int64()), _timestamp_limits(kind.unit)
-    else:
-        return
-    row = common.out_of_range(numbers, low, high)
-    if row is not None:
-        raise common.not_exact(
-            column, name, first_row, row, "is outside the times that CSV text holds (years 1 to 9999)"
-        )
-
-
-def _timestamp_limits(unit: str) -> tuple[int, int]:
-    if unit == "ns":
-        return NANOSECONDS_FROM, 2**63 - 1
-    per_second = PER_SECOND[unit]
-    return YEARS_SECONDS[0] * per_second, (YEARS_SECONDS[1] + 1) * per_second - 1
-
-
-def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _between_commas(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Each value as it stands between commas; null stays null."""
-    kind = column.type
-    if pa.types.is_string(kind):
-        return _quoted(pc.replace_substring(column.cast(_TEXT), '"', '""'))
-    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return _quoted(pa.chunked_array([base64.encode(column)]))
-    if pa.types.is_floating(kind):
-        return column.cast(pa.float64()).cast(_TEXT)
-    if pa.types.is_decimal(kind):
-        return _plain_decimal(column)
-    if pa.types.is_timestamp(kind):
-        return _iso_timestamp(column)
-    if pa.types.is_date64(kind):
-        return column.cast(pa.date32()).cast(_TEXT)
-    if pa.types.is_duration(kind):
-        return column.cast(pa.int64()).cast(_TEXT)
-    return column.cast(_TEXT)
+    text = pa.chunked_array([to_text(chunk, _TEXT) for chunk in column.chunks], _TEXT)
+    if not _is_quoted(column.type):
+        return text
+    return pc.binary_join_element_wise(_scalar('"'), pc.replace_substring(text, '"', '""'), _scalar('"'), _scalar(""))
 
 
-def _quoted(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(_scalar('"'), text, _scalar('"'), _scalar(""))
+def _is_quoted(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or _is_bytes(kind))
 
 
-def _iso_timestamp(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    kind = column.type
-    if kind.tz is not None:
-        column = column.cast(pa.timestamp(kind.unit, "UTC"))
-    return pc.replace_substring(column.cast(_TEXT), " ", "T", max_replacements=1)
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
-def _plain_decimal(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """All digits, since Arrow itself writes 0.0000001 as 1E-7."""
-    scale = column.type.scale
-    make = pa.decimal128 if pa.types.is_decimal128(column.type) else pa.decimal256
-    whole = make(column.type.precision, 0)
-    digits = pa.chunked_array(
-        [pa.Array.from_buffers(whole, len(part), part.buffers(), offset=part.offset) for part in column.chunks], whole
-    ).cast(_TEXT)
-    if scale == 0:
-        return digits
-    sign = pc.if_else(pc.starts_with(digits, "-"), _scalar("-"), _scalar(""))
-    digits = pc.ascii_lpad(pc.ascii_ltrim(digits, "-"), scale + 1, "0")
-    before = pc.utf8_slice_codeunits(digits, 0, -scale)
-    after = pc.utf8_slice_codeunits(digits, -scale)
-    return pc.binary_join_element_wise(sign, before, _scalar("."), after, _scalar(""))
-
-
-def _too_long(rows: pa.Table, texts: Sequence[pa.ChunkedArray], row: int, first_row: int) -> UnsupportedTypeError:
-    sizes = [len((text[row].as_py() or "").encode()) for text in texts]
-    name = rows.column_names[sizes.index(max(sizes))]
-    return UnsupportedTypeError(
-        f"row {first_row + row} of the file is longer than {ROW_LIMIT_BYTES} bytes as CSV; column {name!r} of it "
-        f"alone has {max(sizes)}",
-        hint="values of this size need format parquet",
-        column=name,
-        row=first_row + row,
-    )
+def _text_bytes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """How long each value's text is at most, with its comma."""
+    if not _is_quoted(column.type):
+        return np.full(len(column), NARROW_BYTES, np.int64)
+    lengths: npt.NDArray[np.int64] = pc.binary_length(column).cast(pa.int64()).fill_null(0).to_numpy()
+    if _is_bytes(column.type):
+        return lengths // 3 * 4 + len('"====",')
+    quotes: npt.NDArray[np.int64] = pc.count_substring(column, '"').cast(pa.int64()).fill_null(0).to_numpy()
+    return lengths + quotes + len('"",')
 
 
 # ---------------------------------------------------------------- text to values
@@ -396,19 +362,22 @@ def _names(header: bytes, file: FileToRead) -> list[str]:
 
 
 def _parsed_as(kind: pa.DataType) -> pa.DataType:
-    """What the parser is told to make of a column, from which the value follows by a cast."""
+    """What the parser is told to make of a column, from which the value follows by a cast, or by `rows.parse`."""
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         return pa.timestamp(kind.unit, "UTC")
     if pa.types.is_float16(kind):
         return pa.float32()
     if pa.types.is_duration(kind):
         return pa.int64()
-    if pa.types.is_decimal256(kind) or pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return pa.string()
-    return kind
+    return pa.string() if pa.types.is_decimal256(kind) or _is_bytes(kind) else kind
+
+
+def _is_nanoseconds(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.unit == "ns")
 
 
 def _from_text(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    if not (pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)):
+    """What the parser left as text."""
+    if not pa.types.is_string(column.type) or pa.types.is_string(kind):
         return column
-    return pa.chunked_array([base64.decode(column, kind)])
+    return pa.chunked_array([parse(chunk, kind) for chunk in column.chunks], kind)

@@ -19,6 +19,7 @@ from txfiles.errors import UnsupportedTypeError
 from txfiles.formats import common
 from txfiles.formats.common import Format, Sink, WriteOptions
 from txfiles.formats.source import Files, FileToRead, Range, damaged, decoding, expect, in_memory, named, open_input
+from txfiles.rows import checks
 
 GROUP_LIMIT_BYTES = 512 * 1024 * 1024
 """Rows in memory of one row group: far below the 2 GiB at which Arrow's nested text columns cannot be read back."""
@@ -71,9 +72,7 @@ class Writer(common.FileWriter):
         self._pending = []
 
     def _append(self, table: pa.Table) -> None:
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            common.check_column(column, name, self._rows)
-            _check_limits(column, name, self._rows)
+        check_rows(table, self._rows)
         self._pending.append(table)
         self._pending_rows += table.num_rows
         full = self._options.row_group_rows
@@ -299,7 +298,21 @@ def check_types(schema: pa.Schema) -> None:
             )
 
 
-FORMAT = Format(name="parquet", suffix="parquet", writer=Writer, open=open_file, check_types=check_types)
+def check_rows(rows: pa.Table, first_row: int) -> None:
+    """Refuse what is no value of its type, and times beyond those that Parquet holds.
+
+    Raises:
+        LossyCastError: names the column, the first such row, counted from `first_row`, and what it holds.
+    Cost: O(n); text that is not ASCII takes the longest.
+    """
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        checks.check_column(column, name, first_row)
+        if _has_narrow_leaf(column.type) and _beyond_limits(column):
+            row = checks.first_row_of(column, _beyond_limits)
+            raise checks.not_exact(column, name, first_row, row, "is beyond what Parquet holds")
+
+
+FORMAT = Format("parquet", "parquet", Writer, open_file, check_types, check_rows)
 
 
 def dictionary_columns(rows: pa.Table) -> list[str]:
@@ -330,15 +343,6 @@ def _within_limit(rows: pa.Table) -> Iterator[pa.Table]:
     yield from _within_limit(rows.slice(half))
 
 
-def _check_limits(column: pa.ChunkedArray, name: str, first_row: int) -> None:
-    """Values that pyarrow would write as others, or refuse in words that name no row."""
-    if not _has_narrow_leaf(column.type):
-        return
-    if _beyond_limits(column):
-        row = common.first_bad(column, _beyond_limits)
-        raise common.not_exact(column, name, first_row, row, "is beyond what Parquet holds")
-
-
 def _has_narrow_leaf(kind: pa.DataType) -> bool:
     if pa.types.is_nested(kind):
         return any(_has_narrow_leaf(child.type) for child in _children(kind))
@@ -361,7 +365,7 @@ def _array_beyond_limits(array: pa.Array) -> bool:
     if not _has_narrow_leaf(kind):
         return False
     limits = DATE32_LIMITS_MS if pa.types.is_date64(kind) else SECONDS_LIMITS
-    return common.out_of_range(array.cast(pa.int64()), *limits) is not None
+    return checks.out_of_range(array.cast(pa.int64()), *limits) is not None
 
 
 def _children(kind: pa.DataType) -> list[pa.Field]:

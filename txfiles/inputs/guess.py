@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.core.schema import Inferred
+from txfiles.core.search import first_bad
 from txfiles.inputs.inference import all_match, parses
 
 MARKERS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", r"\N", ".")
@@ -104,14 +105,7 @@ def first_unlike(text: pa.Array, to: pa.DataType) -> int | None:
     fits = _test_of(to)
     if fits(text):
         return None
-    low, high = 0, len(text)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fits(text.slice(low, middle - low)):
-            low = middle
-        else:
-            high = middle
-    return low
+    return first_bad(len(text), lambda start, end: fits(text.slice(start, end - start)))
 
 
 def common_types(text: str, to: pa.DataType) -> list[str]:

@@ -20,7 +20,8 @@ from txfiles.core.search import first_bad
 from txfiles.errors import CorruptTableError, OptionError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows.casts import cast_lossless
 from txfiles.rows.dedup import refuse_ambiguous
-from txfiles.rows.types import from_spec, from_text, normalise
+from txfiles.rows.text import from_text
+from txfiles.rows.types import from_spec, normalise
 
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"

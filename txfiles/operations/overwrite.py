@@ -22,7 +22,7 @@ from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.reading import scan
 from txfiles.reading.key_finder import batch_keys, candidates, probe
 from txfiles.reading.live import groups, live_rows
-from txfiles.rows import filelist, filters, partitions, types
+from txfiles.rows import dedup, filelist, filters, partitions, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
 from txfiles.writing.staging import split
@@ -181,11 +181,12 @@ def _guard(
     for hit in probe(ctx.session, keys, looked_in, ()):
         stays = ~np.isin(hit.positions, gone.get(hit.file.path, ()))
         if stays.any():
-            key = batch.rows.select(batch.table.keys).slice(int(hit.batch_rows[stays][0]), 1).to_pylist()[0]
+            row, names = int(hit.batch_rows[stays][0]), batch.table.keys
             raise DuplicateKeyError(
-                f"{int(stays.sum())} keys of the batch are in rows that stay, the first is {key}; nothing was written",
+                f"{int(stays.sum())} keys of the batch are in rows that stay, the first is "
+                f"{dedup.shown_key(batch.rows, row, names)}; nothing was written",
                 hint="an overwrite of a part must not bring keys that the rest of the table has",
-                keys=[key],
+                keys=[dedup.key_of(batch.rows, row, names)],
                 count=int(stays.sum()),
             )
     return Guard(checks, scanned)

@@ -24,7 +24,7 @@ from txfiles.reading.live import groups, live_rows
 from txfiles.rows import filelist, partitions
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.merge import Fates, decide, replace_rows
-from txfiles.writing.staging import partition_text
+from txfiles.rows.text import to_text
 
 
 def upsert(ctx: PlanContext) -> CommitPlan:
@@ -119,7 +119,7 @@ def _moves(batch: Prepared, hits: Sequence[Hits], fates: Fates, file_of: np.ndar
     listed = pa.table({"partition": pa.array([hit.file.partition for hit in hits], pa.list_(pa.string()))})
     spelled = partitions.of_files(batch.table, listed)
     for number, column in enumerate(batch.table.partition_by):
-        text = partition_text(fates.merged, column).to_numpy(zero_copy_only=False)
+        text = to_text(fates.merged[column]).to_numpy(zero_copy_only=False)
         stands = np.array([partition[number] for partition in spelled], object)[file_of[fates.replaces]]
         moves |= text != stands
     return moves

@@ -28,6 +28,7 @@ from txfiles.formats.source import FileToRead
 from txfiles.log.snapshot import Snapshot
 from txfiles.rows import filelist, types
 from txfiles.rows.filelist import DataFile
+from txfiles.rows.text import from_text
 from txfiles.store.port import Store
 
 
@@ -210,7 +211,7 @@ def partition_values(table: TableMetadata, schema: pa.Schema, file: DataFile) ->
             hint="restore _txfiles/ from one backup",
         )
     values = [
-        types.from_text(pa.array([text], pa.string()), field.type, error=CorruptTableError)
+        from_text(pa.array([text], pa.string()), field.type, error=CorruptTableError)
         for field, text in zip(fields, file.partition, strict=True)
     ]
     return pa.table(values, schema=pa.schema(fields)) if fields else pa.table({})

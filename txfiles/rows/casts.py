@@ -23,14 +23,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from txfiles.core.messages import short
 from txfiles.errors import LossyCastError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows.equality import same
 from txfiles.rows.lists import flat_lists, offsets
-from txfiles.rows.parse import PER_SECOND
+from txfiles.rows.parse import per_day
+from txfiles.rows.text import shown
 from txfiles.rows.types import decode, normalise
 from txfiles.rows.widening import MAX_DIGITS, bounds, children, fill_null_types, kind, widen
 
-__all__ = ["cast_lossless", "check_castable", "exact_or_null", "fill_null_types", "is_castable", "shown", "widen"]
+__all__ = ["cast_lossless", "check_castable", "exact_or_null", "fill_null_types", "is_castable", "widen"]
 
 Mask = npt.NDArray[np.bool_]
 Converted = tuple[Any, Mask]
@@ -38,8 +40,6 @@ Converted = tuple[Any, Mask]
 _is = pa.types
 _MS_PER_DAY = 86_400_000
 _INT64 = np.iinfo(np.int64)
-_SHOWN = 100
-"""Characters of a value or a type that a message shows."""
 
 
 def cast_lossless(column: pa.ChunkedArray, to: pa.DataType, *, name: str) -> pa.ChunkedArray:
@@ -135,7 +135,7 @@ def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:
     hint = _clash(normalise(given), normalise(to))
     if hint is not None:
         raise SchemaMismatchError(
-            f"column {name!r} holds {_short(given)}, which never becomes {_short(to)}",
+            f"column {name!r} holds {short(str(given))}, which never becomes {short(str(to))}",
             hint=hint,
             column=name,
             given=str(given),
@@ -146,7 +146,8 @@ def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:
 def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
     value = shown(column.slice(row, 1))
     raise LossyCastError(
-        f"column {name!r}: {_short(column.type)} does not cast to {_short(to)} without loss: row {row} holds {value}",
+        f"column {name!r}: {short(str(column.type))} does not cast to {short(str(to))} without loss: "
+        f"row {row} holds {value}",
         hint=_way_out(column.type, to),
         column=name,
         row=row,
@@ -157,29 +158,8 @@ def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
 def _way_out(given: pa.DataType, to: pa.DataType) -> str:
     wider = widen(to, given)
     if wider is not None and wider != normalise(to):
-        return f"change the value, or widen the column to {_short(wider)} with schema_mode='merge'"
+        return f"change the value, or widen the column to {short(str(wider))} with schema_mode='merge'"
     return "change the value, or write the table anew with mode='overwrite', schema_mode='overwrite'"
-
-
-def shown(one: Any) -> str:
-    """One value (an array of one) as short text; by Arrow's printer, whose dates reach further than Python's."""
-    chunk = decode(next(c for c in (one.chunks if isinstance(one, pa.ChunkedArray) else [one]) if len(c)))
-    t = chunk.type
-    if chunk.null_count:
-        return "null"
-    if _is.is_struct(t):
-        return _short("{" + ", ".join(f"{f.name}: {shown(chunk.field(i))}" for i, f in enumerate(t)) + "}")
-    if _is.is_nested(t):
-        _, items = flat_lists(chunk)
-        return _short("[" + ", ".join(shown(items.slice(i, 1)) for i in range(min(len(items), _SHOWN))) + "]")
-    if _is.is_date64(t):
-        chunk = chunk.view(pa.timestamp("ms"))  # what it holds beyond the day is what is wrong with it
-    return _short(chunk.to_string(skip_new_lines=True)[1:-1])
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def _in_pieces(chunk: pa.Array, to: pa.DataType, name: str) -> list[Converted]:
@@ -189,7 +169,7 @@ def _in_pieces(chunk: pa.Array, to: pa.DataType, name: str) -> list[Converted]:
     except (pa.ArrowInvalid, pa.ArrowCapacityError) as error:
         if len(chunk) <= 1:
             raise UnsupportedTypeError(
-                f"column {name!r} holds a value that one array of {_short(to)} cannot: {error}",
+                f"column {name!r} holds a value that one array of {short(str(to))} cannot: {error}",
                 hint="one value takes at most 2 GiB",
                 column=name,
             ) from error
@@ -224,7 +204,7 @@ def _clash(given: pa.DataType, to: pa.DataType) -> str | None:
 def _nested_clash(given: pa.DataType, to: pa.DataType) -> str | None:
     pairs = children(given, to)
     if pairs is None:
-        return f"give values of the shape {_short(to)}"
+        return f"give values of the shape {short(str(to))}"
     return next((hint for one, other in pairs if (hint := _clash(one, other)) is not None), None)
 
 
@@ -349,7 +329,7 @@ def _decimal_to_decimal(a: pa.Array, to: pa.DataType) -> Converted:
 
 def _ticks_to_ticks(a: pa.Array, to: pa.DataType) -> Converted:
     """Times as counts of a unit: multiplied, or divided where nothing is left over."""
-    ticks, good = _rescaled(a.view(_storage(a.type)).cast(pa.int64()), _per_day(a.type), _per_day(to))
+    ticks, good = _rescaled(a.view(_storage(a.type)).cast(pa.int64()), per_day(a.type), per_day(to))
     low, high = bounds(_storage(to))
     good &= _between(ticks, low, high)
     if _is.is_date64(to):
@@ -425,10 +405,3 @@ def _between(a: pa.Array, low: int, high: int) -> Mask:
 
 def _storage(t: pa.DataType) -> pa.DataType:
     return pa.int32() if _is.is_date32(t) or _is.is_time32(t) else pa.int64()
-
-
-def _per_day(t: pa.DataType) -> int:
-    """Ticks of the type in a day."""
-    if _is.is_date(t):
-        return 1 if _is.is_date32(t) else _MS_PER_DAY
-    return 86_400 * PER_SECOND[t.unit]

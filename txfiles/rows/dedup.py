@@ -25,6 +25,7 @@ from txfiles.errors import (
 )
 from txfiles.rows import types
 from txfiles.rows.equality import same_rows
+from txfiles.rows.text import shown, to_python
 from txfiles.rows.widening import MANTISSA_BITS
 
 STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
@@ -32,9 +33,6 @@ STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
 
 ROWS_NAMED = 10
 """Row positions that a message names; the count says how many there are."""
-
-VALUE_CHARACTERS = 80
-"""How much of a key value a message shows."""
 
 Positions = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -286,12 +284,12 @@ def _refuse_different(
     if not len(different):
         return
     named = [rows[starts[group] : ends[group]] for group in different[:LISTED]]
-    values = [_key(batch, int(positions[0]), keys) for positions in named]
-    shown = "; ".join(f"{_short(value)} ({_rows(positions)})" for value, positions in zip(values, named, strict=True))
+    values = [key_of(batch, int(positions[0]), keys) for positions in named]
+    told = "; ".join(f"{shown_key(batch, int(positions[0]), keys)} ({_rows(positions)})" for positions in named)
     more = f"; and {len(different) - LISTED} more" if len(different) > LISTED else ""
     what = "1 key has" if len(different) == 1 else f"{len(different)} keys have"
     raise DuplicateKeyError(
-        f"{what} several rows in the batch that differ: {shown}{more}; nothing was written",
+        f"{what} several rows in the batch that differ: {told}{more}; nothing was written",
         hint="remove them, or say which row wins with dedup_strategy='newest_wins', 'first_wins' or 'last_wins'",
         keys=values,
         count=len(different),
@@ -299,15 +297,16 @@ def _refuse_different(
     )
 
 
-def _key(batch: pa.Table, row: int, keys: Sequence[str]) -> Any:
-    """The key's value, or a tuple of them, as Python values."""
-    values = tuple(batch[name][row].as_py() for name in keys)
+def key_of(batch: pa.Table, row: int, keys: Sequence[str]) -> Any:
+    """The key of a row, or a tuple where it has several columns, as Python values."""
+    values = tuple(to_python(batch[name].slice(row, 1)) for name in keys)
     return values[0] if len(values) == 1 else values
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= VALUE_CHARACTERS else f"{text[:VALUE_CHARACTERS]}…"
+def shown_key(batch: pa.Table, row: int, keys: Sequence[str]) -> str:
+    """The key of a row for a message."""
+    values = ", ".join(shown(batch[name].slice(row, 1)) for name in keys)
+    return values if len(keys) == 1 else f"({values})"
 
 
 def _rows(rows: Positions) -> str:

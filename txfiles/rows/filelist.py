@@ -24,6 +24,7 @@ from txfiles.core.replay import same_key_codes
 from txfiles.core.schema import Column
 from txfiles.errors import CorruptTableError
 from txfiles.rows import types
+from txfiles.rows.text import from_text
 
 _FIXED = pa.schema(
     [
@@ -251,7 +252,7 @@ def _typed(texts: Mapping[str, Sequence[str | None]], target: pa.Schema, count: 
     for wanted, group in by_type.items():
         text = pa.array([bound for name in group for bound in texts[name]], pa.string())
         known = text.null_count < len(text)
-        values = types.from_text(text, wanted, error=CorruptTableError) if known else pa.nulls(len(text), wanted)
+        values = from_text(text, wanted, error=CorruptTableError) if known else pa.nulls(len(text), wanted)
         arrays |= {name: values.slice(at * count, count) for at, name in enumerate(group)}
     return arrays
 

@@ -20,6 +20,7 @@ from txfiles.core.messages import shown
 from txfiles.errors import InputError
 from txfiles.rows import dedup, types
 from txfiles.rows.casts import cast_lossless, exact_or_null
+from txfiles.rows.text import from_text
 
 _MOST_DIGITS = 76
 _NO_VALUE = ("NaTType", "NAType")
@@ -72,7 +73,7 @@ def as_column(values: Any, t: pa.DataType, name: str, *, texts: bool = False, ab
 
 def _cast(given: pa.Array | pa.ChunkedArray, t: pa.DataType, name: str, *, texts: bool, absent: bool) -> pa.Array:
     if texts and not pa.types.is_string(t) and pa.types.is_string(types.normalise(given.type)):
-        return types.from_text(given, t)
+        return from_text(given, t)
     if absent:
         dedup.refuse_ambiguous(pa.chunked_array([given]) if isinstance(given, pa.Array) else given, t, name)
     chunks = (exact_or_null if absent else cast_lossless)(given, t, name=name).chunks

@@ -1,4 +1,4 @@
-"""The partitions of live files, compared by value: a widened column may spell its values in another way.
+"""Partitions: their folders, and those of live files by value, since a widened column may spell its values otherwise.
 
 Source: specs/4-semantics.md, "Modes"; specs/2-layout.md, "Partition folders".
 """
@@ -11,16 +11,53 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from txfiles.core import names
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.plan import Partition
-from txfiles.rows import types
+from txfiles.errors import InputError
+from txfiles.rows import checks, types
+from txfiles.rows.text import from_text, to_text
+
+
+def check(table: TableMetadata, rows: pa.Table) -> None:
+    """Refuse rows whose partition values cannot be folders.
+
+    Raises:
+        LossyCastError: what is no value of its type, or a time whose text not every reader takes.
+        InputError: a value makes a folder name longer than file systems allow.
+    Cost: O(n), and O(partitions).
+    """
+    for name in table.partition_by:
+        checks.check_column(rows[name], name, 0)
+        checks.check_years(rows[name], name, 0, "a folder's name", "partition by another column")
+        for value in to_text(pc.unique(rows[name])).to_pylist():
+            folder(name, value)
+
+
+def folders(table: TableMetadata, partition: Partition) -> list[str]:
+    """The Hive folders of a partition. Raises `InputError` as `check`."""
+    return [folder(*pair) for pair in zip(table.partition_by, partition, strict=True)]
+
+
+def folder(column: str, value: str | None) -> str:
+    """The Hive folder of one partition value. Raises `InputError` as `check`."""
+    found = names.partition_folder(column, value)
+    size = len(found.encode())
+    if size > names.SEGMENT_LIMIT_BYTES:
+        raise InputError(
+            f"partition column {column!r} has a value of which the folder name would be {size} bytes long "
+            f"(at most {names.SEGMENT_LIMIT_BYTES})",
+            hint="partition by a column with shorter values",
+            column=column,
+        )
+    return found
 
 
 def of_files(table: TableMetadata, files: pa.Table) -> list[Partition]:
     """The partition of each file of a list, spelled as the table's types of today spell it: 1.0 may be 1.00 by now."""
     schema = types.arrow_schema(table.columns)
     texts = [
-        types.to_text(types.from_text(pc.list_element(files["partition"], number), schema.field(name).type))
+        to_text(from_text(pc.list_element(files["partition"], number), schema.field(name).type))
         for number, name in enumerate(table.partition_by)
     ]
     return list(zip(*(text.to_pylist() for text in texts), strict=True))

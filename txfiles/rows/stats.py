@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from txfiles.core.manifest import ColumnStats
 from txfiles.rows import types
 from txfiles.rows.keys import CUT_BYTES, cut_outward
+from txfiles.rows.text import to_text
 
 _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
@@ -65,9 +66,9 @@ class StatsCollector:
 def column_stats(table: pa.Table) -> dict[str, ColumnStats]:
     """The statistics of each column.
 
-    Bounds stand in the text form of `types.to_text`. Text and binary bounds over 64 bytes are cut outward.
-    There are none (the column may hold anything) for nested columns, floats with a NaN, values without an
-    exact text form, binary of a fixed size over 64 bytes, and where there are no values.
+    Bounds stand in the text form of `rows.text`. Text and binary bounds over 64 bytes are cut outward.
+    There are none (the column may hold anything) for nested columns, floats with a NaN, binary of a fixed size over
+    64 bytes, and where there are no values.
     """
     collector = StatsCollector()
     collector.add(table)
@@ -121,7 +122,7 @@ def _texts(bounds: Sequence[pa.Array]) -> Iterator[str | None]:
     texts: list[str | None] = [None] * len(bounds)
     for t in {bound.type for bound in bounds}:
         places = [place for place, bound in enumerate(bounds) if bound.type == t]
-        found = types.to_text(pa.concat_arrays([bounds[place] for place in places])).to_pylist()
+        found = to_text(pa.concat_arrays([bounds[place] for place in places])).to_pylist()
         for place, text in zip(places, found, strict=True):
             texts[place] = text
     return iter(texts)

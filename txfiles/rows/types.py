@@ -1,9 +1,9 @@
-"""Types: which ones a table can hold, how the log spells them, and the text form of single values.
+"""Types: which ones a table can hold, and how the log spells them.
 
 A table's types are *normal*: Arrow's encodings of one and the same type (dictionary, run-end,
 ``large_``, ``_view``) are told apart by nobody here. `normalise` maps a type to its normal form.
 
-Source: specs/3-manifest.md, "Types" and "Text form of values".
+Source: specs/3-manifest.md, "Types".
 """
 
 from __future__ import annotations
@@ -14,15 +14,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from txfiles.core.messages import short, shown
 from txfiles.core.schema import Column, TypeSpec
-from txfiles.core.search import first_bad
-from txfiles.errors import CorruptTableError, InputError, TxFilesError, UnsupportedTypeError
-from txfiles.rows import base64
-from txfiles.rows.equality import same
+from txfiles.errors import CorruptTableError, UnsupportedTypeError
 from txfiles.rows.lists import flat_lists, offsets, small_offsets
-from txfiles.rows.parse import parse
 
 MAX_DEPTH = 32
 """How deep a type nests: Parquet readers stop at 100 levels, of which one list or map takes up to three."""
@@ -72,7 +68,6 @@ _ORDERABLE = _KEY | {
 }
 _SCALAR = _ORDERABLE | {pa.null().id}
 """All normal types that do not nest."""
-_TEXT_IS_EXACT = _INTEGERS | {pa.string().id, pa.bool_().id, pa.null().id}
 
 _ZONE = r"[A-Za-z0-9_+\-/:]{1,64}"
 _ZONED = re.compile(rf"timestamp\[(s|ms|us|ns), ({_ZONE})\]")
@@ -219,7 +214,8 @@ def _struct_fault(t: pa.DataType) -> str | None:
 
 
 def _width_fault(t: pa.DataType) -> str | None:
-    return None if 1 <= _width(t) <= MAX_WIDTH else f"{_short(t)} does not take 1 to {MAX_WIDTH} bytes or items a row"
+    fits = 1 <= _width(t) <= MAX_WIDTH
+    return None if fits else f"{short(str(t))} does not take 1 to {MAX_WIDTH} bytes or items a row"
 
 
 def _width(t: pa.DataType) -> int:
@@ -240,7 +236,7 @@ def from_spec(spec: object) -> pa.DataType:
     try:
         t = _build(spec, 1)
     except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
-        raise CorruptTableError(f"{_short(spec)} is not a type: {error}") from error
+        raise CorruptTableError(f"{shown(spec)} is not a type: {error}") from error
     fault = _fault(t)
     if fault:
         raise CorruptTableError(f"the log holds a type that no table can have: {fault}")
@@ -261,14 +257,14 @@ def _build(spec: object, depth: int) -> pa.DataType:
             return pa.map_(_build(key, depth + 1), _build(item, depth + 1))
         case {"struct": [*fields], **rest} if not rest:
             return pa.struct([_build_field(field, depth) for field in fields])
-    raise CorruptTableError(f"{_short(spec)} is not a type")
+    raise CorruptTableError(f"{shown(spec)} is not a type")
 
 
 def _build_field(field: object, depth: int) -> pa.Field:
     match field:
         case {"name": str(name), "type": spec, **rest} if not rest:
             return pa.field(name, _build(spec, depth + 1))
-    raise CorruptTableError(f"{_short(field)} is not a field of a struct")
+    raise CorruptTableError(f"{shown(field)} is not a field of a struct")
 
 
 def _build_scalar(text: str) -> pa.DataType:
@@ -281,14 +277,7 @@ def _build_scalar(text: str) -> pa.DataType:
     if found := _DECIMAL.fullmatch(text):
         make = pa.decimal128 if found[1] == "128" else pa.decimal256
         return make(int(found[2]), int(found[3]))
-    raise CorruptTableError(f"{_short(text)} is not a type")
-
-
-def _short(value: object) -> str:
-    """At most 100 characters for a message; never descends into a nested document."""
-    if isinstance(value, dict | list):
-        value = f"a {type(value).__name__} of {[str(item)[:20] for item in list(value)[:5] if isinstance(item, str)]}"
-    return ascii(value[:80]) if isinstance(value, str) else str(value)[:100]
+    raise CorruptTableError(f"{shown(text)} is not a type")
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
@@ -333,107 +322,3 @@ def is_orderable(t: pa.DataType) -> bool:
 def is_scalar(t: pa.DataType) -> bool:
     """Whether values of the type have a text form."""
     return normalise(t).id in _SCALAR
-
-
-# ---- values as text --------------------------------------------------------------------------
-
-
-def to_text(a: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Values in their text form, null where that would not come back as the very value.
-
-    ISO 8601 dates and times (zoned ones in UTC with Z; years 0 to 9999, all others are null), ``true``/``false``,
-    base64 binary, plain decimals, shortest floats, durations as a count of the type's unit.
-
-    Raises:
-        UnsupportedTypeError: a nested type.
-    Cost: O(bytes), vectorised; each value is parsed back once, but for those whose text is always exact.
-    """
-    t = normalise(a.type)
-    if not is_scalar(t):
-        raise UnsupportedTypeError(f"values of type {_short(t)} have no text form", type=str(t))
-    chunks = a.chunks if isinstance(a, pa.ChunkedArray) else [a]
-    texts = [_verified(decode(chunk)) for chunk in chunks]
-    return pa.concat_arrays(texts) if texts else pa.array([], pa.string())
-
-
-def _verified(a: pa.Array) -> pa.Array:
-    t = a.type
-    if t.id in _TEXT_IS_EXACT:
-        return a.cast(pa.string())
-    text = _format(a)
-    if pa.types.is_temporal(t) and not pa.types.is_duration(t):
-        # Arrow writes years beyond four digits, or times beyond a day, in ways that nothing parses.
-        readable = pc.match_substring_regex(text, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T|$)|^[0-9]{2}:")
-        text = pc.if_else(readable, text, pa.scalar(None, pa.string()))
-    back = parse(text, t)
-    # In one call, where all is well. Arrow finds -0.0 equal to 0.0, so that floats are compared by their bits.
-    if _bits(a).equals(_bits(back)):
-        return text
-    return pc.if_else(pa.array(same(a, back)), text, pa.scalar(None, pa.string()))
-
-
-def _bits(a: pa.Array) -> pa.Array:
-    return a.view(f"int{a.type.bit_width}") if pa.types.is_floating(a.type) else a
-
-
-def _format(a: pa.Array) -> pa.Array:
-    t, is_ = a.type, pa.types
-    if is_.is_timestamp(t):
-        # Instants are written in UTC; a cast of the zoned type would look the zone up and write local time.
-        text = pc.replace_substring(a.view(pa.timestamp(t.unit)).cast(pa.string()), " ", "T", max_replacements=1)
-        return text if t.tz is None else pc.binary_join_element_wise(text, "Z", "")
-    if is_.is_duration(t):
-        return a.view(pa.int64()).cast(pa.string())
-    if is_.is_binary(t) or is_.is_fixed_size_binary(t):
-        return small_offsets(base64.encode(a))
-    text = a.cast(pa.string())
-    return _without_exponent(text, t.scale) if is_.is_decimal(t) else text
-
-
-def _without_exponent(text: pa.Array, scale: int) -> pa.Array:
-    """``1.23E-18`` (Arrow's form of a decimal below 1e-6) as ``0.000…123``, `scale` digits after the point."""
-    digits = pc.replace_substring_regex(text, r"^-|\.|E.*$", "")
-    sign = pc.if_else(pc.starts_with(text, "-"), "-0.", "0.")
-    plain = pc.binary_join_element_wise(sign, pc.utf8_lpad(digits, scale, "0"), "")
-    return pc.if_else(pc.match_substring(text, "E"), plain, text)
-
-
-def from_text(a: pa.Array | pa.ChunkedArray, t: pa.DataType, *, error: type[TxFilesError] = InputError) -> pa.Array:
-    """Values from their text form: the inverse of `to_text`; null stays null.
-
-    More is read than `to_text` writes: a date alone or a blank for the T in a timestamp, an offset such as
-    ``+01:00`` in a zoned one. Nothing is rounded: digits that the type cannot hold are an error (but floats).
-
-    Args:
-        a: texts.
-        t: the type of the result, normalised first.
-        error: what to raise; a reader of the log passes `CorruptTableError`.
-    Raises:
-        UnsupportedTypeError: a nested type.
-        InputError: (or `error`) a text that is no value of the type; names it and its row.
-    Cost: O(bytes), vectorised.
-    """
-    t = normalise(t)
-    if not is_scalar(t):
-        raise UnsupportedTypeError(f"values of type {_short(t)} have no text form", type=str(t))
-    chunks = a.chunks if isinstance(a, pa.ChunkedArray) else [a]
-    text = pa.concat_arrays([decode(chunk) for chunk in chunks] or [pa.array([], pa.string())])
-    try:
-        return parse(text, t)
-    except pa.ArrowInvalid as invalid:
-        row = _first_unreadable(text, t)
-        value = _short(text[row].as_py())
-        raise error(f"{value} is not a value of type {t} (row {row})", value=value, row=row) from invalid
-
-
-def _first_unreadable(text: pa.Array, t: pa.DataType) -> int:
-    """The row of the first text that does not parse."""
-
-    def parses(start: int, end: int) -> bool:
-        try:
-            parse(text.slice(start, end - start), t)
-        except pa.ArrowInvalid:
-            return False
-        return True
-
-    return first_bad(len(text), parses)

@@ -10,22 +10,23 @@ from txfiles.core.names import SEGMENT_LIMIT_BYTES
 from txfiles.errors import CorruptTableError, InputError, StoreError, TxFilesError
 
 
-def split(name: str, *, limit: int = SEGMENT_LIMIT_BYTES) -> tuple[tuple[str, ...], str]:
+def split(name: str, *, reserved: int = 0) -> tuple[tuple[str, ...], str]:
     """The folders of a name, and its last segment.
 
     Args:
         name: as the store spells it.
-        limit: the longest segment, in bytes of UTF-8.
+        reserved: bytes that the last segment has to leave, for a mark while the file is being written.
     Raises:
         InputError: it could leave the root, means no file, or has a segment that file systems cannot hold.
     """
     *folders, last = name.split("/")
-    for segment in (*folders, last):
+    for position, segment in enumerate((*folders, last)):
         if segment in ("", ".", "..") or "\0" in segment:
             raise InputError(
                 f"{name!r} is not a name below a table's root",
                 hint="its segments, between single slashes, are neither empty nor '.' nor '..'",
             )
+        limit = SEGMENT_LIMIT_BYTES - (reserved if position == len(folders) else 0)
         if _bytes(segment, name) > limit:
             raise InputError(
                 f"a segment of {name!r} is longer than {limit} bytes",

@@ -189,7 +189,7 @@ class LocalStore:
 
     def create(self, name: str) -> LocalSink:
         """Begin a new data file, under a temporary name beside its own. An existing name is an error."""
-        folders, last = common.split(name, limit=names.SEGMENT_LIMIT_BYTES - len(TEMPORARY_PREFIX))
+        folders, last = common.split(name, reserved=len(TEMPORARY_PREFIX))
         with telling("write", self.url(name)), suppress(FileNotFoundError), self._folders.opened(folders) as folder:
             os.stat(last, dir_fd=folder, follow_symlinks=False)
             raise common.taken(self.url(name))

@@ -20,7 +20,7 @@ from txfiles.core.plan import Partition
 from txfiles.errors import InputError
 from txfiles.formats.common import WriteOptions, Writer
 from txfiles.rows import keys as key_codec
-from txfiles.rows import types
+from txfiles.rows import partitions, types
 from txfiles.rows.stats import StatsCollector
 from txfiles.store.port import Store
 
@@ -160,22 +160,7 @@ def name(table: TableMetadata, partition: Partition, table_id: str, commit_id: s
         commit_id: of the call that writes the file.
         number: no other file of that call has it.
     Raises:
-        InputError: as `folders`.
+        InputError: a value makes a folder name longer than file systems allow.
     """
     last = names.data_file(table_id, commit_id, number, formats.get(table.format).suffix)
-    return "/".join([*folders(table, partition), last])
-
-
-def folders(table: TableMetadata, partition: Partition) -> list[str]:
-    """The Hive folders of a partition, checked."""
-    found = [names.partition_folder(*pair) for pair in zip(table.partition_by, partition, strict=True)]
-    for folder, column in zip(found, table.partition_by, strict=True):
-        size = len(folder.encode())
-        if size > names.SEGMENT_LIMIT_BYTES:
-            raise InputError(
-                f"partition column {column!r} has a value of which the folder name would be {size} bytes long "
-                f"(at most {names.SEGMENT_LIMIT_BYTES})",
-                hint="partition by a column with shorter values",
-                column=column,
-            )
-    return found
+    return "/".join([*partitions.folders(table, partition), last])

@@ -14,17 +14,14 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from txfiles.core import names, properties
 from txfiles.core.manifest import Add, TableMetadata
 from txfiles.core.plan import Partition
-from txfiles.errors import LossyCastError, StoreError
-from txfiles.formats.common import check_column
+from txfiles.errors import StoreError
 from txfiles.log import versions
 from txfiles.log.session import Session
-from txfiles.rows import types
-from txfiles.rows.casts import shown
+from txfiles.rows.text import to_text
 from txfiles.store import port
 from txfiles.writing import datafile
 from txfiles.writing.datafile import DataFileWriter
@@ -147,17 +144,13 @@ class Estimate:
 
 
 def split(table: TableMetadata, rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
-    """The rows by partition: the text of the partition values, and the rows that have them, in their order.
-
-    Raises:
-        InputError: a value makes a folder name longer than file systems allow.
-    """
+    """The rows by partition: the text of the partition values, and the rows that have them, in their order."""
     if not rows.num_rows:
         return
     if not table.partition_by:
         yield (), rows
         return
-    texts = [partition_text(rows, name) for name in table.partition_by]
+    texts = [to_text(rows[name]) for name in table.partition_by]
     codes = np.zeros(rows.num_rows, np.int64)
     for text in texts:
         encoded = text.dictionary_encode(null_encoding="encode")
@@ -168,25 +161,7 @@ def split(table: TableMetadata, rows: pa.Table) -> Iterator[tuple[Partition, pa.
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
         positions = order[start:end]
         partition = tuple(text[int(positions[0])].as_py() for text in texts)
-        datafile.folders(table, partition)  # refuse what cannot be a folder before anything is written
         yield partition, rows.take(positions)
-
-
-def partition_text(rows: pa.Table, name: str) -> pa.Array:
-    """The text of one partition column, as manifests record it. Raises `LossyCastError` where there is none."""
-    check_column(rows[name], name, 0)
-    column = rows[name].combine_chunks() if rows[name].num_chunks != 1 else rows[name].chunk(0)
-    text = types.to_text(column)
-    lost = pc.and_(pc.is_null(text), pc.is_valid(column))
-    if pc.any(lost).as_py():
-        row = pc.index(lost, True).as_py()
-        raise LossyCastError(
-            f"partition column {name!r} holds {shown(column.slice(row, 1))} in row {row}, which has no exact text form",
-            hint="partition by another column",
-            column=name,
-            row=row,
-        )
-    return text
 
 
 def _slices(rows: pa.Table) -> Iterator[pa.Table]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
-from decimal import Decimal
 
 import formats_help as help_
 import numpy as np
@@ -418,7 +417,7 @@ def test_text_that_is_not_utf8_is_refused() -> None:
     bad = pa.Array.from_buffers(pa.string(), 2, pa.array([b"ok", b"\xffx"]).buffers())
     with (
         PARQUET.writer(Files().create("f"), pa.schema([("t", pa.string())]), WriteOptions()) as writer,
-        pytest.raises(LossyCastError, match=r"row 1 .*valid string") as caught,
+        pytest.raises(LossyCastError, match=r"row 1, .*valid string") as caught,
     ):
         writer.write(pa.table({"t": bad}))
     assert "xffx" in caught.value.value
@@ -543,16 +542,3 @@ def test_an_unknown_format_names_the_nearest() -> None:
     """A format that does not exist is an error of the caller, with the nearest word."""
     with pytest.raises(OptionError, match="parquet"):
         formats.get("parqet")
-
-
-def test_shown_values_are_short_and_safe() -> None:
-    """A message can show any value, however long or broken."""
-    for value, text in [
-        (pa.scalar("x" * 10_000), "'" + "x" * 80 + "'"),
-        (pa.scalar(None, pa.int8()), "null"),
-        (pa.scalar([1]), "a list<item: int64>"),
-        (pa.scalar(b"\xff"), r"b'\xff'"),
-        (pa.scalar(Decimal("1.50")), "1.50"),
-        (pa.scalar(2**62, pa.timestamp("s")), "<value out of range: 4611686018427387904>"),
-    ]:
-        assert common.shown(value) == text

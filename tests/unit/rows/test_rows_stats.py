@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from txfiles.core.manifest import ColumnStats
-from txfiles.rows import stats, types
+from txfiles.rows import stats
+from txfiles.rows.text import from_text
 
 NAN = float("nan")
 INF = float("inf")
@@ -60,7 +61,7 @@ def test_bounds_of_times_come_back(t):
     """Bounds of timestamps read back as the values that they were, in each unit and zone."""
     values = pa.array([-1, 5, None], pa.int64()).cast(pa.timestamp(t.unit)).cast(t)
     found = stats.column_stats(pa.table({"c": values}))["c"]
-    back = types.from_text(pa.array([found.min, found.max]), t)
+    back = from_text(pa.array([found.min, found.max]), t)
     assert back.view(pa.int64()).to_pylist() == [-1, 5]
 
 
@@ -83,11 +84,11 @@ def test_where_there_are_no_bounds(values, t, nulls):
     assert of(*values, t=t) == ColumnStats(nulls=nulls)
 
 
-def test_a_value_without_a_text_form_is_no_bound():
-    """A time that has no exact text form leaves its side open, and the bounds are not called exact."""
-    far = pa.array([0, 2**62], pa.timestamp("s"))
+def test_times_of_any_year_are_bounds():
+    """A time beyond the years of four digits is a bound like any other."""
+    far = pa.array([0, 253_402_300_800], pa.timestamp("s"))
     assert stats.column_stats(pa.table({"c": far}))["c"] == ColumnStats(
-        nulls=0, min="1970-01-01T00:00:00", max=None, exact=False
+        nulls=0, min="1970-01-01T00:00:00", max="+10000-01-01T00:00:00"
     )
 
 
@@ -158,7 +159,7 @@ def test_cut_text_is_outward_and_short(a, b, limit):
 def test_long_binary_is_cut_outward(low, high, bounds, exact):
     """Binary over 64 bytes is cut to 64, and the last byte of the upper bound raised."""
     found = of(low, high)
-    back = types.from_text(pa.array([found.min, found.max], pa.string()), pa.binary()).to_pylist()
+    back = from_text(pa.array([found.min, found.max], pa.string()), pa.binary()).to_pylist()
     assert (tuple(back), found.exact) == (bounds, exact)
 
 
@@ -193,7 +194,7 @@ def test_a_stream_has_the_statistics_of_the_whole(t, data):
     assert found["c"].nulls == sum(value is None for value in values)
     present = [value for value in values if value is not None]
     if present and not pa.types.is_list(t):
-        bounds = types.from_text(pa.array([found["c"].min, found["c"].max]), t).to_pylist()
+        bounds = from_text(pa.array([found["c"].min, found["c"].max]), t).to_pylist()
         assert bounds == [min(present), max(present)]
 
 

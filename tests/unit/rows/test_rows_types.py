@@ -1,23 +1,20 @@
-"""Types in the log's spelling, and values in their text form: both come back, or are refused."""
+"""Types in the log's spelling come back, or are refused."""
 
 from __future__ import annotations
 
-import base64
 import json
 from decimal import Decimal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rows_types_help import SCALARS, alike, chunked, nested, types, values
+from rows_types_help import alike, types
 
 from txfiles.core.schema import Column
-from txfiles.errors import CorruptTableError, InputError, UnsupportedTypeError
-from txfiles.rows.equality import same
+from txfiles.errors import CorruptTableError, UnsupportedTypeError
 from txfiles.rows.types import (
     MAX_DEPTH,
     MAX_FIELD_ID,
@@ -25,13 +22,11 @@ from txfiles.rows.types import (
     arrow_schema,
     decode,
     from_spec,
-    from_text,
     is_key_type,
     is_orderable,
     is_partition_type,
     normalise,
     to_spec,
-    to_text,
 )
 
 SPELLED = [
@@ -292,170 +287,6 @@ def test_hostile_columns(columns):
     """Columns that no table can have are a corrupt table."""
     with pytest.raises(CorruptTableError):
         arrow_schema([Column(id=i, name=name, type=t) for i, name, t in columns])
-
-
-# ---- values ----------------------------------------------------------------------------------
-
-LEAST, GREATEST = -(2**63), 2**63 - 1
-NS = pa.timestamp("ns")
-WRITTEN = [
-    (pa.int8(), -128, "-128"),
-    (pa.uint64(), 2**64 - 1, "18446744073709551615"),
-    (pa.bool_(), True, "true"),
-    (pa.bool_(), False, "false"),
-    (pa.float64(), -0.0, "-0"),
-    (pa.float64(), 0.1, "0.1"),
-    (pa.float64(), 5e-324, "5e-324"),
-    (pa.float64(), float("nan"), "nan"),
-    (pa.float64(), float("-inf"), "-inf"),
-    (pa.float32(), 0.1, "0.1"),
-    (pa.string(), "é\n\"'", "é\n\"'"),
-    (pa.string(), "", ""),
-    (pa.binary(), b"", ""),
-    (pa.binary(), b"\0", "AA=="),
-    (pa.binary(), b"\0\xff", "AP8="),
-    (pa.binary(3), b"abc", "YWJj"),
-    (pa.decimal128(10, 2), Decimal("-0.05"), "-0.05"),
-    (pa.decimal128(38, 20), Decimal("1E-20"), "0.00000000000000000001"),
-    (pa.decimal128(38, 20), Decimal("-1.2E-15"), "-0.00000000000000120000"),
-    (pa.decimal128(38, 20), Decimal(0), "0.00000000000000000000"),
-    (pa.decimal256(60, 30), Decimal("0.5"), "0.500000000000000000000000000000"),
-    (pa.date32(), 15706, "2013-01-01"),
-    (pa.date32(), -25567 - 365, "1899-01-01"),
-    (pa.date32(), 2932896, "9999-12-31"),
-    (pa.date64(), 86_400_000 * 15706, "2013-01-01"),
-    (pa.timestamp("s"), -1, "1969-12-31T23:59:59"),
-    (pa.timestamp("ms"), -1, "1969-12-31T23:59:59.999"),
-    (pa.timestamp("us"), 1356998400000001, "2013-01-01T00:00:00.000001"),
-    (pa.timestamp("us", "Asia/Tokyo"), 1356998400000001, "2013-01-01T00:00:00.000001Z"),
-    (NS, LEAST, "1677-09-21T00:12:43.145224192"),
-    (NS, GREATEST, "2262-04-11T23:47:16.854775807"),
-    (pa.time32("s"), 86399, "23:59:59"),
-    (pa.time64("ns"), 1, "00:00:00.000000001"),
-    (pa.duration("ms"), -5, "-5"),
-]
-
-
-@pytest.mark.parametrize(("t", "value", "text"), WRITTEN, ids=str)
-def test_text_of_value(t, value, text):
-    """Each value has just this text, which gives it back."""
-    a = pa.array([None, value], t)
-    assert to_text(a).to_pylist() == [None, text]
-    assert same(from_text(pa.array([None, text]), t), a).all()
-
-
-UNWRITTEN = [
-    (pa.date32(), 2932897),
-    (pa.date32(), -719529),
-    (pa.date32(), 2**31 - 1),
-    (pa.date64(), 86_400_001),
-    (pa.timestamp("s"), 253402300800),
-    (pa.timestamp("s"), LEAST),
-    (pa.timestamp("us"), GREATEST),
-    (pa.time32("s"), 86400),
-    (pa.time64("us"), -1),
-]
-
-
-@pytest.mark.parametrize(("t", "value"), UNWRITTEN, ids=str)
-def test_value_without_text(t, value):
-    """A value that would not come back has no text, and leaves its neighbours theirs."""
-    a = pa.array([0, value, 0], pa.int32() if t.bit_width == 32 else pa.int64()).view(t)
-    assert [text is None for text in to_text(a).to_pylist()] == [False, True, False]
-
-
-@given(st.data())
-def test_values_come_back(data):
-    """Each value comes back from its text, in any chunks; only times past the four-digit years have none."""
-    t = data.draw(st.sampled_from(SCALARS))
-    rows = data.draw(st.lists(values(t), max_size=8))
-    column = data.draw(chunked(t, rows))
-    text = to_text(column)
-    back = from_text(text, t)
-    written = text.is_valid().to_numpy(zero_copy_only=False)
-    assert (same(back, column) == (written | np.array([row is None for row in rows], bool))).all()
-    if not pa.types.is_timestamp(t) and not pa.types.is_date(t):
-        assert written.tolist() == [row is not None for row in rows]
-
-
-@given(st.lists(st.none() | st.binary(max_size=20)), st.integers(0, 3))
-def test_base64(rows, start):
-    """Binary text is that of the standard library."""
-    expected = [None if row is None else base64.b64encode(row).decode() for row in rows]
-    text = to_text(pa.array(rows, pa.binary()).slice(start))
-    assert text.to_pylist() == expected[start:]
-    assert from_text(text, pa.binary()).to_pylist() == rows[start:]
-
-
-def test_encoded_values_have_their_values_text():
-    """Encodings do not show in the text."""
-    for a, expected in ENCODED[:4]:
-        assert to_text(a).to_pylist() == expected
-    assert to_text(pa.chunked_array([[1], [], [2]], pa.int8())).to_pylist() == ["1", "2"]
-    assert to_text(pa.chunked_array([], pa.int8())).type == pa.string()
-
-
-READ = [
-    (pa.timestamp("us"), "2013-01-01", 1356998400000000),
-    (pa.timestamp("us"), "2013-01-01 10:00", 1357034400000000),
-    (pa.timestamp("ms"), "2013-01-01T00:00:00.500000000", 1356998400500),
-    (pa.timestamp("s", "UTC"), "2013-01-01T10:00:00+01:00", 1357030800),
-    (pa.timestamp("s", "Asia/Tokyo"), "2013-01-01T10:00:00-0130", 1357039800),
-    (pa.timestamp("us"), "0000-01-01T00:00:00", -62167219200 * 10**6),
-    (pa.time64("us"), "10:00", 36000 * 10**6),
-    (pa.float64(), "1e5", 100000.0),
-    (pa.float64(), "-Infinity", float("-inf")),
-    (pa.decimal128(5, 2), "1.5", Decimal("1.50")),
-    (pa.decimal128(5, 2), "1.500", Decimal("1.50")),
-]
-
-
-@pytest.mark.parametrize(("t", "text", "value"), READ, ids=str)
-def test_more_is_read_than_written(t, text, value):
-    """A person's shorter ways to write a value are read, exactly."""
-    assert same(from_text(pa.array([text]), t), pa.array([value], t)).all()
-
-
-REFUSED = [
-    *[(pa.int64(), text) for text in ("", " 5", "5 ", "+5", "0x10", "5\n", "1.0", "1e3", "9" * 30, "\u0665", "nan")],
-    *[(pa.int8(), "128"), (pa.uint8(), "-1"), (pa.bool_(), "yes"), (pa.bool_(), "")],
-    *[(pa.float64(), text) for text in ("", "1,5", "1e400", "-1e400", "x", " 1")],
-    *[(pa.float32(), "1e39"), (pa.float16(), "1e5")],
-    *[(pa.decimal128(5, 2), text) for text in ("", "1.505", "1000.00", "1e1", ".5", "5.", "NaN", "9" * 90)],
-    *[(pa.date32(), text) for text in ("", "2013-02-30", "2013-1-1", "20130101", "10000-01-01", "2013-01-01T00:00:00")],
-    *[(pa.timestamp("us"), text) for text in ("", "2013-01-01T00:00:00Z", "2013-01-01T10.5", "2013-01-01T24:00:00")],
-    *[(pa.timestamp("us"), text) for text in ("2013-01-01T00:00:00.0000001", "2013-02-30T00:00:00", "1", "now")],
-    *[(pa.timestamp("s", "UTC"), text) for text in ("2013-01-01T00:00:00", "2013-01-01", "2013-01-01T00:00:00.1Z")],
-    *[(NS, "1677-09-21T00:12:43.145224191"), (NS, "2262-04-11T23:47:16.854775808"), (NS, "9999-01-01")],
-    *[(pa.time32("s"), "24:00:00"), (pa.time32("s"), "00:00:00.5"), (pa.time64("us"), "1"), (pa.duration("s"), "1.5")],
-    *[(pa.binary(), text) for text in ("A", "AA", "AA=", "A===", "AA==AA==", "AA=A", "A!==", "AAAA\n", "AAAA=", "é")],
-    *[(pa.binary(3), "AA=="), (pa.null(), "")],
-]
-
-
-GOOD = {t: text for t, _, text in WRITTEN}
-
-
-@pytest.mark.parametrize(("t", "text"), REFUSED, ids=ascii)
-def test_text_that_is_no_value(t, text):
-    """A text that is no value of the type is an error that names it and its row; nothing is rounded."""
-    good = GOOD.get(t)
-    rows = pa.chunked_array([[good, None], [good, text, good, text]], pa.string())
-    with pytest.raises(InputError) as caught:
-        from_text(rows, t)
-    assert caught.value.row == 3
-    assert "(row 3)" in str(caught.value)
-    with pytest.raises(CorruptTableError):
-        from_text(rows, t, error=CorruptTableError)
-
-
-@given(nested(st.sampled_from([pa.int8(), pa.string()])).filter(pa.types.is_nested))
-def test_nested_values_have_no_text(t):
-    """Nested types are refused, both ways."""
-    with pytest.raises(UnsupportedTypeError, match="text"):
-        to_text(pa.nulls(1, t))
-    with pytest.raises(UnsupportedTypeError, match="text"):
-        from_text(pa.array(["x"]), t)
 
 
 def test_oracle_of_floats():
