@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, settings
 
 from tests import guarantees
 from tests.guarantees import cases
+from tests.services.fixtures import s3, s3_client, service
 
-__all__ = ["cases"]
+__all__ = ["cases", "s3", "s3_client", "service"]
 
 settings.register_profile(
     "ci",

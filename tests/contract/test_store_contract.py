@@ -107,6 +107,7 @@ class StoreContract:
 
     clock_ticks_us = 20_000
     """How far the times of objects may lie before their store's clock: the kernel's own ticks every 10 ms at worst."""
+    race_rounds = 20
 
     @pytest.fixture
     def store(self, fresh):
@@ -124,7 +125,7 @@ class StoreContract:
 
     def test_one_of_many_writers_wins(self, store, restless):
         """Of 16 threads that create one name at a time one succeeds, and the object is the winner's, whole."""
-        for round_number in range(20):
+        for round_number in range(self.race_rounds):
             name = f"_txfiles/log/{round_number:020d}.json"
             bodies = [bytes([65 + writer]) * 5_000 for writer in range(WRITERS)]
             start = threading.Barrier(WRITERS)
@@ -137,7 +138,7 @@ class StoreContract:
                 answers = list(pool.map(race, bodies))
             assert sorted(answer.value for answer in answers) == ["created"] + ["exists"] * (WRITERS - 1)
             assert store.get(name, limit=5_000) == bodies[answers.index(Put.CREATED)]
-        assert len(named(store)) == 20
+        assert len(named(store)) == self.race_rounds
 
     def test_a_taken_name_leaves_no_trace(self, store):
         """A put of a taken name changes neither the object nor what else is in the store."""

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from txfiles.core.messages import URL_SCHEME, redact
 from txfiles.errors import InputError, OptionError, UnsupportedTableError
+from txfiles.store import remote
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Lock, Store
@@ -26,12 +27,14 @@ def open_store(
     """The store of the table at `path`. Nothing is read or written yet.
 
     Args:
-        path: a folder, a `file://` URL, or `memory://name`: one store for each name in this process.
-        storage_options: none is known to these stores.
+        path: a folder, a `file://` URL, `memory://name` (one store for each name in this process), or the URL of a
+            prefix in a bucket.
+        storage_options: for a bucket: those of its library, `request_timeout` and `backend`; others take none.
         lock: excludes every other writer; used where the store cannot create a name atomically.
     Raises:
-        InputError: the path is empty or malformed; `OptionError`: there are storage options.
+        InputError: the path is empty or malformed; `OptionError`: a storage option is unknown.
         UnsupportedTableError: it is on a store that this release does not know.
+        StoreError: the library for it is not installed.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str):
@@ -45,6 +48,8 @@ def open_store(
     found = _URL.match(text)
     if found is None or found[1].lower() == "file":
         store: Store = LocalStore(text if found is None else _file_path(text, found[2], found[3]), lock=lock)
+    elif found[2] and found[1].lower() in remote.SCHEMES:
+        return remote.open_bucket(text, found[1].lower(), found[3], storage_options or {}, lock)
     else:
         store = _from_url(text, found[1].lower(), found[2], found[3])
     if storage_options:
@@ -56,10 +61,12 @@ def open_store(
 def _from_url(url: str, scheme: str, second_slash: str, rest: str) -> Store:
     if scheme == "memory" and second_slash:
         return _memory(url, rest.rstrip("/"))
-    hint = "give a folder's path or a file:// URL"
+    hint = (
+        f"give a folder's path, or a URL that begins with file://, {', '.join(f'{one}://' for one in remote.SCHEMES)}"
+    )
     if not second_slash:
         hint = "give a URL as text: pathlib takes one of its slashes; a folder of that name is written ./name"
-    raise UnsupportedTableError(f"this release knows tables in local folders only, not at {redact(url)}", hint=hint)
+    raise UnsupportedTableError(f"this release knows no tables at {redact(url)}", hint=hint)
 
 
 def _memory(url: str, name: str) -> MemoryStore:

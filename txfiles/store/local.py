@@ -417,7 +417,7 @@ class _Draft:
             return self._is_ours()
         except OSError as error:
             if error.errno in _NO_LINKS and self._lock is not None:
-                return self._rename(_lock_of(self._lock))
+                return self._rename(lock_of(self._lock))
             if error.errno in _NO_LINKS:
                 raise NoAtomicCreateError(
                     f"{self._where} could not be created: its file system has no hard links ({error.strerror})",
@@ -475,7 +475,7 @@ class _Draft:
             os.unlink(last, dir_fd=self._folder)
 
 
-def _lock_of(given: Lock) -> AbstractContextManager[Any]:
+def lock_of(given: Lock) -> AbstractContextManager[Any]:
     """The context manager of a lock; of a path, a file lock."""
     if not isinstance(given, str | os.PathLike):
         return given

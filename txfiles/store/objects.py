@@ -248,7 +248,7 @@ class ObjectStore:
 
         while (page := self._done("list", prefix, self._ask(next_page))) is not None:
             for entry in page:
-                if in_order and entry.name <= last:
+                if in_order and entry.name <= last and _folder(entry.name) == _folder(last):
                     raise self._out_of_order(prefix)
                 last = entry.name if in_order else last
                 name = entry.name.removeprefix(self._prefix)
@@ -340,6 +340,10 @@ def _is_name(name: str) -> bool:
     except InputError:
         return False
     return True
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0]
 
 
 def _in_order(entries: Iterator[Entry]) -> Iterator[Entry]:

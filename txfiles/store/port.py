@@ -118,8 +118,9 @@ class Store(Protocol):
     def list_from(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """All objects whose name starts with the folder `prefix` ("" or "a/b/") and sorts after `after`.
 
-        In order of name (code points), recursive, without folders, links or special files. Pages are asked for as they
-        are needed.
+        In order of name (code points), recursive, without folders, links or special files; a server that keeps objects
+        in folders may list those of a folder where the folder's own name stands. Pages are asked for as they are
+        needed.
         """
 
     def delete_many(self, names: Sequence[str]) -> None:
@@ -143,10 +144,13 @@ class Store(Protocol):
         """
 
     def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
-        """Random access to a data file; with its `size`, no request asks for it. Missing: `CorruptTableError`."""
+        """Random access to a data file; with its `size`, no request asks for it.
+
+        Missing: `CorruptTableError`, now or from the first read.
+        """
 
     def create(self, name: str) -> Sink:
-        """Begin a new data file. An existing name is an error: names are unique by construction."""
+        """Begin a new data file. Names are unique by construction: one that exists is an error where a look is free."""
 
     def url(self, name: str) -> str:
         """The absolute path or URL by which other tools open the object."""

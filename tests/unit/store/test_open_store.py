@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from txfiles.errors import InputError, OptionError, TxFilesError, UnsupportedTableError
+from txfiles.errors import InputError, OptionError, StoreError, TxFilesError, UnsupportedTableError
 from txfiles.store import open_store
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
+from txfiles.store.objects import ObjectStore
+from txfiles.store.s3 import s3fs_options
+
+CANARY = "CANARY-1"
 
 
 @pytest.mark.parametrize(
@@ -54,19 +59,16 @@ def test_memory_stores_are_found_by_name():
 @pytest.mark.parametrize(
     "url",
     [
-        "s3://bucket/table",
-        "abfs://container/t",
         "gs://b/t",
         "https://host/t",
         "hdfs:///t",
         "dbfs:/t",
-        "S3A://b/t",
         Path("s3://b/t"),
     ],
 )
 def test_other_stores_are_refused(url):
     """A place that this release does not know is refused, by name, and no folder of that name is made."""
-    with pytest.raises(UnsupportedTableError, match="local folders only") as raised:
+    with pytest.raises(UnsupportedTableError, match="knows no tables at") as raised:
         open_store(url)
     assert str(url) in str(raised.value)
     assert raised.value.hint
@@ -122,3 +124,86 @@ def test_storage_options():
         open_store("/data/table", "secret=CANARY")
     assert "CANARY" not in f"{raised.value!r} {raised.value.evidence}"
     assert open_store("/data/table", {}).root == open_store("/data/table", None).root
+
+
+# ---------------------------------------------------------------- buckets
+
+
+@pytest.mark.parametrize(
+    ("url", "root"),
+    [
+        ("s3://bucket/table", "s3://bucket/table"),
+        ("S3A://bucket/table/", "s3://bucket/table"),
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://my.bucket-1/a b/täble%20=x", "s3://my.bucket-1/a b/täble%20=x"),
+    ],
+)
+def test_buckets(url, root):
+    """A URL names a bucket and a prefix, taken literally; opening it asks nobody."""
+    store = open_store(url, {"endpoint_url": "http://127.0.0.1:1"})
+    assert isinstance(store, ObjectStore)
+    assert (store.root, store.client.backend) == (root, "s3fs")
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://", "s3:///t", "s3://b/t//u", "s3://b/../t", "s3://b/./t", "s3://b b/t", "s3://-b/t"]
+)
+def test_no_buckets(url):
+    """A URL without a bucket, or with a folder that could leave its place, is the caller's mistake."""
+    with pytest.raises(InputError):
+        open_store(url)
+
+
+def test_a_library_that_is_missing(monkeypatch):
+    """Without s3fs the error says what to install."""
+    monkeypatch.setitem(sys.modules, "txfiles.store.s3", None)
+    with pytest.raises(StoreError, match="need the package s3fs") as raised:
+        open_store("s3://bucket/table")
+    assert raised.value.hint == "pip install 'txfiles[s3]'"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"secrt": CANARY}, "did you mean 'secret'"),
+        ({"asynchronous": CANARY}, "'asynchronous' is not a storage option"),
+        ({"backend": CANARY}, "'backend' must be 's3fs'"),
+        ({"request_timeout": CANARY}, "'request_timeout' is a number of seconds"),
+        ({"request_timeout": 0}, "'request_timeout' is a number of seconds"),
+        ({"request_timeout": True}, "'request_timeout' is a number of seconds"),
+        ({"request_timeout": "inf"}, "'request_timeout' is a number of seconds"),
+    ],
+)
+def test_wrong_storage_options(options, told):
+    """An option that is unknown or wrong is refused by name, with the nearest one, never with its value."""
+    with pytest.raises(OptionError, match=told) as raised:
+        open_store("s3://bucket/table", options)
+    assert CANARY not in f"{raised.value!r} {raised.value.hint} {raised.value.evidence}"
+
+
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [
+        ({"key": "k", "secret": "s", "token": "t"}, {"key": "k", "secret": "s", "token": "t"}),
+        ({"aws_access_key_id": "k", "aws_secret_access_key": "s"}, {"key": "k", "secret": "s"}),
+        ({"aws_region": "eu"}, {"client_kwargs": {"region_name": "eu"}}),
+        (
+            {"region": "eu", "client_kwargs": {"verify": False}},
+            {"client_kwargs": {"region_name": "eu", "verify": False}},
+        ),
+        ({"endpoint": "http://h", "use_listings_cache": True}, {"endpoint_url": "http://h"}),
+        ({"anon": True, "profile": "p", "config_kwargs": {}}, {"anon": True, "profile": "p", "config_kwargs": {}}),
+    ],
+)
+def test_storage_options_of_s3(given, means):
+    """s3fs' options are taken as they are, those of polars and delta-rs by their meaning; nothing turns caches on."""
+    assert s3fs_options(given) == means
+
+
+def test_request_timeout():
+    """The time for a request is shared by its tries, and the shell may give it as text."""
+    store = open_store("s3://bucket/t", {"request_timeout": "9"})
+    assert store.client._fs.config_kwargs["read_timeout"] == 3.0
+    assert store.client._fs.config_kwargs["retries"] == {"total_max_attempts": 1}
+    assert store.client._fs.retries == 1

@@ -1,0 +1,91 @@
+"""Real servers as fixtures: each is started once a session, when the first test asks for it, and ended with it.
+
+Where one cannot be had, the tests that need it are skipped with the reason, or fail if `CI=true`.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+
+from tests.services import servers
+from tests.services.servers import Server
+
+S3_KINDS = ("ministack", "weed")
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Callable[[str], Server]]:
+    """A function from a kind of server to one that runs."""
+    running: dict[str, Server] = {}
+    unavailable: dict[str, str] = {}
+
+    def get(kind: str) -> Server:
+        if kind not in running and kind not in unavailable:
+            try:
+                running[kind] = servers.start(kind)
+            except servers.Unavailable as error:
+                unavailable[kind] = f"no {kind} here: {error}"
+        if kind in unavailable:
+            if os.environ.get("CI") == "true":
+                pytest.fail(unavailable[kind])
+            pytest.skip(unavailable[kind])
+        return running[kind]
+
+    yield get
+    for server in running.values():
+        server.stop()
+
+
+def s3_options(url: str) -> dict[str, Any]:
+    """The storage options of the S3 servers' only account."""
+    return {
+        "key": servers.KEY,
+        "secret": servers.SECRET,
+        "endpoint_url": url,
+        "client_kwargs": {"region_name": "us-east-1"},
+    }
+
+
+@pytest.fixture(scope="session")
+def s3(service: Callable[[str], Server]) -> Callable[[str], Server]:
+    """A function from a kind of S3 server to one that runs and has the bucket."""
+
+    @cache
+    def get(kind: str) -> Server:
+        server = service(kind)
+        make_bucket(server.url)
+        return server
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def s3_client(s3: Callable[[str], Server]) -> Callable[[str], Any]:
+    """A function from a kind of S3 server to the one client of its bucket."""
+    from txfiles.store.s3 import S3Client
+
+    return cache(lambda kind: S3Client(servers.BUCKET, s3_options(s3(kind).url), 10.0))
+
+
+def make_bucket(url: str) -> None:
+    """Make the tests' bucket on an S3 server."""
+    import s3fs
+
+    system = s3fs.S3FileSystem(**s3_options(url), skip_instance_cache=True)
+    system.call_s3("create_bucket", Bucket=servers.BUCKET)
+
+
+def fresh_prefix() -> str:
+    """An empty place in the tests' bucket."""
+    return f"{uuid.uuid4().hex}/täble a"
+
+
+def fresh_url() -> str:
+    """Its URL."""
+    return f"s3://{servers.BUCKET}/{fresh_prefix()}"

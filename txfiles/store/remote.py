@@ -1,0 +1,105 @@
+"""Buckets by URL: which library serves a scheme, and what the library is not asked about.
+
+Source: specs/decisions/0026-object-stores.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from txfiles.core.messages import one_of, redact
+from txfiles.errors import InputError, OptionError, StoreError
+from txfiles.store import common
+from txfiles.store.client import Client
+from txfiles.store.local import lock_of
+from txfiles.store.objects import ObjectStore
+from txfiles.store.patience import REQUEST_SECONDS, Patience
+from txfiles.store.port import Lock
+
+logger = logging.getLogger("txfiles")
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A library that serves some schemes.
+
+    Attributes:
+        name: what `storage_options={"backend": …}` says.
+        extra: of this package, by which it is installed.
+        connect: (bucket, the library's options, seconds for one try) → a client; imports the library.
+    """
+
+    name: str
+    extra: str
+    connect: Callable[[str, Mapping[str, Any], float], Client]
+
+
+def _s3fs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
+    from txfiles.store.s3 import S3Client
+
+    return S3Client(bucket, options, try_seconds)
+
+
+S3 = (Backend("s3fs", "s3", _s3fs),)
+
+SCHEMES: dict[str, tuple[Backend, ...]] = {"s3": S3, "s3a": S3}
+"""The backends of each scheme, the usual one first."""
+
+
+def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lock: Lock | None) -> ObjectStore:
+    """The store of the table at a URL. Nothing is read or written yet.
+
+    Args:
+        url: as given, for messages.
+        scheme: one of `SCHEMES`.
+        rest: what follows `scheme://`.
+        options: `storage_options`.
+        lock: excludes every other writer; used if the store ignores the condition of a put.
+    """
+    bucket, _, prefix = rest.partition("/")
+    prefix = prefix.rstrip("/")
+    if redact(url) != url or not _BUCKET.fullmatch(bucket):
+        raise InputError(
+            f"{redact(url)} is not the URL of a folder in a bucket",
+            hint=f"write {scheme}://bucket/folder, without @, ? or #; credentials belong into storage_options",
+        )
+    if prefix:
+        common.split(prefix)
+    backend = _backend(scheme, options.get("backend"))
+    patience = Patience(_request_seconds(options.get("request_timeout", REQUEST_SECONDS)))
+    others = {name: value for name, value in options.items() if name not in ("backend", "request_timeout")}
+    try:
+        client = backend.connect(bucket, others, patience.try_seconds)
+    except ImportError as error:
+        raise StoreError(
+            f"tables at {scheme}:// need the package {backend.name}, which cannot be imported ({error})",
+            hint=f"pip install 'txfiles[{backend.extra}]'",
+        ) from error
+    logger.debug("%s through %s", url, backend.name)
+    return ObjectStore(client, prefix, patience=patience, lock=None if lock is None else lock_of(lock))
+
+
+def _backend(scheme: str, wanted: object) -> Backend:
+    backends = {backend.name: backend for backend in SCHEMES[scheme]}
+    if wanted is None:
+        return next(iter(backends.values()))
+    if not isinstance(wanted, str) or wanted not in backends:
+        raise OptionError(f"storage option 'backend' must be {one_of(backends)} for {scheme}://")
+    return backends[wanted]
+
+
+def _request_seconds(given: object) -> float:
+    """How long a request may take; the shell gives it as text."""
+    try:
+        seconds = float(given) if isinstance(given, int | float | str) and not isinstance(given, bool) else -1.0
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise OptionError("storage option 'request_timeout' is a number of seconds above 0")
+    return seconds

@@ -1,0 +1,340 @@
+"""S3 through `s3fs`, with its users' options: one request a method, none of s3fs' caches, retries or guesses.
+
+s3fs finds the credentials and keeps the connections; the requests are S3's own, through its `_call_s3`. What an answer
+means is read off S3's error code and status, never off the Python exception that s3fs makes of it: a name that is
+taken is a `FileExistsError` from some servers and an `OSError` from others.
+
+Source: specs/decisions/0027-s3-through-s3fs.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import aiobotocore.session
+import s3fs
+from botocore import exceptions as boto
+from fsspec.asyn import sync
+
+from txfiles.core.messages import nearest, one_line
+from txfiles.errors import OptionError
+from txfiles.store import client
+from txfiles.store.client import SECOND_US, Body, Failed, Failure
+from txfiles.store.port import Capabilities, Entry
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 10.0
+"""A server that is there accepts a connection sooner."""
+
+CONNECTIONS = 32
+"""Kept by the client: twice the requests of one table that are under way together."""
+
+ANSWERS: client.Answers = {
+    "NoSuchKey": Failure.ABSENT,
+    "NoSuchUpload": Failure.ABSENT,
+    "PreconditionFailed": Failure.EXISTS,
+    412: Failure.EXISTS,
+    "ConditionalRequestConflict": Failure.UNDECIDED,
+    "OperationAborted": Failure.UNDECIDED,
+    409: Failure.UNDECIDED,
+    "InvalidRange": Failure.SHORT,
+    416: Failure.SHORT,
+    **dict.fromkeys(("AccessDenied", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"), Failure.DENIED),
+    401: Failure.DENIED,
+    403: Failure.DENIED,
+    **dict.fromkeys(("SlowDown", "Throttling", "TooManyRequests", "RequestLimitExceeded"), Failure.THROTTLED),
+    429: Failure.THROTTLED,
+    503: Failure.THROTTLED,
+    **dict.fromkeys(("InternalError", "RequestTimeout", "IncompleteBody"), Failure.UNCLEAR),
+    408: Failure.UNCLEAR,
+    **dict.fromkeys(("PermanentRedirect", 301, 307, 501), Failure.REFUSED),
+}
+"""S3's error codes and statuses. A missing bucket is none of them: a 4xx that is not here is refused.
+
+Source: docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and API_PutObject.html.
+"""
+
+_RAISED: tuple[tuple[type[Exception], Failure], ...] = (
+    (boto.EndpointConnectionError, Failure.UNREACHABLE),
+    (boto.ConnectTimeoutError, Failure.UNREACHABLE),
+    (boto.ProxyConnectionError, Failure.UNREACHABLE),
+    (boto.SSLError, Failure.UNREACHABLE),
+    (boto.NoCredentialsError, Failure.DENIED),
+    (boto.PartialCredentialsError, Failure.DENIED),
+    (boto.CredentialRetrievalError, Failure.DENIED),
+    (boto.TokenRetrievalError, Failure.DENIED),
+    (boto.UnauthorizedSSOTokenError, Failure.DENIED),
+    (boto.SSOError, Failure.DENIED),
+    (boto.ParamValidationError, Failure.REFUSED),
+    (boto.ProfileNotFound, Failure.REFUSED),
+    (boto.NoRegionError, Failure.REFUSED),
+    (boto.InvalidRegionError, Failure.REFUSED),
+    (boto.ConfigParseError, Failure.REFUSED),
+    (TypeError, Failure.REFUSED),
+    (ValueError, Failure.REFUSED),
+)
+"""What is raised before there is an answer; anything else is unclear."""
+
+_ALIASES = {
+    "aws_access_key_id": "key",
+    "access_key_id": "key",
+    "aws_secret_access_key": "secret",
+    "secret_access_key": "secret",
+    "aws_session_token": "token",
+    "session_token": "token",
+    "aws_endpoint_url": "endpoint_url",
+    "aws_endpoint": "endpoint_url",
+    "endpoint": "endpoint_url",
+    "aws_profile": "profile",
+}
+"""What polars, delta-rs and obstore call s3fs' options."""
+_REGIONS = ("region", "region_name", "aws_region")
+_CACHES = frozenset({"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths"})
+"""Options that change nothing here: nothing is cached."""
+_OURS = frozenset({"asynchronous", "loop", "version_aware"})
+"""Options that this client decides."""
+_SAFE = frozenset({"endpoint_url", "region_name", "signature_version", "addressing_style", "anon", "use_ssl"})
+"""Options whose values may be shown; all others may be secret."""
+SECRET_CHARACTERS = 4
+"""Shorter values are not looked for in what is shown."""
+
+
+class S3Client:
+    """One bucket.
+
+    Args:
+        bucket: its name.
+        options: as for `s3fs.S3FileSystem`; the names that polars and delta-rs use are known too.
+        try_seconds: how long a single request may take without an answer.
+    Raises:
+        OptionError: s3fs has no such option.
+    """
+
+    backend = "s3fs"
+    capabilities = Capabilities(lists_from_a_name=True, requests_at_once=8, resends=True)
+    deletes_at_once = 1_000
+    parts_at_once = 4
+
+    def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
+        self._bucket = bucket
+        self._options = s3fs_options(options)
+        self._try_seconds = try_seconds
+        self._connect()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return S3Client, (self._bucket, self._options, self._try_seconds)
+
+    @property
+    def root(self) -> str:
+        """`s3://bucket`."""
+        return f"s3://{self._bucket}"
+
+    @property
+    def identity(self) -> str:
+        """The endpoint and the bucket."""
+        return f"s3 {self._fs.endpoint_url or self._fs.client_kwargs.get('endpoint_url')} {self._bucket}"
+
+    def failed(self, error: Exception) -> Failed:
+        """What an exception means: by the answer's code and status, if there was one."""
+        response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
+        if not isinstance(response, Mapping):
+            means = next((failure for kind, failure in _RAISED if isinstance(error, kind)), Failure.UNCLEAR)
+            return Failed(means, self._shown(f"{type(error).__name__}: {error}"))
+        said, answered = response.get("Error", {}), response.get("ResponseMetadata", {})
+        code, status = said.get("Code"), answered.get("HTTPStatusCode")
+        if code == "404" and getattr(error.__cause__, "operation_name", None) == "HeadObject":
+            code = "NoSuchKey"  # a HEAD has no body to say it
+        headers = answered.get("HTTPHeaders", {})
+        return Failed(
+            client.meaning(ANSWERS, code, status),
+            self._shown(f"{status} {code}: {said.get('Message', '')}"),
+            client.retry_after_seconds(headers.get("retry-after")),
+        )
+
+    def get(self, key: str, limit: int) -> Body:
+        """One GET; of what is too large just the head is read."""
+
+        async def request() -> Body:
+            found = await self._ask("get_object", Key=key)
+            async with found["Body"] as stream:
+                size = found["ContentLength"]
+                return Body(await stream.read() if size <= limit else b"", size)
+
+        return self._run(request)
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """One GET of a range."""
+
+        async def request() -> bytes:
+            found = await self._ask("get_object", Key=key, Range=f"bytes={offset}-{offset + length - 1}")
+            async with found["Body"] as stream:
+                if "ContentRange" not in found:
+                    raise boto.ResponseStreamingError(error="the server sent the whole object in place of a range")
+                data: bytes = await stream.read()
+                return data
+
+        return self._run(request)
+
+    def stat(self, key: str) -> Entry:
+        """One HEAD."""
+        found = self._call("head_object", Key=key)
+        return Entry(key, found["ContentLength"], _seconds_us(found["LastModified"]))
+
+    def create(self, key: str, data: bytes) -> None:
+        """One PUT with `If-None-Match: *`."""
+        self._call("put_object", Key=key, Body=data, IfNoneMatch="*")
+
+    def put(self, key: str, data: bytes) -> None:
+        """One PUT."""
+        self._call("put_object", Key=key, Body=data)
+
+    def pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
+        """ListObjectsV2, from a key on."""
+        where = {"StartAfter": after} if after else {}
+        while True:
+            found = self._call("list_objects_v2", Prefix=prefix, **where)
+            if "IsTruncated" not in found:  # an answer without it is some proxy's, not an empty listing
+                raise boto.ResponseStreamingError(error="the answer is not a listing")
+            yield [
+                Entry(one["Key"], one["Size"], _seconds_us(one["LastModified"])) for one in found.get("Contents", ())
+            ]
+            if not found["IsTruncated"]:
+                return
+            where = {"ContinuationToken": found["NextContinuationToken"]}
+
+    def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
+        """One DeleteObjects; keys that XML cannot hold are deleted one by one."""
+        plain = [key for key in keys if key.isprintable()]
+        for key in keys:
+            if not key.isprintable():
+                self._call("delete_object", Key=key)
+        if not plain:
+            return {}
+        objects = [{"Key": key} for key in plain]
+        answer = self._call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+        return {one["Key"]: self._left(one) for one in answer.get("Errors", ()) if one.get("Code") != "NoSuchKey"}
+
+    def upload(self, key: str) -> S3Upload:
+        """CreateMultipartUpload."""
+        return S3Upload(self._call, key, self._call("create_multipart_upload", Key=key)["UploadId"])
+
+    def now_us(self) -> int:
+        """The `Date` of an answer, whatever it says: not every user may list or look at the bucket."""
+        try:
+            answer = self._call("head_object", Key="_")
+        except Exception as error:
+            response = getattr(error.__cause__, "response", None)
+            if response is None or self.failed(error).failure not in (Failure.ABSENT, Failure.REFUSED, Failure.DENIED):
+                raise
+            answer = response
+        return client.http_time_us(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+
+    def _connect(self) -> None:
+        config = {
+            "connect_timeout": min(CONNECT_SECONDS, self._try_seconds),
+            "read_timeout": self._try_seconds,
+            "max_pool_connections": CONNECTIONS,
+            **self._options.get("config_kwargs", {}),
+            "retries": {"total_max_attempts": 1},
+        }
+        options = {**self._options, "config_kwargs": config}
+        self._fs = s3fs.S3FileSystem(**options, use_listings_cache=False, skip_instance_cache=True)
+        self._fs.retries = 1
+        self._process = os.getpid()
+
+    def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        return self._run(lambda: self._ask(method, **arguments))
+
+    def _run(self, request: Callable[[], Awaitable[T]]) -> T:
+        if self._process != os.getpid():  # its event loop stayed in the parent
+            self._connect()
+        done: T = sync(self._fs.loop, request)
+        return done
+
+    async def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._fs._call_s3(method, Bucket=self._bucket, **arguments)  # noqa: SLF001
+        return answer
+
+    def _left(self, said: Mapping[str, str]) -> Failed:
+        code = said.get("Code")
+        return Failed(client.meaning(ANSWERS, code, None), self._shown(f"{code}: {said.get('Message', '')}"))
+
+    def _shown(self, text: str) -> str:
+        """A server's or library's words, with no value of an option that may be secret in them."""
+        for secret in _secrets(self._options):
+            text = text.replace(secret, "…")
+        return one_line(text)
+
+
+class S3Upload:
+    """A multipart upload.
+
+    Args:
+        call: makes a request.
+        key: of the object.
+        upload_id: from the server.
+    """
+
+    def __init__(self, call: Callable[..., dict[str, Any]], key: str, upload_id: str) -> None:
+        self._call = call
+        self._which = {"Key": key, "UploadId": upload_id}
+        self._tags: dict[int, str] = {}
+
+    def part(self, number: int, data: bytes) -> None:
+        """UploadPart."""
+        self._tags[number] = self._call("upload_part", **self._which, PartNumber=number, Body=data)["ETag"]
+
+    def complete(self) -> None:
+        """CompleteMultipartUpload."""
+        parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(self._tags.items())]
+        self._call("complete_multipart_upload", **self._which, MultipartUpload={"Parts": parts})
+
+    def abort(self) -> None:
+        """AbortMultipartUpload."""
+        self._call("abort_multipart_upload", **self._which)
+
+
+def s3fs_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Storage options as s3fs takes them.
+
+    Raises:
+        OptionError: s3fs has no such option, or it is not the caller's to decide; no value is shown.
+    """
+    dropped = _CACHES.union(_REGIONS)
+    options = {_ALIASES.get(name, name): value for name, value in given.items() if name not in dropped}
+    for name in _REGIONS:
+        if name in given:
+            options["client_kwargs"] = {"region_name": given[name], **options.get("client_kwargs", {})}
+    known = (_names(s3fs.S3FileSystem) | _names(aiobotocore.session.AioSession)) - _OURS
+    for name in options:
+        if name not in known:
+            raise OptionError(
+                f"{name!r} is not a storage option for S3{nearest(name, known)}",
+                hint="the options are those of s3fs.S3FileSystem, such as key, secret, token, profile, anon, "
+                "endpoint_url, client_kwargs and config_kwargs, and request_timeout and backend",
+            )
+    return options
+
+
+def _names(made: type) -> frozenset[str]:
+    parameters = inspect.signature(vars(made)["__init__"]).parameters.values()
+    return frozenset(one.name for one in parameters if one.kind is not one.VAR_KEYWORD) - {"self", "args"}
+
+
+def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
+    """Every text in the options that may be a secret."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _secrets(value)
+        elif isinstance(value, str) and len(value) >= SECRET_CHARACTERS and (name not in _SAFE or "@" in value):
+            yield value
+
+
+def _seconds_us(time: datetime) -> int:
+    """Whole seconds, as a HEAD tells them; some servers' listings say more."""
+    return int(time.timestamp()) * SECOND_US
