@@ -30,7 +30,9 @@ SchemaMode = Literal["strict", "merge", "overwrite"]
 SCHEMA_MODES = ("strict", "merge", "overwrite")
 STALE = ("skip", "apply")
 
-Kind = Literal["word", "text", "columns", "switch", "pairs", "types", "dialect", "filter", "seconds", "lock", "library"]
+Kind = Literal[
+    "word", "text", "columns", "switch", "pairs", "types", "dialect", "filter", "seconds", "lock", "storage", "library"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,15 @@ class WriteOptions:
         "pairs", "A fact to record with the commit. Repeatable.", empty=dict, flag="--metadata", metavar="NAME=VALUE"
     )
     timeout: float = _option("seconds", "Seconds to keep trying while other writers win.", 60.0, metavar="S")
-    storage_options: Mapping[str, Any] | None = _option("library", "For remote stores.", None, shown=False)
+    storage_options: Mapping[str, Any] | None = _option(
+        "storage",
+        "An option of the bucket's library, such as endpoint_url=http://…; true and false are switches, {…} is JSON. "
+        "Leave secrets to the environment (AWS_…), since every process can see a command line. Repeatable.",
+        None,
+        shown=False,
+        flag="--storage-option",
+        metavar="NAME=VALUE",
+    )
     lock: Lock | None = _option(
         "lock",
         "A lock file that every writer of the table names; used where its file system has no hard links.",
@@ -271,7 +281,7 @@ _CHECKS: dict[Kind, Callable[[str, Any], None]] = {
     "switch": _check_switch,
     "pairs": _check_pairs,
     "seconds": _check_seconds,
-    **dict.fromkeys(("types", "dialect", "filter", "lock", "library"), _checked_elsewhere),
+    **dict.fromkeys(("types", "dialect", "filter", "lock", "storage", "library"), _checked_elsewhere),
 }
 
 

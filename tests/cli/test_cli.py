@@ -149,7 +149,8 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
         --timestamp-col t --stale apply --batch-id x --schema-mode merge --schema a=b=int64 --partition-by p
         --csv sep=; --csv null=NA,- --csv header=false
         --overwrite-partitions --replace-where n > -1 --replace-where s is null --replace-where i not-in 1,"2,3"
-        --rekey --property compression=zstd --metadata k=v=w --timeout 5 --lock l"""
+        --rekey --property compression=zstd --metadata k=v=w --timeout 5 --lock l
+        --storage-option anon=True --storage-option region=eu=1 --storage-option client_kwargs={"verify":false}"""
     assert run(*line.split()).exit_code == 0
     assert run(*WRITE).exit_code == 0
     full, plain = ((data, path, options | {"progress": None}) for data, path, options in calls)
@@ -174,6 +175,7 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
             "properties": {"compression": "zstd"},
             "user_metadata": {"k": "v=w"},
             "timeout": 5.0,
+            "storage_options": {"anon": True, "region": "eu=1", "client_kwargs": {"verify": False}},
             "lock": "l",
             "progress": None,
         },
@@ -190,7 +192,7 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> No
         "properties",
     )
     assert plain[0] == "in.csv"
-    assert all(plain[2][name] is None for name in (*nothing, "user_metadata", "lock"))
+    assert all(plain[2][name] is None for name in (*nothing, "user_metadata", "storage_options", "lock"))
 
 
 @given(name=st.text(min_size=1).filter(lambda text: "=" not in text), value=st.text())
@@ -585,3 +587,29 @@ def test_a_lock_where_there_are_no_hard_links(tmp_path, monkeypatch):
         assert run(*verb, *lock).exit_code == 0
         assert tx.Table(table).version == version
     assert tx.Table(table).to_arrow().to_pylist() == [{"x": 1}]
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("write", "plan")])
+def test_storage_options_reach_every_verb(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each verb hands the options of the bucket's library on, and repeats none of their values."""
+    given: list[Any] = []
+
+    def record(path: str, *_: Any, storage_options: Any = None, **__: Any) -> None:
+        given.append(storage_options)
+        raise tx.errors.StoreError("as far as this test goes")
+
+    monkeypatch.setattr(tx, "Table", record)
+    monkeypatch.setattr(tx, "resolve", record)
+    more = {"set": ["compression=zstd"], "resolve": ["0" * 32]}.get(verb, [])
+    result = run(verb, "s3://bucket/t", *more, "--storage-option", "secret=CANARY", "--storage-option", "anon=false")
+    assert result.exit_code == 14
+    assert given == [{"secret": "CANARY", "anon": False}]
+    assert "CANARY" not in result.output
+
+
+def test_a_storage_option_that_is_no_json() -> None:
+    """A nested option is JSON; one that is not is refused without its value."""
+    result = run("show", "s3://bucket/t", "--storage-option", "client_kwargs={CANARY")
+    assert result.exit_code == 2
+    assert "client_kwargs" in result.output
+    assert "CANARY" not in result.output

@@ -7,31 +7,34 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from txfiles.cli import output
-from txfiles.cli.params import example, json_option, snapshot_options
+from txfiles.cli.params import Storage, example, json_option, snapshot_options, storage_option
 
 if TYPE_CHECKING:
     import txfiles as tx
 
 
-def open_table(path: str, version: int | None, at: str | None) -> tx.Table:
+def open_table(
+    path: str, version: int | None = None, at: str | None = None, storage_options: Storage = None
+) -> tx.Table:
     """The table at the version asked for, the newest unless said."""
     import txfiles as tx
 
     if version is not None and at is not None:
         raise click.UsageError("--version and --at exclude each other", click.get_current_context())
-    return tx.Table(path, version=version, timestamp=at)
+    return tx.Table(path, version=version, timestamp=at, storage_options=storage_options)
 
 
 @click.command(short_help="List the commits, newest first.", epilog=example("txfiles log lake/customers -n 5"))
 @click.argument("path")
 @click.option("-n", "limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N commits.")
+@storage_option
 @json_option
-def log(path: str, limit: int | None, as_json: bool) -> None:
+def log(path: str, limit: int | None, storage_options: Storage, as_json: bool) -> None:
     """List the commits of a table, newest first: rows added +, changed ~ and deleted -, files, batch id.
 
     With --json: one array of objects.
     """
-    commits = open_table(path, None, None).history(limit)
+    commits = open_table(path, storage_options=storage_options).history(limit)
     header = ("version", "time", "operation", "rows", "files", "batch id")
     rows = [
         (
@@ -53,10 +56,11 @@ def log(path: str, limit: int | None, as_json: bool) -> None:
 )
 @click.argument("path")
 @snapshot_options
+@storage_option
 @json_option
-def show(path: str, version: int | None, at: str | None, as_json: bool) -> None:
+def show(path: str, version: int | None, at: str | None, storage_options: Storage, as_json: bool) -> None:
     """Describe a table: version, size, keys, partitioning, columns and properties."""
-    table = open_table(path, version, at)
+    table = open_table(path, version, at, storage_options)
     found = _facts(table)
     output.emit(as_json, found, _told(found))
 
@@ -108,13 +112,22 @@ def _told(found: dict[str, Any]) -> str:
 @click.option("--long", "long_", is_flag=True, help="With rows, bytes and partition values.")
 @click.option("--physical", is_flag=True, help="Also if the files have other columns than the table.")
 @snapshot_options
+@storage_option
 @json_option
-def files(path: str, long_: bool, physical: bool, version: int | None, at: str | None, as_json: bool) -> None:
+def files(
+    path: str,
+    long_: bool,
+    physical: bool,
+    version: int | None,
+    at: str | None,
+    storage_options: Storage,
+    as_json: bool,
+) -> None:
     """List the data files of a table, absolute, one on a line, ready for any reader of Parquet or CSV.
 
     With --json: one array of objects, with all that --long has.
     """
-    table = open_table(path, version, at)
+    table = open_table(path, version, at, storage_options)
     if not as_json and not long_:
         for name in table.files(physical=physical):
             output.write_text(name)

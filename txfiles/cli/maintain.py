@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from txfiles.cli import output, progress
-from txfiles.cli.params import example, json_option, lock_option, mapping, pair
+from txfiles.cli.params import Storage, example, json_option, lock_option, mapping, pair, storage_option
 
 
 @click.command(
@@ -16,12 +16,13 @@ from txfiles.cli.params import example, json_option, lock_option, mapping, pair
 @click.argument("path")
 @click.argument("pairs", nargs=-1, required=True, type=pair, callback=mapping, metavar="NAME=VALUE...")
 @lock_option
+@storage_option
 @json_option
-def set_(path: str, pairs: dict[str, str], lock: str | None, as_json: bool) -> None:
+def set_(path: str, pairs: dict[str, str], lock: str | None, storage_options: Storage, as_json: bool) -> None:
     """Change properties of a table, in one commit. `txfiles show PATH` lists them all."""
     import txfiles as tx
 
-    table = tx.Table(path, lock=lock)
+    table = tx.Table(path, lock=lock, storage_options=storage_options)
     table.set(pairs)
     changed = {name: table.properties[name] for name in pairs}
     told = ", ".join(f"{name}={output.property_text(value)}" for name, value in changed.items())
@@ -42,6 +43,7 @@ def set_(path: str, pairs: dict[str, str], lock: str | None, as_json: bool) -> N
 @click.option("--dry-run", is_flag=True, help="Delete nothing, list what would be deleted.")
 @click.option("--force", is_flag=True, help="Go on where vacuum would ask, as when files of no version abound.")
 @lock_option
+@storage_option
 @json_option
 def vacuum(
     path: str,
@@ -50,6 +52,7 @@ def vacuum(
     dry_run: bool,
     force: bool,
     lock: str | None,
+    storage_options: Storage,
     as_json: bool,
 ) -> None:
     """Delete files that no kept version needs, and left-overs of writes that never committed.
@@ -59,7 +62,7 @@ def vacuum(
     """
     import txfiles as tx
 
-    table = tx.Table(path, lock=lock)
+    table = tx.Table(path, lock=lock, storage_options=storage_options)
     with progress.bar(as_json=as_json) as report:
         done = table.vacuum(retain=retain, keep_versions=keep_versions, dry_run=dry_run, force=force, progress=report)
     verb = "would delete" if done.dry_run else "deleted"
@@ -77,11 +80,12 @@ def vacuum(
 )
 @click.argument("path")
 @click.argument("commit_id")
+@storage_option
 @json_option
-def resolve(path: str, commit_id: str, as_json: bool) -> None:
+def resolve(path: str, commit_id: str, storage_options: Storage, as_json: bool) -> None:
     """Say what became of a commit whose outcome was unknown (exit code 12), by its commit id."""
     import txfiles as tx
 
-    found = tx.resolve(path, commit_id)
+    found = tx.resolve(path, commit_id, storage_options=storage_options)
     text = f"committed as version {found.version}" if found.committed else "not committed"
     output.emit(as_json, found, text)

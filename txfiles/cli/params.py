@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ from txfiles.options import DEFAULTS, OPTIONS, Facts
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Condition = tuple[str, str, Any]
+Storage = Mapping[str, Any] | None
+"""Storage options, as the library takes them."""
 
 OPERATORS = ("=", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "is", "is not")
 
@@ -72,6 +75,20 @@ def dialect(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, 
     return found
 
 
+def storage(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str], ...]) -> Storage:
+    """``--storage-option`` as `storage_options=` has it: switches, and JSON for nested ones (a callback of click)."""
+    found: dict[str, Any] = mapping(ctx, param, given)
+    for name, value in found.items():
+        if value.lower() in ("true", "false"):
+            found[name] = value.lower() == "true"
+        elif value.startswith("{"):
+            try:
+                found[name] = json.loads(value)
+            except ValueError:
+                raise click.BadParameter(f"the value of {name!r} is not JSON", ctx, param) from None  # may be secret
+    return found or None
+
+
 def conditions(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str, str], ...]) -> list[Condition]:
     """What ``COLUMN OP VALUE`` means to the library (a callback of click)."""
     return [_condition(ctx, param, *one) for one in given]
@@ -105,6 +122,11 @@ def lock_option(function: Function) -> Function:
     return _option("lock", OPTIONS["lock"])(function)
 
 
+def storage_option(function: Function) -> Function:
+    """``--storage-option``, the same for every verb."""
+    return _option("storage_options", OPTIONS["storage_options"])(function)
+
+
 def write_options(function: Function) -> Function:
     """The options of a write: those of `options.WriteOptions`, but for what only the library can use."""
     shown = [_option(name, facts) for name, facts in OPTIONS.items() if facts.kind != "library"]
@@ -129,8 +151,8 @@ def _option(name: str, facts: Facts) -> Callable[[Function], Function]:
             more["multiple"] = True
         case "pairs" | "types":
             more |= {"multiple": True, "type": typed if facts.kind == "types" else pair, "callback": mapping}
-        case "dialect":
-            more |= {"multiple": True, "type": pair, "callback": dialect}
+        case "dialect" | "storage":
+            more |= {"multiple": True, "type": pair, "callback": dialect if facts.kind == "dialect" else storage}
         case "filter":
             more |= {"multiple": True, "nargs": 3, "callback": conditions, "help": f"{facts.help} {CONDITION_HELP}"}
         case "seconds":

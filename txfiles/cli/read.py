@@ -12,7 +12,16 @@ import click
 
 from txfiles.cli import output
 from txfiles.cli.describe import open_table
-from txfiles.cli.params import CONDITION_HELP, Condition, conditions, example, json_option, snapshot_options
+from txfiles.cli.params import (
+    CONDITION_HELP,
+    Condition,
+    Storage,
+    conditions,
+    example,
+    json_option,
+    snapshot_options,
+    storage_option,
+)
 from txfiles.core.messages import redact
 from txfiles.errors import InputError, OptionError
 
@@ -43,6 +52,7 @@ JSON_ROWS = 8_192
 @snapshot_options
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N rows.")
 @click.option("--to", metavar="FILE", help="Write to FILE, .parquet or .csv, in place of stdout.")
+@storage_option
 @json_option
 def read(
     path: str,
@@ -52,6 +62,7 @@ def read(
     at: str | None,
     limit: int | None,
     to: str | None,
+    storage_options: Storage,
     as_json: bool,
 ) -> None:
     """Read rows as CSV.
@@ -59,7 +70,7 @@ def read(
     With --json: one JSON object per line; decimals, times and binary (base64) are text, so that none loses digits.
     """
     target = None if to is None else _target(to)
-    table = open_table(path, version, at)
+    table = open_table(path, version, at, storage_options)
     with table.to_batches(list(columns) or None, where or None) as reader:
         pieces = _at_most(reader, limit)
         if target is not None:

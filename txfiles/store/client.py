@@ -14,7 +14,6 @@ import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from txfiles.store.port import Capabilities, Entry
@@ -78,6 +77,8 @@ def http_time_us(text: str) -> int:
     Raises:
         ValueError: it is not a time.
     """
+    from email.utils import parsedate_to_datetime  # here: few calls need it
+
     return int(parsedate_to_datetime(text).astimezone(UTC).timestamp()) * SECOND_US + SECOND_US - 1
 
 
