@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,8 @@ from txfiles.store.client import Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
 PAGE = 3
+
+_numbers = itertools.count()
 
 
 class Failing(Exception):
@@ -36,13 +39,13 @@ class FakeClient:
 
     root = "fake://bucket"
     backend = "fake"
-    identity = "fake"
     deletes_at_once = 4
     parts_at_once = 4
 
     def __init__(self, *, in_order: bool = True, conditional: bool = True) -> None:
         self.capabilities = Capabilities(lists_from_a_name=in_order, requests_at_once=8, resends=False)
         self.conditional = conditional
+        self.identity = f"fake {next(_numbers)}"
         self.objects: dict[str, tuple[bytes, int]] = {}
         self.script: dict[str, list[Failing | None]] = {}
         self.calls: Counter[str] = Counter()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import pyarrow as pa
 
@@ -79,6 +81,25 @@ def ranges_of(source: pa.NativeFile, ranges: Sequence[tuple[int, int]], where: s
         source.seek(offset)
         found.append(source.read(length))
     return found
+
+
+@contextmanager
+def holding(lock: AbstractContextManager[Any], where: str) -> Iterator[None]:
+    """Hold a lock that the caller gave, to write one name.
+
+    Raises:
+        StoreError: it could not be taken.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock)
+        except (OSError, ValueError) as error:  # filelock's time-out is an OSError, a NUL in a path a ValueError
+            raise StoreError(
+                f"{where} was not written: the lock that was given could not be taken ({error})",
+                hint="see who holds it, and that its folder is there; then run the same call again",
+                path=where,
+            ) from error
+        yield
 
 
 def over_limit(where: str, size: int, limit: int) -> CorruptTableError:

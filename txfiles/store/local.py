@@ -19,14 +19,14 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from txfiles.core import names
-from txfiles.errors import Committed, CorruptTableError, InputError, NoAtomicCreateError, StoreError
+from txfiles.errors import Committed, CorruptTableError, InputError, NoAtomicCreateError
 from txfiles.store import common
 from txfiles.store.folders import CREATE, Folders, ensure_durable, failure, remember_durable, sync, telling
 from txfiles.store.port import Capabilities, Entry, Lock, Put
@@ -432,15 +432,7 @@ class _Draft:
 
     def _rename(self, lock: AbstractContextManager[Any]) -> bool:
         """What `_link` does, while every other writer is excluded: see that the name is free, and take it."""
-        with ExitStack() as held:
-            try:
-                held.enter_context(lock)
-            except (OSError, ValueError) as error:  # filelock's time-out is an OSError, a NUL in a path a ValueError
-                raise StoreError(
-                    f"{self._where} was not written: the lock that was given could not be taken ({error})",
-                    hint="see who holds it, and that its folder is there; then run the same call again",
-                    path=self._where,
-                ) from error
+        with common.holding(lock, self._where):
             try:
                 with suppress(FileNotFoundError):
                     os.stat(self._last, dir_fd=self._folder, follow_symlinks=False)

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from txfiles.errors import CorruptTableError, InputError, StoreError, TxFilesError
-from txfiles.store import common
+from txfiles.errors import CorruptTableError, InputError, NoAtomicCreateError, StoreError, TxFilesError
+from txfiles.store import common, probe
 from txfiles.store.client import Client, Failed, Failure
 from txfiles.store.object_sink import ObjectSink
 from txfiles.store.patience import TRIED_AGAIN, Patience
@@ -112,6 +112,8 @@ class ObjectStore:
             StoreError: certainly not created: denied or refused, and no try before that was unclear.
         """
         key, met = self._key(name), list[Failure]()
+        if not self._honours_conditions():
+            return self._put_under_lock(name, key, data)
         failed = self._ask(lambda: self.client.create(key, data), met)
         if failed is None:
             return Put.CREATED
@@ -176,8 +178,14 @@ class ObjectStore:
         return pa.PythonFile(_Ranged(lambda offset, length: self._range(name, key, offset, length), known), mode="r")
 
     def create(self, name: str) -> ObjectSink:
-        """Begin a new data file. The name is not looked up: it is unique by construction."""
-        return ObjectSink(self, name, self._key(name))
+        """Begin a new data file. The name is not looked up: it is unique by construction.
+
+        Raises:
+            NoAtomicCreateError: no commit could ever name the file, see `put_if_absent`.
+        """
+        key = self._key(name)
+        self._honours_conditions()
+        return ObjectSink(self, name, key)
 
     def url(self, name: str) -> str:
         """The object's URL, its name as it is."""
@@ -209,6 +217,39 @@ class ObjectStore:
     def _key(self, name: str) -> str:
         common.split(name)
         return self._prefix + name
+
+    def _honours_conditions(self) -> bool:
+        """Whether the store does; if it does not, a lock must have been given.
+
+        Cost: see `probe.not_honoured`.
+        """
+        found = probe.not_honoured(self.client, self._prefix, self._ask)
+        if found is None:
+            return True
+        if found.failure is not Failure.REFUSED:
+            raise self._error("write to", "", found)
+        if self._lock is None:
+            raise NoAtomicCreateError(
+                f"{self.client.root} cannot create a name once and only once: {found.said}; nothing was written",
+                hint="two writers could commit the same version there, and one commit would be lost: keep the table "
+                "on a store that honours If-None-Match, or let every writer name the same lock (lock=, --lock)",
+                path=self.root,
+            )
+        return False
+
+    def _put_under_lock(self, name: str, key: str, data: bytes) -> Put:
+        """What a conditional put does, while every other writer is excluded."""
+        assert self._lock is not None
+        met: list[Failure] = []
+        with common.holding(self._lock, self.url(name)):
+            if self.stat(name) is not None:
+                return Put.EXISTS
+            failed = self._ask(lambda: self.client.put(key, data), met)
+        if failed is None:
+            return Put.CREATED
+        if not IN_DOUBT.isdisjoint(met):
+            return Put.UNKNOWN
+        raise self._error("create", name, failed)
 
     def _ask(self, request: Callable[[], T], met: list[Failure] | None = None) -> T | Failed:
         return self._patience.ask(request, self.client.failed, met)

@@ -137,7 +137,7 @@ class S3Client:
     @property
     def identity(self) -> str:
         """The endpoint and the bucket."""
-        return f"s3 {self._fs.endpoint_url or self._fs.client_kwargs.get('endpoint_url')} {self._bucket}"
+        return f"s3 {self._fs.s3.meta.endpoint_url} {self._bucket}"
 
     def failed(self, error: Exception) -> Failed:
         """What an exception means: by the answer's code and status, if there was one."""

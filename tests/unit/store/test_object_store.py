@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
 
 from tests.fake_client import FakeClient, failing
-from txfiles.errors import CorruptTableError, StoreError
+from txfiles.core import names
+from txfiles.errors import CorruptTableError, NoAtomicCreateError, StoreError
 from txfiles.store import client as clients
+from txfiles.store import probe
 from txfiles.store.client import Failure
 from txfiles.store.object_sink import PART_BYTES
 from txfiles.store.objects import ObjectStore
@@ -44,7 +48,10 @@ def clock():
 
 @pytest.fixture
 def client():
-    return FakeClient()
+    """A bucket that has been probed."""
+    client = FakeClient()
+    probe.remember(client)
+    return client
 
 
 @pytest.fixture
@@ -324,6 +331,117 @@ def test_an_upload_that_somebody_aborted(store, client):
     with pytest.raises(StoreError, match="could not write") as raised:
         sink.close()
     assert "another name" in raised.value.hint
+    assert not client.objects
+
+
+# ---------------------------------------------------------------- the probe
+
+
+def fresh(**about):
+    client = FakeClient(**about)
+    return client, ObjectStore(client, "t", patience=Clock().patience())
+
+
+WRITES = {
+    "put_if_absent": lambda store: store.put_if_absent("a", b"1"),
+    "create": lambda store: store.create("a").write(b"1"),
+}
+
+
+@pytest.mark.guarantees("S22")
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("write", WRITES)
+def test_a_store_that_ignores_the_condition(write, there):
+    """A store that overwrites what was to be created is refused before anything is written, each time."""
+    client, store = fresh(conditional=False)
+    if there:
+        client.objects["t/_txfiles/table.json"] = (b"whose", 1)
+    before = {key: data for key, (data, _) in client.objects.items()}
+    for _ in range(2):
+        with pytest.raises(NoAtomicCreateError, match="once and only once") as raised:
+            WRITES[write](store)
+        assert "--lock" in raised.value.hint
+        assert {key: data for key, (data, _) in client.objects.items()} == before
+    assert client.calls["create"] == (1 if there else 2)
+
+
+@pytest.mark.parametrize(("there", "requests"), [(True, {"get": 1, "create": 1}), (False, {"get": 1, "create": 2})])
+def test_a_store_is_probed_once(there, requests):
+    """A store that honours the condition is probed once, for all tables and writers, and nothing is left of it."""
+    client, store = fresh()
+    if there:
+        client.objects["t/_txfiles/table.json"] = (b"whose", 1)
+    before = dict(client.objects)
+    store.create("a").abort()
+    assert {name: count for name, count in client.calls.items() if not name.startswith("delete")} == requests
+    assert client.objects == before
+    client.calls.clear()
+    ObjectStore(client, "another").put_if_absent("a", b"")
+    assert client.calls == {"create": 1}
+
+
+@pytest.mark.parametrize("method", ["get", "create"])
+def test_a_probe_that_fails_says_nothing_of_the_store(method):
+    """A store that could not be probed is not refused for ever: the next write asks again."""
+    client, store = fresh()
+    client.script[method] = [failing(Failure.DENIED)]
+    with pytest.raises(StoreError, match="could not write to fake://bucket/t: injected denied") as raised:
+        store.put_if_absent("a", b"1")
+    assert not isinstance(raised.value, NoAtomicCreateError)
+    assert store.put_if_absent("a", b"1") is Put.CREATED
+
+
+def test_a_store_that_does_not_know_the_condition():
+    """A server that refuses the request for its condition is refused, in its own words."""
+    client, store = fresh()
+    client.script["create"] = [failing(Failure.REFUSED)]
+    with pytest.raises(NoAtomicCreateError, match="injected refused"):
+        store.put_if_absent("a", b"1")
+
+
+def test_a_probe_whose_answers_are_lost():
+    """Lost answers do not mislead the probe: a name that it created twice is its own."""
+    client, store = fresh()
+    client.script["create"] = [failing(Failure.UNCLEAR, applied=True)]
+    assert store.put_if_absent("a", b"1") is Put.CREATED
+
+
+def test_what_a_killed_probe_leaves():
+    """The name that a probe makes up is one that a vacuum deletes."""
+    client, store = fresh()
+    client.script["delete_many"] = [failing(Failure.DENIED)]
+    store.put_if_absent("a", b"1")
+    (left,) = client.objects.keys() - {"t/a"}
+    assert names.is_temporary(left.removeprefix("t/"), "0" * 16)
+
+
+def test_a_lock_takes_the_place_of_the_condition():
+    """With a lock given, a store that ignores conditions is written to, one writer at a time."""
+    client = FakeClient(conditional=False)
+    lock = threading.RLock()
+    store = ObjectStore(client, "t", patience=Clock().patience(), lock=lock)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: store.put_if_absent("a", b"%d" % number), range(8)))
+    assert sorted(answer.value for answer in answers) == ["created"] + ["exists"] * 7
+    assert store.get("a", limit=1) == b"%d" % answers.index(Put.CREATED)
+    client.script["put"] = [failing(Failure.UNCLEAR, applied=True)] * 100
+    assert store.put_if_absent("b", b"1") is Put.UNKNOWN
+
+
+def test_a_lock_that_cannot_be_taken():
+    """A lock that somebody else holds is an error, and nothing is written."""
+
+    class Held:
+        def __enter__(self):
+            raise TimeoutError("somebody has it")
+
+        def __exit__(self, *_):
+            pass
+
+    client = FakeClient(conditional=False)
+    store = ObjectStore(client, "t", lock=Held())
+    with pytest.raises(StoreError, match="somebody has it"):
+        store.put_if_absent("a", b"1")
     assert not client.objects
 
 

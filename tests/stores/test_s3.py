@@ -1,0 +1,151 @@
+"""Tables on real S3 servers, and what s3fs would do there if it were asked in another way."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import txfiles as tx
+from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url, make_bucket, s3_options
+from txfiles.cli.main import cli
+from txfiles.errors import NoAtomicCreateError
+from txfiles.store import open_store
+from txfiles.store.objects import ObjectStore
+
+pytestmark = pytest.mark.slow
+
+ROWS = pa.table({"id": [1, 2, 3], "country": ["DE", "FR", None], "name": ["a", "b", "c"]})
+MORE = pa.table({"id": [3, 4], "country": ["DE", "FR"], "name": ["C", "d"]})
+
+
+@pytest.fixture(params=S3_KINDS)
+def server(request, s3):
+    return s3(request.param)
+
+
+@pytest.fixture
+def options(server):
+    return s3_options(server.url)
+
+
+@pytest.fixture
+def client(request, server, s3_client):
+    return s3_client(server.kind)
+
+
+@pytest.fixture
+def store(client):
+    return ObjectStore(client, fresh_prefix())
+
+
+def rows(table):
+    return sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])
+
+
+# ---------------------------------------------------------------- tables
+
+
+@pytest.mark.parametrize("format_name", ["parquet", "csv"])
+def test_a_table(options, format_name):
+    """A table on S3 is one like any other: all modes, older versions, history, vacuum."""
+    url = fresh_url()
+    assert not tx.exists(url, storage_options=options)
+
+    def write(data, mode, **more):
+        return tx.write(data, url, mode=mode, storage_options=options, **more)
+
+    write(ROWS, "upsert", keys=["id"], format=format_name, partition_by=["country"])
+    assert write(MORE, "upsert").rows_updated == 1
+    assert write(MORE, "upsert").committed is False
+    assert write(MORE, "append_once").rows_skipped == 2
+    first = write(ROWS.slice(0, 1), "append", batch_id="b")
+    assert (first.version, write(ROWS, "append", batch_id="b").version) == (2, 2)
+    table = tx.Table(url, storage_options=options)
+    assert [row["name"] for row in rows(table)] == ["a", "a", "b", "C", "d"]
+    assert rows(table.at(version=0)) == ROWS.to_pylist()
+    assert [commit.version for commit in table.history()] == [2, 1, 0]
+    assert all(name.startswith(url) for name in table.files())
+    assert table.to_arrow(columns=["id"], filter=[("country", "=", "FR")]).num_rows == 2
+    write(ROWS, "overwrite")
+    table.refresh()
+    deleted = table.vacuum(retain="0s").deleted
+    assert deleted
+    assert rows(table) == ROWS.to_pylist()
+    listed = {entry.name for entry in open_store(url, options).list_from("")}
+    assert listed.isdisjoint(deleted)
+
+
+def test_a_table_in_another_process(options):
+    """A Table pickles with its options, and opens its version in another process."""
+    url = fresh_url()
+    tx.write(ROWS, url, mode="append", storage_options=options)
+    table = tx.Table(url, storage_options=options)
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).to_arrow().num_rows)"
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(table), capture_output=True, check=True)
+    assert done.stdout == b"3\n"
+    again = pickle.loads(pickle.dumps(open_store(url, options)))
+    assert [entry.name for entry in again.list_from("_txfiles/log/")] == ["_txfiles/log/" + "0" * 20 + ".json"]
+
+
+def test_the_shell(server, options, tmp_path):
+    """The shell opens `s3://`, its credentials from options or from the environment, and shows none of them."""
+    url = fresh_url()
+    pq.write_table(ROWS, tmp_path / "in.parquet")
+    given = [f"--storage-option={name}={options[name]}" for name in ("key", "secret", "endpoint_url")]
+    environment = {"AWS_ACCESS_KEY_ID": options["key"], "AWS_SECRET_ACCESS_KEY": options["secret"]}
+    write = ["write", str(tmp_path / "in.parquet"), "--to", url, "--mode", "upsert", "--key", "id"]
+    ways = ((given, {}), (given[2:], environment), ([], environment | {"AWS_ENDPOINT_URL": server.url}))
+    for more, found in ways:
+        env = {"AWS_DEFAULT_REGION": "us-east-1", **found}
+        result = CliRunner().invoke(cli, [*write, *more, "--json"], env=env)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["version"] == 0
+        for verb in ("show", "log", "files", "read", "vacuum"):
+            result = CliRunner().invoke(cli, [verb, url, *more], env=env)
+            assert result.exit_code == 0, result.output
+            assert options["secret"] not in result.output
+
+
+def test_writers_side_by_side(options):
+    """Eight writers of one table commit all their rows, once each."""
+    url = fresh_url()
+    tx.write(pa.table({"id": [0]}), url, mode="append", storage_options=options)
+
+    def write(number):
+        return tx.write(pa.table({"id": [number]}), url, mode="append", storage_options=options)
+
+    with ThreadPoolExecutor(8) as pool:
+        versions = sorted(result.version for result in pool.map(write, range(1, 9)))
+    assert versions == list(range(1, 9))
+    assert [row["id"] for row in rows(tx.Table(url, storage_options=options))] == list(range(9))
+
+
+# ---------------------------------------------------------------- a server that ignores conditions
+
+
+@pytest.mark.guarantees("S22")
+def test_a_server_that_ignores_conditions(service, tmp_path):
+    """rclone overwrites in spite of If-None-Match: refused before anything is written, unless a lock is given."""
+    server = service("rclone")
+    make_bucket(server.url)
+    url, options = fresh_url(), s3_options(server.url)
+    for _ in range(2):
+        with pytest.raises(NoAtomicCreateError, match="once and only once") as raised:
+            tx.write(ROWS, url, mode="append", storage_options=options)
+        assert raised.value.committed == "no"
+        assert list(open_store(url, options).list_from("")) == []
+    lock = tmp_path / "lock"
+    tx.write(ROWS, url, mode="append", storage_options=options, lock=lock)
+    assert tx.write(ROWS, url, mode="append", storage_options=options, lock=lock).version == 1
+    assert tx.Table(url, storage_options=options).row_count == 6
+    with pytest.raises(NoAtomicCreateError):
+        tx.write(ROWS, url, mode="append", storage_options=options)
+    assert tx.Table(url, storage_options=options).version == 1
