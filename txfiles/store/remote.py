@@ -6,9 +6,12 @@ Source: specs/decisions/0026-object-stores.md.
 from __future__ import annotations
 
 import logging
+import os
 import re
+import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from txfiles.core.messages import one_of, redact
@@ -21,6 +24,11 @@ from txfiles.store.patience import REQUEST_SECONDS, Patience
 from txfiles.store.port import Lock
 
 logger = logging.getLogger("txfiles")
+
+CLIENT_SECONDS = 300.0
+CLIENTS_KEPT = 8
+_ENVIRONMENT = ("AWS_", "AZURE_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+"""How the names of variables begin that the libraries read."""
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
@@ -38,6 +46,19 @@ class Backend:
     name: str
     extra: str
     connect: Callable[[str, Mapping[str, Any], float], Client]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A client that may be used again, and what it was made of."""
+
+    wanted: tuple[Any, ...] = field(repr=False)
+    client: Client
+    since: float
+
+
+_clients: list[_Held] = []
+_guard = threading.Lock()
 
 
 def _s3fs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
@@ -75,7 +96,7 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
     patience = Patience(_request_seconds(options.get("request_timeout", REQUEST_SECONDS)))
     others = {name: value for name, value in options.items() if name not in ("backend", "request_timeout")}
     try:
-        client = backend.connect(bucket, others, patience.try_seconds)
+        client = _connected(backend, bucket, others, patience.try_seconds)
     except ImportError as error:
         raise StoreError(
             f"tables at {scheme}:// need the package {backend.name}, which cannot be imported ({error})",
@@ -83,6 +104,26 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
         ) from error
     logger.debug("%s through %s", url, backend.name)
     return ObjectStore(client, prefix, patience=patience, lock=None if lock is None else lock_of(lock))
+
+
+def _connected(backend: Backend, bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
+    """A client, the one that was used for the same bucket and options a moment ago: it keeps its connections.
+
+    It is used for a few minutes only, so that credentials that somebody changes in a file are looked at again; what
+    the environment says is a part of what must be the same.
+    """
+    environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+    wanted = (backend.name, bucket, dict(options), try_seconds, environment, os.getpid())
+    now = time.monotonic()
+    with _guard:
+        _clients[:] = [held for held in _clients if now - held.since < CLIENT_SECONDS][-CLIENTS_KEPT:]
+        for held in _clients:
+            if held.wanted == wanted:
+                return held.client
+    client = backend.connect(bucket, options, try_seconds)
+    with _guard:
+        _clients.append(_Held(wanted, client, now))
+    return client
 
 
 def _backend(scheme: str, wanted: object) -> Backend:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from txfiles.errors import InputError, OptionError, StoreError, TxFilesError, UnsupportedTableError
-from txfiles.store import open_store
+from txfiles.store import open_store, remote
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
 from txfiles.store.objects import ObjectStore
@@ -207,3 +207,17 @@ def test_request_timeout():
     assert store.client._fs.config_kwargs["read_timeout"] == 3.0
     assert store.client._fs.config_kwargs["retries"] == {"total_max_attempts": 1}
     assert store.client._fs.retries == 1
+
+
+def test_clients_are_used_again(monkeypatch):
+    """The same bucket with the same options and environment has one client, which keeps its connections."""
+    options = {"endpoint_url": "http://127.0.0.1:1", "key": "k", "secret": "s"}
+    first = open_store("s3://bucket/t", options).client
+    assert open_store("s3://bucket/u", {**options, "backend": "s3fs"}).client is first
+    for url, given in (("s3://other/t", options), ("s3://bucket/t", {**options, "secret": "S"}), ("s3://bucket/t", {})):
+        assert open_store(url, given).client is not first
+    monkeypatch.setenv("AWS_PROFILE", "p")
+    assert open_store("s3://bucket/t", options).client is not first
+    monkeypatch.delenv("AWS_PROFILE")
+    monkeypatch.setattr(remote, "CLIENT_SECONDS", 0.0)
+    assert open_store("s3://bucket/t", options).client is not first
