@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 import pytest
 
 from tests.fake_client import FakeClient, failing
 from txfiles.core import names
 from txfiles.errors import CorruptTableError, NoAtomicCreateError, StoreError
 from txfiles.store import client as clients
-from txfiles.store import probe
+from txfiles.store import port, probe
 from txfiles.store.client import Failure
 from txfiles.store.object_sink import PART_BYTES
 from txfiles.store.objects import ObjectStore
@@ -491,3 +495,39 @@ def test_headers():
     assert clients.retry_after_seconds("2") == 2.0
     assert clients.retry_after_seconds("Thu, 01 Jan 1970 00:00:01 GMT") is None
     assert clients.retry_after_seconds(None) is None
+
+
+# ---------------------------------------------------------------- Arrow's own readers
+
+
+def test_threads_read_one_file(store, client):
+    """Arrow's threads that read one open file each get the bytes that they asked for."""
+    client.objects["t/a"] = (bytes(range(256)) * 4, 1)
+    source = store.open_input("a", 1_024)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda offset: source.read_at(4, offset), range(0, 200, 4)))
+    assert found == [bytes(range(offset, offset + 4)) for offset in range(0, 200, 4)]
+
+
+def test_arrows_file_system(store, client):
+    """Arrow's readers see the files, read just what they need, and can neither list nor write."""
+    table = pa.table({"a": [1, 2, 3]})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    store.put("p=1/x.parquet", buffer.getvalue())
+    system, root = port.arrow(store)
+    assert root == "bucket/t"
+    assert pq.read_table(f"{root}/p=1/x.parquet", filesystem=system, partitioning=None).equals(table)
+    found = system.get_file_info([f"{root}/p=1/x.parquet", f"{root}/no"])
+    assert [(one.size, one.is_file) for one in found] == [(len(buffer.getvalue()), True), (None, False)]
+    assert system == port.arrow(store)[0]
+    for use in (
+        lambda: system.open_output_stream(f"{root}/y"),
+        lambda: system.get_file_info(pafs.FileSelector(root)),
+        lambda: system.delete_file(f"{root}/p=1/x.parquet"),
+    ):
+        with pytest.raises(NotImplementedError):
+            use()
+    with pytest.raises(FileNotFoundError):
+        system.open_input_file("bucket/other/x")
+    assert list(client.objects) == ["t/p=1/x.parquet"]
