@@ -324,9 +324,9 @@ def written_in_place(patch: pytest.MonkeyPatch) -> None:
 def vacuum_deletes_before_it_commits(patch: pytest.MonkeyPatch) -> None:
     real = vacuum.plan_vacuum
 
-    def plan_vacuum(store: Any, base: Any, rules: Any) -> Any:
-        work = real(store, base, rules)
-        vacuum.delete(store, work.vacuum.deletes, lambda count: None)
+    def plan_vacuum(session: Any, base: Any, rules: Any) -> Any:
+        work = real(session, base, rules)
+        vacuum.delete(session.store, work.vacuum.deletes, lambda count: None)
         return work
 
     patch.setattr(vacuum, "plan_vacuum", plan_vacuum)

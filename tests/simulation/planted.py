@@ -281,9 +281,9 @@ def a_change_of_columns_goes_unnoticed() -> Iterator[None]:
 def a_vacuum_deletes_before_it_commits() -> Iterator[None]:
     real = vacuum.plan_vacuum
 
-    def plan(store: Any, base: Any, rules: Any) -> Any:
-        work = real(store, base, rules)
-        vacuum.delete(store, work.vacuum.deletes, lambda _: None)
+    def plan(session: Any, base: Any, rules: Any) -> Any:
+        work = real(session, base, rules)
+        vacuum.delete(session.store, work.vacuum.deletes, lambda _: None)
         return work
 
     with patch.object(vacuum, "plan_vacuum", plan):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from txfiles.core.environment import Environment
+from txfiles.core.environment import Environment, Map
 from txfiles.log.cache import SnapshotCache
 from txfiles.store.port import Store
 
@@ -16,3 +16,8 @@ class Session:
     store: Store
     environment: Environment
     cache: SnapshotCache | None = None
+
+    @property
+    def request_map(self) -> Map:
+        """`map` for small requests: in parallel if the store gains by it, else a plain loop."""
+        return self.environment.map if self.store.capabilities.requests_at_once > 1 else map

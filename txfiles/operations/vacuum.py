@@ -1,6 +1,6 @@
 """`vacuum`: delete what no retained version holds. A commit that says what it deletes, and then does it.
 
-A writer whose new files stand in that list touches_keys the manifest before its own commit and stages them again;
+A writer whose new files stand in that list meets the manifest before its own commit, and stages them again;
 so vacuum is safe at any retention beside running writers. What a vacuum that died left behind is neither
 live nor retained, so the next one finds it again.
 
@@ -9,19 +9,24 @@ live nor retained, so the next one finds it again.
     orphan       of this table by its name, in no version: deleted if older than the grace
     log files    temporary files older than the grace; checkpoints and sidecars that no version needs
 
+A manifest is as old as the younger of its own time and the store's says; any other file as the store says.
+
 Source: specs/5-commit.md, "Vacuum".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+
+from msgspec.structs import replace as replace_struct
 
 from txfiles.core import names
 from txfiles.core.manifest import Manifest, Vacuum
 from txfiles.core.plan import CommitPlan, Looked, ReadSet
 from txfiles.errors import ConfirmationRequiredError, CorruptTableError
 from txfiles.log import versions
+from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.store.port import Entry, Store
 
@@ -60,9 +65,9 @@ class Found:
     oldest_readable_version: int
 
 
-def plan_vacuum(store: Store, base: Snapshot, rules: Rules) -> CommitPlan:
-    """Find what to delete. Cost: one listing of the folder, and each manifest since the last vacuum's bound."""
-    found = find(store, base, rules)
+def plan_vacuum(session: Session, base: Snapshot, rules: Rules) -> CommitPlan:
+    """Find what to delete. Cost: as `find`."""
+    found = find(session, base, rules)
     deletes = tuple(sorted(names.encode_path(entry.name) for entry in found.entries))
     return CommitPlan(
         table=base.state.table,
@@ -73,35 +78,35 @@ def plan_vacuum(store: Store, base: Snapshot, rules: Rules) -> CommitPlan:
     )
 
 
-def find(store: Store, base: Snapshot, rules: Rules) -> Found:
+def find(session: Session, base: Snapshot, rules: Rules) -> Found:
     """The deletable files of a table.
 
     Raises:
         ConfirmationRequiredError: orphans outweigh the live files by far.
+    Cost: one listing of the folder; each manifest since the oldest readable version, and one for each old sidecar of
+        an older version, in parallel where the store gains by it. Memory: the names of all files.
     """
+    store, state = session.store, base.state
     now_us = store.now_us()
-    state = base.state
-    history = _Since.load(store, state.oldest_readable_version, state.version)
-    live = {names.decode_path(path) for path in base.files["path"].to_pylist()}
-    oldest_kept = _oldest_kept_version(store, state.version, history, rules, now_us)
-    # A file removed by version r is held by versions before r only.
-    superseded = {name for name, version in history.removed.items() if version <= oldest_kept} - live
-    retained = set(history.removed) - superseded
+    live = live_paths(base)
+    listing = _Listing.read(store, state.table_id, live)
+    history = _History.read(session, state.oldest_readable_version, state.version)
+    oldest_kept = _oldest_kept_version(history.manifests, listing.manifests_us, rules, now_us)
+    old = {path for path, entry in listing.others.items() if now_us - entry.modified_us >= rules.grace_us}
+    spare = _spare_log_files(session, old, history, oldest_kept)
     entries: list[Entry] = []
     orphans = 0
-    for entry in store.list_from(""):
-        if not names.is_deletable(names.encode_path(entry.name), state.table_id) or entry.name in live | retained:
-            continue
-        old = now_us - entry.modified_us >= rules.grace_us
-        if entry.name in superseded or entry.name in history.listed:
+    for path, entry in listing.others.items():
+        removed = history.removed.get(path)
+        if removed is not None and removed > oldest_kept:
+            continue  # versions before `removed` hold it, and one of them is kept
+        if removed is not None or path in history.listed or path in spare:
             entries.append(entry)
-        elif names.is_data_name(entry.name, state.table_id):
-            orphans += old
-            entries += [entry] if old else []
-        elif names.is_temporary(entry.name, state.table_id):
-            entries += [entry] if now_us - entry.modified_us >= max(rules.grace_us, TEMPORARY_GRACE_US) else []
-        elif old and _log_file_is_spare(store, entry.name, state.version, history, oldest_kept):
+        elif path in old and names.is_data_name(entry.name, state.table_id):
+            orphans += 1
             entries.append(entry)
+        elif path in old and names.is_temporary(entry.name, state.table_id):
+            entries += [entry] if now_us - entry.modified_us >= TEMPORARY_GRACE_US else []
     if not rules.force and orphans > ORPHANS_PER_LIVE_FILE * max(1, len(live)):
         raise ConfirmationRequiredError(
             f"{orphans} files of {store.root} are in no version, beside {len(live)} live ones: perhaps a lost log",
@@ -110,9 +115,8 @@ def find(store: Store, base: Snapshot, rules: Rules) -> Found:
             live=len(live),
         )
     # Files superseded up to `oldest_kept` go now, or went earlier: every version from there on stays whole.
-    broken = [version for name, version in history.removed.items() if version <= oldest_kept and name not in live]
-    smallest = max([state.oldest_readable_version, *broken])
-    return Found(tuple(entries), smallest)
+    broken = [version for path, version in history.removed.items() if version <= oldest_kept and path not in live]
+    return Found(tuple(entries), max([state.oldest_readable_version, *broken]))
 
 
 def delete(store: Store, paths: Sequence[str], done: Callable[[int], None]) -> None:
@@ -126,60 +130,107 @@ def delete(store: Store, paths: Sequence[str], done: Callable[[int], None]) -> N
         done(start + len(some))
 
 
+def live_paths(base: Snapshot) -> Collection[str]:
+    """What must not be deleted, whatever else is said of it."""
+    return frozenset(base.files["path"].to_pylist())
+
+
 @dataclass(frozen=True, slots=True)
-class _Since:
+class _Listing:
+    """One listing of the folder.
+
+    Attributes:
+        manifests_us: by version, the last change of its manifest by the store's clock.
+        others: by path, what is of this table, may be deleted and is not live.
+    """
+
+    manifests_us: dict[int, int]
+    others: dict[str, Entry]
+
+    @classmethod
+    def read(cls, store: Store, table_id: str, live: Collection[str]) -> _Listing:
+        manifests_us: dict[int, int] = {}
+        others: dict[str, Entry] = {}
+        for entry in store.list_from(""):
+            path = names.encode_path(entry.name)
+            version = names.manifest_version(entry.name)
+            if version is not None:
+                manifests_us[version] = entry.modified_us
+            elif path not in live and names.is_deletable(path, table_id):
+                others[path] = entry
+        return cls(manifests_us, others)
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
     """What the manifests since the oldest readable version say.
 
     Attributes:
-        manifests: by version.
-        removed: name → the version that removed it last.
-        listed: names that an earlier vacuum committed to delete.
+        manifests: by version, without their actions.
+        removed: path → the version that removed it last.
+        listed: paths that an earlier vacuum committed to delete.
     """
 
     manifests: dict[int, Manifest]
-    removed: dict[str | None, int]
-    listed: set[str | None]
+    removed: dict[str, int]
+    listed: set[str]
 
     @classmethod
-    def load(cls, store: Store, first: int, last: int) -> _Since:
+    def read(cls, session: Session, first: int, last: int) -> _History:
+        store = session.store
         manifests: dict[int, Manifest] = {}
-        removed: dict[str | None, int] = {}
-        listed: set[str | None] = set()
-        for version in range(first, last + 1):
-            loaded = versions.load_manifest(store, version)
+        removed: dict[str, int] = {}
+        listed: set[str] = set()
+        found = session.request_map(lambda version: versions.load_manifest(store, version), range(first, last + 1))
+        for version, loaded in enumerate(found, first):
             if loaded is None:
-                raise CorruptTableError(f"the log of {store.root} is damaged: manifest {version} is missing")
+                raise CorruptTableError(
+                    f"the log of {store.root} is damaged: manifest {version} is missing",
+                    hint=f"restore {names.MANIFEST_DIR} from a backup",
+                )
             manifest = loaded.manifest
-            manifests[version] = manifest
-            removed |= {names.decode_path(action.path): version for action in manifest.remove}
-            if manifest.vacuum is not None:
-                listed |= {names.decode_path(path) for path in manifest.vacuum.deletes}
+            removed.update((action.path, version) for action in manifest.remove)
+            listed.update(manifest.vacuum.deletes if manifest.vacuum else ())
+            manifests[version] = replace_struct(manifest, add=(), remove=(), vacuum=None)
         return cls(manifests, removed, listed)
 
 
-def _oldest_kept_version(store: Store, head: int, history: _Since, rules: Rules, now_us: int) -> int:
-    """The oldest version that stays whole: by number, and by the store's age of the manifest that superseded it."""
-    kept = max(0, head - rules.keep_versions + 1)
-    while kept > min(history.manifests):
-        # Version kept-1 was superseded when manifest `kept` was created.
-        entry = store.stat(names.manifest(kept))
-        if entry is None or now_us - entry.modified_us >= rules.retain_us:
-            break
+def _oldest_kept_version(
+    manifests: Mapping[int, Manifest], modified_us: Mapping[int, int], rules: Rules, now_us: int
+) -> int:
+    """The oldest version that stays whole: by number, and by the age of the manifest that superseded it.
+
+    Manifests were created in order, so the newest one that is old makes all before it old.
+    """
+    oldest, head = min(manifests), max(manifests)
+    kept = max(oldest, head - rules.keep_versions + 1)
+    # Version kept-1 was superseded when manifest `kept` was created. One that the listing does not show yet is new.
+    while kept > oldest and _age_us(manifests[kept], modified_us.get(kept, now_us), now_us) < rules.retain_us:
         kept -= 1
-    return max(kept, min(history.manifests))
+    return kept
 
 
-def _log_file_is_spare(store: Store, name: str, head: int, history: _Since, oldest_kept: int) -> bool:
-    """Whether a checkpoint or sidecar serves no version that can still be opened."""
-    version = names.checkpoint_version(name)
-    if version is not None:
-        named = history.manifests[oldest_kept].checkpoint
-        return named is not None and version < named.version
-    version = names.sidecar_version(name)
-    if version is None:
-        return False  # pragma: no cover - there are no other deletable names
-    if version > head:
-        return True  # of a writer that will write another one for its next number
-    loaded = versions.load_manifest(store, version)
-    sidecar = loaded.manifest.sidecar if loaded else None
-    return loaded is not None and (sidecar is None or names.SIDECAR_DIR + sidecar.name != name)
+def _age_us(manifest: Manifest, modified_us: int, now_us: int) -> int:
+    """By the younger of two times: a copy may have been given old file times, and a writer's clock may be slow.
+
+    A time of its own that is still to come says nothing: one fast clock must not stop all vacuums.
+    """
+    return now_us - max(modified_us, manifest.time_us if manifest.time_us <= now_us else 0)
+
+
+def _spare_log_files(session: Session, paths: Collection[str], history: _History, oldest_kept: int) -> set[str]:
+    """Those of some paths that are checkpoints or sidecars which serve no version that can still be opened."""
+    named = history.manifests[oldest_kept].checkpoint
+    checkpoints = {path: version for path in paths if (version := names.checkpoint_version(path)) is not None}
+    sidecars = {path: version for path in paths if (version := names.sidecar_version(path)) is not None}
+    before = sorted({version for version in sidecars.values() if version < min(history.manifests)})
+    read = session.request_map(lambda version: next(versions.history(session.store, version, 1)), before)
+    in_use = {
+        names.SIDECAR_DIR + manifest.sidecar.name
+        for manifest in (*history.manifests.values(), *read)
+        if manifest.sidecar is not None
+    }
+    # A sidecar of a version beyond the head goes too: its writer will write another one for its next number.
+    return (sidecars.keys() - in_use) | {
+        path for path, version in checkpoints.items() if named is not None and version < named.version
+    }

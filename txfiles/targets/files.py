@@ -142,7 +142,7 @@ def vacuum(
     newest = versions.advance(session.store, base)
     rules = _vacuum_rules(newest, retain, keep_versions, force=force)
     if dry_run:
-        found = vacuum_story.find(session.store, newest, rules)
+        found = vacuum_story.find(session, newest, rules)
         deleted = tuple(entry.name for entry in found.entries)
         size = sum(entry.bytes for entry in found.entries)
         return VacuumResult(
@@ -153,7 +153,7 @@ def vacuum(
     )
 
     def plan_on(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
-        return vacuum_story.plan_vacuum(session.store, snapshot or newest, rules)
+        return vacuum_story.plan_vacuum(session, snapshot or newest, rules)
 
     done = run(_attempt(session, operation), plan_on, base=newest)
     assert done.plan is not None

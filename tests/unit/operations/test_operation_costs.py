@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -15,6 +17,7 @@ import pytest
 import txfiles
 from tests.counting import CountingStore
 from txfiles import environment, inputs
+from txfiles.core import manifest
 from txfiles.formats.parquet import ParquetFile
 from txfiles.log import versions
 from txfiles.log.cache import SnapshotCache
@@ -23,6 +26,7 @@ from txfiles.operations import vacuum
 from txfiles.options import Request, check
 from txfiles.reading import scan
 from txfiles.store.memory import MemoryStore
+from txfiles.store.port import Capabilities
 from txfiles.targets import files
 
 FILES, ROWS, GROUP = 8, 40, 10  # the hint is written at every eighth version: at both sizes
@@ -122,11 +126,10 @@ GROWING = {
     ),
     "history": (lambda w, head: list(versions.history(w.session.store, head.state.version, None)), {"get": 1}),
     # Manifests since the oldest readable version are read; listed are each data file and manifest.
-    "vacuum": (
-        lambda w, head: vacuum.find(w.session.store, head, vacuum.Rules(0, 1, 0, force=False)),
-        {"get": 1, "listed": 2},
-    ),
+    "vacuum": (lambda w, head: vacuum.find(w.session, head, EXPIRED), {"get": 1, "listed": 2}),
+    "vacuum, nothing expired": (lambda w, head: vacuum.find(w.session, head, KEPT), {"get": 1, "listed": 2}),
 }
+EXPIRED, KEPT = (vacuum.Rules(retain_us, 1, 0, force=False) for retain_us in (0, 10**15))
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -144,9 +147,49 @@ def test_what_grows_in_step(name):
     """The call costs so much more for each file and version, and nothing else grows."""
     call, growth = GROWING[name]
     once, twice = (counted(call)(World(count)) for count in (FILES, 2 * FILES))
-    assert once["list_from"] == twice["list_from"] == (name == "vacuum")
+    assert once["list_from"] == twice["list_from"] == name.startswith("vacuum")
     assert twice - once == Counter({of: FILES * more for of, more in growth.items()})
     assert set(once) == set(twice)
+
+
+# ---------------------------------------------------------------- a vacuum's requests
+
+
+class FarStore(CountingStore):
+    """Its answers take longer than a thread."""
+
+    capabilities = Capabilities(lists_from_a_name=True, requests_at_once=8, resends=False)
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
+def test_a_vacuum_reads_manifests_in_parallel_where_that_is_faster(far):
+    """All manifests go through the environment's map if the store is worth it, and none if it is not."""
+    world, mapped = World(FILES), []
+
+    def watched(function, items, /):
+        return map(function, [mapped.append(item) or item for item in items])
+
+    store = FarStore(world.session.store) if far else world.session.store
+    session = replace(world.session, store=store, environment=replace(environment.real(), map=watched))
+    assert vacuum.find(session, world.head, KEPT).entries == ()
+    assert mapped == (list(range(FILES)) if far else [])
+
+
+def test_a_vacuum_reads_no_manifest_twice(monkeypatch):
+    """Manifests with a sidecar cost a request more each; those of versions that have expired, one without it."""
+    monkeypatch.setattr(manifest, "INLINE_ACTIONS", 0)
+    found = []
+    for count in (FILES, 2 * FILES):
+        world = World(count)
+        world.write(rows(0), "overwrite")
+        young = counted(lambda w, head: vacuum.find(w.session, head, KEPT))(world)
+        files.vacuum(
+            world.session, world.head, retain="0", keep_versions=1, dry_run=False, force=True, progress=lambda _: None
+        )
+        assert world.head.state.oldest_readable_version == count
+        expired = counted(lambda w, head: vacuum.find(w.session, head, EXPIRED))(world)
+        found.append((young["get"], expired["get"], young["stat"] + expired["stat"]))
+    assert found == [(2 * (count + 1), count + 2 * 2, 0) for count in (FILES, 2 * FILES)]
 
 
 # ---------------------------------------------------------------- steps of Python
@@ -167,6 +210,10 @@ PLANS = {
     "read": lambda w: scan.read(w.session, versions.require_head(w.session.store, w.session.cache), ["v"], WHERE),
 }
 WHERE = [("id", "=", 41)]
+
+
+VACUUM_STEPS_PER_FILE = 150
+"""Those that a vacuum takes for one file more and the one that it replaced: mostly checks of names in manifests."""
 
 
 def steps(call):
@@ -215,3 +262,50 @@ def test_opening_costs_a_bounded_number_of_steps_a_file(wide):
     """Opening a table of which nothing is known, and listing its files, is linear in the files, by a small factor."""
     once, twice = (steps(lambda world=world: world.head.files) for world in wide)
     assert WIDE_FILES < twice - once <= OPENING_STEPS_PER_FILE * WIDE_FILES
+
+
+class Seen(AbstractSet):
+    """A set that counts how many of its elements are looked at; asking for one looks at none."""
+
+    def __init__(self, held):
+        self._held = frozenset(held)
+        self.elements = 0
+
+    def __contains__(self, wanted):
+        return wanted in self._held
+
+    def __len__(self):
+        return len(self._held)
+
+    def __iter__(self):
+        for element in self._held:
+            self.elements += 1
+            yield element
+
+
+@pytest.fixture(scope="module")
+def replaced():
+    """Tables of 200 and of 400 files that replaced as many, all of two commits."""
+    found = []
+    for count in (WIDE_FILES, 2 * WIDE_FILES):
+        world = World.__new__(World)
+        world.files = count
+        world.session = Session(CountingStore(MemoryStore()), environment.real(), SnapshotCache())
+        for value in (0, 1):
+            data = pa.table({"p": np.arange(count), "value": np.full(count, value)})
+            world.write(data, "overwrite", partition_by=("p",))
+        found.append(world)
+    return found
+
+
+@pytest.mark.parametrize("rules", [EXPIRED, KEPT], ids=["expired", "kept"])
+def test_a_vacuum_is_linear_in_the_files(replaced, rules):
+    """For each file listed it takes a bounded number of steps, and never goes through all live ones."""
+    costs, real = [], vacuum.live_paths
+    for world in replaced:
+        head, live = world.head, []
+        with mock.patch.object(vacuum, "live_paths", lambda base, live=live: live.append(Seen(real(base))) or live[0]):
+            costs.append(steps(lambda world=world, head=head: vacuum.find(world.session, head, rules)))
+        assert live[0].elements <= 2 * len(live[0])
+    once, twice = costs
+    assert WIDE_FILES < twice - once <= VACUUM_STEPS_PER_FILE * WIDE_FILES
