@@ -196,8 +196,9 @@ def _check_whole(
     ctx: PlanContext, table: TableMetadata, staying: Sequence[DataFile], gone: dict[str, np.ndarray]
 ) -> None:
     """Keys that are new to the table: every row that stays must have them, once. Cost: all key columns in memory."""
-    encoded: list[pa.Array] = []
-    for file in staying:
+
+    def keys_of(file: DataFile) -> list[pa.Array]:
+        encoded = []
         for group in groups(ctx.session.store, table, file, table.keys):
             keep = ~np.isin(group.positions, gone.get(file.path, ()))
             found = key_codec.encode(group.read(table.keys), table.keys).filter(pa.array(keep))
@@ -210,6 +211,9 @@ def _check_whole(
                     file=file.path,
                 )
             encoded.append(found)
+        return encoded
+
+    encoded = [keys for of_file in ctx.session.environment.map(keys_of, staying) for keys in of_file]
     whole = pa.chunked_array(encoded, encoded[0].type) if encoded else pa.chunked_array([], pa.binary())
     repeated = len(whole) - pc.count_distinct(whole).as_py()
     if repeated:

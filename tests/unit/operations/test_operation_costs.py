@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -22,9 +23,9 @@ from txfiles.formats.parquet import ParquetFile
 from txfiles.log import versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
-from txfiles.operations import vacuum
+from txfiles.operations import upsert, vacuum
 from txfiles.options import Request, check
-from txfiles.reading import scan
+from txfiles.reading import key_finder, live, scan
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Capabilities
 from txfiles.targets import files
@@ -124,6 +125,12 @@ GROWING = {
         lambda w, _: w.write(w.spread, "upsert"),
         {"open_input": 2, "groups": 6, "columns": 11, "create": 1},
     ),
+    # In each file: the filter's column of the row group that may match, then all of it once, to be rewritten; and a new
+    # file in its partition.
+    "overwrite, filter, spread": (
+        lambda w, _: w.write(w.spread, "overwrite", replace_where=[("id", "in", w.spread["id"].to_pylist())]),
+        {"open_input": 2, "groups": 5, "columns": 9, "create": 2},
+    ),
     "history": (lambda w, head: list(versions.history(w.session.store, head.state.version, None)), {"get": 1}),
     # Manifests since the oldest readable version are read; listed are each data file and manifest.
     "vacuum": (lambda w, head: vacuum.find(w.session, head, EXPIRED), {"get": 1, "listed": 2}),
@@ -150,6 +157,40 @@ def test_what_grows_in_step(name):
     assert once["list_from"] == twice["list_from"] == name.startswith("vacuum")
     assert twice - once == Counter({of: FILES * more for of, more in growth.items()})
     assert set(once) == set(twice)
+
+
+def test_files_are_read_and_rewritten_in_the_environments_map():
+    """What a call reads of several files, it reads where files can be read at a time, not one after the other."""
+    world, inside, alone = World(FILES), [0], []
+    read_group = ParquetFile.read_group
+
+    def watched(function, items, /):
+        def one(item):
+            inside[0] += 1
+            try:
+                return function(item)
+            finally:
+                inside[0] -= 1
+
+        return map(one, items)
+
+    def noted(self, index, columns):
+        if not inside[0]:
+            alone.append(columns)
+        return read_group(self, index, columns)
+
+    world.session = replace(world.session, environment=replace(environment.real(), map=watched))
+    everywhere = {"replace_where": [("id", "in", world.spread["id"].to_pylist())]}
+    with mock.patch.object(ParquetFile, "read_group", noted):
+        for call in (
+            lambda: world.write(world.spread, "append_once"),
+            lambda: world.write(world.spread, "upsert"),
+            lambda: world.write(world.spread, "overwrite", **everywhere),
+            lambda: world.write(world.spread, "overwrite", keys=("id", "v"), rekey=True, **everywhere),
+            lambda: scan.read(world.session, world.head, ["v"], None),
+        ):
+            call()
+    assert alone == []
 
 
 # ---------------------------------------------------------------- a vacuum's requests
@@ -207,11 +248,16 @@ PLANS = {
     "overwrite": lambda w: w.plan(rows(0), "overwrite"),
     "overwrite, partitions": lambda w: w.plan(rows(1, 5), "overwrite", overwrite_partitions=True),
     "overwrite, filter": lambda w: w.plan(rows(1, 1), "overwrite", replace_where=[("id", "=", 40)]),
+    "overwrite, filter, keys": lambda w: w.plan(rows(1, 1), "overwrite", keys=("id",), replace_where=[("id", "=", 40)]),
     "read": lambda w: scan.read(w.session, versions.require_head(w.session.store, w.session.cache), ["v"], WHERE),
 }
 WHERE = [("id", "=", 41)]
 
 
+STEPS_PER_HIT_FILE = 400
+"""Those that it costs to look into one file more, and to plan what becomes of its rows."""
+ELEMENTS_PER_HIT_FILE = 100
+"""Elements of arrays that one hit file more with one row costs, in all operations on them."""
 VACUUM_STEPS_PER_FILE = 150
 """Those that a vacuum takes for one file more and the one that it replaced: mostly checks of names in manifests."""
 
@@ -309,3 +355,59 @@ def test_a_vacuum_is_linear_in_the_files(replaced, rules):
         assert live[0].elements <= 2 * len(live[0])
     once, twice = costs
     assert WIDE_FILES < twice - once <= VACUUM_STEPS_PER_FILE * WIDE_FILES
+
+
+class Elements(np.ndarray):
+    """An array that counts the elements that operations on it, and on what comes of it, take in."""
+
+    count = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        return self._of(
+            getattr(ufunc, method)(*map(_plain, inputs), **{k: _plain(v) for k, v in options.items()}), inputs
+        )
+
+    def __array_function__(self, function, kinds, given, options):
+        return self._of(function(*_plain(given), **options), given)
+
+    def __getitem__(self, which):
+        return self._of(_plain(self)[_plain(which)], (which,))
+
+    @staticmethod
+    def _of(result, given):
+        Elements.count += sum(np.size(of) for of in _plain(given) if isinstance(of, np.ndarray | list | tuple))
+        return result.view(Elements) if isinstance(result, np.ndarray) else result
+
+
+def _plain(of):
+    if isinstance(of, list | tuple):
+        return type(of)(map(_plain, of))
+    return of.view(np.ndarray) if isinstance(of, Elements) else of
+
+
+class CountedNumpy:
+    """numpy, all of whose arrays count what is done with them."""
+
+    def __getattr__(self, name):
+        found = getattr(np, name)
+        if isinstance(found, type) or not callable(found):
+            return found
+        return lambda *given, **options: Elements._of(found(*_plain(given), **options), given)
+
+
+def test_an_upsert_sorts_its_batch_once(wide):
+    """With twice the files hit, each by one row, an upsert's plan does twice as much: it scans no batch for a file."""
+    costs = []
+    for world in wide:
+        ids = np.arange(world.files) * ROWS
+        batch = pa.table({"p": np.arange(world.files), "id": ids, "v": ids - 1})
+        Elements.count, in_turn = 0, replace(environment.real(), map=lambda function, items, /: map(function, items))
+        with ExitStack() as planted:
+            planted.enter_context(mock.patch.object(world, "session", replace(world.session, environment=in_turn)))
+            for module in (upsert, live, key_finder):
+                planted.enter_context(mock.patch.object(module, "np", CountedNumpy()))
+            taken = steps(lambda world=world, batch=batch: world.plan(batch, "upsert"))
+        costs.append((taken, Elements.count))
+    (once, elements), (twice, elements_twice) = costs
+    assert WIDE_FILES < twice - once <= STEPS_PER_HIT_FILE * WIDE_FILES
+    assert WIDE_FILES < elements_twice - elements <= ELEMENTS_PER_HIT_FILE * WIDE_FILES
