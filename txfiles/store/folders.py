@@ -66,7 +66,7 @@ class Folders:
     """
 
     def __init__(self, root: Path) -> None:
-        if not (hasattr(os, "O_DIRECTORY") and hasattr(os, "O_NOFOLLOW") and os.open in os.supports_dir_fd):
+        if not (hasattr(os, "O_DIRECTORY") and hasattr(os, "O_NOFOLLOW") and os.supports_dir_fd):
             raise UnsupportedTableError(
                 f"tables in local folders need Linux or macOS, for the system calls that make commits safe; {root} "
                 f"is on {sys.platform}",
