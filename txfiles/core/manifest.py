@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import msgspec
 
 from txfiles.core import names, times
+from txfiles.core.messages import shown
 from txfiles.core.schema import Column, ColumnId
 from txfiles.errors import CorruptTableError, InputError, UnsupportedTableError
 
@@ -442,7 +443,7 @@ def read_table(action: TableAction, where: str) -> TableMetadata:
         raise _corrupt(where, f"a field of its table nests deeper than {EXTRA_DEPTH} levels")
     refuse_unknown_features(action.required_features, where)
     if action.format not in FORMATS:
-        raise _unsupported(where, f"the file format {action.format[:200]!r}")
+        raise _unsupported(where, f"the file format {shown(action.format)}")
     by_id = {column.id: column.name for column in action.columns}
     if len(by_id) != len(action.columns) or len(set(by_id.values())) != len(by_id) or "" in by_id.values():
         raise _corrupt(where, "two of its columns have one id or name, or one has no name")
@@ -469,7 +470,7 @@ def refuse_unknown_features(required: Iterable[str], where: str) -> None:
     """Raises `UnsupportedTableError`, which names it, for a required feature that this release does not know."""
     unknown = sorted(set(required) - KNOWN_FEATURES)
     if unknown:
-        raise _unsupported(where, f"the required feature {unknown[0][:200]!r}")
+        raise _unsupported(where, f"the required feature {shown(unknown[0])}")
 
 
 def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...], where: str) -> None:
@@ -478,7 +479,7 @@ def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...],
     removed = [action.path for action in remove]
     for path in (*added, *removed):
         if not names.is_data_path(path, table_id):
-            raise _corrupt(where, f"it names the path {path[:200]!r}, which is no data file of this table")
+            raise _corrupt(where, f"it names the path {shown(path)}, which is no data file of this table")
     for action in add:
         if action.columns is not None and len(set(action.columns)) != len(action.columns):
             raise _corrupt(where, f"the add of {action.path} names a column twice")
@@ -490,7 +491,7 @@ def check_deletes(table_id: str, deletes: tuple[str, ...], where: str) -> None:
     """Every name that a vacuum lists is one of this table's own."""
     for name in deletes:
         if not names.is_deletable(name, table_id):
-            raise _corrupt(where, f"its vacuum names {name[:200]!r}, which is not this table's to delete")
+            raise _corrupt(where, f"its vacuum names {shown(name)}, which is not this table's to delete")
 
 
 def _is_deep(document: Any) -> bool:

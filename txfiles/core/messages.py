@@ -22,6 +22,9 @@ NAMED = 50
 SHOWN = 100
 """Characters of a value that a message shows: enough to find it."""
 
+TOLD = 200
+"""Characters of what another library says."""
+
 
 def nearest(word: str, valid: Iterable[str]) -> str:
     """`` (did you mean 'upsert'?)``, or nothing where no valid word is near; a word in other case is nearest."""
@@ -60,8 +63,8 @@ def shown(value: object) -> str:
 
 
 def one_line(value: object) -> str:
-    """What a value is written as, on one line for a message, cut where it is long."""
-    return short(" ".join(text(value).split()))
+    """An expression, or what another library says, on one line for a message, cut where it is long."""
+    return short(" ".join(text(value).split()), TOLD)
 
 
 def text(value: object) -> str:

@@ -139,6 +139,6 @@ def _in_force(properties: Mapping[str, PropertyValue], name: str) -> PropertyVal
         return known.read(value)
     except ValueError as error:
         raise UnsupportedTableError(
-            f"the log gives the table property {name!r} the value {str(value)[:200]!r}; this release needs {error}",
+            f"the log gives the table property {name!r} the value {shown(value)}; this release needs {error}",
             hint="upgrade txfiles, or restore _txfiles/ from a backup",
         ) from error

@@ -17,10 +17,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from txfiles.core.messages import one_line
 from txfiles.errors import CorruptTableError, StoreError, TxFilesError, UnsupportedTableError
-
-CAUSE_SHOWN = 300
-"""Characters of a decoder's own words that a message shows."""
 
 Range = tuple[int, int]
 """Offset and length, in bytes."""
@@ -250,7 +248,7 @@ def decoding(file: FileToRead, source: pa.NativeFile) -> Iterator[None]:
         if isinstance(error, MemoryError):
             raise _too_large(file, error) from error
         if isinstance(error, pa.ArrowException | OSError | ValueError):
-            raise damaged(file, f"it cannot be decoded: {_bounded(error)}") from error
+            raise damaged(file, f"it cannot be decoded: {one_line(error)}") from error
         raise
 
 
@@ -262,12 +260,12 @@ def _failed_read(file: FileToRead, error: Exception) -> TxFilesError:
         return _too_large(file, error)
     if isinstance(error, FileNotFoundError):
         return damaged(file, "it is missing")
-    return StoreError(f"{file.path} could not be read: {_bounded(error) or type(error).__name__}", file=file.path)
+    return StoreError(f"{file.path} could not be read: {one_line(error) or type(error).__name__}", file=file.path)
 
 
 def _too_large(file: FileToRead, error: Exception) -> UnsupportedTableError:
     return UnsupportedTableError(
-        f"{file.path} needs more memory than there is: {_bounded(error)}",
+        f"{file.path} needs more memory than there is: {one_line(error)}",
         hint="read fewer columns, or give the process more memory; if the file is small, it is not what it says",
         file=file.path,
     )
@@ -280,10 +278,6 @@ def damaged(file: FileToRead, what: str) -> CorruptTableError:
         hint="restore the file from a backup, or restore a version of the table that does not need it",
         file=file.path,
     )
-
-
-def _bounded(error: BaseException) -> str:
-    return str(error)[:CAUSE_SHOWN]
 
 
 def named(found: Sequence[str], file: FileToRead) -> list[str]:

@@ -77,7 +77,7 @@ def typed_column(
         path, row = place(at)
         value = text[at].as_py()
         raise kind(
-            f"{path!r}: column {column.name!r}, row {row}: {value[:80]!r} is not {_named(column.type)}",
+            f"{path!r}: column {column.name!r}, row {row}: {shown(value)} is not {_named(column.type)}",
             hint=_way_out(column, value, values[at].as_py()),
             path=path,
             column=column.name,
@@ -100,7 +100,7 @@ def _unlike_inferred(
     said = f"schema={{{column.name!r}: {to_spec(column.type)!r}}}"
     lenient = [f"{said} takes it as such"] if _reads(value, column.type) else []
     return UnreadableInputError(
-        f"{path!r}: column {column.name!r}, row {row}: {given[:80]!r} does not come back from {_named(column.type)}, "
+        f"{path!r}: column {column.name!r}, row {row}: {shown(given)} does not come back from {_named(column.type)}, "
         "and the table's type was inferred from text that does",
         hint="; or ".join([*ways, *lenient]),
         path=path,

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from txfiles.core.messages import shown
 from txfiles.errors import UnreadableInputError
 from txfiles.inputs import looks
 from txfiles.inputs.dialect import PLAIN, Dialect
@@ -276,7 +277,7 @@ def _decoded(path: str, name: str, values: pa.Array, row: int) -> pa.Array:
     except pa.ArrowInvalid as error:
         at = next(i for i, value in enumerate(values.to_pylist()) if value is not None and not _is_utf8(value))
         raise UnreadableInputError(
-            f"{path!r}: column {name!r}, row {row + at} is not UTF-8: {values[at].as_py()[:80]!r}",
+            f"{path!r}: column {name!r}, row {row + at} is not UTF-8: {shown(values[at].as_py())}",
             hint=ENCODING_HINT,
             path=path,
             column=name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from txfiles.core.messages import short
 from txfiles.errors import UnreadableInputError
 
 HEAD_BYTES = 1 << 16
@@ -118,7 +119,7 @@ def refuse_data_as_header(names: list[str], path: str) -> None:
     if not names or names in counted or not all(_NUMBER.fullmatch(name) for name in names):
         return
     raise UnreadableInputError(
-        f"{path!r} has no header: its first line looks like data ({', '.join(names)[:80]})",
+        f"{path!r} has no header: its first line looks like data ({short(', '.join(names))})",
         hint="pass csv={'header': False} or csv={'names': […]}; csv={'header': True} takes the line as names",
         path=path,
     )

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from txfiles.core.messages import shown
 from txfiles.core.search import first_bad
 from txfiles.errors import LossyCastError, OptionError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.inputs.objects import ChangedValueError, is_null, kept_type
@@ -196,7 +197,7 @@ def _mixed(series: pd.Series, name: str, row: int, reason: object = None, value:
     whole = series.iloc[row]
     value = whole if value is None else value
     within = "" if value is whole else " holds"
-    told = f"row {row}{within or ' is'} a {type(value).__name__} ({ascii(value)[:80]})"
+    told = f"row {row}{within or ' is'} a {type(value).__name__} ({shown(value)})"
     reason = f": {reason}" if reason is not None else ""
     alike = len({type(each) for each in series if not is_null(each)}) == 1
     # Naive and zoned datetimes are of one class, and mixed; what lies within lists may be, too.

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from txfiles import formats
 from txfiles.core import names
 from txfiles.core.manifest import TableMetadata
+from txfiles.core.messages import shown
 from txfiles.errors import CorruptTableError, NeedsLiveViewError
 from txfiles.formats.common import Group
 from txfiles.formats.source import FileToRead
@@ -193,7 +194,7 @@ def data_name(path: str) -> str:
     """The store's name of a live file. Raises `CorruptTableError` for a path that only a hostile checkpoint holds."""
     name = names.decode_path(path)
     if name is None:
-        raise CorruptTableError(f"{path[:200]!r} is not the path of a data file", file=path)
+        raise CorruptTableError(f"{shown(path)} is not the path of a data file", file=path)
     return name
 
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from txfiles.core import names
 from txfiles.core.manifest import PARTITION_VALUE_LIMIT, Add, TableMetadata
+from txfiles.core.messages import one_line
 from txfiles.core.replay import same_key_codes
 from txfiles.core.schema import Column
 from txfiles.errors import CorruptTableError
@@ -202,7 +203,7 @@ def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str 
     try:
         files.validate(full=True)
     except pa.ArrowInvalid as error:
-        return f"a value of it is none: {str(error)[:200]}"
+        return f"a value of it is none: {one_line(error)}"
     if any(files[name].null_count for name in _REQUIRED):
         return "a file lacks its path, size or hash"
     if any(pc.any(pc.less(files[name], 0)).as_py() for name in ("rows", "bytes", "footer_bytes", "added_version")):
