@@ -6,7 +6,7 @@ Source: specs/5-commit.md, "Replay".
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -92,11 +92,6 @@ def _other_columns(before: TableMetadata, after: TableMetadata) -> bool:
     return {(column.id, column.name, str(column.type)) for column in before.columns} != {
         (column.id, column.name, str(column.type)) for column in after.columns
     }
-
-
-def with_checkpoint(state: State, checkpoint: CheckpointRef) -> State:
-    """The same version, its writer now knowing a newer checkpoint."""
-    return replace(state, checkpoint=checkpoint)
 
 
 def same_key_codes(before: TableMetadata, after: TableMetadata) -> bool:

@@ -280,21 +280,6 @@ class FileWriter(ABC):
         """Write the rest of the file; returns its footer, if the format has one."""
 
 
-def read(opened: OpenFile, columns: Sequence[str], groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
-    """One table per group, in row order, then the file is closed.
-
-    Args:
-        opened: an open file.
-        columns: names of the schema that the file was opened with, in the order in which they are wanted.
-        groups: positions of the groups to read; None is all.
-    """
-    wanted = None if groups is None else set(groups)
-    with opened:
-        for position, group in enumerate(opened.groups()):
-            if wanted is None or position in wanted:
-                yield group.read(columns)
-
-
 def as_schema(found: Mapping[str, Any], columns: Sequence[str], schema: pa.Schema, rows: int) -> pa.Table:
     """Stored columns as the caller wants them: in order, widened to the schema's types, null where not stored.
 

@@ -218,13 +218,6 @@ def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> CsvFile:
         raise
 
 
-def read(
-    files: Files, file: FileToRead, columns: Sequence[str], schema: pa.Schema, blocks: Sequence[int] | None = None
-) -> Iterator[pa.Table]:
-    """One table per block, in row order; see `open_file` and `common.read`."""
-    yield from common.read(open_file(files, file, schema), columns, blocks)
-
-
 def check_types(schema: pa.Schema) -> None:
     """Refuse types that have no CSV text.
 

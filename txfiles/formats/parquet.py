@@ -275,13 +275,6 @@ def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> ParquetFile:
         raise
 
 
-def read(
-    files: Files, file: FileToRead, columns: Sequence[str], schema: pa.Schema, row_groups: Sequence[int] | None = None
-) -> Iterator[pa.Table]:
-    """One table per row group, in row order; see `open_file` and `common.read`."""
-    yield from common.read(open_file(files, file, schema), columns, row_groups)
-
-
 def check_types(schema: pa.Schema) -> None:
     """Refuse types that do not come back from Parquet.
 

@@ -286,11 +286,6 @@ def _binary(bounds: pa.Array | pa.ChunkedArray) -> pa.Array:
 # ---- matching --------------------------------------------------------------------------------
 
 
-def match(batch_encoded: pa.Array, stored_encoded: pa.Array) -> Positions:
-    """For each stored row the batch row with the same key, or -1; see `Matcher`, which is prepared only once."""
-    return Matcher(batch_encoded).match(stored_encoded)
-
-
 class Matcher:
     """Finds, for a stream of stored rows, the batch rows with the same keys. Exact.
 

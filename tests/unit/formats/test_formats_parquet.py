@@ -308,10 +308,6 @@ def test_groups_can_be_read_alone_again_and_without_columns() -> None:
         assert second.read(["id"])["id"].to_pylist() == list(range(15, 30))
         assert second.read(["name", "id"]).equals(ROWS.slice(15, 15).select(["name", "id"]))
         assert third.read([]).num_rows == 10
-    assert [t["id"].to_pylist() for t in parquet.read(files, file, ["id"], ROWS.schema, [2, 0])] == [
-        list(range(15)),
-        list(range(30, 40)),
-    ]
 
 
 def test_int96_of_other_writers_is_read_in_the_columns_unit() -> None:
