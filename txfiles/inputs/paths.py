@@ -1,58 +1,34 @@
 """Parquet and CSV files as input: one, several, or all below a folder, as one batch.
 
-Parquet files are read where they lie, again for each plan; only what is too large for memory is spooled (see `spool`).
-A file that changes under a running write is an error: each has its identity (size, time, inode) looked at before and
-after it is read. CSV files are spooled at the first read, as text first, since its types may depend on the table that
-a rebase finds.
-
-Partition folders (`country=DE/`) are not interpreted: a folder that has them is refused, since its files lack the
-partition columns.
+CSV files are spooled at the first read, as text first, since its types may depend on the table that a rebase finds.
 
 Source: specs/4-semantics.md, "Inputs" and "CSV inputs".
 """
 
 from __future__ import annotations
 
-import os
-import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from txfiles.core.messages import redact
 from txfiles.core.schema import Inferred
-from txfiles.errors import UnreadableInputError
-from txfiles.inputs import looks
 from txfiles.inputs.columns import Texts, typed_column
 from txfiles.inputs.csv import CsvText, read_text
 from txfiles.inputs.dialect import PLAIN, Dialect
+from txfiles.inputs.folders import expand, kind_of
 from txfiles.inputs.guess import Guess, infer
-from txfiles.inputs.inference import check_names, declare
-from txfiles.inputs.spool import Labelled, MergedSchema, joined, spooled
-from txfiles.rows.schema import check_batch_schema
+from txfiles.inputs.inference import check_names
+from txfiles.inputs.parquet import ParquetFiles
+from txfiles.inputs.spool import Labelled, MergedSchema, spooled
 from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.rows.types import normalise
-
-SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".tsv.gz": "csv"}
-BATCH_ROWS = 1 << 16
-
-IN_MEMORY_BYTES = 1 << 30
-"""Parquet inputs of more bytes (as Arrow holds them) are spooled: a temporary file costs disk, but no memory."""
-
-_LOGS = {
-    "_txfiles": "pass txfiles.Table({folder!r}).dataset() or .to_arrow()",
-    "_delta_log": "pass deltalake.DeltaTable({folder!r}).to_pyarrow_table()",
-}
-_DATASET_HINT = "pass pyarrow.dataset.dataset({path!r}, partitioning='hive')"
 
 
 @dataclass(frozen=True)
@@ -103,7 +79,7 @@ class PathSource:
         self._paths = paths
         self._types = types
         self._dialect = dialect
-        self._parquet = _ParquetFiles(types)
+        self._parquet = ParquetFiles(types)
         self._files: list[tuple[str, str]] | None = None
         self._runs: list[_Run] | None = None
         self._typed: tuple[_Plan, pa.Table, tuple[str, ...]] | None = None
@@ -123,7 +99,7 @@ class PathSource:
         declared = frozenset(self._types.names if self._types is not None else ())
         try:
             if self._files is None:
-                self._files = [(file, _kind_of(file)) for file in expand(self._paths)]
+                self._files = [(file, kind_of(file)) for file in expand(self._paths)]
             if all(kind == "parquet" for _, kind in self._files):
                 return Batch(self._parquet.read([file for file, _ in self._files]), declared=declared)
             if self._runs is None:
@@ -156,7 +132,7 @@ class PathSource:
         """Forget the rows. May be called twice; a later read reads the files again."""
         self._files = self._runs = self._typed = None
         self._guesses = {}
-        self._parquet = _ParquetFiles(self._types)
+        self._parquet = ParquetFiles(self._types)
 
     def _load(self, files: list[tuple[str, str]]) -> list[_Run]:
         runs = []
@@ -276,215 +252,6 @@ def _counted_from(text: pa.ChunkedArray) -> int | None:
 
 
 _INDEX_DIGITS = 15
-
-
-class _ParquetFiles:
-    """Parquet files that are the same at each read.
-
-    Args:
-        types: what `schema=` says.
-    """
-
-    def __init__(self, types: pa.Schema | None) -> None:
-        self._types = types
-        self._identities: dict[str, _Identity] = {}
-        self._spooled: dict[tuple[str, ...], pa.Table] = {}
-
-    def read(self, files: Sequence[str]) -> pa.Table:
-        """The rows of some files.
-
-        Raises:
-            UnreadableInputError: a file is damaged, or not what it was at the first read.
-        Cost: memory for all rows, or up to `IN_MEMORY_BYTES`: beyond that they are spooled, and not read again.
-        """
-        if tuple(files) in self._spooled:
-            return self._spooled[tuple(files)]
-        first: list[Labelled] = []
-        size = 0
-        with closing(self._chunks(files)) as chunks:
-            for label, chunk in chunks:
-                first.append((label, chunk))
-                size += chunk.nbytes
-                if size > IN_MEMORY_BYTES:
-                    table = spooled(chain(_drained(first), chunks))
-                    self._spooled[tuple(files)] = table
-                    return table
-        return joined(first)
-
-    def _chunks(self, files: Sequence[str]) -> Generator[Labelled]:
-        for path in files:
-            self._check_unchanged(path)
-            with closing(_parquet(path)) as chunks:
-                for chunk in chunks:
-                    yield path, declare(chunk, self._types)
-            self._check_unchanged(path)
-
-    def _check_unchanged(self, path: str) -> None:
-        found = _identity(path)
-        if self._identities.setdefault(path, found) != found:
-            raise UnreadableInputError(
-                f"{path!r} has changed since the write began to read it; nothing was written",
-                hint="write again, once the file is complete",
-                path=path,
-            )
-
-
-_Identity = tuple[int, int, int, int]
-
-
-def _identity(path: str) -> _Identity:
-    """What changes where a file is written to or replaced."""
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        raise UnreadableInputError(f"{path!r} cannot be read: {error.strerror}", path=path) from error
-    return found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino
-
-
-def _drained(items: list[Labelled]) -> Iterator[Labelled]:
-    """The items of a list, each of which is forgotten once it is had."""
-    items.reverse()
-    while items:
-        yield items.pop()
-
-
-def expand(paths: Iterable[str]) -> list[str]:
-    """The files behind paths: folders give all that is known below them, sorted by name.
-
-    Raises:
-        UnreadableInputError: nothing is there, or the folder is a table of its own.
-    """
-    return [file for path in map(_home, paths) for file in (_below(path) if _is_folder(path) else [_existing(path)])]
-
-
-def _home(path: str) -> str:
-    """A path with a leading ``~`` or ``~name`` spelled out, as the shell does; unchanged if there is no such home."""
-    return os.path.expanduser(path)
-
-
-def _is_folder(path: str) -> bool:
-    return bool(path) and Path(path).is_dir()
-
-
-def _kind(path: str) -> str:
-    name = Path(path).name.lower()
-    return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), "")
-
-
-def _kind_of(path: str) -> str:
-    """The format of a file that was named: by its suffix, or by its content."""
-    try:
-        return _kind(path) or looks.kind_of_content(path)
-    except OSError as error:
-        raise UnreadableInputError(f"{path!r} cannot be read: {error.strerror}", path=path) from error
-
-
-def _existing(path: str) -> str:
-    told = redact(path)
-    if "://" in path:
-        raise UnreadableInputError(f"{told!r} is not a local path", hint=_DATASET_HINT.format(path=told), path=told)
-    if not path or not Path(path).exists():
-        raise UnreadableInputError(f"there is no file or folder {told!r}", hint="check the path", path=told)
-    return path
-
-
-def _below(root: str) -> list[str]:
-    found = []
-    for folder, folders, names in os.walk(root, onerror=_unreadable):
-        _refuse_table(folder, folders)
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [str(Path(folder, name)) for name in names if _is_input(name)]
-    found.sort(key=lambda file: Path(file).relative_to(root).parts)
-    if not found:
-        raise UnreadableInputError(
-            f"folder {root!r} has no input file", hint=f"known are {', '.join(SUFFIXES)}", path=root
-        )
-    for file in found:
-        if any("=" in part for part in Path(file).relative_to(root).parts[:-1]):
-            raise UnreadableInputError(
-                f"folder {root!r} has partition folders, whose columns are not in the files: {file!r}",
-                hint=_DATASET_HINT.format(path=root),
-                path=file,
-            )
-    return found
-
-
-def _refuse_table(folder: str, folders: list[str]) -> None:
-    for log, hint in _LOGS.items():
-        if log in folders:
-            raise UnreadableInputError(
-                f"folder {folder!r} is a table with a log ({log}): superseded files would be read",
-                hint=hint.format(folder=folder),
-                path=folder,
-            )
-
-
-def _is_input(name: str) -> bool:
-    """Whether a file of a folder is read: by its suffix, or because Hadoop's tools name a table's parts so."""
-    return not _is_hidden(name) and (_kind(name) != "" or _PART.fullmatch(name) is not None)
-
-
-_PART = re.compile(r"part-[-0-9a-z]+")
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(("_", "."))
-
-
-def _unreadable(error: OSError) -> None:
-    raise UnreadableInputError(f"{error.filename!r} cannot be read: {error.strerror}", path=error.filename) from error
-
-
-def _parquet(path: str) -> Generator[pa.Table]:
-    try:
-        yield from _parquet_batches(path)
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # the names of columns may not be text
-        raise UnreadableInputError(f"{path!r} cannot be read as Parquet: {error}", path=path) from error
-
-
-def _parquet_batches(path: str) -> Generator[pa.Table]:
-    import pyarrow.parquet as pq
-
-    with ExitStack() as opened:
-
-        def file_with(int96_unit: str) -> pq.ParquetFile:
-            # Not mapped: a file that is cut short meanwhile would end the process.
-            file = pq.ParquetFile(path, page_checksum_verification=True, coerce_int96_timestamp_unit=int96_unit)
-            return opened.enter_context(file)
-
-        # Spark's INT96 spans years 1 to 9999, which nanoseconds would wrap around.
-        file = file_with("us")
-        check_batch_schema(file.schema_arrow)  # Arrow itself makes no empty table of each type
-        yield file.schema_arrow.empty_table()
-        old = [
-            column.path
-            for column in map(file.schema.column, range(len(file.schema)))
-            if column.physical_type == "INT96"
-        ]
-        batches = file.iter_batches(BATCH_ROWS)
-        if not old:
-            yield from (pa.Table.from_batches([batch]) for batch in batches)
-            return
-        for batch, exact in zip(batches, file_with("ns").iter_batches(BATCH_ROWS, columns=old), strict=True):
-            _check_microseconds(path, batch, exact)
-            yield pa.Table.from_batches([batch])
-
-
-def _check_microseconds(path: str, batch: pa.RecordBatch, exact: pa.RecordBatch) -> None:
-    for name in exact.schema.names:
-        if not pa.types.is_timestamp(exact.column(name).type):
-            raise UnreadableInputError(
-                f"{path!r}: column {name!r} nests INT96 timestamps", hint="write the file without INT96", path=path
-            )
-        us, ns = (np.asarray(b.column(name).cast(pa.int64()).fill_null(0)) for b in (batch, exact))
-        # Both wrap in 64 bits alike, so the difference is right even where nanoseconds have no room.
-        if np.any(ns - us * 1000):
-            raise UnreadableInputError(
-                f"{path!r}: column {name!r} has INT96 timestamps finer than microseconds",
-                hint="write the file with timestamp[ns] instead of INT96",
-                path=path,
-                column=name,
-            )
 
 
 def _typed(run: _Run, plan: _Plan, nulled: Counter[tuple[str, str]]) -> Iterator[Labelled]:

@@ -21,7 +21,7 @@ from txfiles.errors import (
     UnreadableInputError,
     UnsupportedTypeError,
 )
-from txfiles.inputs import paths
+from txfiles.inputs import folders, parquet
 
 
 def read(data, known=None, schema=None):
@@ -74,7 +74,7 @@ def test_folder(tmp_path):
         write(tmp_path / name, 99)
     (tmp_path / "_SUCCESS").touch()
     (tmp_path / "README.txt").write_text("not data")
-    found = [os.path.relpath(p, tmp_path) for p in paths.expand([str(tmp_path)])]
+    found = [os.path.relpath(p, tmp_path) for p in folders.expand([str(tmp_path)])]
     assert found == ["a.csv", "b/10.parquet", "b/2.csv", "b.csv", "c/d/x.pq"]
     assert read(str(tmp_path)) == {"a": [2, 1, 0, 3, 4]}
     assert read([tmp_path / "c", tmp_path / "a.csv"]) == {"a": [4, 2]}
@@ -183,13 +183,13 @@ def test_a_parquet_file_that_changes_under_a_write(tmp_path, change):
 def test_a_parquet_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
     """Rows of a file that changed between its first and its last row are not given."""
     path = write(tmp_path / "x.parquet", 1, 2)
-    batches = paths._parquet
+    batches = parquet._parquet
 
     def slow(file):
         yield from batches(file)
         write(path, 1, 2, 3)
 
-    monkeypatch.setattr(paths, "_parquet", slow)
+    monkeypatch.setattr(parquet, "_parquet", slow)
     with pytest.raises(UnreadableInputError, match="has changed"):
         read(path)
 
@@ -201,7 +201,7 @@ def test_parquet_takes_no_temporary_file(tmp_path, monkeypatch):
     spools = tmp_path / "spools"
     monkeypatch.setattr(tempfile, "tempdir", str(spools))  # which is not there
     assert read(files) == rows
-    monkeypatch.setattr(paths, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(parquet, "IN_MEMORY_BYTES", 100)
     with pytest.raises(StoreError, match="temporary folder"):
         read(files)
     spools.mkdir()
