@@ -27,7 +27,7 @@ from tests.processes.calls import Call, perform, play, row
 from tests.processes.checks import check
 from tests.processes.scenarios import KEYED, write
 from txfiles.operations import vacuum
-from txfiles.store import folders, local
+from txfiles.store import drafts, folders, local
 from txfiles.store.port import Put
 
 pytestmark = pytest.mark.guarantees("S2 S4 S7 S16 S17 L3")
@@ -282,7 +282,7 @@ class Careless(SimpleNamespace):
 
 
 def no_fsync_of_the_file(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(local, "os", Careless(fsync=lambda fd: None))
+    patch.setattr(drafts, "os", Careless(fsync=lambda fd: None))
 
 
 def link_before_the_fsync(patch: pytest.MonkeyPatch) -> None:
@@ -292,11 +292,11 @@ def link_before_the_fsync(patch: pytest.MonkeyPatch) -> None:
         os.link(*args, **options)
         os.fsync(late.pop())
 
-    patch.setattr(local, "os", Careless(fsync=late.append, link=link))
+    patch.setattr(drafts, "os", Careless(fsync=late.append, link=link))
 
 
 def no_fsync_of_the_folder(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(local, "sync", lambda folder: None)
+    patch.setattr(drafts, "sync", lambda folder: None)
 
 
 def no_fsync_of_a_new_folder(patch: pytest.MonkeyPatch) -> None:

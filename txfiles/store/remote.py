@@ -18,7 +18,7 @@ from txfiles.core.messages import one_of, redact
 from txfiles.errors import InputError, OptionError, StoreError
 from txfiles.store import common
 from txfiles.store.client import Client
-from txfiles.store.local import lock_of
+from txfiles.store.drafts import lock_of
 from txfiles.store.objects import ObjectStore
 from txfiles.store.patience import REQUEST_SECONDS, Patience
 from txfiles.store.port import Lock

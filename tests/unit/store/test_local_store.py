@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from txfiles.core import names
 from txfiles.errors import CorruptTableError, InputError, NoAtomicCreateError, StoreError
-from txfiles.store import folders, local
+from txfiles.store import drafts, folders
 from txfiles.store.local import LocalStore
 from txfiles.store.port import Put
 
@@ -429,7 +429,7 @@ def test_a_killed_writer_leaves_whole_objects(store, root):
 def test_temporary_names_are_known_to_vacuum(store):
     """What a crash can leave is listed, and its name says that it is temporary."""
     store.put_if_absent(names.TABLE_FILE, b"")
-    draft = local._Draft(store._folders, NAME, local.TEMPORARY_PREFIX + "0" * 32, "no")
+    draft = drafts.Draft(store._folders, NAME, drafts.TEMPORARY_PREFIX + "0" * 32, "no")
     sink = store.create("p=1/" + names.data_file("a" * 16, "b" * 32, 0, "parquet"))
     left = [entry.name for entry in store.list_from("") if entry.name != names.TABLE_FILE]
     assert len(left) == 2
@@ -742,7 +742,7 @@ def test_a_failed_write_ends_the_sink(store, root, monkeypatch):
     with monkeypatch.context() as patch:
         failing(patch, "write", errno.ENOSPC)
         with pytest.raises(StoreError, match="No space left"):
-            sink.write(b"x" * local.WRITE_BUFFER_BYTES)
+            sink.write(b"x" * drafts.WRITE_BUFFER_BYTES)
     for use in (lambda: sink.write(b"y"), sink.close):
         with pytest.raises(StoreError, match="closed or aborted"):
             use()
