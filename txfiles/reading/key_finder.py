@@ -19,6 +19,7 @@ from txfiles.reading.live import LiveGroup, expected, opened
 from txfiles.rows import filelist
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
+from txfiles.rows.matching import Matcher
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,7 @@ def probe(
     return hits
 
 
-def _probe_file(
-    session: Session, found: BatchKeys, matcher: key_codec.Matcher, file: DataFile, columns: Sequence[str]
-) -> Hits:
+def _probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: DataFile, columns: Sequence[str]) -> Hits:
     positions, batch_rows, stored = [], [], []
     with opened(session.store, found.table, file) as groups:
         # A group that is the whole file was judged by the log's bounds, which are the same.

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from txfiles.errors import UnsupportedTypeError
-from txfiles.rows import keys, types
+from txfiles.rows import keys, matching, types
 from txfiles.rows.text import from_text
 
 SPEC = Path(__file__).parents[3] / "specs" / "7-keys.md"
@@ -353,8 +353,8 @@ def test_match_finds_the_row_with_the_same_key(kind, data):
     theirs = data.draw(st.lists(st.one_of(st.none(), values, *([st.sampled_from(mine)] if mine else [])), max_size=12))
     batch, stored = encoded(mine, t), encoded(theirs, t)
     cuts = data.draw(st.integers(0, len(theirs)))
-    assert keys.Matcher(batch).match(stored).tolist() == _expected(batch, stored)
-    matcher = keys.Matcher(batch.cast(pa.large_binary()))
+    assert matching.Matcher(batch).match(stored).tolist() == _expected(batch, stored)
+    matcher = matching.Matcher(batch.cast(pa.large_binary()))
     assert matcher.match(stored[cuts:]).tolist() == _expected(batch, stored[cuts:])
     assert matcher.match(stored[:cuts]).dtype == np.int64
 
@@ -364,8 +364,8 @@ def test_match_is_exact_where_hashes_clash(mine, theirs, hashes):
     """However bad the hash is, the right rows are found."""
     batch, stored = encoded(mine, pa.string()), encoded([*theirs, *mine], pa.string())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "_hashes", lambda view: (view.lengths % hashes).astype(np.uint64))
-        matcher = keys.Matcher(batch)
+        patch.setattr(matching, "_hashes", lambda view: (view.lengths % hashes).astype(np.uint64))
+        matcher = matching.Matcher(batch)
         assert matcher.match(stored).tolist() == _expected(batch, stored)
 
 
@@ -373,7 +373,7 @@ def test_match_is_exact_where_values_are_crowded():
     """A few far-off values, which put all others into one bucket, cost time only."""
     batch = encoded([-(2**62), *range(0, 300, 3), 2**62], pa.int64())
     stored = encoded([2**62, 2**62 - 1, -(2**62), -(2**63), 2**63 - 1, *range(-5, 305)], pa.int64())
-    assert keys.Matcher(batch).match(stored).tolist() == _expected(batch, stored)
+    assert matching.Matcher(batch).match(stored).tolist() == _expected(batch, stored)
 
 
 def test_match_of_many_rows():
@@ -383,15 +383,15 @@ def test_match_of_many_rows():
     table = pa.table({"n": numbers, "t": pa.array(numbers).cast(pa.string()), "m": numbers % 7})
     for names in (["n"], ["t"], ["m", "n"], ["t", "n"], ["n", "m"]):
         batch, stored = keys.encode(table[:5_000], names), keys.encode(table[2_000:], names)
-        assert keys.Matcher(batch).match(stored).tolist() == _expected(batch, stored)
+        assert matching.Matcher(batch).match(stored).tolist() == _expected(batch, stored)
 
 
 def test_stored_keys_of_another_width_match_nothing():
     """Codes of another width, or with another beginning, than those of the batch are no match."""
     batch = pa.array([b"lead-00000001", b"lead-00000002"])
     stored = pa.array([b"lead-00000002", b"lea_-00000002", b"00000002", b"", b"x", b"lead-00000002\0"])
-    assert keys.Matcher(batch).match(stored).tolist() == [1, -1, -1, -1, -1, -1]
-    assert keys.Matcher(batch).match(stored[:2]).tolist() == [1, -1]
+    assert matching.Matcher(batch).match(stored).tolist() == [1, -1, -1, -1, -1, -1]
+    assert matching.Matcher(batch).match(stored[:2]).tolist() == [1, -1]
 
 
 def test_keys_makes_ready_once():
