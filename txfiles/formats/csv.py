@@ -33,6 +33,7 @@ from txfiles.formats.common import Format, Sink, WriteOptions
 from txfiles.formats.source import Files, FileToRead, damaged, decoding, named, open_input
 from txfiles.rows import checks, types
 from txfiles.rows.parse import parse
+from txfiles.rows.quotes import outside
 from txfiles.rows.text import to_text
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -312,8 +313,6 @@ def _text_bytes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 def _scan(source: pa.NativeFile, file: FileToRead) -> tuple[int, list[tuple[int, int, int]]]:
     """Read the file to its end: compare its hash, find where its records end.
 
-    A newline ends a record if an even number of quotes stands before it.
-
     Returns:
         The header's length, and the blocks after it: start, bytes, records.
     """
@@ -327,7 +326,7 @@ def _scan(source: pa.NativeFile, file: FileToRead) -> tuple[int, list[tuple[int,
         sha256.update(chunk)
         codes = np.frombuffer(chunk, np.uint8)
         quotes, newlines = np.flatnonzero(codes == QUOTE), np.flatnonzero(codes == NEWLINE)
-        ends = newlines[(np.searchsorted(quotes, newlines) + quotes_before) % 2 == 0] + offset + 1
+        ends = outside(newlines, quotes, quotes_before) + offset + 1
         quotes_before += len(quotes)
         if header_bytes == 0 and len(ends):
             header_bytes = start = int(ends[0])

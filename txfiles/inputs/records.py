@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from txfiles.errors import UnreadableInputError
 from txfiles.inputs.guess import MARKERS
+from txfiles.rows.bytewise import Positions
+from txfiles.rows.quotes import outside
 
 Bytes = npt.NDArray[np.uint8]
-Positions = npt.NDArray[np.int64]
 
 RECORD_LIMIT_BYTES = 1 << 30
 """The longest CSV record: Arrow parses in blocks that hold a whole one, and sizes them with 32 bits."""
@@ -106,7 +107,7 @@ class _Block:
 
     def outside(self, character: str) -> Positions:
         """Where a character stands that is not within quotes."""
-        return self._outside(self._all(character))
+        return outside(self._all(character), self.marks, self._before)
 
     def check_quotes(self) -> None:
         """Refuse a quote beside anything but a separator, a line end or a quote."""
@@ -125,7 +126,8 @@ class _Block:
     def check_returns(self) -> None:
         """Refuse a carriage return that is not half of a line end."""
         data, returns = self._data, self._all("\r")
-        lone = self._outside(returns[data[np.minimum(returns + 1, data.size - 1)] != ord("\n")])
+        returns = returns[data[np.minimum(returns + 1, data.size - 1)] != ord("\n")]
+        lone = outside(returns, self.marks, self._before)
         if lone.size:
             self._refuse(
                 int(lone[0]),
@@ -162,15 +164,11 @@ class _Block:
         if earlier.size:
             marks = np.flatnonzero(earlier == ord(self._form.quote))
             at = np.flatnonzero(earlier == ord(self._form.sep))
-            columns[record == ends[0]] += np.count_nonzero(np.searchsorted(marks, at) % 2 == 0)
+            columns[record == ends[0]] += outside(at, marks).size
         return {int(column) for column in np.unique(columns)}
 
     def _all(self, character: str) -> Positions:
         return np.flatnonzero(self._bytes == ord(character)) + self._start
-
-    def _outside(self, positions: Positions) -> Positions:
-        outside: Positions = positions[(np.searchsorted(self.marks, positions) + self._before) % 2 == 0]
-        return outside
 
     def _refuse(self, position: int, what: str, hint: str) -> None:
         line = int(np.count_nonzero(self._data[:position] == ord("\n"))) + 1
