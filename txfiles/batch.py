@@ -13,11 +13,12 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from txfiles import formats
-from txfiles.core import properties, tables
+from txfiles.core import properties
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.schema import Inferred, refuse_case_clashes
 from txfiles.errors import InputError, OptionError, UnsupportedTypeError
 from txfiles.options import KEYED, Request, SchemaMode, keys_required
+from txfiles.recorded import settle
 from txfiles.rows import dedup, partitions, schema, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.source import Batch, TextRules
@@ -65,7 +66,7 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
         InputError: one of its kinds, by what does not fit.
     Cost: the batch once in memory (a spooled or mapped input stays on disk until it is cast).
     """
-    settled = tables.settle(current, request)
+    settled = settle(current, request)
     if request.mode in KEYED and not settled.keys:
         raise keys_required(request.mode)
     _require_timestamp(request, settled)

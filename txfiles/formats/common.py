@@ -1,6 +1,6 @@
 """What the file formats share: their one shape, and hashing while writing.
 
-A file is written by a `Writer` and read as an `OpenFile`: a sequence of groups (Parquet row groups, CSV
+A file is written by a `FileWriter` and read as an `OpenFile`: a sequence of groups (Parquet row groups, CSV
 blocks) in row order, each of which reads the columns that it is asked for, any number of times. Code above
 never needs to know which format it holds.
 
@@ -73,23 +73,6 @@ class FileFacts:
     footer_sha256: str = ""
 
 
-class Writer(Protocol):
-    """A data file being written. Leaving it, or an exception, never publishes it."""
-
-    @property
-    def bytes(self) -> int:
-        """Bytes written so far; rows that wait for a full row group are not among them."""
-
-    def write(self, table: pa.Table) -> None:
-        """Append rows: the columns of the schema in any order, exactly its types."""
-
-    def close(self) -> FileFacts:
-        """Write what is left and publish the file."""
-
-    def abort(self) -> None:
-        """Forget what was written. May be called at any time, and twice."""
-
-
 class Group(Protocol):
     """Some successive rows of a file."""
 
@@ -131,7 +114,7 @@ class Format:
     Attributes:
         name: as users write it.
         suffix: of file names, without the dot.
-        writer: begins a file of a schema; the sink's name is published by `Writer.close` only.
+        writer: begins a file of a schema; the sink's name is published by `FileWriter.close` only.
         open: opens a file to read it as a schema (all data columns of the table, partition columns excluded).
         check_types: raises `UnsupportedTypeError` for a column that the format cannot hold.
         check_rows: raises `LossyCastError` or `UnsupportedTypeError` for a value that the format would not give back.
@@ -139,7 +122,7 @@ class Format:
 
     name: str
     suffix: str
-    writer: Callable[[Sink, pa.Schema, WriteOptions], Writer]
+    writer: Callable[[Sink, pa.Schema, WriteOptions], FileWriter]
     open: Callable[[Files, FileToRead, pa.Schema], OpenFile]
     check_types: Callable[[pa.Schema], None]
     check_rows: Callable[[pa.Table, int], None]
@@ -218,7 +201,10 @@ class HashingSink:
 
 
 class FileWriter(ABC):
-    """The frame of both writers: checks rows, counts them, aborts the file on any exception."""
+    """A data file being written: checks rows, counts them, aborts the file on any exception.
+
+    Leaving it, or an exception, never publishes it.
+    """
 
     def __init__(self, sink: Sink, schema: pa.Schema, options: WriteOptions) -> None:
         self._sink = HashingSink(sink)

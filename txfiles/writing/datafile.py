@@ -18,7 +18,7 @@ from txfiles.core import names, properties
 from txfiles.core.manifest import Add, ColumnStats, KeyRange, TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.errors import InputError
-from txfiles.formats.common import WriteOptions, Writer
+from txfiles.formats.common import FileWriter, WriteOptions
 from txfiles.rows import keys as key_codec
 from txfiles.rows import partitions, types
 from txfiles.rows.stats import StatsCollector
@@ -49,7 +49,7 @@ class DataFileWriter:
         self._stats = StatsCollector()
         self._range: KeyBounds | None = None
         self._rows = 0
-        self._writer: Writer | None = None
+        self._writer: FileWriter | None = None
         self._over = False
 
     def __enter__(self) -> Self:
@@ -127,7 +127,7 @@ class DataFileWriter:
         if self._over:
             raise InputError(f"the writer of {self._name} is closed or aborted", hint="make a new one, of a new name")
 
-    def _begin(self) -> Writer:
+    def _begin(self) -> FileWriter:
         options = WriteOptions(
             compression=properties.text(self._table.properties, "compression"),
             row_group_rows=properties.integer(self._table.properties, "row_group_rows"),

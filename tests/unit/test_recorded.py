@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.schema import Column
-from txfiles.core.tables import settle
 from txfiles.errors import OptionError
 from txfiles.options import WriteOptions
+from txfiles.recorded import settle
 
 
 def wished(**options: Any) -> WriteOptions:

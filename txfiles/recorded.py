@@ -1,48 +1,26 @@
-"""How a write's options meet what the table has recorded: one function, one `Table` out.
+"""How a write's options meet what the table has recorded: one function, one table action out.
 
 Source: specs/4-semantics.md, "Keys" and "Creation".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
-
 from msgspec.structs import replace
 
-from txfiles.core.manifest import PropertyValue, TableMetadata
+from txfiles.core.manifest import TableMetadata
 from txfiles.core.properties import effective, read_properties
 from txfiles.errors import OptionError
+from txfiles.options import WriteOptions
 
 REKEY_HINT = "pass rekey=True if the table is to have them from now on"
 
 
-class Wish(Protocol):
-    """What a caller says about the table itself: the part of `options.WriteOptions` that meets what is recorded.
-
-    None and () say nothing.
-    """
-
-    @property
-    def format(self) -> str | None: ...  # noqa: D102 - as in `txfiles.write`, like those that follow
-    @property
-    def keys(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def timestamp_col(self) -> str | None: ...  # noqa: D102
-    @property
-    def partition_by(self) -> tuple[str, ...] | None: ...  # noqa: D102
-    @property
-    def rekey(self) -> bool: ...  # noqa: D102
-    @property
-    def properties(self) -> Mapping[str, PropertyValue]: ...  # noqa: D102
-
-
-def settle(current: TableMetadata | None, wish: Wish) -> TableMetadata:
+def settle(current: TableMetadata | None, wish: WriteOptions) -> TableMetadata:
     """The table action that a wish leads to, columns aside.
 
     Args:
         current: what the table is; None where it is new.
-        wish: what the caller says.
+        wish: what the caller says; None and () say nothing.
     Raises:
         OptionError: the wish contradicts what the table has recorded.
     """
@@ -66,7 +44,7 @@ def settle(current: TableMetadata | None, wish: Wish) -> TableMetadata:
     return replace(current, keys=_keys(current, wish), timestamp_col=_timestamp_col(current, wish))
 
 
-def _keys(current: TableMetadata, wish: Wish) -> tuple[str, ...]:
+def _keys(current: TableMetadata, wish: WriteOptions) -> tuple[str, ...]:
     if not wish.keys or set(wish.keys) == set(current.keys):
         return current.keys  # in the recorded order: key ranges were encoded in it
     if current.keys and not wish.rekey:
@@ -74,7 +52,7 @@ def _keys(current: TableMetadata, wish: Wish) -> tuple[str, ...]:
     return wish.keys
 
 
-def _timestamp_col(current: TableMetadata, wish: Wish) -> str | None:
+def _timestamp_col(current: TableMetadata, wish: WriteOptions) -> str | None:
     if wish.timestamp_col is None or wish.timestamp_col == current.timestamp_col:
         return current.timestamp_col
     if current.timestamp_col is not None and not wish.rekey:
@@ -90,7 +68,7 @@ def _refuse_other(option: str, recorded: str, wished: str | None) -> None:
         raise OptionError(f"the table's {option} is {recorded!r}, not {wished!r}", hint=f"leave {option} out")
 
 
-def _refuse_other_properties(current: TableMetadata, wish: Wish) -> None:
+def _refuse_other_properties(current: TableMetadata, wish: WriteOptions) -> None:
     known = effective(current.properties)
     for name, value in read_properties(wish.properties).items():
         if known[name] != value:
