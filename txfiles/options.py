@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from txfiles.core import foreign
@@ -46,6 +47,17 @@ class Progress:
 
 def no_progress(_: Progress) -> None:
     """The callback of a caller who does not want to know."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VacuumOptions:
+    """What a caller may ask of a vacuum. See `Table.vacuum`."""
+
+    retain: str | timedelta | None = None
+    keep_versions: int | None = None
+    dry_run: bool = False
+    force: bool = False
+    progress: Callable[[Progress], None] = no_progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from txfiles.arguments import public
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.messages import shown
 from txfiles.errors import OptionError, TableNotFoundError
-from txfiles.options import Progress, no_progress
+from txfiles.options import Progress, VacuumOptions, no_progress
 from txfiles.results import Commit, VacuumResult
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import OpenTable, Place, TableState, Target
@@ -290,9 +290,14 @@ class Table:
         Cost: one listing of the folder, and each manifest since the oldest whole version.
         """
         self._require_writable("vacuum")
-        result, self._opened = self._with("vacuum").vacuum(
-            retain, keep_versions=keep_versions, dry_run=dry_run, force=force, progress=progress or no_progress
+        options = VacuumOptions(
+            retain=retain,
+            keep_versions=keep_versions,
+            dry_run=dry_run,
+            force=force,
+            progress=progress or no_progress,
         )
+        result, self._opened = self._with("vacuum").vacuum(options)
         return result
 
     @property

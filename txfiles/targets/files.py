@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from typing import TypeVar
 
 from msgspec.structs import replace as replace_struct
@@ -32,7 +31,7 @@ from txfiles.operations.context import PlanContext
 from txfiles.operations.overwrite import overwrite
 from txfiles.operations.set_properties import set_properties
 from txfiles.operations.upsert import upsert
-from txfiles.options import Progress, Request, keys_required
+from txfiles.options import Progress, Request, VacuumOptions, keys_required
 from txfiles.reading import checks
 from txfiles.results import Plan, Resolution, VacuumResult, WriteResult, counts
 from txfiles.store.port import Store
@@ -128,20 +127,11 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
         return versions.advance(session.store, newest)
 
 
-def vacuum(
-    session: Session,
-    base: Snapshot,
-    *,
-    retain: str | timedelta | None,
-    keep_versions: int | None,
-    dry_run: bool,
-    force: bool,
-    progress: Callable[[Progress], None],
-) -> tuple[VacuumResult, Snapshot]:
+def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[VacuumResult, Snapshot]:
     """Commit what is to be deleted, then delete it. See `Table.vacuum`."""
     newest = versions.advance(session.store, base)
-    rules = _vacuum_rules(newest, retain, keep_versions, force=force)
-    if dry_run:
+    rules = _vacuum_rules(newest, options)
+    if options.dry_run:
         found = vacuum_story.find(session, newest, rules)
         deleted = tuple(entry.name for entry in found.entries)
         size = sum(entry.bytes for entry in found.entries)
@@ -160,7 +150,9 @@ def vacuum(
     committed = done.plan.vacuum
     paths = committed.deletes if committed and done.committed else ()
     with _after_commit(session, done, hint="the next vacuum deletes what this one has left"):
-        vacuum_story.delete(session.store, paths, lambda count: progress(Progress("deleting files", count, len(paths))))
+        vacuum_story.delete(
+            session.store, paths, lambda count: options.progress(Progress("deleting files", count, len(paths)))
+        )
         after = versions.advance(session.store, newest)
     deleted = tuple(name for path in paths if (name := names.decode_path(path)) is not None)
     result = VacuumResult(
@@ -302,17 +294,15 @@ def _at(operation: Operation, request: Request, snapshot: Snapshot | None) -> Op
     )
 
 
-def _vacuum_rules(
-    snapshot: Snapshot, retain: str | timedelta | None, keep_versions: int | None, *, force: bool
-) -> vacuum_story.Rules:
-    known = snapshot.state.table.properties
+def _vacuum_rules(snapshot: Snapshot, options: VacuumOptions) -> vacuum_story.Rules:
+    known, retain, keep_versions = snapshot.state.table.properties, options.retain, options.keep_versions
     if keep_versions is not None and (type(keep_versions) is not int or keep_versions < 1):
         raise OptionError(f"keep_versions is a whole number of at least 1, not {shown(keep_versions)}")
     return vacuum_story.Rules(
         retain_us=properties.duration_us(properties.text(known, "vacuum_retain") if retain is None else retain),
         keep_versions=keep_versions or 1,
         grace_us=properties.duration_us(properties.text(known, "vacuum_grace")),
-        force=force,
+        force=options.force,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from txfiles.log import versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.options import DEFAULTS, FORMATS, MODES, Progress, Request
+from txfiles.options import DEFAULTS, FORMATS, MODES, Request, VacuumOptions
 from txfiles.reading import live, lookup, scan
 from txfiles.reading.live import data_name
 from txfiles.results import Commit, Plan, Resolution, VacuumResult, WriteResult, commit_record
@@ -202,25 +202,9 @@ class FilesTable:
         """See `files.set_table_properties`."""
         return self._at(files.set_table_properties(self.session, self.snapshot, properties))
 
-    def vacuum(
-        self,
-        retain: str | timedelta | None,
-        *,
-        keep_versions: int | None,
-        dry_run: bool,
-        force: bool,
-        progress: Callable[[Progress], None],
-    ) -> tuple[VacuumResult, FilesTable]:
+    def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, FilesTable]:
         """See `files.vacuum`."""
-        result, after = files.vacuum(
-            self.session,
-            self.snapshot,
-            retain=retain,
-            keep_versions=keep_versions,
-            dry_run=dry_run,
-            force=force,
-            progress=progress,
-        )
+        result, after = files.vacuum(self.session, self.snapshot, options)
         return result, self._at(after)
 
     def _at(self, snapshot: Snapshot) -> FilesTable:

@@ -7,13 +7,13 @@ A target is a kind of table: plain files with our log, and later Delta and SQL. 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from txfiles.core.manifest import PropertyValue
-from txfiles.options import Progress, Request
+from txfiles.options import Request, VacuumOptions
 from txfiles.results import Commit, Plan, Resolution, VacuumResult, WriteResult
 
 if TYPE_CHECKING:
@@ -123,15 +123,7 @@ class OpenTable(Protocol):
     def set(self, properties: Mapping[str, Any]) -> OpenTable:
         """Commit properties; the version after that."""
 
-    def vacuum(
-        self,
-        retain: str | timedelta | None,
-        *,
-        keep_versions: int | None,
-        dry_run: bool,
-        force: bool,
-        progress: Callable[[Progress], None],
-    ) -> tuple[VacuumResult, OpenTable]:
+    def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, OpenTable]:
         """Delete what no kept version needs; what was deleted, and the version after that."""
 
 

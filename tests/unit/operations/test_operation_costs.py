@@ -24,7 +24,7 @@ from txfiles.log import versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.operations import upsert, vacuum
-from txfiles.options import Request, check
+from txfiles.options import Request, VacuumOptions, check
 from txfiles.reading import key_finder, live, scan
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Capabilities
@@ -224,9 +224,7 @@ def test_a_vacuum_reads_no_manifest_twice(monkeypatch):
         world = World(count)
         world.write(rows(0), "overwrite")
         young = counted(lambda w, head: vacuum.find(w.session, head, KEPT))(world)
-        files.vacuum(
-            world.session, world.head, retain="0", keep_versions=1, dry_run=False, force=True, progress=lambda _: None
-        )
+        files.vacuum(world.session, world.head, VacuumOptions(retain="0", keep_versions=1, force=True))
         assert world.head.state.oldest_readable_version == count
         expired = counted(lambda w, head: vacuum.find(w.session, head, EXPIRED))(world)
         found.append((young["get"], expired["get"], young["stat"] + expired["stat"]))

@@ -19,7 +19,7 @@ from txfiles.errors import SnapshotExpiredError
 from txfiles.log import versions
 from txfiles.log.session import Session
 from txfiles.operations import vacuum
-from txfiles.options import Request, check
+from txfiles.options import Request, VacuumOptions, check
 from txfiles.reading import scan
 from txfiles.store.memory import MemoryStore
 from txfiles.targets import files
@@ -47,15 +47,8 @@ class World:
 
     def vacuum(self, retain: str, *, keep_versions: int = 1) -> int:
         """The oldest readable version after it."""
-        _, after = files.vacuum(
-            self.session,
-            versions.require_head(self.session.store),
-            retain=retain,
-            keep_versions=keep_versions,
-            dry_run=False,
-            force=False,
-            progress=lambda _: None,
-        )
+        options = VacuumOptions(retain=retain, keep_versions=keep_versions)
+        _, after = files.vacuum(self.session, versions.require_head(self.session.store), options)
         return after.state.oldest_readable_version
 
     def readable(self) -> list[int]:
