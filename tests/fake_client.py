@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from txfiles.store.client import Body, Failed, Failure
+from txfiles.store.client import Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
 PAGE = 3
@@ -34,7 +34,7 @@ class FakeClient:
     Attributes:
         script: for each method's name, what its next calls raise; None is success.
         calls: how often each method was called.
-        uploads: those that were neither completed nor aborted.
+        begun: uploads that were neither completed nor aborted.
     """
 
     root = "fake://bucket"
@@ -49,7 +49,7 @@ class FakeClient:
         self.objects: dict[str, tuple[bytes, int]] = {}
         self.script: dict[str, list[Failing | None]] = {}
         self.calls: Counter[str] = Counter()
-        self.uploads: list[FakeUpload] = []
+        self.begun: list[FakeUpload] = []
         self.guard = threading.Lock()
         self.clock_us = 1_000_000
 
@@ -120,8 +120,12 @@ class FakeClient:
 
     def upload(self, key: str) -> FakeUpload:
         self.met("upload")
-        self.uploads.append(FakeUpload(self, key))
-        return self.uploads[-1]
+        self.begun.append(FakeUpload(self, key, self.clock_us))
+        return self.begun[-1]
+
+    def uploads(self, prefix: str) -> Sequence[Begun]:
+        self.met("uploads")
+        return [Begun(one.key, one.began_us, one) for one in self.begun]
 
     def now_us(self) -> int:
         self.met("now_us")
@@ -145,9 +149,10 @@ class FakeClient:
 class FakeUpload:
     """A large object in the making."""
 
-    def __init__(self, client: FakeClient, key: str) -> None:
+    def __init__(self, client: FakeClient, key: str, began_us: int) -> None:
         self._client = client
-        self._key = key
+        self.key = key
+        self.began_us = began_us
         self._parts: dict[int, bytes] = {}
 
     def part(self, number: int, data: bytes) -> None:
@@ -156,16 +161,16 @@ class FakeUpload:
 
     def complete(self) -> None:
         self._client.met("complete", self._complete)
-        if self not in self._client.uploads:
+        if self not in self._client.begun:
             raise failing(Failure.ABSENT)
         self._complete()
 
     def abort(self) -> None:
         self._client.met("abort")
-        if self not in self._client.uploads:
+        if self not in self._client.begun:
             raise failing(Failure.ABSENT)
-        self._client.uploads.remove(self)
+        self._client.begun.remove(self)
 
     def _complete(self) -> None:
-        self._client.uploads.remove(self)
-        self._client._put(self._key, b"".join(self._parts[number] for number in sorted(self._parts)))
+        self._client.begun.remove(self)
+        self._client._put(self.key, b"".join(self._parts[number] for number in sorted(self._parts)))

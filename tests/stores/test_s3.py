@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,10 +20,14 @@ import txfiles as tx
 from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url, make_bucket, s3_options
 from txfiles.cli.main import cli
 from txfiles.errors import NoAtomicCreateError
+from txfiles.operations import abandoned
 from txfiles.store import open_store
+from txfiles.store.object_sink import PART_BYTES
 from txfiles.store.objects import ObjectStore
 
 pytestmark = pytest.mark.slow
+
+README = Path(__file__).parents[2] / "README.md"
 
 ROWS = pa.table({"id": [1, 2, 3], "country": ["DE", "FR", None], "name": ["a", "b", "c"]})
 MORE = pa.table({"id": [3, 4], "country": ["DE", "FR"], "name": ["C", "d"]})
@@ -149,3 +156,52 @@ def test_a_server_that_ignores_conditions(service, tmp_path):
     with pytest.raises(NoAtomicCreateError):
         tx.write(ROWS, url, mode="append", storage_options=options)
     assert tx.Table(url, storage_options=options).version == 1
+
+
+# ---------------------------------------------------------------- large files
+
+
+def test_a_large_data_file(options):
+    """A data file over the size of a part is uploaded in parts, and reads back whole."""
+    url = fresh_url()
+    noise = pa.array([os.urandom(64) for _ in range(300_000)])
+    data = pa.table({"id": range(len(noise)), "noise": noise})
+    tx.write(data, url, mode="append", storage_options=options)
+    table = tx.Table(url, storage_options=options)
+    assert table.file_table()["bytes"][0].as_py() > 2 * PART_BYTES
+    assert table.to_arrow().equals(data)
+    assert table.dataset().to_table(columns=["id"]).num_rows == len(noise)
+
+
+def test_vacuum_aborts_abandoned_uploads(options, client, monkeypatch):
+    """An upload that a killed writer left is aborted by a vacuum, once it is old; a young one goes on."""
+    url = fresh_url()
+    tx.write(ROWS, url, mode="append", storage_options=options)
+    table = tx.Table(url, storage_options=options)
+    table.set(vacuum_grace="0s")
+    store = open_store(url, options)
+    sink = store.create(table.files()[0].removeprefix(f"{url}/").replace("-00000.", "-00001."))
+    sink.write(b"x" * (2 * PART_BYTES))
+    table.vacuum()
+    assert len(store.client.uploads(store._prefix)) == 1
+    monkeypatch.setattr(abandoned, "ABANDONED_US", 0)
+    table.vacuum()
+    assert store.client.uploads(store._prefix) == []
+    sink.abort()
+    assert rows(tx.Table(url, storage_options=options)) == ROWS.to_pylist()
+
+
+# ---------------------------------------------------------------- the README
+
+
+def test_the_readme(options, monkeypatch):
+    """The lines about buckets in the README do what they say."""
+    (block,) = re.findall(r"```py\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", options["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", options["secret"])
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    url = fresh_url()
+    here = block.replace("https://s3.example.org", options["endpoint_url"]).replace("s3://lake/people", url)
+    assert here.count(url) == 2
+    exec(here, {"tx": tx, "monday": ROWS.to_pandas()})
+    assert open_store(url, options).get("_txfiles/table.json", limit=1_000) is not None

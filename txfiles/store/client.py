@@ -111,6 +111,21 @@ class Upload(Protocol):
         """Give up; the store forgets the parts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An upload that is neither completed nor aborted.
+
+    Attributes:
+        key: of its object.
+        began_us: when, by the store's clock.
+        upload: to abort it.
+    """
+
+    key: str
+    began_us: int
+    upload: Upload
+
+
 class Client(Protocol):
     """One bucket or container through one library. A *key* is a whole key in it. Safe for several threads.
 
@@ -165,6 +180,9 @@ class Client(Protocol):
 
     def upload(self, key: str) -> Upload:
         """Begin a large object."""
+
+    def uploads(self, prefix: str) -> Sequence[Begun]:
+        """The uploads of keys with a prefix that were begun and not ended; none where the store forgets them itself."""
 
     def now_us(self) -> int:
         """The store's clock."""

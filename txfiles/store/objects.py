@@ -194,6 +194,20 @@ class ObjectStore:
         """The object's URL, its name as it is."""
         return f"{self.client.root}/{self._prefix}{name}"
 
+    def abort_uploads(self, is_own: Callable[[str], bool], before_us: int) -> int:
+        """Abort uploads that began before a time; only below the root, and only of one's own names."""
+        begun = self._done("look at", "", self._ask(lambda: self.client.uploads(self._prefix)))
+        old = [
+            one
+            for one in begun
+            if one.key.startswith(self._prefix)
+            and one.began_us < before_us
+            and is_own(one.key.removeprefix(self._prefix))
+        ]
+        for one in old:
+            self._ask(one.upload.abort)  # one that was completed or aborted meanwhile is no error
+        return len(old)
+
     def arrow(self) -> tuple[pafs.FileSystem, str]:
         """An Arrow file system over this store, for reading; each read is a request for just its bytes."""
         from txfiles.store import arrow_view  # here: 20 ms that only other readers need

@@ -11,8 +11,8 @@ Each verb is one request (a listing: one a page), so that callers can count. Thr
 be). `None` from `get` and `stat` means "is not there"; whatever cannot be read raises `StoreError`, it is never taken
 for absent.
 
-What only some stores have is not in `Store`: `EnsuresDurable`, `Locks` and `ReadByArrow` are protocols of their own,
-asked for by the functions at the end of this module. What stores do differently is in their `Capabilities`.
+What only some stores have is not in `Store`: `EnsuresDurable`, `Locks`, `HasUploads` and `ReadByArrow` are protocols of
+their own, asked for by the functions at the end of this module. What stores do differently is in their `Capabilities`.
 
 Source: specs/5-commit.md, "Stores".
 """
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -170,6 +170,13 @@ class Locks(Protocol):
         """An advisory lock on the table; yields whether it is held. Correctness never rests on it."""
 
 
+class HasUploads(Protocol):
+    """A store where a large file that was begun and never completed stays, invisible."""
+
+    def abort_uploads(self, is_own: Callable[[str], bool], before_us: int) -> int:
+        """Abort those of which the name is one's own and which began before a time of the store's; how many."""
+
+
 class ReadByArrow(Protocol):
     """A store that Arrow's own readers can open."""
 
@@ -188,6 +195,12 @@ def lock(store: Store, timeout_seconds: float) -> AbstractContextManager[bool]:
     """The store's advisory lock; yields whether it is held: False where the store has none."""
     own: Locks | None = _if_it_has(store, "lock")
     return nullcontext(enter_result=False) if own is None else own.lock(timeout_seconds)
+
+
+def abort_uploads(store: Store, is_own: Callable[[str], bool], before_us: int) -> int:
+    """Abort uploads that were begun before a time, and whose name is one's own; 0 where the store has none."""
+    own: HasUploads | None = _if_it_has(store, "abort_uploads")
+    return 0 if own is None else own.abort_uploads(is_own, before_us)
 
 
 def arrow(store: Store) -> tuple[pafs.FileSystem, str]:

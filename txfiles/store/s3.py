@@ -23,7 +23,7 @@ from fsspec.asyn import sync
 from txfiles.core.messages import nearest, one_line
 from txfiles.errors import OptionError
 from txfiles.store import client
-from txfiles.store.client import SECOND_US, Body, Failed, Failure
+from txfiles.store.client import SECOND_US, Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
 T = TypeVar("T")
@@ -222,6 +222,19 @@ class S3Client:
     def upload(self, key: str) -> S3Upload:
         """CreateMultipartUpload."""
         return S3Upload(self._call, key, self._call("create_multipart_upload", Key=key)["UploadId"])
+
+    def uploads(self, prefix: str) -> Sequence[Begun]:
+        """ListMultipartUploads, all pages."""
+        begun: list[Begun] = []
+        where: dict[str, str] = {}
+        while True:
+            found = self._call("list_multipart_uploads", Prefix=prefix, **where)
+            for one in found.get("Uploads", ()):
+                upload = S3Upload(self._call, one["Key"], one["UploadId"])
+                begun.append(Begun(one["Key"], _seconds_us(one["Initiated"]), upload))
+            if not found.get("IsTruncated"):
+                return begun
+            where = {"KeyMarker": found["NextKeyMarker"], "UploadIdMarker": found["NextUploadIdMarker"]}
 
     def now_us(self) -> int:
         """The `Date` of an answer, whatever it says: not every user may list or look at the bucket."""

@@ -24,6 +24,7 @@ from txfiles.log import versions
 from txfiles.log.commit import Attempt, Outcome, acknowledged, run
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
+from txfiles.operations import abandoned
 from txfiles.operations import vacuum as vacuum_story
 from txfiles.operations.append import append
 from txfiles.operations.append_once import append_once
@@ -154,6 +155,7 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
             session.store, paths, lambda count: options.progress(Progress("deleting files", count, len(paths)))
         )
         after = versions.advance(session.store, newest)
+        abandoned.abort_uploads(session.store, newest.state.table_id, rules.grace_us)
     deleted = tuple(name for path in paths if (name := names.decode_path(path)) is not None)
     result = VacuumResult(
         version=done.version or 0,

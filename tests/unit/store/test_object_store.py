@@ -19,6 +19,7 @@ from txfiles.errors import CorruptTableError, NoAtomicCreateError, StoreError
 from txfiles.store import client as clients
 from txfiles.store import port, probe
 from txfiles.store.client import Failure
+from txfiles.store.memory import MemoryStore
 from txfiles.store.object_sink import PART_BYTES
 from txfiles.store.objects import ObjectStore
 from txfiles.store.patience import UNREACHABLE_TRIES, Patience
@@ -301,7 +302,7 @@ def test_large_files_go_in_parts(store, client, more):
     sink.close()
     assert store.stat("a").bytes == PART_BYTES + more
     assert client.calls["part"] == -(-(PART_BYTES + more) // PART_BYTES)
-    assert not client.uploads
+    assert not client.begun
 
 
 @pytest.mark.parametrize("method", ["upload", "part", "complete"])
@@ -311,14 +312,14 @@ def test_a_failed_upload_leaves_nothing(store, client, method):
     with pytest.raises(StoreError, match="injected denied"):
         written(store, 6 * PART_BYTES).close()
     assert not client.objects
-    assert not client.uploads
+    assert not client.begun
 
 
 def test_an_aborted_upload_leaves_nothing(store, client):
     """`abort` takes back what was sent."""
     written(store, 6 * PART_BYTES).abort()
     assert not client.objects
-    assert not client.uploads
+    assert not client.begun
 
 
 def test_a_completed_upload_whose_answer_was_lost(store, client):
@@ -331,11 +332,31 @@ def test_a_completed_upload_whose_answer_was_lost(store, client):
 def test_an_upload_that_somebody_aborted(store, client):
     """No such upload and no object means that it was not written: an error, and the next run takes another name."""
     sink = written(store, 2 * PART_BYTES)
-    client.uploads.clear()
+    client.begun.clear()
     with pytest.raises(StoreError, match="could not write") as raised:
         sink.close()
     assert "another name" in raised.value.hint
     assert not client.objects
+
+
+def test_abandoned_uploads(store, client):
+    """Uploads are aborted if they are old, below the root, and of one's own names; the others stay."""
+    table_id = "0" * 16
+    own = names.data_file(table_id, "1" * 32, 0, "parquet")
+    for key in (f"t/p=1/{own}", f"t/{own}", f"other/{own}", f"t/{own}x", "t/foreign.parquet"):
+        client.upload(key)
+        client.clock_us += 10
+    before = client.clock_us
+
+    def is_own(name):
+        return names.is_data_name(name, table_id)
+
+    client.upload(f"t/p=2/{own}")
+    client.script["abort"] = [None, failing(Failure.ABSENT)]
+    assert port.abort_uploads(store, is_own, before) == 2
+    left = [f"t/{own}", f"other/{own}", f"t/{own}x", "t/foreign.parquet", f"t/p=2/{own}"]
+    assert [one.key for one in client.begun] == left  # the first of them somebody else ended meanwhile
+    assert port.abort_uploads(MemoryStore(), is_own, before) == 0
 
 
 # ---------------------------------------------------------------- the probe
