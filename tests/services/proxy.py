@@ -87,6 +87,8 @@ class Proxy:
         rule: chooses the fault of a request.
         actions: what else a rule may name.
         seen: the requests since the last `reset`, in order of arrival.
+        delay_seconds: how long each answer waits: as if the server were far away, where requests that are under way
+            together take no longer than one.
     """
 
     url: str
@@ -94,6 +96,7 @@ class Proxy:
     rule: Rule = lambda _: None
     actions: dict[str, Callable[[], Any]] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
+    delay_seconds: float = 0.0
     stopping: threading.Event = field(default_factory=threading.Event)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -215,6 +218,7 @@ def _answer(proxy: Proxy, client: socket.socket, upstream: http.client.HTTPConne
     if status.isdigit() and when != "after":
         return _refuse(client, seen, int(status))
     reply, body = _forward(upstream, seen.request)
+    proxy.stopping.wait(max(0.0, seen.request.started + proxy.delay_seconds - time.monotonic()))
     seen.status, seen.answer_bytes = reply.status, len(body)
     if fault == "drop_after":
         return False
