@@ -171,6 +171,8 @@ def _chunks(data: Any) -> Callable[[dict[str, None]], Chunks] | None:
     """How to go through a stream once, collecting the names in the index of its frames; None: it is not a stream."""
     if isinstance(data, pa.RecordBatchReader):
         return lambda _: _stream(data)
+    if _is_a(data, "pandas", "Series"):  # before pandas 3 it is iterable, and not a stream
+        raise _one_column(data)
     if _is_a(data, "pyarrow", "Dataset"):
         return lambda _: _stream(data.scanner().to_reader())
     if hasattr(data, "__arrow_c_stream__"):

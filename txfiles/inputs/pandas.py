@@ -25,8 +25,9 @@ from txfiles.inputs.objects import ChangedValueError, is_null, kept_type
 
 BACKENDS = ("numpy_nullable", "pyarrow")
 
-_REFUSALS = (pa.ArrowException, TypeError, ValueError, OverflowError)
-"""What pyarrow raises for values that it cannot convert; UnicodeEncodeError is a ValueError."""
+_REFUSALS = (pa.ArrowException, TypeError, ValueError, OverflowError, KeyError)
+"""What pyarrow raises for values that it cannot convert; UnicodeEncodeError is a ValueError, an unknown zone to
+pandas before 3 a KeyError."""
 
 _INTEGERS: dict[pa.DataType, Any] = {
     pa.int8(): pd.Int8Dtype(),
