@@ -200,7 +200,7 @@ def _check_error(who: str, ended: Ended, own: Sequence[int], versions: Sequence[
         raise Violation("S6", f"{who} was given another commit id")
     reasons = {
         "store": ended.outcome.faulted,
-        "commit-state-unknown": ended.outcome.faulted,
+        "commit-state-unknown": ended.outcome.faulted or ended.outcome.unclear,
         "snapshot-expired": smallest_whole(versions) > 0,
         "not-found": ended.floor < 0,
         "conflict": getattr(call, "gives_up", False) and len(versions) > ended.floor + 1,

@@ -310,6 +310,30 @@ class Machine:
         recent = (*state.recent, operation.name)[-LAG_OPERATIONS:]
         return state._replace(objects=objects, digest=state.digest ^ gone.digest, recent=recent), True
 
+    def _wait(self, state: State, slot: Slot, operation: Operation, fault: str) -> tuple[State, Any]:
+        """A call is as good as over: the process holds nothing but what it remembers."""
+        return state, None
+
+    def _replace(self, state: State, slot: Slot, operation: Operation, fault: str) -> tuple[State, Any]:
+        """Another table takes the place of the first one.
+
+        Not so if somebody is amid a call, for no library could notice that, nor if a commit would be lost.
+        """
+        if state.head() != sum(kind_of(name) == "manifest" for name in operation.data) - 1:
+            return state, None
+        for other in state.slots:
+            asked = other.node.operation
+            if other is not slot and asked is not None and asked.verb not in ("begin", "wait"):
+                return state, None
+        for name in list(state.objects):
+            if name.startswith("_txfiles") or name not in operation.data:
+                gone = state.objects[name]
+                objects = {known: held for known, held in state.objects.items() if known != name}
+                state = state._replace(objects=objects, digest=state.digest ^ gone.digest)
+        for name, data in operation.data.items():
+            state = state if name in state.objects else stored(state, name, data)
+        return state, None
+
     def _late(self, state: State, move: Move) -> State:
         request = state.late[move.late]
         state = state._replace(late=state.late[: move.late] + state.late[move.late + 1 :])

@@ -7,24 +7,28 @@ A bug is a patch of the real code, a scene in which it matters, and the invarian
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import unquote
 
 from msgspec.structs import replace as replace_struct
 
 from tests.simulation.explore import Failed, every
+from tests.simulation.outside import body
+from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import Scene, pairs, scene
-from txfiles.core import conflicts, names, protocol
+from txfiles.core import conflicts, names, protocol, times
 from txfiles.core import manifest as codec
 from txfiles.core import plan as plans
 from txfiles.core.protocol import Answer, Next, Sent
 from txfiles.core.replay import State
-from txfiles.errors import CommitConflictError, StoreError
+from txfiles.errors import StoreError
 from txfiles.formats.common import HashingSink
-from txfiles.log import checkpoint, commit, versions
+from txfiles.log import checkpoint, versions
 from txfiles.operations import vacuum
 from txfiles.reading import key_finder
 from txfiles.results import Resolution
@@ -112,43 +116,55 @@ def an_unclear_put_is_taken_for_lost() -> Iterator[None]:
 
 @planted("append", "append", breaks=("S3",))
 def an_unclear_put_is_read_back_at_the_head_only() -> Iterator[None]:
-    real = commit._read_back
+    real_put, real_get = SimulatedStore.put_if_absent, SimulatedStore.get
+    unclear: dict[SimulatedStore, str] = {}
 
-    def read_back(store: Any, name: str, data: bytes) -> Any:
-        version = names.manifest_version(name)
-        assert version is not None
-        while store.get(names.manifest(version + 1), limit=codec.MANIFEST_LIMIT_BYTES) is not None:
-            version += 1
-        return real(store, names.manifest(version), data)
+    def put(self: SimulatedStore, name: str, data: bytes) -> Put:
+        found = real_put(self, name, data)
+        if found in (Put.UNKNOWN, Put.EXISTS) and names.manifest_version(name) is not None:
+            unclear[self] = name
+        return found
 
-    with patch.object(commit, "_read_back", read_back):
+    def get(self: SimulatedStore, name: str, *, limit: int) -> bytes | None:
+        found = real_get(self, name, limit=limit)
+        if unclear.get(self) == name:
+            del unclear[self]
+            version = names.manifest_version(name)
+            assert version is not None
+            while (newer := real_get(self, names.manifest(version := version + 1), limit=limit)) is not None:
+                found = newer
+        return found
+
+    with patch.object(SimulatedStore, "put_if_absent", put), patch.object(SimulatedStore, "get", get):
         yield
 
 
 @planted("append", "append", breaks=("S2", "S3"))
 def the_next_number_is_tried_before_this_one_is_settled() -> Iterator[None]:
-    def put(attempt: Any, manifest: Any, data: bytes, staging: Staging) -> bool:
-        store = attempt.session.store
-        staging.keep()
-        put = store.put_if_absent(names.manifest(manifest.version), data)
-        if put is Put.EXISTS:
-            staging.give_up()
-            return False
-        if put is Put.UNKNOWN:
-            following = replace_struct(manifest, version=manifest.version + 1, parent_sha256=codec.sha256(data))
-            store.put_if_absent(names.manifest(following.version), codec.encode(following))
-        return True
+    real = SimulatedStore.put_if_absent
 
-    with patch.object(commit, "_put_manifest", put):
+    def put(self: SimulatedStore, name: str, data: bytes) -> Put:
+        found, version = real(self, name, data), names.manifest_version(name)
+        if found is not Put.UNKNOWN or version is None:
+            return found
+        manifest = codec.decode(data, version=version, where=name)
+        following = replace_struct(manifest, version=version + 1, parent_sha256=codec.sha256(data))
+        real(self, names.manifest(version + 1), codec.encode(following))
+        return Put.CREATED
+
+    with patch.object(SimulatedStore, "put_if_absent", put):
         yield
 
 
-@planted("append", "append", breaks=("S5",))
+@planted("append", "append", breaks=("S3", "S5", "S7"))
 def an_unclear_put_is_called_a_conflict() -> Iterator[None]:
-    def unknown(attempt: Any) -> Exception:
-        return CommitConflictError("somebody else was first")
+    real = protocol.step
 
-    with patch.object(commit, "_unknown", unknown), patch.object(protocol, "MOST_PUTS", 1):
+    def step(sent: Sent, answer: Answer) -> tuple[Next, Sent]:
+        following, after = real(sent, answer)
+        return (Next.ABORTED if following is Next.UNKNOWN else following), after
+
+    with patch.object(protocol, "step", step), patch.object(protocol, "MOST_PUTS", 1):
         yield
 
 
@@ -166,14 +182,13 @@ def files_are_deleted_though_the_commit_may_stand() -> Iterator[None]:
 
 @planted("append", "append", breaks=("S2", "S3"))
 def each_try_of_a_commit_has_an_id_of_its_own() -> Iterator[None]:
-    real = commit._write_down
+    real = codec.encode
 
-    def write_down(attempt: Any, *rest: Any) -> Any:
-        attempt.commit_id = attempt.session.environment.new_id()
-        return real(attempt, *rest)
+    def encode(manifest: codec.Manifest) -> bytes:
+        return real(replace_struct(manifest, commit_id=body().session.environment.new_id()))
 
     with (
-        patch.object(commit, "_write_down", write_down),
+        patch.object(codec, "encode", encode),
         _after(lambda sent, answer: Next.LOST if answer is Answer.ABSENT else None),
     ):
         yield
@@ -181,21 +196,69 @@ def each_try_of_a_commit_has_an_id_of_its_own() -> Iterator[None]:
 
 @planted("append", "append", breaks=("S2",), faults=0)
 def the_time_of_a_commit_is_just_the_clock() -> Iterator[None]:
-    with patch.object(commit, "max", lambda clock, _: clock, create=True):
+    real = codec.encode
+
+    def encode(manifest: codec.Manifest) -> bytes:
+        return real(replace_struct(manifest, time=times.format_us(body().session.environment.now_us())))
+
+    with patch.object(codec, "encode", encode):
         yield
 
 
 @planted("append", "append", breaks=("S7",), faults=0)
 def files_are_deleted_when_a_race_is_lost() -> Iterator[None]:
-    real = commit._put_manifest
+    real = Staging.give_up
 
-    def put(attempt: Any, manifest: Any, data: bytes, staging: Staging) -> bool:
-        done = real(attempt, manifest, data, staging)
-        if not done:
-            staging.discard()
-        return done
+    def give_up(self: Staging) -> None:
+        real(self)
+        self.discard()
 
-    with patch.object(commit, "_put_manifest", put):
+    with patch.object(Staging, "give_up", give_up):
+        yield
+
+
+@planted("append", breaks=("L1",))
+def an_unclear_put_of_a_sidecar_ends_the_call() -> Iterator[None]:
+    real = SimulatedStore.put_if_absent
+
+    def put(self: SimulatedStore, name: str, data: bytes) -> Put:
+        found = real(self, name, data)
+        if found is Put.UNKNOWN and name.startswith(names.SIDECAR_DIR):
+            raise StoreError(f"{name} was not written")
+        return found
+
+    with patch.object(SimulatedStore, "put_if_absent", put), patch.object(codec, "INLINE_ACTIONS", 0):
+        yield
+
+
+@planted("append", breaks=("S7",))
+def a_commit_goes_on_though_what_it_staged_is_deleted() -> Iterator[None]:
+    real = SimulatedStore.put_if_absent
+
+    def put(self: SimulatedStore, name: str, data: bytes) -> Put:
+        found = real(self, name, data)
+        if found is Put.UNKNOWN and name.startswith(names.SIDECAR_DIR):
+            self.delete_many([unquote(add["path"]) for add in json.loads(data)["add"]])
+        return found
+
+    with patch.object(SimulatedStore, "put_if_absent", put), patch.object(codec, "INLINE_ACTIONS", 0):
+        yield
+
+
+@planted(["read and wait", "append"], "another table", breaks=("S2", "S7"), faults=0)
+def a_manifest_of_the_same_size_and_time_is_taken_for_the_same() -> Iterator[None]:
+    real = SimulatedStore.get
+    seen: dict[tuple[SimulatedStore, Any], bytes | None] = {}
+
+    def get(self: SimulatedStore, name: str, *, limit: int) -> bytes | None:
+        if name == names.HINT_FILE:
+            return real(self, name, limit=limit)
+        entry = self, self.stat(name)
+        if entry not in seen:
+            seen[entry] = real(self, name, limit=limit)
+        return None if entry[1] is None else seen[entry]
+
+    with patch.object(SimulatedStore, "get", get):
         yield
 
 
@@ -271,6 +334,35 @@ def an_overwrite_does_not_list_anew() -> Iterator[None]:
 @planted("append", "other columns", breaks=("S10",), faults=0)
 def a_change_of_columns_goes_unnoticed() -> Iterator[None]:
     with patch.object(conflicts, "same_but_properties", lambda mine, theirs: True):
+        yield
+
+
+def _made_by(theirs: Sequence[codec.Manifest], path: str) -> bool:
+    """Whether one of the commits wrote the file, by its name."""
+    return path.rpartition("-")[0][-32:] in {manifest.commit_id for manifest in theirs}
+
+
+@planted(["overwrite", "append_once two"], "restore", breaks=("S10", "S12"), faults=0)
+def a_file_that_comes_back_is_not_fresh() -> Iterator[None]:
+    real = conflicts.change
+
+    def change(theirs: Sequence[codec.Manifest]) -> conflicts.Change:
+        net = real(theirs)
+        return replace(net, fresh=tuple(add for add in net.fresh if _made_by(theirs, add.path)))
+
+    with patch.object(conflicts, "change", change):
+        yield
+
+
+@planted("restore", "vacuum", breaks=("S7",), faults=0)
+def a_vacuum_deletes_a_file_that_comes_back() -> Iterator[None]:
+    real = conflicts.change
+
+    def change(theirs: Sequence[codec.Manifest]) -> conflicts.Change:
+        net = real(theirs)
+        return replace(net, held=frozenset(name for name in net.held if _made_by(theirs, name)))
+
+    with patch.object(conflicts, "change", change):
         yield
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from tests.simulation import codec
 from txfiles import formats
+from txfiles.core import names
 from txfiles.core.environment import Environment
 from txfiles.errors import StoreError, TxFilesError
 from txfiles.log.cache import SnapshotCache
@@ -79,6 +80,7 @@ class Outcome:
         result: what it returned, or raised.
         prefix: of all ids given out in the call; its commit id is one of them.
         faulted: whether a fault had struck the process by then.
+        unclear: whether it had been left without an answer.
     """
 
     call: Any
@@ -87,6 +89,7 @@ class Outcome:
     result: Any = field(compare=False)
     prefix: str
     faulted: bool
+    unclear: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -198,6 +201,7 @@ class Body:
         self.call = ""
         self.asked = 0
         self.faulted = False
+        self.unclear = False
         self.prefix = ""
         self.session = Session(SimulatedStore(self), self._environment(), SnapshotCache())
 
@@ -228,7 +232,7 @@ class Body:
             self.call, self.asked, self.prefix = call.name, 0, prefix(self.number, position)
             self.ask("begin")
             ended, result = self._do(call)
-            self.ask("over", data=Outcome(call, self.number, ended, result, self.prefix, self.faulted))
+            self.ask("over", data=Outcome(call, self.number, ended, result, self.prefix, self.faulted, self.unclear))
 
     def _do(self, call: Call) -> tuple[str, Any]:
         try:
@@ -279,7 +283,8 @@ class SimulatedStore:
 
     def put_if_absent(self, name: str, data: bytes) -> Put:
         put = Put(self._body.ask("create", name, bytes(data)))
-        self._body.faulted |= put is Put.UNKNOWN
+        self._body.unclear |= put is Put.UNKNOWN
+        self._body.faulted |= put is Put.UNKNOWN and name == names.TABLE_FILE  # which is not sent again
         return put
 
     def put(self, name: str, data: bytes) -> None:

@@ -9,6 +9,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from unittest.mock import patch
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.guarantees import DEEP
 from tests.simulation.calls import CALLS, CREATING
 from tests.simulation.explore import Report, by_chance, every, replay
 from tests.simulation.scenes import crowd, pairs, scene
+from txfiles.core import manifest as codec
 from txfiles.targets import files
 
 pytestmark = pytest.mark.guarantees("S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S14 S15 S16 S18 L1 L2 L3 L4 L5 L6")
@@ -112,6 +114,36 @@ def test_calls_in_a_row(programs: list[str | list[str]], cases: Callable[..., No
     cases(states=report.states, ends_of_runs=report.ends)
     assert report.complete
     assert holes(report) == []
+
+
+@pytest.mark.parametrize("name", ["append", "upsert", "vacuum"])
+def test_sidecars(name: str, cases: Callable[..., None]) -> None:
+    """The same where the actions of each commit stand in a sidecar: an unclear put of it ends no call."""
+    with patch.object(codec, "INLINE_ACTIONS", 0):
+        report = every(scene([name]), 2)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.met[name, "create sidecar"]
+    assert report.holes() == []
+
+
+@pytest.mark.parametrize(
+    "programs",
+    [
+        [["read and wait", "append"], "another table"],
+        [["read and wait", "upsert"], "another table"],
+        [["read and wait", "vacuum"], "another table"],
+        [["overwrite", "append_once two"], "restore"],
+        ["upsert", "restore"],
+        ["restore", "vacuum"],
+        ["restore", "read old"],
+    ],
+    ids=str,
+)
+def test_outside(programs: list[str | list[str]], cases: Callable[..., None]) -> None:
+    """What no call of this release does: another table that looks the same takes its place; a file comes back."""
+    report = every(scene(programs), 0)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.complete
 
 
 @pytest.mark.parametrize("three", threes(), ids=" with ".join)
