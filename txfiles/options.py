@@ -98,51 +98,73 @@ class WriteOptions:
         "upsert: replace rows by key, add the others.",
         choices=MODES,
     )
-    format: str | None = _option("word", "Of a new table's files; parquet unless said.", None, choices=FORMATS)
+    format: str | None = _option("word", "The file format of a new table; parquet if not given.", None, choices=FORMATS)
     keys: tuple[str, ...] = _option(
         "columns", "A key column; repeat it for a composite key.", (), flag="--key", metavar="COL"
     )
     dedup_strategy: str = _option(
-        "word", "Which row of the input stays where a key has several.", "error", choices=STRATEGIES
+        "word", "Which row of the input to keep if several have the same key.", "error", choices=STRATEGIES
     )
-    timestamp_col: str | None = _option("text", "The column that says which of two rows is newer.", None, metavar="COL")
-    stale: str = _option("word", "What becomes of rows older than the table's row of that key.", "skip", choices=STALE)
+    timestamp_col: str | None = _option(
+        "text", "The column that says which of two rows with one key is newer.", None, metavar="COL"
+    )
+    stale: str = _option(
+        "word", "What to do with a row that is older than the table's row with the same key.", "skip", choices=STALE
+    )
     batch_id: str | None = _option(
-        "text", "A name for this input; it is applied once, however often it is run.", None, metavar="ID"
+        "text",
+        "A name for this input, which is then applied only once, however often the command runs.",
+        None,
+        metavar="ID",
     )
     schema_mode: SchemaMode = _option(
-        "word", "Whether columns may be added and widened, or all replaced.", "strict", choices=SCHEMA_MODES
+        "word",
+        "strict: the columns of the table; merge: add and widen columns; overwrite: replace all columns.",
+        "strict",
+        choices=SCHEMA_MODES,
     )
     schema: Any = _option(
         "types",
-        "The type of a CSV column, such as id=int64; others are inferred where a table is new. Repeatable.",
+        "The type of a CSV column, such as id=int64; a new table's other types are inferred from the data. Repeatable.",
         None,
         metavar="NAME=TYPE",
     )
     csv: Any = _option(
         "dialect",
-        "How CSV inputs are written: sep (or delimiter), encoding, decimal, na_values (or null; NA,-), header, names "
-        "(a,b), quotechar, unnamed (keep, drop or error). Repeatable.",
+        "How the CSV inputs are written: sep (or delimiter), encoding, decimal, na_values (or null), header, names, "
+        "quotechar, unnamed (keep, drop or error). Lists are separated by commas: names=id,name. Repeatable.",
         None,
         metavar="NAME=VALUE",
     )
     partition_by: tuple[str, ...] | None = _option(
-        "columns", "A partition column of a new table; repeatable, in order.", None, metavar="COL"
+        "columns", "A partition column of a new table; repeat it for several, outermost first.", None, metavar="COL"
     )
-    overwrite_partitions: bool = _option("switch", "Replace just the partitions that the input has.", default=False)
-    replace_where: Any = _option("filter", "Replace just the rows that match.", None, metavar="COLUMN OP VALUE")
-    rekey: bool = _option("switch", "Record other keys, or another timestamp column, than before.", default=False)
+    overwrite_partitions: bool = _option(
+        "switch", "With --mode overwrite: replace only the partitions that the input has.", default=False
+    )
+    replace_where: Any = _option(
+        "filter", "With --mode overwrite: replace only the rows that match.", None, metavar="COLUMN OP VALUE"
+    )
+    rekey: bool = _option(
+        "switch", "Allow keys or a timestamp column that differ from those that the table records.", default=False
+    )
     properties: Mapping[str, PropertyValue] = _option(
         "pairs",
-        "A property of the table, such as compression=zstd.",
+        "A property of a new table, such as compression=zstd; 'txfiles set' changes it later. Repeatable.",
         empty=dict,
         flag="--property",
         metavar="NAME=VALUE",
     )
     user_metadata: Mapping[str, str] = _option(
-        "pairs", "A fact to record with the commit. Repeatable.", empty=dict, flag="--metadata", metavar="NAME=VALUE"
+        "pairs",
+        "A fact to record with the commit, such as job=nightly. Repeatable.",
+        empty=dict,
+        flag="--metadata",
+        metavar="NAME=VALUE",
     )
-    timeout: float = _option("seconds", "Seconds to keep trying while other writers win.", 60.0, metavar="S")
+    timeout: float = _option(
+        "seconds", "How many seconds to keep trying while other writers commit first.", 60.0, metavar="S"
+    )
     storage_options: Mapping[str, Any] | None = _option(
         "storage",
         "An option of the bucket's library, such as endpoint_url=http://…; true and false are switches, {…} is JSON. "
@@ -154,7 +176,8 @@ class WriteOptions:
     )
     lock: Lock | None = _option(
         "lock",
-        "A lock file that every writer of the table names; used where its file system has no hard links.",
+        "A lock file, the same for every writer of the table; needed only where the file system has no hard links, "
+        "or the bucket ignores the condition of a put.",
         None,
         shown=False,
         metavar="FILE",

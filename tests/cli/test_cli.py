@@ -73,7 +73,7 @@ def test_help_is_whole(verb: str) -> None:
     assert command.epilog is not None
     assert f"txfiles {verb} " in command.epilog
     for param in command.params:
-        assert isinstance(param, click.Argument) or param.help, param.name
+        assert isinstance(param, click.Argument) or (param.help or "").endswith("."), param.name
     result = run(verb, "--help")
     assert result.exit_code == 0
     assert "Example" in result.stdout

@@ -26,13 +26,13 @@ def open_table(
 
 @click.command(short_help="List the commits, newest first.", epilog=example("txfiles log lake/customers -n 5"))
 @click.argument("path")
-@click.option("-n", "limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N commits.")
+@click.option("-n", "limit", type=click.IntRange(min=1), metavar="N", help="Show only the newest N commits.")
 @storage_option
 @json_option
 def log(path: str, limit: int | None, storage_options: Storage, as_json: bool) -> None:
-    """List the commits of a table, newest first: rows added +, changed ~ and deleted -, files, batch id.
+    """List the commits of a table, newest first.
 
-    With --json: one array of objects.
+    Rows are counted as +inserted ~updated -deleted, files as +added -removed. With --json: one array of objects.
     """
     commits = open_table(path, storage_options=storage_options).history(limit)
     header = ("version", "time", "operation", "rows", "files", "batch id")
@@ -109,8 +109,8 @@ def _told(found: dict[str, Any]) -> str:
     epilog=example("txfiles files lake/customers", "txfiles files lake/customers --long --version 3"),
 )
 @click.argument("path")
-@click.option("--long", "long_", is_flag=True, help="With rows, bytes and partition values.")
-@click.option("--physical", is_flag=True, help="Also if the files have other columns than the table.")
+@click.option("--long", "long_", is_flag=True, help="Show rows, bytes and partition values, too.")
+@click.option("--physical", is_flag=True, help="List the files even if some have other columns than the table.")
 @snapshot_options
 @storage_option
 @json_option
@@ -123,9 +123,9 @@ def files(
     storage_options: Storage,
     as_json: bool,
 ) -> None:
-    """List the data files of a table, absolute, one on a line, ready for any reader of Parquet or CSV.
+    """List the paths of a table's data files, one per line, for any tool that reads Parquet or CSV.
 
-    With --json: one array of objects, with all that --long has.
+    With --json: one array of objects, with everything that --long shows.
     """
     table = open_table(path, version, at, storage_options)
     if not as_json and not long_:

@@ -28,8 +28,8 @@ Exit codes:
    0  done                        12  unknown whether it was committed
    1  any other error             13  table damaged or not supported
    2  wrong usage or input        14  the store failed
-  10  no such table or version    15  version expired by vacuum
-  11  other commits won           16  asks before it goes on (--force)"""
+  10  no such table or version    15  version removed by a vacuum
+  11  other commits won           16  needs --force to go on"""
 
 
 class Verbs(click.Group):
@@ -64,7 +64,7 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.group(cls=Verbs, epilog=f"{EXIT_CODES}\n\n{EXAMPLE}")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def cli() -> None:
-    """Tables in plain Parquet and CSV folders, with a log of commits.
+    """Transactional tables in plain Parquet and CSV folders.
 
     Data goes to stdout, everything else to stderr.
     """

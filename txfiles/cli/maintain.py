@@ -19,7 +19,7 @@ from txfiles.cli.params import Storage, example, json_option, lock_option, mappi
 @storage_option
 @json_option
 def set_(path: str, pairs: dict[str, str], lock: str | None, storage_options: Storage, as_json: bool) -> None:
-    """Change properties of a table, in one commit. `txfiles show PATH` lists them all."""
+    """Change properties of a table, in one commit. 'txfiles show PATH' lists them all."""
     import txfiles as tx
 
     table = tx.Table(path, lock=lock, storage_options=storage_options)
@@ -32,16 +32,18 @@ def set_(path: str, pairs: dict[str, str], lock: str | None, storage_options: St
 
 
 @click.command(
-    short_help="Delete files that nobody needs.",
+    short_help="Delete files that no version needs.",
     epilog=example(
         "txfiles vacuum lake/customers --retain 7d --dry-run", "txfiles vacuum lake/customers --keep-versions 5"
     ),
 )
 @click.argument("path")
-@click.option("--retain", metavar="TIME", help="Keep files that old versions need for TIME: 7d, 12h, 30m, 45s or 0.")
+@click.option("--retain", metavar="TIME", help="How long to keep superseded files: 7d, 12h, 30m, 45s or 0.")
 @click.option("--keep-versions", type=click.IntRange(min=1), metavar="N", help="Keep the newest N versions readable.")
-@click.option("--dry-run", is_flag=True, help="Delete nothing, list what would be deleted.")
-@click.option("--force", is_flag=True, help="Go on where vacuum would ask, as when files of no version abound.")
+@click.option("--dry-run", is_flag=True, help="List what would be deleted, and delete nothing.")
+@click.option(
+    "--force", is_flag=True, help="Go on even if most files belong to no version, as they do if the log was lost."
+)
 @lock_option
 @storage_option
 @json_option
@@ -55,10 +57,10 @@ def vacuum(
     storage_options: Storage,
     as_json: bool,
 ) -> None:
-    """Delete files that no kept version needs, and left-overs of writes that never committed.
+    """Delete files that only expired versions need, and leftovers of writes that never committed.
 
-    It is a commit, and safe while others write. What either --retain or --keep-versions keeps is kept;
-    without them the table's property vacuum_retain holds.
+    It is safe beside running writers. A file is kept if --retain or --keep-versions keeps it; without
+    --retain, the table's property vacuum_retain applies.
     """
     import txfiles as tx
 
@@ -75,7 +77,7 @@ def vacuum(
 
 
 @click.command(
-    short_help="Settle a commit whose outcome is unknown.",
+    short_help="Find out whether a write was committed.",
     epilog=example("txfiles resolve lake/customers 0f5c1e8e7a3b4c2d9e6f1a2b3c4d5e6f"),
 )
 @click.argument("path")
@@ -83,7 +85,7 @@ def vacuum(
 @storage_option
 @json_option
 def resolve(path: str, commit_id: str, storage_options: Storage, as_json: bool) -> None:
-    """Say what became of a commit whose outcome was unknown (exit code 12), by its commit id."""
+    """Say whether a write that ended with exit code 12 was committed, by the commit id that it printed."""
     import txfiles as tx
 
     found = tx.resolve(path, commit_id, storage_options=storage_options)

@@ -22,8 +22,8 @@ Storage = Mapping[str, Any] | None
 OPERATORS = ("=", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "is", "is not")
 
 CONDITION_HELP = (
-    "OP is one of = != < <= > >= in 'not in' is 'is not'. The value of 'in' is a list, as a line of CSV: 1,2,3. "
-    "Null: COLUMN is null. Repeat the option: all must hold."
+    "OP is one of = != < <= > >= in 'not in' is 'is not'. A list is separated by commas: id in 1,2,3. For nulls: "
+    "COLUMN is null. If the option is repeated, all conditions must hold."
 )
 
 
@@ -113,7 +113,7 @@ def _condition(ctx: click.Context, param: click.Parameter, column: str, op: str,
 def json_option(function: Function) -> Function:
     """``--json``, the same for every verb."""
     return click.option(
-        "--json", "as_json", is_flag=True, help="Put data as JSON on stdout, and an error as one JSON object on stderr."
+        "--json", "as_json", is_flag=True, help="Print JSON on stdout, and an error as one JSON object on stderr."
     )(function)
 
 
@@ -166,8 +166,10 @@ def _option(name: str, facts: Facts) -> Callable[[Function], Function]:
 
 def snapshot_options(function: Function) -> Function:
     """``--version`` and ``--at``, for verbs that can read an older version."""
-    at = click.option("--at", metavar="TIME", help="The last version at or before TIME, such as 2026-11-01T00:00:00Z.")
-    version = click.option("--version", type=click.IntRange(min=0), metavar="N", help="Version N, not the newest.")
+    at = click.option("--at", metavar="TIME", help="The newest version at TIME, such as 2026-11-01T00:00:00Z.")
+    version = click.option(
+        "--version", type=click.IntRange(min=0), metavar="N", help="Version N instead of the newest."
+    )
     return version(at(function))
 
 

@@ -40,7 +40,13 @@ JSON_ROWS = 8_192
     ),
 )
 @click.argument("path")
-@click.option("--column", "columns", multiple=True, metavar="C", help="Only this column; repeatable, in this order.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="C",
+    help="Only this column; repeat it for several, in the order wanted.",
+)
 @click.option(
     "--where",
     nargs=3,
@@ -51,7 +57,7 @@ JSON_ROWS = 8_192
 )
 @snapshot_options
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N rows.")
-@click.option("--to", metavar="FILE", help="Write to FILE, .parquet or .csv, in place of stdout.")
+@click.option("--to", metavar="FILE", help="Write to FILE (.parquet or .csv) instead of stdout.")
 @storage_option
 @json_option
 def read(
@@ -65,9 +71,10 @@ def read(
     storage_options: Storage,
     as_json: bool,
 ) -> None:
-    """Read rows as CSV.
+    """Print the rows of a table as CSV.
 
-    With --json: one JSON object per line; decimals, times and binary (base64) are text, so that none loses digits.
+    With --json: one JSON object per line, in which decimals, times and binary values (base64) are strings, so that
+    no digits are lost.
     """
     target = None if to is None else _target(to)
     table = open_table(path, version, at, storage_options)

@@ -40,10 +40,10 @@ def _words(function: Function) -> Function:
 )
 @_words
 def write(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> None:
-    """Write Parquet or CSV files into a table, which is created where there is none.
+    """Write Parquet or CSV files into a table. The first write creates it.
 
-    Several inputs are one transaction, in their order; - is CSV on stdin. Running the same write
-    again does no harm with upsert and append_once, and in any mode with --batch-id.
+    Several inputs are one transaction, in the order given; - reads CSV from stdin. With upsert or
+    append_once, and in any mode with --batch-id, it is safe to run the same command again.
     """
     import txfiles as tx
 
@@ -53,14 +53,15 @@ def write(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> 
 
 
 @click.command(
-    short_help="Say what a write would do, and do nothing.",
+    short_help="Say what a write would do, without writing.",
     epilog=example("txfiles plan customers.csv --to lake/customers --mode upsert --key id"),
 )
 @_words
 def plan(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> None:
-    """Say what `write` with the same words would do, and write nothing.
+    """Say what 'txfiles write' with the same arguments would do, without writing.
 
-    Rows by fate, files touched, and estimates of the files and bytes written.
+    Shows what would become of the rows, which files would be rewritten, and estimates of the files
+    and bytes written.
     """
     import txfiles as tx
 
