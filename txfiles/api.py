@@ -63,7 +63,7 @@ def write(
         csv: how CSV files are written where they differ from RFC 4180, with pandas' names: ``sep``, ``encoding``,
             ``decimal``, ``na_values``, ``header``, ``names``, ``quotechar``, ``unnamed`` (``keep``, ``drop`` or
             ``error``), such as ``{"sep": ";", "decimal": ","}``.
-        schema: types for CSV columns that the table does not know: a pyarrow schema, or name → type.
+        schema: types for CSV columns that the table does not know: a schema, or name → type, in any library's words.
         partition_by: columns that become folders; fixed when the table is created.
         overwrite_partitions: an overwrite replaces the partitions present in the batch only.
         replace_where: an overwrite replaces the rows that match this filter only: an Arrow expression, or

@@ -22,6 +22,7 @@ from txfiles.recorded import settle
 from txfiles.rows import dedup, partitions, schema, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.source import Batch, TextRules
+from txfiles.rows.typenames import type_text
 from txfiles.rows.widening import FieldPath
 
 NO_KEYS = pa.nulls(0, pa.binary())  # made without a list, from which pyarrow would import pandas
@@ -181,7 +182,7 @@ def _check_roles(table: TableMetadata, names: list[str], index: tuple[str, ...])
             raise dedup.column_not_found("partition column", name, names, index)
         if not types.is_partition_type(by_name[name]) and not pa.types.is_null(by_name[name]):
             raise UnsupportedTypeError(
-                f"column {name!r} of type {by_name[name]} cannot partition a table",
+                f"column {name!r} of type {type_text(by_name[name])} cannot partition a table",
                 hint="integer, string, boolean, date, timestamp and decimal columns can",
                 column=name,
             )

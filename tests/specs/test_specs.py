@@ -26,6 +26,8 @@ from txfiles.core import manifest as codec
 from txfiles.core import names
 from txfiles.core.properties import PROPERTIES
 from txfiles.errors import CorruptTableError, UnsupportedTableError
+from txfiles.inputs.declared import declared_types
+from txfiles.rows import typenames
 
 ROOT = Path(__file__).parents[2]
 SPECS = ROOT / "specs"
@@ -105,6 +107,15 @@ def test_fields_are_documented() -> None:
     for name, known in PROPERTIES.items():
         row = f"| `{name}` | `{str(known.default).lower()}` | {known.meaning}"
         assert row in (SPECS / "4-semantics.md").read_text(encoding="utf-8"), row
+
+
+def test_type_names_are_documented() -> None:
+    """The page lists every word for a type, and each word and form on it is read as one."""
+    page = (SPECS / "4-semantics.md").read_text(encoding="utf-8").partition("## Type names")[2].partition("\n## ")[0]
+    forms = [form for row in re.findall(r"^\| .+$", page, re.MULTILINE) for form in re.findall(r"`([^`]+)`", row)]
+    assert {form.lower() for form in forms} >= set(typenames.WORDS)
+    for form in forms:
+        assert declared_types({"a": form}), form
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

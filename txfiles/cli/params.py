@@ -48,11 +48,18 @@ def pair(given: str) -> tuple[str, str]:
 
 
 def typed(given: str) -> tuple[str, str]:
-    """``NAME=TYPE``, cut at the last equals sign, since a name may hold one and a type never does (a type of click)."""
-    name, equals, kind = given.rpartition("=")
-    if not equals or not name:
+    """``NAME=TYPE``, cut at the last equals sign after which a type follows: names and types may hold one.
+
+    (A type of click.) Where no type follows any, it is cut at the last one outside brackets.
+    """
+    from txfiles.rows.typenames import is_type
+
+    signs = [at for at, mark in enumerate(given) if mark == "=" and at]
+    if not signs:
         raise click.BadParameter(f"{given!r} is not of the form NAME=TYPE")
-    return name, kind
+    cuts = [(given[:at], given[at + 1 :]) for at in reversed(signs)]
+    outside = (cut for cut in cuts if all(cut[1].count(a) == cut[1].count(b) for a, b in ("[]", "()", "<>", "{}")))
+    return next((cut for cut in cuts if is_type(cut[1])), None) or next(outside, cuts[0])
 
 
 def mapping(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str], ...]) -> dict[str, str]:

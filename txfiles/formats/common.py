@@ -23,6 +23,7 @@ from txfiles.errors import SchemaMismatchError
 from txfiles.formats.source import Files, FileToRead
 from txfiles.rows import types
 from txfiles.rows.text import to_text
+from txfiles.rows.typenames import type_text
 
 Footer = bytes
 """The last bytes of a file that has a footer; none of a file that has not."""
@@ -299,7 +300,7 @@ def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for given, wanted in zip(table.schema, schema, strict=True):
         if given.type != wanted.type:
             raise SchemaMismatchError(
-                f"column {wanted.name!r} of the file is {wanted.type}, the rows have {given.type}"
+                f"column {wanted.name!r} of the file is {type_text(wanted.type)}, the rows have {type_text(given.type)}"
             )
     return pa.Table.from_arrays(table.columns, schema=schema)
 

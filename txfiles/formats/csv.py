@@ -35,6 +35,7 @@ from txfiles.rows import checks, types
 from txfiles.rows.parse import parse
 from txfiles.rows.quotes import outside
 from txfiles.rows.text import to_text
+from txfiles.rows.typenames import type_text
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """What is hashed and parsed at a time; a record that is longer makes its block longer."""
@@ -228,7 +229,7 @@ def check_types(schema: pa.Schema) -> None:
     for field in schema:
         if not types.is_scalar(field.type) or getattr(field.type, "scale", 0) < 0:
             raise UnsupportedTypeError(
-                f"column {field.name!r} of type {field.type} cannot be stored as CSV",
+                f"column {field.name!r} of type {type_text(field.type)} cannot be stored as CSV",
                 hint="nested types need format parquet" if pa.types.is_nested(field.type) else "cast the column",
                 column=field.name,
             )

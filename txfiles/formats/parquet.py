@@ -20,6 +20,7 @@ from txfiles.formats import common
 from txfiles.formats.common import Format, Sink, WriteOptions
 from txfiles.formats.source import Files, FileToRead, Range, damaged, decoding, expect, in_memory, named, open_input
 from txfiles.rows import checks
+from txfiles.rows.typenames import type_text
 
 GROUP_LIMIT_BYTES = 512 * 1024 * 1024
 """Rows in memory of one row group: far below the 2 GiB at which Arrow's nested text columns cannot be read back."""
@@ -285,7 +286,7 @@ def check_types(schema: pa.Schema) -> None:
         why = _unsupported(field.type)
         if why is not None:
             raise UnsupportedTypeError(
-                f"column {field.name!r} of type {field.type} cannot be stored as Parquet: {why}",
+                f"column {field.name!r} of type {type_text(field.type)} cannot be stored as Parquet: {why}",
                 hint="give the column another type",
                 column=field.name,
             )

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from txfiles.errors import InputError, OptionError
+from txfiles.inputs.declared import declared_types
 from txfiles.inputs.dialect import dialect
-from txfiles.inputs.inference import declare, declared_types
+from txfiles.inputs.inference import declare
 from txfiles.inputs.paths import PathSource
 from txfiles.inputs.spool import Labelled, OnePass, index_notes
 from txfiles.rows.schema import check_batch_schema
@@ -53,7 +54,7 @@ def source(data: Any, *, schema: Any = None, csv: Any = None) -> Source:
 
     Args:
         data: see `ACCEPTED`; a list or tuple of paths is read in its order.
-        schema: types of some or all columns: a pa.Schema, or a dict of names to type text. They decide how CSV is
+        schema: types of some or all columns, see `declared.declared_types`. They decide how CSV is
             parsed; other inputs are cast, where that loses nothing.
         csv: how CSV files are written: a mapping, see `dialect.Dialect`.
     Raises:

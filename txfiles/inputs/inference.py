@@ -1,4 +1,4 @@
-"""The types of input columns as `schema=` says them, and the parsing of CSV text by a type that is known.
+"""Input columns in the types that `schema=` says, and the parsing of CSV text by a type that is known.
 
 Parsing by a type that is declared is lenient ('001' is a fine int64), but never guesses: a grammar per type decides
 what is text of that type, and Arrow's cast whether the value fits. What is inferred is in `guess`.
@@ -8,20 +8,18 @@ Source: specs/4-semantics.md, "CSV types".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core.messages import few, is_unicode
+from txfiles.core.messages import few, nearest
 from txfiles.core.search import first_bad
-from txfiles.errors import CorruptTableError, OptionError, SchemaMismatchError, UnsupportedTypeError
+from txfiles.errors import SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows.casts import cast_lossless
 from txfiles.rows.dedup import refuse_ambiguous
 from txfiles.rows.text import from_text
-from txfiles.rows.types import from_spec, normalise
+from txfiles.rows.typenames import type_text
 
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
@@ -32,32 +30,6 @@ _WHOLE_UP_TO = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 """By the bits of a float: up to here each whole number is one."""
 
 
-def declared_types(schema: Any) -> pa.Schema | None:
-    """`schema=` as a user gives it, as an Arrow schema without encodings.
-
-    Args:
-        schema: None, a pa.Schema, or a mapping of names to pa.DataType or type text (blanks in it do not matter);
-            of some columns or all.
-    Raises:
-        OptionError: not one of these, an unknown type, a name said twice.
-    """
-    if schema is None:
-        return None
-    if isinstance(schema, pa.Schema):
-        items = [(field.name, field.type) for field in schema]
-    elif isinstance(schema, Mapping):
-        items = list(schema.items())
-    else:
-        raise OptionError(
-            f"schema= is a {type(schema).__name__}", hint="give a pa.Schema, or a dict such as {'id': 'int64'}"
-        )
-    names = [name for name, _ in items]
-    for name in names:
-        if not isinstance(name, str) or not is_unicode(name) or names.count(name) > 1:
-            raise OptionError(f"schema= names column {name!r}, which is not text or is named twice", column=name)
-    return pa.schema([pa.field(name, _type_of(name, said)) for name, said in items])
-
-
 def check_names(types: pa.Schema | None, names: list[str]) -> None:
     """Refuse a `schema=` that names what the input does not have.
 
@@ -66,10 +38,9 @@ def check_names(types: pa.Schema | None, names: list[str]) -> None:
     """
     for name in types.names if types is not None else ():
         if name not in names:
-            near = get_close_matches(name, names, 1)
             raise SchemaMismatchError(
-                f"schema= names column {name!r}, which the input does not have",
-                hint=f"did you mean {near[0]!r}?" if near else f"the input has {few(names)}",
+                f"schema= names column {name!r}, which the input does not have{nearest(name, names)}",
+                hint=f"the input has {few(names)}",
                 column=name,
             )
 
@@ -135,24 +106,13 @@ def first_unfit(text: pa.Array, to: pa.DataType) -> int:
     return first_bad(len(text), lambda start, end: parses(text.slice(start, end - start), to))
 
 
-def _type_of(name: str, said: Any) -> pa.DataType:
-    if isinstance(said, pa.DataType):
-        return normalise(said)
-    try:
-        return normalise(from_spec(said.replace(" ", "").replace(",", ", ") if isinstance(said, str) else said))
-    except CorruptTableError as error:
-        raise OptionError(
-            f"schema= gives column {name!r} the type {said!r}: {error.message}",
-            hint="types are written as int64, float64, string, bool, date32, timestamp[us, UTC], decimal128(10, 2)",
-            column=name,
-        ) from error
-
-
 def _grammar(to: pa.DataType) -> str:
     for is_it, grammar in _GRAMMARS:
         if is_it(to):
             return grammar
-    raise UnsupportedTypeError(f"CSV text cannot hold {to}", hint="give such columns as Parquet or as a DataFrame")
+    raise UnsupportedTypeError(
+        f"CSV text cannot hold {type_text(to)}", hint="give such columns as Parquet or as a DataFrame"
+    )
 
 
 def _is_naive(to: pa.DataType) -> bool:

@@ -22,6 +22,7 @@ from txfiles.core.messages import shown
 from txfiles.core.search import first_bad
 from txfiles.errors import LossyCastError, OptionError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.inputs.objects import ChangedValueError, is_null, kept_type
+from txfiles.rows.typenames import type_text
 
 BACKENDS = ("numpy_nullable", "pyarrow")
 
@@ -73,6 +74,21 @@ def from_pandas(frame: pd.DataFrame) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
+def arrow_type(dtype: Any) -> pa.DataType:
+    """Arrow's type for one of pandas'; of categories, the type of their values.
+
+    Raises:
+        UnsupportedTypeError: Arrow has none, or the type does not say of what its categories are.
+    """
+    try:
+        found = pa.Array.from_pandas(pd.Series([], dtype=dtype() if isinstance(dtype, type) else dtype)).type
+    except (*_REFUSALS, AttributeError) as error:
+        raise UnsupportedTypeError(f"Arrow has no type for pandas' {dtype}: {error}") from error
+    if pa.types.is_dictionary(found) and pa.types.is_null(found.value_type):
+        raise UnsupportedTypeError(f"pandas' {dtype} does not say which type its values have", hint="give their type")
+    return found
+
+
 def to_pandas(table: pa.Table, dtype_backend: str | None = None) -> pd.DataFrame:
     """The rows of a table.
 
@@ -105,7 +121,7 @@ def _named_series(name: str, column: pa.ChunkedArray, dtype_backend: str | None)
         return _to_series(column, dtype_backend)
     except _REFUSALS as error:
         raise UnsupportedTypeError(
-            f"column {name!r} of type {column.type} has no place in a DataFrame of this kind: {error}",
+            f"column {name!r} of type {type_text(column.type)} has no place in a DataFrame of this kind: {error}",
             hint="dtype_backend='pyarrow' and to_arrow() keep every value",
             column=name,
         ) from error

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from txfiles.errors import UnsupportedTypeError
+from txfiles.rows.typenames import type_text
 
 _FOREIGN = {"Object", "Int128", "UInt128"}
 """By name, since not every release of polars has each."""
@@ -30,6 +31,20 @@ def from_polars(frame: pl.DataFrame | pl.LazyFrame) -> pa.Table:
                 column=name,
             )
     return collected.to_arrow()
+
+
+def arrow_type(dtype: Any) -> pa.DataType:
+    """Arrow's type for one of polars'.
+
+    Raises:
+        UnsupportedTypeError: Arrow has none, or the type leaves something open.
+    """
+    try:
+        if not _is_foreign(dtype):
+            return pl.DataFrame(schema={"x": dtype}).to_arrow().schema.field(0).type
+    except (pl.exceptions.PolarsError, AttributeError, TypeError, ValueError) as error:
+        raise UnsupportedTypeError(f"polars' {dtype} is not a type: {error}") from error
+    raise UnsupportedTypeError(f"Arrow does not have polars' type {dtype}")
 
 
 def _is_foreign(dtype: Any) -> bool:
@@ -66,7 +81,7 @@ def _holds_decimal256(t: pa.DataType) -> bool:
 
 def _no_place(field: pa.Field, reason: str) -> UnsupportedTypeError:
     return UnsupportedTypeError(
-        f"column {field.name!r} of type {field.type} has no place in a polars DataFrame: {reason}",
+        f"column {field.name!r} of type {type_text(field.type)} has no place in a polars DataFrame: {reason}",
         hint="read it with to_arrow(), or leave the column out with columns=[…]",
         column=field.name,
     )

@@ -25,6 +25,7 @@ import pyarrow as pa
 from txfiles.errors import InputError, SchemaMismatchError, StoreError
 from txfiles.rows.casts import cast_lossless
 from txfiles.rows.source import NO_RULES, Batch, TextRules
+from txfiles.rows.typenames import type_text
 from txfiles.rows.types import normalise
 
 logger = logging.getLogger("txfiles")
@@ -188,7 +189,8 @@ class MergedSchema:
             if self._rows and at not in self._valued:
                 return given
             raise SchemaMismatchError(
-                f"{label}: column {given.name!r} is {given.type}, but {stands.type} in those before it",
+                f"{label}: column {given.name!r} is {type_text(given.type)}, but {type_text(stands.type)} in those "
+                "before it",
                 hint=f"cast it, or say its type: schema={{{given.name!r}: …}}",
                 label=label,
                 column=given.name,

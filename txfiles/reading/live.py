@@ -30,6 +30,7 @@ from txfiles.log.snapshot import Snapshot
 from txfiles.rows import filelist, types
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.text import from_text
+from txfiles.rows.typenames import type_text
 from txfiles.store.port import Store
 
 
@@ -208,7 +209,8 @@ def partition_values(table: TableMetadata, schema: pa.Schema, file: DataFile) ->
     unfit = [field for field in fields if not (types.is_partition_type(field.type) or pa.types.is_null(field.type))]
     if unfit:
         raise CorruptTableError(
-            f"the log of the table partitions by {unfit[0].name!r}, whose type {unfit[0].type} cannot stand in a path",
+            f"the log of the table partitions by {unfit[0].name!r}, whose type {type_text(unfit[0].type)} cannot stand "
+            "in a path",
             hint="restore _txfiles/ from one backup",
         )
     values = [

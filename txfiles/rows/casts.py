@@ -29,6 +29,7 @@ from txfiles.rows.equality import same
 from txfiles.rows.lists import flat_lists, offsets
 from txfiles.rows.parse import per_day
 from txfiles.rows.text import shown
+from txfiles.rows.typenames import type_text
 from txfiles.rows.types import decode, normalise
 from txfiles.rows.widening import MAX_DIGITS, bounds, children, fill_null_types, kind, widen
 
@@ -135,18 +136,18 @@ def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:
     hint = _clash(normalise(given), normalise(to))
     if hint is not None:
         raise SchemaMismatchError(
-            f"column {name!r} holds {short(str(given))}, which never becomes {short(str(to))}",
+            f"column {name!r} holds {short(type_text(given))}, which never becomes {short(type_text(to))}",
             hint=hint,
             column=name,
-            given=str(given),
-            wanted=str(to),
+            given=type_text(given),
+            wanted=type_text(to),
         )
 
 
 def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
     value = shown(column.slice(row, 1))
     raise LossyCastError(
-        f"column {name!r}: {short(str(column.type))} does not cast to {short(str(to))} without loss: "
+        f"column {name!r}: {short(type_text(column.type))} does not cast to {short(type_text(to))} without loss: "
         f"row {row} holds {value}",
         hint=_way_out(column.type, to),
         column=name,
@@ -158,7 +159,7 @@ def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
 def _way_out(given: pa.DataType, to: pa.DataType) -> str:
     wider = widen(to, given)
     if wider is not None and wider != normalise(to):
-        return f"change the value, or widen the column to {short(str(wider))} with schema_mode='merge'"
+        return f"change the value, or widen the column to {short(type_text(wider))} with schema_mode='merge'"
     return "change the value, or write the table anew with mode='overwrite', schema_mode='overwrite'"
 
 
@@ -169,7 +170,7 @@ def _in_pieces(chunk: pa.Array, to: pa.DataType, name: str) -> list[Converted]:
     except (pa.ArrowInvalid, pa.ArrowCapacityError) as error:
         if len(chunk) <= 1:
             raise UnsupportedTypeError(
-                f"column {name!r} holds a value that one array of {short(str(to))} cannot: {error}",
+                f"column {name!r} holds a value that one array of {short(type_text(to))} cannot: {error}",
                 hint="one value takes at most 2 GiB",
                 column=name,
             ) from error
@@ -197,14 +198,14 @@ def _clash(given: pa.DataType, to: pa.DataType) -> str | None:
     if _is.is_fixed_size_binary(given) and _is.is_fixed_size_binary(to):
         return f"give values of {to.byte_width} bytes"
     if _rule(given, to) is None:
-        return f"convert the column to {to} before the write, so that how it is meant is said, not guessed"
+        return f"convert the column to {type_text(to)} before the write, so that how it is meant is said, not guessed"
     return None
 
 
 def _nested_clash(given: pa.DataType, to: pa.DataType) -> str | None:
     pairs = children(given, to)
     if pairs is None:
-        return f"give values of the shape {short(str(to))}"
+        return f"give values of the shape {short(type_text(to))}"
     return next((hint for one, other in pairs if (hint := _clash(one, other)) is not None), None)
 
 

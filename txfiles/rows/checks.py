@@ -18,6 +18,7 @@ from txfiles.errors import LossyCastError
 from txfiles.rows.lists import flat_lists
 from txfiles.rows.parse import per_day
 from txfiles.rows.text import shown
+from txfiles.rows.typenames import type_text
 
 DAYS = (-719_162, 2_932_896)
 """The first and last day of the years 1 to 9999: other years have no text that every reader takes."""
@@ -32,7 +33,7 @@ def check_column(column: pa.ChunkedArray, name: str, first_row: int) -> None:
     """
     if _invalid(column):
         row = first_row_of(column, _invalid)
-        raise not_exact(column, name, first_row, row, f"is not a valid {column.type}")
+        raise not_exact(column, name, first_row, row, f"is not a valid {type_text(column.type)}")
 
 
 def check_years(column: pa.ChunkedArray, name: str, first_row: int, what: str, hint: str) -> None:

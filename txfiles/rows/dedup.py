@@ -26,6 +26,7 @@ from txfiles.errors import (
 from txfiles.rows import types
 from txfiles.rows.equality import same_rows
 from txfiles.rows.text import shown, to_python
+from txfiles.rows.typenames import type_text
 from txfiles.rows.widening import MANTISSA_BITS
 
 STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
@@ -54,10 +55,10 @@ def check_keys(batch: pa.Table, keys: Sequence[str]) -> None:
         column = batch[name]
         if not types.is_key_type(column.type) and not pa.types.is_null(column.type):
             raise UnsupportedTypeError(
-                f"column {name!r} of type {column.type} cannot be a key",
+                f"column {name!r} of type {type_text(column.type)} cannot be a key",
                 hint="integer, string, binary, boolean, date, timestamp and decimal columns can",
                 column=name,
-                type=str(column.type),
+                type=type_text(column.type),
             )
         refuse_nulls(column, name)
 
@@ -148,7 +149,7 @@ def check_timestamp_type(t: pa.DataType, name: str) -> None:
     """
     if not types.is_orderable(t) and not pa.types.is_null(t):
         raise UnsupportedTypeError(
-            f"timestamp_col {name!r} of type {t} has no order",
+            f"timestamp_col {name!r} of type {type_text(t)} has no order",
             hint="use a column of numbers, text, dates or times",
             column=name,
         )

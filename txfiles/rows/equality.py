@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from txfiles.errors import InputError, SchemaMismatchError
 from txfiles.rows.lists import flat_lists
+from txfiles.rows.typenames import type_text
 
 Mask = npt.NDArray[np.bool_]
 
@@ -43,7 +44,9 @@ def same(a: pa.Array | pa.ChunkedArray, b: pa.Array | pa.ChunkedArray) -> Mask:
     Cost: O(bytes), vectorised; no Python object per row.
     """
     if a.type != b.type:
-        raise SchemaMismatchError(f"values of type {a.type} cannot be compared with values of type {b.type}")
+        raise SchemaMismatchError(
+            f"values of type {type_text(a.type)} cannot be compared with values of type {type_text(b.type)}"
+        )
     if len(a) != len(b):
         raise InputError(f"{len(a)} values cannot be compared one by one with {len(b)}")
     if isinstance(a, pa.Array) and isinstance(b, pa.Array):

@@ -21,6 +21,7 @@ from txfiles.core.messages import few, nearest, one_line, one_of, shown, text
 from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows import types
 from txfiles.rows.given import as_column, is_null
+from txfiles.rows.typenames import type_text
 
 Condition = tuple[str, str, Any]
 """(column, op, value): a scalar of the column's type, an array of them for in / not in, None for is null."""
@@ -191,8 +192,8 @@ def _values(values: Any, t: pa.DataType, name: str) -> pa.Array:
         return as_column(values, t, name, texts=True)
     except (InputError, SchemaMismatchError) as error:
         raise type(error)(
-            f"the filter on {name!r} has a value that does not fit its type {t}: {error.message}",
-            hint=f"give values of type {t}",  # what a cast advises is about writing
+            f"the filter on {name!r} has a value that does not fit its type {type_text(t)}: {error.message}",
+            hint=f"give values of type {type_text(t)}",  # what a cast advises is about writing
             **{**error.evidence, "column": name},
         ) from error
 

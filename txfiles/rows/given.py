@@ -21,6 +21,7 @@ from txfiles.errors import InputError
 from txfiles.rows import dedup, types
 from txfiles.rows.casts import cast_lossless, exact_or_null
 from txfiles.rows.text import from_text
+from txfiles.rows.typenames import type_text
 
 _MOST_DIGITS = 76
 _NO_VALUE = ("NaTType", "NAType")
@@ -148,4 +149,4 @@ def _exactly(values: np.ndarray, unit: str) -> np.ndarray:
 
 
 def _misfit(what: str, t: pa.DataType) -> InputError:
-    return InputError(f"{what} is not a value of type {t}", hint=f"give values of type {t}")
+    return InputError(f"{what} is not a value of type {type_text(t)}", hint=f"give values of type {type_text(t)}")

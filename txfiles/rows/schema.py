@@ -19,6 +19,7 @@ from txfiles.core.messages import listed, nearest
 from txfiles.core.schema import Column, Inferred
 from txfiles.errors import InputError, SchemaMismatchError, UnsupportedTypeError
 from txfiles.rows.casts import as_decimals, cast_lossless, check_castable, fill_null_types, is_castable, widen
+from txfiles.rows.typenames import type_text
 from txfiles.rows.types import decode, from_spec, normalise, to_spec
 from txfiles.rows.widening import FieldPath, field_differences, path_text
 
@@ -209,7 +210,7 @@ def _spec_of(field: pa.Field) -> Any:
         return to_spec(field.type)
     except UnsupportedTypeError as error:
         raise UnsupportedTypeError(
-            f"column {field.name!r}: {error.message}", hint=error.hint, column=field.name, type=str(field.type)
+            f"column {field.name!r}: {error.message}", hint=error.hint, column=field.name, type=type_text(field.type)
         ) from error
 
 

@@ -22,6 +22,7 @@ from txfiles.errors import InputError, TxFilesError, UnsupportedTypeError
 from txfiles.rows import base64
 from txfiles.rows.lists import flat_lists, small_offsets
 from txfiles.rows.parse import DAY_2000, ERA_DAYS, FOUR_DIGITS, parse, per_day
+from txfiles.rows.typenames import type_text
 from txfiles.rows.types import decode, is_scalar, normalise
 
 _MOST_SHOWN = 20
@@ -43,7 +44,7 @@ def to_text(a: pa.Array | pa.ChunkedArray, form: pa.DataType | None = None) -> p
     form = form or pa.string()
     t = normalise(a.type)
     if not is_scalar(t):
-        raise UnsupportedTypeError(f"values of type {short(str(t))} have no text form", type=str(t))
+        raise UnsupportedTypeError(f"values of type {short(type_text(t))} have no text form", type=type_text(t))
     texts = [_text(decode(chunk), form) for chunk in (a.chunks if isinstance(a, pa.ChunkedArray) else [a])]
     if len(texts) == 1:
         return texts[0]
@@ -117,7 +118,7 @@ def from_text(a: pa.Array | pa.ChunkedArray, t: pa.DataType, *, error: type[TxFi
     """
     t = normalise(t)
     if not is_scalar(t):
-        raise UnsupportedTypeError(f"values of type {short(str(t))} have no text form", type=str(t))
+        raise UnsupportedTypeError(f"values of type {short(type_text(t))} have no text form", type=type_text(t))
     chunks = a.chunks if isinstance(a, pa.ChunkedArray) else [a]
     text = pa.concat_arrays([decode(chunk) for chunk in chunks] or [pa.array([], pa.string())])
     try:
@@ -125,7 +126,7 @@ def from_text(a: pa.Array | pa.ChunkedArray, t: pa.DataType, *, error: type[TxFi
     except pa.ArrowInvalid as invalid:
         row = first_bad(len(text), lambda start, end: _parses(text.slice(start, end - start), t))
         value = shown(text.slice(row, 1))
-        raise error(f"{value} is not a value of type {t} (row {row})", value=value, row=row) from invalid
+        raise error(f"{value} is not a value of type {type_text(t)} (row {row})", value=value, row=row) from invalid
 
 
 def _parses(text: pa.Array, t: pa.DataType) -> bool:

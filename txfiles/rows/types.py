@@ -19,6 +19,7 @@ from txfiles.core.messages import short, shown
 from txfiles.core.schema import Column, TypeSpec
 from txfiles.errors import CorruptTableError, UnsupportedTypeError
 from txfiles.rows.lists import flat_lists, offsets, small_offsets
+from txfiles.rows.typenames import type_text
 
 MAX_DEPTH = 32
 """How deep a type nests: Parquet readers stop at 100 levels, of which one list or map takes up to three."""
@@ -154,8 +155,10 @@ def to_spec(t: pa.DataType) -> TypeSpec:
     t = normalise(t)
     fault = _fault(t)
     if fault:
-        hint = f"cast it to its storage type {t.storage_type}" if isinstance(t, pa.BaseExtensionType) else None
-        raise UnsupportedTypeError(fault, hint=hint or "cast or drop the column before the write", type=str(t))
+        hint = (
+            f"cast it to its storage type {type_text(t.storage_type)}" if isinstance(t, pa.BaseExtensionType) else None
+        )
+        raise UnsupportedTypeError(fault, hint=hint or "cast or drop the column before the write", type=type_text(t))
     return _spell(t)
 
 
@@ -195,11 +198,11 @@ def _fault(t: pa.DataType) -> str | None:
         return _fault(t.value_type) or _width_fault(t)
     if is_.is_map(t):
         if is_.is_null(t.key_type):
-            return f"{t} has keys of type null"
+            return f"{type_text(t)} has keys of type null"
         return _fault(t.key_type) or _fault(t.item_type)
     if is_.is_struct(t):
         return _struct_fault(t)
-    return f"a table cannot hold the type {t}"
+    return f"a table cannot hold the type {type_text(t)}"
 
 
 def _struct_fault(t: pa.DataType) -> str | None:
@@ -215,7 +218,7 @@ def _struct_fault(t: pa.DataType) -> str | None:
 
 def _width_fault(t: pa.DataType) -> str | None:
     fits = 1 <= _width(t) <= MAX_WIDTH
-    return None if fits else f"{short(str(t))} does not take 1 to {MAX_WIDTH} bytes or items a row"
+    return None if fits else f"{short(type_text(t))} does not take 1 to {MAX_WIDTH} bytes or items a row"
 
 
 def _width(t: pa.DataType) -> int:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txfiles.errors import OptionError, UnsupportedTypeError
+from txfiles.errors import UnsupportedTypeError
 from txfiles.inputs.guess import first_unlike, without
 from txfiles.inputs.guess import infer as guess
-from txfiles.inputs.inference import declared_types, first_unfit, is_text_of, parse
+from txfiles.inputs.inference import first_unfit, is_text_of, parse
 
 START = datetime.fromisoformat("0001-01-01")
 US, UTC_US = pa.timestamp("us"), pa.timestamp("us", "UTC")
@@ -330,33 +330,3 @@ def test_first_unfit_value_is_found(flags):
     """The position of the first value that does not parse, wherever it is."""
     text = pa.array(["1" if fits else "x" for fits in flags])
     assert first_unfit(text, pa.int64()) == flags.index(False)
-
-
-def test_declared_types_in_each_spelling():
-    """A schema, or a dict of type text or Arrow types, gives the same types, without encodings."""
-    expected = pa.schema([("a", pa.int8()), ("b", UTC_US), ("c", pa.string())])
-    assert declared_types({"a": "decimal128(10,2)", "b": "timestamp[us,UTC]"}) == pa.schema(
-        [("a", pa.decimal128(10, 2)), ("b", UTC_US)]
-    )
-    said = {"a": "int8", "b": "timestamp[us, UTC]", "c": pa.large_string()}
-    assert declared_types(said) == expected
-    assert declared_types(pa.schema([("a", pa.int8()), ("b", UTC_US), ("c", pa.dictionary(pa.int8(), "utf8"))])) == (
-        expected
-    )
-    assert declared_types(None) is None
-
-
-@pytest.mark.parametrize(
-    ("schema", "said"),
-    [
-        ("int64", "str"),
-        ({"a": "int65"}, "'int65'"),
-        ({"a": 3}, "3"),
-        ({1: "int64"}, "1"),
-        (pa.schema([("a", pa.int8()), ("a", pa.int8())]), "'a'"),
-    ],
-)
-def test_declared_types_that_are_none(schema, said):
-    """What is no schema is an option error that quotes it."""
-    with pytest.raises(OptionError, match=re.escape(said)):
-        declared_types(schema)
