@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -133,6 +134,51 @@ def test_writers_side_by_side(options):
         versions = sorted(result.version for result in pool.map(write, range(1, 9)))
     assert versions == list(range(1, 9))
     assert [row["id"] for row in rows(tx.Table(url, storage_options=options))] == list(range(9))
+
+
+RACER = """
+import sys, time, pathlib, pyarrow as pa, txfiles as tx
+url, endpoint, mode, gate = sys.argv[1:]
+options = {"endpoint_url": endpoint}
+tx.exists(url, storage_options=options)
+pathlib.Path(gate + "-" + str(__import__("os").getpid())).touch()
+while not pathlib.Path(gate).exists():
+    time.sleep(0.001)
+for _ in range(3):
+    tx.write(pa.table({"id": range(50), "by": [mode] * 50}), url, mode=mode, keys=["id"], storage_options=options)
+"""
+
+
+@pytest.mark.guarantees("S3", "S10", "S11b")
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("mode", ["upsert", "append_once"])
+def test_processes_that_write_the_same_new_keys(server, options, mode, killed, tmp_path):
+    """Processes that write the same new keys at once, killed or not, leave each key once, and so does a later run."""
+    url, gate = fresh_url(), tmp_path / "gate"
+    tx.write(pa.table({"id": [-1], "by": ["first"]}), url, mode="upsert", keys=["id"], storage_options=options)
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": options["key"],
+        "AWS_SECRET_ACCESS_KEY": options["secret"],
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    command = [sys.executable, "-c", RACER, url, server.url, mode, str(gate)]
+    racers = [subprocess.Popen(command, env=environment) for _ in range(3)]
+    while len(list(tmp_path.glob("gate-*"))) < len(racers):
+        assert all(racer.poll() is None for racer in racers)
+        time.sleep(0.01)
+    gate.touch()
+    for number, racer in enumerate(racers):
+        if killed:
+            time.sleep(0.05 * number)
+            racer.kill()
+            racer.wait()
+        else:
+            assert racer.wait() == 0
+    tx.write(pa.table({"id": range(50), "by": ["last"] * 50}), url, mode="append_once", storage_options=options)
+    table = tx.Table(url, storage_options=options)
+    assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(-1, 50))
+    assert [commit.version for commit in table.history()] == list(range(table.version, -1, -1))
 
 
 # ---------------------------------------------------------------- a server that ignores conditions
