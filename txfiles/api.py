@@ -72,7 +72,7 @@ def write(
         properties: table properties, where the table is new.
         user_metadata: your own facts for the log, text to text.
         timeout: seconds to go on after the first lost race with another writer.
-        storage_options: for remote stores; local folders take none.
+        storage_options: for a bucket: those of its library (s3fs), and `request_timeout` in seconds; folders take none.
         lock: a context manager that excludes every other writer of this table, such as
             ``filelock.FileLock("/somewhere/customers.lock")``, or the path of such a lock file; used where the
             store cannot create a name atomically (no hard links): there every writer has to give it.

@@ -35,7 +35,7 @@ class Table:
         path: the table's folder.
         version: open it as it was at this version, read-only.
         timestamp: or as it was at this time (a datetime or ISO 8601 text, with a zone), read-only.
-        storage_options: for remote stores; local folders take none.
+        storage_options: for a bucket: those of its library (s3fs), and `request_timeout` in seconds; folders take none.
         lock: for `set` and `vacuum`, as in `write`.
     Raises:
         TableNotFoundError: there is no table, or no such version.
@@ -80,6 +80,11 @@ class Table:
     def path(self) -> str:
         """The table's folder."""
         return self._opened.path
+
+    @property
+    def backend(self) -> str | None:
+        """The library through which a bucket is reached, such as `s3fs`; None for a folder."""
+        return self._opened.backend
 
     @property
     def version(self) -> int:

@@ -77,6 +77,7 @@ def test_a_table(options, format_name):
     first = write(ROWS.slice(0, 1), "append", batch_id="b")
     assert (first.version, write(ROWS, "append", batch_id="b").version) == (2, 2)
     table = tx.Table(url, storage_options=options)
+    assert table.backend == "s3fs"
     assert [row["name"] for row in rows(table)] == ["a", "a", "b", "C", "d"]
     assert rows(table.at(version=0)) == ROWS.to_pylist()
     assert [commit.version for commit in table.history()] == [2, 1, 0]
@@ -120,6 +121,7 @@ def test_the_shell(server, options, tmp_path):
             result = CliRunner().invoke(cli, [verb, url, *more], env=env)
             assert result.exit_code == 0, result.output
             assert options["secret"] not in result.output
+            assert verb != "show" or "through" in result.output
 
 
 def test_writers_side_by_side(options):

@@ -69,6 +69,7 @@ def _facts(table: tx.Table) -> dict[str, Any]:
     listed = table.file_table(physical=True)
     return {
         "path": table.path,
+        "backend": table.backend,
         "format": table.format,
         "version": table.version,
         "rows": table.row_count,
@@ -85,6 +86,7 @@ def _facts(table: tx.Table) -> dict[str, Any]:
 def _told(found: dict[str, Any]) -> str:
     main = [
         ("path", found["path"]),
+        *([("through", found["backend"])] if found["backend"] else []),
         ("format", found["format"]),
         *((name, f"{found[name]:,}") for name in ("version", "rows", "files", "bytes")),
         ("keys", ", ".join(found["keys"]) or "-"),

@@ -87,6 +87,11 @@ class ObjectStore:
         return f"{self.client.root}/{self._prefix}".rstrip("/")
 
     @property
+    def backend(self) -> str:
+        """The client's library."""
+        return self.client.backend
+
+    @property
     def capabilities(self) -> Capabilities:
         """The client's."""
         return self.client.capabilities

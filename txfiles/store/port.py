@@ -197,6 +197,12 @@ def lock(store: Store, timeout_seconds: float) -> AbstractContextManager[bool]:
     return nullcontext(enter_result=False) if own is None else own.lock(timeout_seconds)
 
 
+def backend(store: Store) -> str | None:
+    """The library that serves the store, such as `s3fs`; None if it is this one itself."""
+    found: str | None = getattr(store, "backend", None)
+    return found
+
+
 def abort_uploads(store: Store, is_own: Callable[[str], bool], before_us: int) -> int:
     """Abort uploads that were begun before a time, and whose name is one's own; 0 where the store has none."""
     own: HasUploads | None = _if_it_has(store, "abort_uploads")

@@ -23,7 +23,7 @@ from txfiles.reading import live, lookup, scan
 from txfiles.reading.live import data_name
 from txfiles.results import Commit, Plan, Resolution, VacuumResult, WriteResult, commit_record
 from txfiles.rows import filelist, types
-from txfiles.store import open_store
+from txfiles.store import open_store, port
 from txfiles.targets import files
 from txfiles.targets.protocol import Capabilities, Place, TableState
 
@@ -107,6 +107,11 @@ class FilesTable:
     def path(self) -> str:
         """The table's folder."""
         return self.session.store.root
+
+    @property
+    def backend(self) -> str | None:
+        """The library through which its bucket is reached."""
+        return port.backend(self.session.store)
 
     @cached_property
     def state(self) -> TableState:

@@ -83,6 +83,10 @@ class OpenTable(Protocol):
         """Where it is, for people."""
 
     @property
+    def backend(self) -> str | None:
+        """The library through which it is reached; None if that is this one itself."""
+
+    @property
     def state(self) -> TableState:
         """What it is."""
 
