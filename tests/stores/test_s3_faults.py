@@ -14,12 +14,14 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pytest
 from botocore import exceptions as boto
+from click.testing import CliRunner
 from s3fs.errors import translate_boto_error
 
 import txfiles as tx
 from tests.services import proxy as proxies
 from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url, s3_options
 from tests.services.servers import BUCKET, free_port
+from txfiles.cli.main import cli
 from txfiles.errors import CommitStateUnknownError, CorruptTableError, StoreError, TxFilesError
 from txfiles.store import open_store
 from txfiles.store.client import Failure
@@ -487,6 +489,38 @@ def test_no_secret_is_told(proxy, fault, caplog):
     store = open_store(url, options)
     said += [repr(store), str(store), repr(store.client), repr(store.capabilities), caplog.text]
     assert CANARY not in "\n".join(said)
+
+
+@slow
+@pytest.mark.guarantees("S19")
+@pytest.mark.parametrize("proxy", ["ministack"], indirect=True)  # it takes any credentials
+def test_no_secret_is_written(proxy, tmp_path):
+    """No object of a table, and nothing that the shell prints, has a credential or an endpoint's password in it."""
+    url, options = fresh_url(), {**s3_options(proxy.url), "key": f"key-{CANARY}", "secret": f"secret-{CANARY}"}
+    tx.write(pa.table({"a": [1]}), url, mode="append", storage_options=options)
+    table = tx.Table(url, storage_options=options)
+    table.set(checkpoint_interval=2)
+    for number in range(3):
+        tx.write(pa.table({"a": [number]}), url, mode="append", storage_options=options)
+    table.refresh()
+    table.vacuum(retain="0s", force=True)
+    store = open_store(url, options)
+    written = [store.get(entry.name, limit=1 << 20) for entry in store.list_from("")]
+    assert len(written) > 8
+    assert not any(CANARY.encode() in data for data in written)
+    assert CANARY not in repr(table) + repr(table.history())
+    secret = [
+        "--storage-option",
+        f"secret=secret-{CANARY}",
+        "--storage-option",
+        f"endpoint_url={options['endpoint_url']}",
+    ]
+    down = ["--storage-option", f"endpoint_url=http://user:{CANARY}@127.0.0.1:{free_port()}"]
+    for more in (secret, [*down, "--storage-option", "request_timeout=1"]):
+        for verb in ("show", "log", "read"):
+            result = CliRunner().invoke(cli, [verb, url, "--json", *more, "--storage-option", f"key=key-{CANARY}"])
+            assert CANARY not in result.output
+            assert result.exit_code == (0 if more is secret else 14), result.output
 
 
 @slow

@@ -12,12 +12,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 import txfiles as tx
+from tests.services import proxy
 from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url, make_bucket, s3_options
 from txfiles.cli.main import cli
 from txfiles.errors import NoAtomicCreateError
@@ -219,6 +221,24 @@ def test_a_large_data_file(options):
     assert table.file_table()["bytes"][0].as_py() > 2 * PART_BYTES
     assert table.to_arrow().equals(data)
     assert table.dataset().to_table(columns=["id"]).num_rows == len(noise)
+
+
+def test_one_column_of_many(server, tmp_path):
+    """Reading one column asks for its bytes, and for a few gaps, with few requests, across all row groups."""
+    wide = pa.table({f"c{number}": np.random.default_rng(number).random(100_000) for number in range(20)})
+    url = fresh_url()
+    with proxy.running(server.url) as far:
+        options = s3_options(far.url)
+        tx.write(wide, url, mode="append", storage_options=options, properties={"row_group_rows": 20_000})
+        table = tx.Table(url, storage_options=options)
+        size = table.file_table()["bytes"][0].as_py()
+        far.reset()
+        assert table.to_arrow(columns=["c7"]).equals(wide.select(["c7"]))
+        assert sum(seen.answer_bytes for seen in far.seen) < size / 10
+        assert len(far.seen) <= 1 + 5
+        far.reset()
+        assert table.dataset().to_table(columns=["c7"]).equals(wide.select(["c7"]))
+        assert sum(seen.answer_bytes for seen in far.seen) < size / 10
 
 
 def test_vacuum_aborts_abandoned_uploads(options, client, monkeypatch):
