@@ -35,6 +35,8 @@ class FakeClient:
         script: for each method's name, what its next calls raise; None is success.
         calls: how often each method was called.
         begun: uploads that were neither completed nor aborted.
+        late_parts: those that came after their upload had ended: a server would keep them.
+        gate: while it is closed, parts take a while.
     """
 
     root = "fake://bucket"
@@ -50,6 +52,9 @@ class FakeClient:
         self.script: dict[str, list[Failing | None]] = {}
         self.calls: Counter[str] = Counter()
         self.begun: list[FakeUpload] = []
+        self.late_parts: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
         self.guard = threading.Lock()
         self.clock_us = 1_000_000
 
@@ -157,6 +162,9 @@ class FakeUpload:
 
     def part(self, number: int, data: bytes) -> None:
         self._client.met("part")
+        self._client.gate.wait(0.05)
+        if self not in self._client.begun:
+            self._client.late_parts.append(number)
         self._parts[number] = data
 
     def complete(self) -> None:

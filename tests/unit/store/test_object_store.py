@@ -316,10 +316,12 @@ def test_a_failed_upload_leaves_nothing(store, client, method):
 
 
 def test_an_aborted_upload_leaves_nothing(store, client):
-    """`abort` takes back what was sent."""
+    """`abort` takes back what was sent, and what is still on its way."""
+    client.gate.clear()
     written(store, 6 * PART_BYTES).abort()
     assert not client.objects
     assert not client.begun
+    assert not client.late_parts
 
 
 def test_a_completed_upload_whose_answer_was_lost(store, client):
@@ -339,11 +341,20 @@ def test_an_upload_that_somebody_aborted(store, client):
     assert not client.objects
 
 
+def test_an_object_of_another_size_is_not_ours(store, client):
+    """Where an upload is gone, an object of that name but of another size does not count as written."""
+    sink = written(store, 2 * PART_BYTES)
+    client.begun.clear()
+    client.objects["t/a"] = (b"theirs", 1)
+    with pytest.raises(StoreError, match="could not write"):
+        sink.close()
+
+
 def test_abandoned_uploads(store, client):
     """Uploads are aborted if they are old, below the root, and of one's own names; the others stay."""
     table_id = "0" * 16
     own = names.data_file(table_id, "1" * 32, 0, "parquet")
-    for key in (f"t/p=1/{own}", f"t/{own}", f"other/{own}", f"t/{own}x", "t/foreign.parquet"):
+    for key in (f"t/p=1/{own}", f"t/{own}", f"other/{own}", f"t/{own}x", "t/foreign.parquet", f"p=1/{own}"):
         client.upload(key)
         client.clock_us += 10
     before = client.clock_us
@@ -354,7 +365,7 @@ def test_abandoned_uploads(store, client):
     client.upload(f"t/p=2/{own}")
     client.script["abort"] = [None, failing(Failure.ABSENT)]
     assert port.abort_uploads(store, is_own, before) == 2
-    left = [f"t/{own}", f"other/{own}", f"t/{own}x", "t/foreign.parquet", f"t/p=2/{own}"]
+    left = [f"t/{own}", f"other/{own}", f"t/{own}x", "t/foreign.parquet", f"p=1/{own}", f"t/p=2/{own}"]
     assert [one.key for one in client.begun] == left  # the first of them somebody else ended meanwhile
     assert port.abort_uploads(MemoryStore(), is_own, before) == 0
 
@@ -485,7 +496,7 @@ def test_errors_have_nothing_behind_them(store, client):
 def test_it_pickles(store, client):
     """A store can be sent to another process; its threads stay."""
     store.pool()
-    client.guard = None
+    client.guard = client.gate = None
     again = pickle.loads(pickle.dumps(ObjectStore(client, "t")))
     assert again.root == "fake://bucket/t"
     assert repr(again) == "ObjectStore('fake://bucket/t')"
