@@ -161,6 +161,16 @@ def test_the_condition_is_sent(proxy, store):
 
 
 @slow
+def test_a_put_does_not_wait_for_leave(proxy, store):
+    """A put sends its body at once, not after the server has said that it may: that is a round trip."""
+    store.put("a", b"1")
+    sink = store.create("b")
+    sink.write(b"1")
+    sink.close()
+    assert ["expect" in seen.request.headers for seen in proxy.seen] == [False, False]
+
+
+@slow
 def test_a_listing_begins_at_a_name(proxy, store):
     """What lies before a name is not asked for."""
     for name in ("l/a", "l/b", "l/c"):

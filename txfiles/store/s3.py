@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import aiobotocore.session
 import s3fs
 from botocore import exceptions as boto
+from botocore.handlers import add_expect_header
 from fsspec.asyn import sync
 
 from txfiles.core.messages import nearest, one_line
@@ -270,6 +271,10 @@ class S3Client:
         return done
 
     async def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+        await self._fs.set_session()
+        system = await self._fs.get_s3(self._bucket)
+        # Else each PUT waits for the server's "100 Continue" before it sends its body: a round trip more.
+        system.meta.events.unregister("before-call.s3", add_expect_header)
         answer: dict[str, Any] = await self._fs._call_s3(method, Bucket=self._bucket, **arguments)  # noqa: SLF001
         return answer
 
