@@ -82,7 +82,7 @@ data_paths = data_names().map(names.encode_path)
 
 deletable_paths = st.one_of(
     data_paths,
-    st.integers(0, 10**20 - 1).map(names.checkpoint),
+    st.builds(names.checkpoint, st.integers(0, 10**20 - 1), ids),
     st.builds(lambda version, unique: names.SIDECAR_DIR + names.sidecar(version, unique), st.integers(0, 9), ids),
     ids.map(lambda unique: f"_txfiles/log/.tmp-{unique}"),
 )
@@ -117,15 +117,17 @@ remove_lists = st.lists(data_paths, max_size=3, unique=True).map(lambda paths: t
 @st.composite
 def tables(draw: st.DrawFn) -> TableMetadata:
     """Table actions that agree with themselves."""
-    columns = draw(st.lists(words, max_size=4, unique=True))
-    some = st.lists(st.sampled_from(columns), unique=True).map(tuple) if columns else st.just(())
+    titles = draw(st.lists(words, max_size=4, unique=True))
+    columns = [Column(id=number, name=name, type=draw(specs)) for number, name in enumerate(titles, 1)]
+    flat = [column.name for column in columns if isinstance(column.type, str)]
+    some = st.lists(st.sampled_from(flat), unique=True).map(tuple) if flat else st.just(())
     return TableMetadata(
         format=draw(st.sampled_from(["parquet", "csv"])),
-        columns=tuple(Column(id=number, name=name, type=draw(specs)) for number, name in enumerate(columns, 1)),
+        columns=tuple(columns),
         last_column_id=draw(st.integers(len(columns), 2**62)),
         partition_by=draw(some),
         keys=draw(some),
-        timestamp_col=draw(st.sampled_from([None, *columns])),
+        timestamp_col=draw(st.sampled_from([None, *flat])),
         properties=draw(st.dictionaries(texts, property_values, max_size=2)),
         extra=draw(
             st.dictionaries(
@@ -175,7 +177,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
         metrics=draw(metrics),
         table=draw(tables() if version == 0 else st.none() | tables()),
         checkpoint=draw(
-            st.none() | st.builds(CheckpointRef, version=st.integers(0, version - 1), bytes=counts, sha256=hashes)
+            st.none()
+            | st.builds(CheckpointRef, version=st.integers(0, version - 1), id=ids, bytes=counts, sha256=hashes)
         )
         if version
         else None,

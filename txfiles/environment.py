@@ -30,19 +30,21 @@ def real() -> Environment:
         random=random.random,
         new_id=lambda: uuid.uuid4().hex,
         map=parallel_map,
+        start=start,
         writer=f"{socket.gethostname()}:{os.getpid()}",
     )
 
 
-def parallel_map(function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
-    """`map` over threads, results in order, at most `WORKERS` items under way. The first error ends it."""
+def parallel_map(function: Callable[[Any], Any], items: Iterable[Any], /, width: int | None = None) -> Iterator[Any]:
+    """`map` over threads, results in order, at most `width` items (`WORKERS`) under way. The first error ends it."""
+    width = width or WORKERS
     queue = iter(items)
     first = list(islice(queue, 2))
     if len(first) <= 1:  # one item needs no thread
         yield from map(function, first)
         return
-    with ThreadPoolExecutor(WORKERS) as pool:
-        pending: deque[Future[Any]] = deque(pool.submit(function, item) for item in (*first, *islice(queue, WORKERS)))
+    with ThreadPoolExecutor(width) as pool:
+        pending: deque[Future[Any]] = deque(pool.submit(function, item) for item in (*first, *islice(queue, width)))
         try:
             while pending:
                 yield pending.popleft().result()
@@ -50,3 +52,11 @@ def parallel_map(function: Callable[[Any], Any], items: Iterable[Any], /) -> Ite
         finally:
             for future in pending:
                 future.cancel()
+
+
+def start(function: Callable[[], Any], /) -> Callable[[], Any]:
+    """Run a function in a thread of its own; the result waits for it."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(function)
+    pool.shutdown(wait=False)
+    return future.result

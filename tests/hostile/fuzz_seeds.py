@@ -143,7 +143,10 @@ def seeds() -> dict[str, list[bytes]]:
     later = [
         _manifest(VERSION),
         _manifest(
-            VERSION, add=(), remove=(Remove(path=PART),), checkpoint=CheckpointRef(version=1, bytes=9, sha256=HASH)
+            VERSION,
+            add=(),
+            remove=(Remove(path=PART),),
+            checkpoint=CheckpointRef(version=1, id=ID, bytes=9, sha256=HASH),
         ),
         _manifest(VERSION, add=(), sidecar=SidecarRef(name=names.sidecar(VERSION, ID), bytes=9, sha256=HASH)),
         _manifest(VERSION, table=_table(), vacuum=Vacuum(oldest_readable_version=2, deletes=(OTHER,))),
@@ -168,7 +171,13 @@ def seeds() -> dict[str, list[bytes]]:
         "checkpoint_content": [_checkpoint_content()],
         "hint": [b'{"version": 3}', b'{"version":12345678901}\n'],
         "table_file": [json.dumps({"format_version": 1, "table_id": TABLE_ID}).encode()],
-        "path": [PART.encode(), OTHER.encode(), b"_txfiles/checkpoints/" + b"0" * 20 + b".parquet", b"a/./b", b"../x"],
+        "path": [
+            PART.encode(),
+            OTHER.encode(),
+            b"_txfiles/checkpoints/" + b"0" * 20 + b"-" + b"0" * 32 + b".parquet",
+            b"a/./b",
+            b"../x",
+        ],
         "partition": [b"country\0DE", b"a=b\0x/y%2F", b"p\0", b"..\0..", "é\0ß".encode()],
         "csv_file": [csv_file, csv_file[: csv_file.index(b"\n") + 1], _data_file("csv", _rows().slice(1, 1))],
         "parquet_file": parquet_files,

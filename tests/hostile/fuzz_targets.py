@@ -27,10 +27,9 @@ from txfiles.core import names, properties, times
 from txfiles.errors import CorruptTableError, OptionError, TxFilesError, UnsupportedTypeError
 from txfiles.formats.common import WriteOptions
 from txfiles.formats.source import FileToRead
-from txfiles.log import checkpoint, versions
+from txfiles.log import checkpoint, identity, newest, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
-from txfiles.log.snapshot import Snapshot
 from txfiles.reading import live, lookup, scan
 from txfiles.rows import filelist, filters, types
 from txfiles.rows.text import from_text, to_text
@@ -104,13 +103,14 @@ def sidecar(data: bytes) -> None:
 def saved_checkpoint(data: bytes) -> None:
     """A checkpoint, and what is done with the list of files in it."""
     with contextlib.suppress(TxFilesError):
-        state, files = checkpoint.decode(data, where="c")
-        again = checkpoint.encode(state, files)
-        assert checkpoint.encode(*checkpoint.decode(again, where="c")) == again
-        for file in filelist.data_files(files):
+        found = checkpoint.decode(data, None, where="c")
+        again = checkpoint.encode(found.state, found.files)
+        twice = checkpoint.decode(again, None, where="c")
+        assert checkpoint.encode(twice.state, twice.files) == again
+        for file in filelist.data_files(found.files):
             names.decode_path(file.path)
-        live.total_rows(files)
-        types.arrow_schema(state.table.columns)
+        live.total_rows(found.files)
+        types.arrow_schema(found.state.table.columns)
 
 
 def checkpoint_content(data: bytes) -> None:
@@ -128,8 +128,7 @@ def checkpoint_content(data: bytes) -> None:
     saved_checkpoint(content)
     with contextlib.suppress(TxFilesError):
         held = MemoryStore(ROOT.partition("://")[2])
-        state, listed = checkpoint.decode(content, where="c")
-        snapshot = Snapshot(state, listed)
+        snapshot = checkpoint.decode(content, None, where="c")
         session = Session(held, environment.real(), SnapshotCache())
         for look in (
             lambda: scan.read(session, snapshot, None, None),
@@ -144,10 +143,11 @@ def hint(data: bytes) -> None:
     """The hint is a number, or nothing."""
     held = MemoryStore()
     held.put(names.HINT_FILE, data)
-    found = versions._hinted(held)
-    assert found is None or 0 <= found <= 2**62
+    found = newest.read_hint(held)
+    assert found is None or 0 <= found.version <= 2**62
+    assert found is None or found.checkpoint is None or found.checkpoint.version < found.version
     with contextlib.suppress(TxFilesError):
-        assert versions.head(held) is None
+        assert versions.head(Session(held, environment.real())) is None
 
 
 def table_file(data: bytes) -> None:
@@ -155,7 +155,7 @@ def table_file(data: bytes) -> None:
     held = MemoryStore()
     held.put(names.TABLE_FILE, data)
     with contextlib.suppress(TxFilesError):
-        assert re.fullmatch("[0-9a-f]{16}", versions.table_id(held) or "")
+        assert re.fullmatch("[0-9a-f]{16}", identity.table_id(held) or "")
 
 
 def path(data: bytes) -> None:

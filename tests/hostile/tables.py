@@ -76,12 +76,19 @@ def vouch(table: Path, version: int, data: bytes, *, rows: int = 3, footer_bytes
     return found[0]
 
 
+def checkpoint(table: Path, version: int) -> Path:
+    """The checkpoint at a version that its successor wrote."""
+    (path,) = (table / names.CHECKPOINT_DIR).glob(f"{version:020d}-*.parquet")
+    return path
+
+
 def vouch_checkpoint(table: Path, version: int, data: bytes) -> None:
     """Put bytes in the place of a checkpoint, and let the newest manifest name them."""
-    path = table / names.checkpoint(version)
+    unique = "0" * 32
+    path = table / names.checkpoint(version, unique)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
-    ref = {"version": version, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    ref = {"version": version, "id": unique, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     rewrite(table, newest(table), lambda document: document.__setitem__("checkpoint", ref))
 
 

@@ -204,7 +204,7 @@ def test_paths(table: Path, tmp_path: Path, place: str, cases) -> None:
 def test_paths_of_a_checkpoint(table: Path, tmp_path: Path, cases) -> None:
     """Likewise in a checkpoint that the newest manifest vouches for."""
     found = tricks(table)
-    honest = (table / names.checkpoint(2)).read_bytes()
+    honest = tables.checkpoint(table, 2).read_bytes()
     count = pq.read_metadata(pa.BufferReader(honest)).num_rows
     for number, path in enumerate(found.values()):
         root = tmp_path / f"copy{number}"
@@ -223,7 +223,7 @@ LINKED = [
     "_txfiles/table.json",
     "_txfiles/log/00000000000000000000.json",
     "_txfiles/log/00000000000000000003.json",
-    "_txfiles/checkpoints/00000000000000000002.parquet",
+    "_txfiles/checkpoints/2",
     "_txfiles/hint.json",
     "p=p1",
     "p=p1/part",
@@ -231,6 +231,8 @@ LINKED = [
 
 
 def _place(table: Path, name: str) -> Path:
+    if name == "_txfiles/checkpoints/2":
+        return tables.checkpoint(table, 2)
     return next((table / "p=p1").glob("part-*")) if name.endswith("part") else table / name
 
 

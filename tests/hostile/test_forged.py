@@ -54,7 +54,7 @@ def checkpoint(
     """Change what the newest version's checkpoint holds."""
 
     def forge(root: Path) -> None:
-        found = pq.read_table(root / names.checkpoint(NEWEST - 1))
+        found = pq.read_table(tables.checkpoint(root, NEWEST - 1))
         saved = json.loads(found.schema.metadata[b"txfiles"])
         state(saved)
         changed = files(found).replace_schema_metadata({b"txfiles": json.dumps(saved).encode()})
@@ -262,7 +262,7 @@ def test_a_size_that_memory_would_hold(original: Path, tmp_path: Path, name: str
     root, size = tmp_path / "t", 3 * 1024**3
     shutil.copytree(original, root)
     ref = {"bytes": size, "sha256": "0" * 64}
-    path = root / names.checkpoint(NEWEST - 1)
+    path = tables.checkpoint(root, NEWEST - 1)
     if name == "sidecar":
         unique = names.sidecar(NEWEST, "0" * 32)
         path = root / names.SIDECAR_DIR / unique

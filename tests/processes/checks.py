@@ -103,11 +103,7 @@ def residue(log: Log) -> Residue:
     whole = log.versions[log.oldest_readable_version :]
     held = {unquote(path) for version in whole for path in version.live}
     sidecars = {f"_txfiles/actions/{v.manifest['sidecar']['name']}" for v in log.versions if "sidecar" in v.manifest}
-    checkpoints = {
-        f"_txfiles/checkpoints/{v.manifest['checkpoint']['version']:020d}.parquet"
-        for v in whole
-        if "checkpoint" in v.manifest
-    }
+    checkpoints = {_checkpoint_name(v.manifest["checkpoint"]) for v in whole if "checkpoint" in v.manifest}
     manifests = {f"_txfiles/log/{version.number:020d}.json" for version in log.versions}
     found = Residue()
     for name in tree(log.root) - held - sidecars - checkpoints - manifests - _ALWAYS:
@@ -153,10 +149,14 @@ def _manifest(root: Path, data: bytes) -> dict[str, Any]:
             manifest["vacuum"] |= {"deletes": found["deletes"]}
     if "checkpoint" in manifest:
         ref = manifest["checkpoint"]
-        path = root / f"_txfiles/checkpoints/{ref['version']:020d}.parquet"
+        path = root / _checkpoint_name(ref)
         if path.exists():
             assert hashlib.sha256(path.read_bytes()).hexdigest() == ref["sha256"]
     return manifest
+
+
+def _checkpoint_name(ref: dict[str, Any]) -> str:
+    return f"_txfiles/checkpoints/{ref['version']:020d}-{ref['id']}.parquet"
 
 
 def _after(live: dict[str, dict[str, Any]], manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:

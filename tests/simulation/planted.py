@@ -28,7 +28,7 @@ from txfiles.core.protocol import Answer, Next, Sent
 from txfiles.core.replay import State
 from txfiles.errors import StoreError
 from txfiles.formats.common import HashingSink
-from txfiles.log import checkpoint, versions
+from txfiles.log import checkpoint, manifests, newest, versions
 from txfiles.operations import vacuum
 from txfiles.reading import key_finder
 from txfiles.results import Resolution
@@ -395,8 +395,8 @@ def a_writer_does_not_read_what_a_vacuum_lists() -> Iterator[None]:
 def a_file_is_written_again_under_its_old_name() -> Iterator[None]:
     real = Staging.__init__
 
-    def init(self: Staging, session: Any, commit_id: str, numbers: Any, table_id: str | None) -> None:
-        real(self, session, commit_id, itertools.count(), table_id)
+    def init(self: Staging, session: Any, commit_id: str, numbers: Any, *more: Any) -> None:
+        real(self, session, commit_id, itertools.count(), *more)
 
     with patch.object(Staging, "__init__", init):
         yield
@@ -431,28 +431,28 @@ def an_expired_version_is_called_damaged() -> Iterator[None]:
 
 @planted("append", "read", breaks=("S9",), faults=0)
 def the_hint_is_believed() -> Iterator[None]:
-    def open_head(store: Any, found_id: str) -> Any:
-        start = versions._hinted(store)
-        return None if start is None else versions._load(store, found_id, start)
+    def by_hint(known: Any, hint: newest.Hint) -> int:
+        known.fetch(None, [hint.version])
+        return hint.version
 
-    with patch.object(versions, "_open_head", open_head):
+    with patch.object(versions, "_by_hint", by_hint):
         yield
 
 
 @planted(["append", "append"], ["read"], breaks=("S8", "S14"), faults=0, checkpoint_interval=1)
 def a_checkpoint_leaves_a_file_out() -> Iterator[None]:
-    real = checkpoint.write
+    real = checkpoint.encode
 
-    def write(store: Any, state: State, files: Any) -> Any:
-        return real(store, state, files.slice(1))
+    def encode(state: State, files: Any) -> bytes:
+        return real(state, files.slice(1))
 
-    with patch.object(checkpoint, "write", write):
+    with patch.object(checkpoint, "encode", encode):
         yield
 
 
-@planted(["append", "read"], breaks=("S9",))
+@planted("append", "read", breaks=("S9",))
 def the_newest_manifest_that_can_be_read_is_the_head() -> Iterator[None]:
-    real = versions.load_manifest
+    real = manifests.load
 
     def load(store: Any, version: int) -> Any:
         try:
@@ -460,10 +460,7 @@ def the_newest_manifest_that_can_be_read_is_the_head() -> Iterator[None]:
         except StoreError:
             return None
 
-    def stat(store: Any, version: int) -> Any:
-        return None
-
-    with patch.object(versions, "load_manifest", load), patch.object(versions, "_filled_since", stat):
+    with patch.object(manifests, "load", load):
         yield
 
 
@@ -481,9 +478,9 @@ def a_file_without_a_key_range_holds_no_key() -> Iterator[None]:
 @planted("append", "append", breaks=("S6",), faults=2)
 def only_the_newest_manifest_is_asked_to_resolve() -> Iterator[None]:
     def resolve(session: Any, commit_id: str) -> Resolution:
-        newest = versions.require_head(session.store)
-        mine = newest.state.commit_id == commit_id
-        return Resolution(committed=mine, version=newest.state.version if mine else None)
+        head = versions.require_head(session)
+        mine = head.state.commit_id == commit_id
+        return Resolution(committed=mine, version=head.state.version if mine else None)
 
     with patch.object(files, "resolve", resolve):
         yield

@@ -49,11 +49,6 @@ FOUND: dict[str, tuple[list[Any], dict[str, Any], Strike]] = {
         {},
         Strike([(0, "delete data after the commit", 1, "error")]),
     ),
-    "a set that could not be read back said that it was not committed": (
-        ["set"],
-        {},
-        Strike([(0, "get manifest after the commit", 1, "error")]),
-    ),
     "an unknown creation that never came to pass could not be resolved": (
         ["append"],
         {"create": True},

@@ -16,8 +16,10 @@ import pytest
 from tests.guarantees import DEEP
 from tests.simulation.calls import CALLS, CREATING
 from tests.simulation.explore import Report, by_chance, every, replay
+from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import crowd, pairs, scene
 from txfiles.core import manifest as codec
+from txfiles.store.port import Capabilities
 from txfiles.targets import files
 
 pytestmark = pytest.mark.guarantees("S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S14 S15 S16 S18 L1 L2 L3 L4 L5 L6")
@@ -105,6 +107,30 @@ def test_checkpoints_beside_commits(pair: tuple[str, str], cases: Callable[..., 
     cases(states=report.states, ends_of_runs=report.ends)
     assert report.complete
     assert report.holes() == []
+
+
+@pytest.mark.parametrize("lists", [True, False], ids=["lists from a name", "asks for names"])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("append", "append"),
+        ("append_once", "append"),
+        ("upsert", "append_once"),
+        ("set", "append"),
+        ("append", "vacuum"),
+    ],
+    ids=" with ".join,
+)
+def test_a_store_at_a_distance(
+    pair: tuple[str, str], lists: bool, monkeypatch: pytest.MonkeyPatch, cases: Callable[..., None]
+) -> None:
+    """The same where requests go together: looks at the base, checkpoints and hints come beside the data files."""
+    distant = Capabilities(lists_from_a_name=lists, requests_at_once=8, resends=True)
+    monkeypatch.setattr(SimulatedStore, "capabilities", distant)
+    report = every(scene(pair), 1)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.complete
+    assert holes(report) == []
 
 
 @pytest.mark.parametrize("programs", [["set", ["read", "set"]], ["upsert", ["append", "append_once"]]], ids=str)

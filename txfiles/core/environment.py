@@ -13,8 +13,23 @@ from typing import Any, Protocol
 class Map(Protocol):
     """`map` with results in order, possibly in parallel; at most a few items are under way at a time."""
 
-    def __call__(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
-        """Results of `function` on each item, in order."""
+    def __call__(
+        self, function: Callable[[Any], Any], items: Iterable[Any], /, width: int | None = None
+    ) -> Iterator[Any]:
+        """Results of `function` on each item, in order.
+
+        Args:
+            function: of one item.
+            items: any number.
+            width: how many are under way at a time; None: as many as keep the cores busy.
+        """
+
+
+class Start(Protocol):
+    """Begin something beside what follows."""
+
+    def __call__(self, function: Callable[[], Any], /) -> Callable[[], Any]:
+        """Returns a function that waits for the result, or raises what was raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +43,7 @@ class Environment:
         random: a number in [0, 1), for jitter only.
         new_id: 32 lower-case hex digits that nobody else gets.
         map: ordered, perhaps parallel.
+        start: perhaps in parallel.
         writer: host and process, for the log's reader.
     """
 
@@ -37,4 +53,5 @@ class Environment:
     random: Callable[[], float]
     new_id: Callable[[], str]
     map: Map
+    start: Start
     writer: str

@@ -217,9 +217,10 @@ class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest checkpoint known to a manifest's writer."""
+    """The newest checkpoint known to a manifest's writer; `id` is the unique part of its name."""
 
     version: Count
+    id: Id
     bytes: Count
     sha256: Hash
 
@@ -436,8 +437,8 @@ def read_table(action: TableAction, where: str) -> TableMetadata:
 
     Raises:
         UnsupportedTableError: a required feature or file format that is not known.
-        CorruptTableError: columns that are there twice, roles for columns that are not there, or fields that nest
-            deeper than `EXTRA_DEPTH`.
+        CorruptTableError: columns that are there twice, roles for columns that are not there or have a nested type,
+            or fields that nest deeper than `EXTRA_DEPTH`.
     """
     if _is_deep(action.extra):
         raise _corrupt(where, f"a field of its table nests deeper than {EXTRA_DEPTH} levels")
@@ -453,6 +454,9 @@ def read_table(action: TableAction, where: str) -> TableMetadata:
     for role in (action.partition_by, action.keys, timestamp):
         if len(set(role)) != len(role) or not by_id.keys() >= set(role):
             raise _corrupt(where, "its keys, partition or timestamp columns are not among its columns")
+    roles = {*action.partition_by, *action.keys, *timestamp}
+    if any(column.id in roles and not isinstance(column.type, str) for column in action.columns):
+        raise _corrupt(where, "one of its keys, partition or timestamp columns has a nested type")
     return TableMetadata(
         format=action.format,
         columns=action.columns,

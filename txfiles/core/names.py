@@ -27,7 +27,7 @@ SEGMENT_LIMIT_BYTES = 255
 """The longest file name of every common file system; longer ones could not be copied off a bucket."""
 
 _MANIFEST = re.compile(r"_txfiles/log/([0-9]{20})\.json")
-_CHECKPOINT = re.compile(r"_txfiles/checkpoints/([0-9]{20})\.parquet")
+_CHECKPOINT = re.compile(r"_txfiles/checkpoints/([0-9]{20})-[0-9a-f]{32}\.parquet")
 _SIDECAR = re.compile(r"_txfiles/actions/([0-9]{20})-[0-9a-f]{32}\.json")
 _DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv)")
 _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv))")
@@ -47,9 +47,9 @@ def manifest_version(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def checkpoint(version: int) -> str:
-    """The name of the checkpoint at a version."""
-    return f"{CHECKPOINT_DIR}{version:020d}.parquet"
+def checkpoint(version: int, unique_id: str) -> str:
+    """The name of a checkpoint at a version: its own, so that racing writers do not meet."""
+    return f"{CHECKPOINT_DIR}{version:020d}-{unique_id}.parquet"
 
 
 def checkpoint_version(name: str) -> int | None:

@@ -1,7 +1,8 @@
 """Snapshots that this process has opened before, so that opening again reads only what is new.
 
 A cached snapshot is believed only if the manifest of its version still has the hash that it had: manifests
-are chained by hash, so that one comparison vouches for the whole history behind it.
+are chained by hash, so that one comparison vouches for the whole history behind it. That manifest is read beside the
+look for newer ones, so that it costs a request and no round trip.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from txfiles.log.snapshot import Snapshot
 TABLES = 16
 """Tables remembered; a pipeline works on a few at a time."""
 
-FILES = 100_000
-"""A longer list of files (some 100 MB) is not kept: opening it anew is cheap beside what is done with it."""
+FILES = 1_000_000
+"""Files of all tables remembered, about 1 GB, most of it memory-mapped. The last table used is kept in any case."""
 
 
 class SnapshotCache:
@@ -32,10 +33,9 @@ class SnapshotCache:
 
     def keep(self, root: str, snapshot: Snapshot) -> None:
         """Remember a snapshot, and forget the table that was used longest ago."""
-        if snapshot.file_count > FILES:
-            return
         with self._mutex:
             self._snapshots[root] = snapshot
             self._snapshots.move_to_end(root)
-            while len(self._snapshots) > TABLES:
-                self._snapshots.popitem(last=False)
+            files = sum(kept.file_count for kept in self._snapshots.values())
+            while len(self._snapshots) > TABLES or (files > FILES and len(self._snapshots) > 1):
+                files -= self._snapshots.popitem(last=False)[1].file_count

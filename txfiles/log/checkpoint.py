@@ -1,9 +1,9 @@
 """Checkpoints: a whole snapshot as one Parquet file, so that opening need not replay the history.
 
 The rows are the list of files (`rows.filelist`); everything else stands as JSON in the file's metadata.
-A checkpoint of version v is written by a writer that holds v whole and is about to commit after it; the
-manifest of that commit is the first to name it, with its size and hash. One that no manifest names is
-never read, so nobody can be led astray by a file in that folder.
+A checkpoint of version v is written by a writer that holds v whole and is about to commit after it, under a name of its
+own; the manifest of that commit is the first to name it, with its size and hash. One that no manifest names is
+never used, so nobody can be led astray by a file in that folder.
 
 Source: specs/3-manifest.md, "Checkpoints"; specs/decisions/0002-checkpoint-before-commit.md.
 """
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import io
 import logging
+import tempfile
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -23,8 +25,10 @@ from txfiles.core.manifest import CheckpointRef, TableAction
 from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import ColumnId
 from txfiles.errors import CorruptTableError, StoreError
+from txfiles.log.session import Session
+from txfiles.log.snapshot import Listed, Snapshot
 from txfiles.rows import filelist
-from txfiles.store.port import Put, Store
+from txfiles.store.port import Store
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -33,6 +37,9 @@ logger = logging.getLogger("txfiles")
 
 ONE_THREAD_FILES = 10_000
 """A list of so many files is read faster than its columns are shared out."""
+
+MAPPED_FILES = 100_000
+"""A longer list (some 100 MB) is memory-mapped."""
 
 LIMIT_BYTES = 1024**3
 """A list of some millions of files; a larger one is ignored rather than read into memory, and never written."""
@@ -82,9 +89,13 @@ def encode(state: State, files: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
-    """The inverse of `encode`, for bytes whose hash a manifest vouches for.
+def decode(data: bytes, ref: CheckpointRef | None, *, where: str) -> Snapshot:
+    """The inverse of `encode`, for bytes whose hash a manifest vouches for. The list of files is read on demand.
 
+    Args:
+        data: the file's bytes.
+        ref: what names it.
+        where: for errors.
     Raises:
         CorruptTableError: not a checkpoint's form, or it contradicts itself: a hash vouches for bytes, not for sense.
         UnsupportedTableError: it needs a feature that this release does not know.
@@ -95,18 +106,12 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         # First of all: a feature may change the form of what follows, and what it adds beside is for others to read.
         codec.refuse_unknown_features(msgspec.json.decode(metadata, type=codec.NeedsOf).table.required_features, where)
         saved = msgspec.json.decode(metadata, type=_Saved)
-        wanted = filelist.schema(saved.table.columns)
-        files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES)
-        files = files.replace_schema_metadata(None).select(wanted.names).cast(wanted)
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise _corrupt(where, str(error)[:ERROR_SHOWN]) from error
     table = codec.read_table(saved.table, where)
-    fault = filelist.fault(files, saved.table_id, len(saved.table.partition_by), saved.version)
     versions = [saved.oldest_readable_version, saved.columns_since, *(version for _, version, _, _ in saved.batch_ids)]
-    if fault is None and not 0 <= min(versions) <= max(versions) <= saved.version:
-        fault = "it names versions that come after it"
-    if fault is not None:
-        raise _corrupt(where, fault)
+    if not 0 <= min(versions) <= max(versions) <= saved.version:
+        raise _corrupt(where, "it names versions that come after it")
     state = State(
         version=saved.version,
         table_id=saved.table_id,
@@ -116,10 +121,39 @@ def decode(data: bytes, *, where: str) -> tuple[State, pa.Table]:
         table=table,
         batch_ids={name: BatchRecord(version, mode, keys) for name, version, mode, keys in saved.batch_ids},
         oldest_readable_version=saved.oldest_readable_version,
-        checkpoint=None,
+        checkpoint=ref,
         columns_since=saved.columns_since,
     )
-    return state, files
+    return Snapshot(state, Listed(table, file.metadata.num_rows, cache(lambda: _files(data, state, where))))
+
+
+def _files(data: bytes, state: State, where: str) -> pa.Table:
+    """The list of files of a checkpoint. One of very many is memory-mapped, so that the system may page it out."""
+    wanted = filelist.schema(state.table.columns)
+    try:
+        file = _opened(data)
+        files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES)
+        files = files.replace_schema_metadata(None).select(wanted.names).cast(wanted)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise _corrupt(where, str(error)[:ERROR_SHOWN]) from error
+    fault = filelist.fault(files, state.table_id, len(state.table.partition_by), state.version)
+    if fault is not None:
+        raise _corrupt(where, fault)
+    return _mapped(files) if files.num_rows > MAPPED_FILES else files
+
+
+def _mapped(files: pa.Table) -> pa.Table:
+    """The same list out of a temporary file without a name, which goes with it."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix="txfiles-", suffix=".arrow") as spool:
+            with pa.ipc.new_file(spool, files.schema) as writer:
+                writer.write_table(files)
+            spool.flush()
+            with pa.memory_map(spool.name) as source:
+                return pa.ipc.open_file(source).read_all()
+    except OSError as error:
+        logger.debug("a list of %d files stays in memory: %s", files.num_rows, error)
+        return files
 
 
 def _opened(data: bytes) -> pq.ParquetFile:
@@ -146,21 +180,36 @@ def due(state: State) -> bool:
     return state.version - newest >= properties.integer(state.table.properties, "checkpoint_interval")
 
 
-def write(store: Store, state: State, files: pa.Table) -> CheckpointRef | None:
-    """Save a snapshot and return what the next manifest says of it; None where another one stands there.
+def write(session: Session, snapshot: Snapshot) -> CheckpointRef | None:
+    """Save a snapshot and return what the next manifest says of it.
 
     Best effort: a store that fails here costs the next openers time, and must not cost this commit.
     """
+    state, files, store = snapshot.state, snapshot.files, session.store
     data = encode(state, files)
     if len(data) > LIMIT_BYTES or files.nbytes > DECODED_LIMIT_BYTES // 2:  # Parquet's pages are a little larger
         logger.warning("no checkpoint at version %d of %s: it has too many files", state.version, store.root)
         return None
-    ref = CheckpointRef(version=state.version, bytes=len(data), sha256=codec.sha256(data))
+    ref = CheckpointRef(
+        version=state.version, id=session.environment.new_id(), bytes=len(data), sha256=codec.sha256(data)
+    )
     try:
-        put = store.put_if_absent(names.checkpoint(state.version), data)
-        # A racing or killed writer may have left its own; name it only if it is what we would have written.
-        if put is Put.CREATED or store.get(names.checkpoint(state.version), limit=len(data)) == data:
-            return ref
-    except (StoreError, CorruptTableError) as error:
+        store.put(names.checkpoint(ref.version, ref.id), data)
+    except StoreError as error:
         logger.warning("no checkpoint at version %d of %s: %s", state.version, store.root, error)
-    return None
+        return None
+    return ref
+
+
+def read(store: Store, ref: CheckpointRef) -> bytes | None:
+    """The bytes of a checkpoint; None if it is lost or damaged, which costs time and no data."""
+    name = names.checkpoint(ref.version, ref.id)
+    try:
+        data = store.get(name, limit=min(ref.bytes, LIMIT_BYTES))
+    except CorruptTableError as error:
+        logger.warning("%s/%s is ignored: %s", store.root, name, error)
+        return None
+    if data is None or len(data) != ref.bytes or codec.sha256(data) != ref.sha256:
+        logger.warning("%s/%s is missing or damaged and is ignored", store.root, name)
+        return None
+    return data

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -28,7 +30,7 @@ from txfiles.core import conflicts, names, protocol, times
 from txfiles.core import manifest as codec
 from txfiles.core import plan as plans
 from txfiles.core.conflicts import Verdict
-from txfiles.core.manifest import Actions, Manifest, Operation, Remove, SidecarRef, TableMetadata
+from txfiles.core.manifest import Actions, CheckpointRef, Manifest, Operation, Remove, SidecarRef, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, Replaces
 from txfiles.core.protocol import Answer, Next, Sent
 from txfiles.errors import (
@@ -39,10 +41,9 @@ from txfiles.errors import (
     StoreError,
     TxFilesError,
 )
-from txfiles.log import checkpoint, versions
+from txfiles.log import checkpoint, newest, versions
 from txfiles.log.session import Session
-from txfiles.log.snapshot import Snapshot
-from txfiles.log.versions import Loaded
+from txfiles.log.snapshot import Loaded, Snapshot, extend
 from txfiles.rows import filelist, partitions
 from txfiles.store import port
 from txfiles.store.port import Put, Store
@@ -66,6 +67,7 @@ class Outcome:
         committed: whether it made one.
         already_committed: whether another call committed the same batch id.
         attempts: how often it was planned or lost a race.
+        snapshot: that version; None if the batch had been committed before, or there is no table.
     """
 
     plan: CommitPlan | None
@@ -73,6 +75,7 @@ class Outcome:
     committed: bool
     already_committed: bool = False
     attempts: int = 1
+    snapshot: Snapshot | None = None
 
 
 class Staged(Protocol):
@@ -92,8 +95,8 @@ class Staged(Protocol):
         """Delete what was staged, unless it is kept."""
 
 
-NewStaging = Callable[[Session, str, Iterator[int], str | None], Staged]
-"""(session, commit id, file numbers, table id or None) → the staging of one pass."""
+NewStaging = Callable[[Session, str, Iterator[int], str | None, Callable[[], None]], Staged]
+"""(session, commit id, file numbers, table id or None, called before the first file) → the staging of one pass."""
 
 Holds = Callable[[Session, TableMetadata, Check, pa.Table], bool]
 """Whether a check holds of fresh files: (session, the plan's table, check, the file list) → bool. Reads data files."""
@@ -163,8 +166,8 @@ def run(attempt: Attempt, operation: PlanOperation, *, base: Snapshot | None = N
         CommitConflictError: others kept winning for `attempt.timeout` seconds.
         CommitStateUnknownError: the store did not say what became of the manifest; staged files are kept.
     """
-    store = attempt.session.store
-    snapshot = base or versions.head(store)
+    session = attempt.session
+    snapshot = base or versions.head(session)
     while True:
         try:
             outcome = _pass(attempt, operation, snapshot)
@@ -172,9 +175,9 @@ def run(attempt: Attempt, operation: PlanOperation, *, base: Snapshot | None = N
             if snapshot is None:
                 raise
             attempt.lost(error.oldest_readable, "a vacuum removed files that were being read")
-            outcome = versions.advance(store, snapshot)
+            outcome = versions.advance(session, snapshot)
         if isinstance(outcome, Outcome):
-            return acknowledged(store, outcome)
+            return acknowledged(session.store, outcome)
         snapshot = outcome
 
 
@@ -199,54 +202,123 @@ def _pass(attempt: Attempt, operation: PlanOperation, snapshot: Snapshot | None)
     known = snapshot.state.batch_ids.get(batch_id) if snapshot and batch_id is not None else None
     if known is not None:  # committed between the caller's look and this snapshot
         return Outcome(None, known.version, committed=False, already_committed=True, attempts=attempt.count)
+    session = attempt.session
     table_id = snapshot.state.table_id if snapshot else None
-    staging = attempt.new_staging(attempt.session, attempt.commit_id, attempt.numbers, table_id)
+    base = _Base(session, snapshot)
+    staging = attempt.new_staging(session, attempt.commit_id, attempt.numbers, table_id, base.begin)
     try:
-        with versions.ExpiryReported(attempt.session.store, snapshot.state) if snapshot else nullcontext():
+        with versions.ExpiryReported(session, snapshot.state) if snapshot else nullcontext():
             plan = operation(snapshot, staging)
         if plan.nothing:
             version = snapshot.state.version if snapshot else None
-            return Outcome(plan, version, committed=False, attempts=attempt.count)
-        return _commit(attempt, plan, snapshot, staging)
+            return Outcome(plan, version, committed=False, attempts=attempt.count, snapshot=snapshot)
+        return _commit(attempt, plan, base, staging)
     finally:
         # Whatever ended this pass without a commit: what it staged is nobody's. After a commit, or where
         # the commit may yet turn out to have happened, the files are kept.
         staging.discard()
 
 
-def _commit(attempt: Attempt, plan: CommitPlan, base: Snapshot | None, staging: Staged) -> Outcome | Snapshot:
-    """Commit a plan, rebasing as long as it stands; a snapshot means: plan again on it."""
-    store = attempt.session.store
-    with port.lock(store, LOCK_SECONDS):
+class _Base:
+    """What is to be committed on, and what has to be known of it before the put.
+
+    Args:
+        session: where.
+        snapshot: None if the commit creates the table.
+    """
+
+    def __init__(self, session: Session, snapshot: Snapshot | None) -> None:
+        self.snapshot = snapshot
+        self._session = session
+        self._begun: list[Callable[[], Any]] | None = None
+        self._guard = threading.Lock()
+
+    def begin(self) -> None:
+        """There will be a commit: on a slow store, do beside the writing of its files what it needs."""
+        with self._guard:
+            if self._session.is_parallel and self._begun is None:
+                self._begun = [self._session.environment.start(work) for work in self._work]
+
+    def is_still_there(self) -> bool:
+        """Whether its manifest is the one that was read."""
+        return bool(self._result(0))
+
+    def checkpoint(self) -> CheckpointRef | None:
+        """Save it if that is due. Returns what the next manifest says of the newest checkpoint."""
+        found: CheckpointRef | None = self._result(1)
+        return found
+
+    def _result(self, number: int) -> Any:
+        self.begin()
+        return self._begun[number]() if self._begun else self._work[number]()
+
+    @property
+    def _work(self) -> tuple[Callable[[], Any], ...]:
+        session, base = self._session, self.snapshot
+        if base is None:
+            return lambda: True, lambda: None
+        return partial(versions.is_still_there, session.store, base.state), partial(_checkpoint, session, base)
+
+
+def _checkpoint(session: Session, base: Snapshot) -> CheckpointRef | None:
+    """Save the base if that is due, and leave a hint of it now and then: it is a version that stands."""
+    state, ref = base.state, base.state.checkpoint
+    if checkpoint.due(state):
+        ref = checkpoint.write(session, base) or ref
+    if state.version % newest.HINT_INTERVAL == 0:
+        newest.write_hint(session.store, state.version, ref)
+    return ref
+
+
+def _commit(attempt: Attempt, plan: CommitPlan, base: _Base, staging: Staged) -> Outcome | Snapshot:
+    """Commit a plan, rebasing as long as it stands; a snapshot means: plan again on it.
+
+    Under the advisory lock, a look at what is newer spares the race. Without it, the put itself is the look.
+    """
+    session = attempt.session
+    with port.lock(session.store, LOCK_SECONDS) as held:
+        looks = held
         while True:
-            if base is not None and not versions.is_still_there(store, base.state):
-                return _another_table(attempt, base)
-            theirs = versions.newer(store, base.state if base else None)
+            state = base.snapshot.state if base.snapshot else None
+            theirs = versions.newer(session, state) if looks else [] if base.is_still_there() else None
+            if theirs is None:
+                return _another_table(attempt, base.snapshot)
             if theirs:
-                decided = _rebase(attempt, plan, base, theirs)
+                decided = _rebase(attempt, plan, base.snapshot, theirs)
                 if not isinstance(decided, tuple):
                     return decided
-                plan, base = decided
-            if base is not None:  # a crash must not keep what is built on it, and lose it
-                port.ensure_durable(store, names.manifest(base.state.version))
+                plan, base = decided[0], _Base(session, decided[1])
+            if base.snapshot is not None:  # a crash must not keep what is built on it, and lose it
+                port.ensure_durable(session.store, names.manifest(base.snapshot.state.version))
             manifest, data = _write_down(attempt, plan, base, staging)
             if _put_manifest(attempt, manifest, data, staging):
-                versions.write_hint(store, manifest.version)
-                return Outcome(plan, manifest.version, committed=True, attempts=attempt.count)
+                made = _remembered(session, base.snapshot, plan, manifest, data)
+                return Outcome(plan, manifest.version, committed=True, attempts=attempt.count, snapshot=made)
             attempt.lost(manifest.version, "it was created first")
+            looks = True
 
 
-def _another_table(attempt: Attempt, base: Snapshot) -> Snapshot:
+def _remembered(session: Session, base: Snapshot | None, plan: CommitPlan, manifest: Manifest, data: bytes) -> Snapshot:
+    """The version that was committed. It is kept, so that the next call need not read it."""
+    whole = replace_struct(manifest, add=plan.add, remove=_removes(plan), vacuum=plan.vacuum, sidecar=None)
+    made = extend(base, [Loaded(whole, codec.sha256(data))])
+    if session.cache is not None:
+        session.cache.keep(session.store.root, made)
+    return made
+
+
+def _another_table(attempt: Attempt, base: Snapshot | None) -> Snapshot:
     """The head of the table that has taken the place of the one that was planned on."""
+    assert base is not None
     attempt.lost(base.state.version, "the table was deleted and created again")
-    return versions.require_head(attempt.session.store)
+    return versions.require_head(attempt.session)
 
 
 def _rebase(
     attempt: Attempt, plan: CommitPlan, base: Snapshot | None, theirs: Sequence[Loaded]
 ) -> tuple[CommitPlan, Snapshot] | Outcome | Snapshot:
     """The plan on the head, with the head; or the end; or the snapshot on which to plan again."""
-    head = versions.extend(base, theirs)
+    head = extend(base, theirs)
     manifests = [loaded.manifest for loaded in theirs]
     net = conflicts.change(manifests)
     decision = conflicts.judge(plan, manifests, net)
@@ -269,7 +341,7 @@ def _checks_hold(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: confli
     fresh = filelist.from_adds([(add, head.state.version) for add in net.fresh], theirs.columns, theirs.keys)
     # Their bounds are in the order of their types: a key that this plan makes text is not in that order any more.
     fresh = filelist.follow(fresh, theirs, table)
-    with versions.ExpiryReported(attempt.session.store, head.state):
+    with versions.ExpiryReported(attempt.session, head.state):
         return all(attempt.holds(attempt.session, table, check, fresh) for check in plan.read_set.checks)
 
 
@@ -289,11 +361,11 @@ def replaced_files(replaces: Replaces, table: TableMetadata, snapshot: Snapshot 
     return tuple(files["path"].to_pylist()), int(pc.sum(files["rows"]).as_py() or 0)
 
 
-def _write_down(attempt: Attempt, plan: CommitPlan, on: Snapshot | None, staging: Staged) -> tuple[Manifest, bytes]:
+def _write_down(attempt: Attempt, plan: CommitPlan, on: _Base, staging: Staged) -> tuple[Manifest, bytes]:
     """The manifest of this commit on top of a snapshot, and its bytes."""
     environment = attempt.session.environment
     store = attempt.session.store
-    base = on.state if on else None
+    base = on.snapshot.state if on.snapshot else None
     version = base.version + 1 if base else 0
     time_us = max(environment.now_us(), base.time_us + 1 if base else 0)
     if time_us > times.LAST_US or version > codec.COUNT_LIMIT:
@@ -301,9 +373,6 @@ def _write_down(attempt: Attempt, plan: CommitPlan, on: Snapshot | None, staging
             f"no version can follow version {version - 1} of {store.root}: its number or time is the last there is",
             hint="no clock and no count of commits leads there: restore _txfiles/ from a backup",
         )
-    checkpoint_ref = base.checkpoint if base else None
-    if on is not None and checkpoint.due(on.state):
-        checkpoint_ref = checkpoint.write(store, on.state, on.files) or checkpoint_ref
     manifest = Manifest(
         format_version=codec.FORMAT_VERSION,
         version=version,
@@ -314,13 +383,17 @@ def _write_down(attempt: Attempt, plan: CommitPlan, on: Snapshot | None, staging
         operation=attempt.operation,
         metrics=plan.metrics,
         table=plan.table if plan.changes_table or base is None else None,
-        checkpoint=checkpoint_ref,
+        checkpoint=on.checkpoint(),
         vacuum=plan.vacuum,
         add=plan.add,
-        remove=tuple(Remove(path=path) for path in plan.remove),
+        remove=_removes(plan),
     )
     manifest = _with_sidecar(attempt.session, manifest)
     return manifest, codec.encode(manifest)
+
+
+def _removes(plan: CommitPlan) -> tuple[Remove, ...]:
+    return tuple(Remove(path=path) for path in plan.remove)
 
 
 def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:

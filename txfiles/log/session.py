@@ -1,12 +1,17 @@
-"""Where a call works: a table's store and the world around it."""
+"""Where a call works: a table's store and the world around it, and how it asks for several things together."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
-from txfiles.core.environment import Environment, Map
+from txfiles.core.environment import Environment
 from txfiles.log.cache import SnapshotCache
 from txfiles.store.port import Store
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,20 @@ class Session:
     cache: SnapshotCache | None = None
 
     @property
-    def request_map(self) -> Map:
-        """`map` for small requests: in parallel if the store gains by it, else a plain loop."""
-        return self.environment.map if self.store.capabilities.requests_at_once > 1 else map
+    def is_parallel(self) -> bool:
+        """Whether an answer of the store takes so long that several are worth having under way."""
+        return self.store.capabilities.requests_at_once > 1
+
+    def together(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results of a function that makes a request for each item, in order; one round trip if the store is slow."""
+        if not self.is_parallel:
+            return map(function, items)
+        return self.environment.map(function, items, width=self.store.capabilities.requests_at_once)
+
+    def both(self, first: Callable[[], Item], second: Callable[[], Result]) -> tuple[Item, Result]:
+        """The results of two functions that make requests and do not wait for each other."""
+        if not self.is_parallel:
+            return first(), second()
+        later = self.environment.start(second)
+        found = first()
+        return found, later()

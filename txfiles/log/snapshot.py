@@ -1,19 +1,66 @@
-"""The noun that every story works on: a table at one version."""
+"""The noun that every operation works on: a table at one version.
+
+Its list of files is put together when it is first asked for. Opening a table and a blind append never ask.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
 
-from txfiles.core.manifest import Add
+from txfiles.core import names, replay
+from txfiles.core.manifest import Add, Manifest, TableMetadata
 from txfiles.core.replay import State
+from txfiles.core.schema import became_text
+from txfiles.errors import CorruptTableError, TableNotFoundError
 from txfiles.rows import filelist
 
 PENDING = 32
-"""More adds than this are listed at once: as values they take more memory than in the list."""
+"""More actions than this are put into the list by the next version: as values they take more memory than in it."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A manifest with its sidecar's actions filled in, and the hash of its own file."""
+
+    manifest: Manifest
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The files of an earlier version, perhaps not read yet.
+
+    Attributes:
+        table: what the table was then.
+        count: how many files there are.
+        load: reads the list. Raises `CorruptTableError`.
+    """
+
+    table: TableMetadata
+    count: int
+    load: Callable[[], pa.Table]
+
+    @classmethod
+    def of(cls, table: TableMetadata, files: pa.Table) -> Listed:
+        """A list that is in memory."""
+        return cls(table, files.num_rows, lambda: files)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What some commits in a row have done to a list of files, as the last of them finds it.
+
+    Attributes:
+        added: path → the action and the version that added it, in commit order.
+        removed: paths that were in the list.
+    """
+
+    added: Mapping[str, tuple[Add, int]] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -22,34 +69,89 @@ class Snapshot:
 
     Attributes:
         state: all but its files.
-        listed: its files, or the first of them, in the columns of its table.
-        added: those that follow, each with the version that added it.
+        base: the files of the version that it was opened from.
+        changes: what has become of them since.
     """
 
     state: State
-    listed: pa.Table
-    added: tuple[tuple[Add, int], ...] = ()
+    base: Listed
+    changes: Changes = field(default_factory=Changes)
 
     @cached_property
     def files(self) -> pa.Table:
         """Its files as one Arrow table (`rows.filelist`).
 
         Raises:
-            CorruptTableError: what the log says of a file is no value of a column's type.
-        Cost: made when first asked for, since a blind append never does.
+            CorruptTableError: the log removes a file that is not there, or a bound is not of its column's type.
+        Cost: O(files) when first asked for.
         """
-        table = self.state.table
-        return filelist.joined(self.listed, filelist.from_adds(self.added, table.columns, table.keys))
+        table, listed = self.state.table, self.base.load()
+        kept = filelist.without(filelist.follow(listed, self.base.table, table), self.changes.removed)
+        if listed.num_rows - kept.num_rows != len(self.changes.removed):
+            raise _impossible(self.state.version, "a removal of a file that is not there")
+        added = list(self.changes.added.values())
+        return filelist.joined(kept, filelist.from_adds(added, table.columns, table.keys))
 
     @property
     def file_count(self) -> int:
         """How many files it has."""
-        return int(self.listed.num_rows) + len(self.added)
+        return self.base.count + len(self.changes.added) - len(self.changes.removed)
 
-    def plus(self, state: State, added: Sequence[tuple[Add, int]]) -> Snapshot:
-        """A later version of the same table that has more files, and lacks none."""
-        assert state.table is self.state.table
-        is_made = "files" in vars(self)
-        listed, before = (self.files, ()) if is_made else (self.listed, self.added)
-        found = Snapshot(state, listed, (*before, *added))
-        return found if len(found.added) <= PENDING else Snapshot(state, found.files)
+
+def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, table_id: str | None = None) -> Snapshot:
+    """Apply the manifests that follow a snapshot (None: from version 0 on).
+
+    Raises:
+        CorruptTableError: the chain is broken, or an action is impossible.
+    Cost: O(actions); the list of files is not read.
+    """
+    state = snapshot.state if snapshot else None
+    identity = state.table_id if state else table_id or manifests[0].manifest.table_id
+    base, changes = _start(snapshot)
+    added, removed = dict(changes.added), list(changes.removed)
+    for manifest, sha256 in ((loaded.manifest, loaded.sha256) for loaded in manifests):
+        before = state
+        state = replay.apply(state, manifest, sha256, table_id=identity)
+        if before is not None and manifest.table is not None:
+            added = _followed(added, before.table, manifest.table)
+        removed += [action.path for action in manifest.remove if added.pop(action.path, None) is None]
+        for add in manifest.add:
+            if add.path in added or len(add.partition) != len(state.table.partition_by):
+                raise _impossible(manifest.version, f"the add of {add.path}")
+            added[add.path] = (add, manifest.version)
+    if state is None:
+        raise TableNotFoundError("there is no version 0")  # pragma: no cover - callers pass at least one manifest
+    if snapshot is not None and snapshot.state is state:
+        return snapshot
+    base = base or Listed.of(state.table, filelist.empty(state.table.columns))
+    if len(removed) > base.count:
+        raise _impossible(state.version, f"the removal of {removed[-1]}")
+    return Snapshot(state, base, Changes(added, tuple(removed)))
+
+
+def _start(snapshot: Snapshot | None) -> tuple[Listed | None, Changes]:
+    """From where to go on: the list of files if it has been put together, else what it is made of."""
+    if snapshot is None:
+        return None, Changes()
+    if "files" in vars(snapshot) or len(snapshot.changes.added) + len(snapshot.changes.removed) > PENDING:
+        return Listed.of(snapshot.state.table, snapshot.files), Changes()
+    return snapshot.base, snapshot.changes
+
+
+def _followed(
+    added: dict[str, tuple[Add, int]], before: TableMetadata, after: TableMetadata
+) -> dict[str, tuple[Add, int]]:
+    """Adds as a later table action finds them: with the columns that they have, and without bounds in another order."""
+    added = {path: (replay.with_columns(add, before, after), at) for path, (add, at) in added.items()}
+    ids = became_text(before.columns, after.columns)
+    if not ids:
+        return added
+    same_keys = replay.same_key_codes(before, after)
+    return {path: (replay.without_bounds(add, ids, keys=not same_keys), at) for path, (add, at) in added.items()}
+
+
+def _impossible(version: int, what: str) -> CorruptTableError:
+    return CorruptTableError(
+        f"{names.manifest(version)} contradicts the versions before it: {what}",
+        hint="restore _txfiles/ from one backup",
+    )

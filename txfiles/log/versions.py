@@ -1,187 +1,156 @@
-"""Reading the log: the table's identity, the newest version, a snapshot at any version.
+"""Reading the log: the newest version, and a snapshot at any version.
 
-Opening costs the head, the newest checkpoint that it names and the manifests after that, however long the
-history. A name that is absent is a fact; a name that cannot be read is an error, never an absence.
+Opening costs the head, the newest checkpoint that it names and the manifests after that, however long the history. All
+ways lead over the nearest checkpoint. How many requests wait for one another is counted by
+tests/unit/log/test_log_round_trips.py.
 
 Source: specs/5-commit.md, "Opening".
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
 from operator import index
-from typing import Annotated
-
-import msgspec
-import pyarrow as pa
 
 from txfiles.core import manifest as codec
-from txfiles.core import names, properties, replay
-from txfiles.core.manifest import Add, CheckpointRef, Manifest, TableMetadata
+from txfiles.core import names
+from txfiles.core.manifest import CheckpointRef
 from txfiles.core.messages import shown
 from txfiles.core.replay import State
-from txfiles.core.schema import became_text
-from txfiles.errors import (
-    CorruptTableError,
-    OptionError,
-    SnapshotExpiredError,
-    StoreError,
-    TableNotFoundError,
-    UnsupportedTableError,
-)
-from txfiles.log import checkpoint
-from txfiles.log.cache import SnapshotCache
-from txfiles.log.snapshot import Snapshot
-from txfiles.rows import filelist
-from txfiles.store.port import Put, Store
+from txfiles.errors import CorruptTableError, OptionError, SnapshotExpiredError, TableNotFoundError
+from txfiles.log import checkpoint, identity, manifests, newest
+from txfiles.log.newest import Hint
+from txfiles.log.session import Session
+from txfiles.log.snapshot import Loaded, Snapshot, extend
+from txfiles.store.port import Store
 
-logger = logging.getLogger("txfiles")
-
-HINT_INTERVAL = 8
-"""Versions between two hints."""
-
-SMALL_FILE_LIMIT_BYTES = 64 * 1024
-"""`table.json` and the hint are a few hundred bytes; a larger one is not ours."""
+FAR = 32
+"""From more versions behind, the head's checkpoint is nearer: more than `checkpoint_interval` and `HINT_INTERVAL`."""
 
 
-class TableFile(msgspec.Struct, frozen=True, kw_only=True):
-    """`table.json`: created once, before everything else."""
+@dataclass
+class _Known:
+    """What one call has read of the log, so that nothing is read twice.
 
-    format_version: int
-    table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN)]
-
-
-class Hint(msgspec.Struct, frozen=True, kw_only=True):
-    """`hint.json`: where to begin to look for the head. Never trusted."""
-
-    version: codec.Count
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A manifest with its sidecar's actions filled in, and the hash of its own file."""
-
-    manifest: Manifest
-    sha256: str
-
-
-def table_id(store: Store) -> str | None:
-    """The id in `table.json`; None where there is none.
-
-    Raises:
-        CorruptTableError: it is damaged.
-        UnsupportedTableError: a later format version.
+    Attributes:
+        session: where.
+        manifests: by version.
+        checkpoints: the bytes of those that are as their reference says.
     """
-    data = store.get(names.TABLE_FILE, limit=SMALL_FILE_LIMIT_BYTES)
-    if data is None:
+
+    session: Session
+    manifests: dict[int, Loaded] = field(default_factory=dict)
+    checkpoints: dict[CheckpointRef, bytes] = field(default_factory=dict)
+
+    def fetch(self, ref: CheckpointRef | None, versions: Iterable[int], *, required: bool = True) -> None:
+        """Read a checkpoint and some manifests together, unless they were read.
+
+        Raises:
+            CorruptTableError: a manifest is missing, and `required`.
+        """
+        store = self.session.store
+        wanted: list[Callable[[], object]] = []
+        if ref is not None and ref not in self.checkpoints:
+            wanted.append(partial(self._keep_checkpoint, ref))
+        todo = [version for version in versions if version not in self.manifests]
+        wanted += [partial(self._keep, version) for version in todo]
+        list(self.session.together(lambda ask: ask(), wanted))
+        for version in todo:
+            if required and version not in self.manifests:
+                raise manifests.missing(store, version)
+
+    def _keep(self, version: int) -> None:
+        loaded = manifests.load(self.session.store, version)
+        if loaded is not None:
+            self.manifests[version] = loaded
+
+    def _keep_checkpoint(self, ref: CheckpointRef) -> None:
+        data = checkpoint.read(self.session.store, ref)
+        if data is not None:
+            self.checkpoints[ref] = data
+
+    def snapshot(self, table_id: str, version: int) -> Snapshot:
+        """The snapshot at a version whose manifest was read, from the nearest checkpoint before it."""
+        ref = self._confirmed(version) or self.manifests[version].manifest.checkpoint
+        while ref is not None:
+            self.fetch(ref, range(ref.version + 1, version))
+            if ref in self.checkpoints:
+                break
+            # Lost or damaged: the manifest of its own version names the one before it.
+            self.fetch(None, [ref.version])
+            ref = self.manifests[ref.version].manifest.checkpoint
+        base = self._decoded(ref, table_id) if ref else None
+        first = ref.version + 1 if ref else 0
+        self.fetch(None, range(first, version))
+        return extend(base, [self.manifests[number] for number in range(first, version + 1)], table_id=table_id)
+
+    def _confirmed(self, version: int) -> CheckpointRef | None:
+        """A checkpoint that is at hand with all manifests after it, the first of which names it.
+
+        The head's chain of hashes vouches for these manifests, and so for what they name.
+        """
+        for ref in self.checkpoints:
+            first = self.manifests.get(ref.version + 1)
+            at_hand = version - ref.version <= len(self.manifests) and all(
+                number in self.manifests for number in range(ref.version + 1, version + 1)
+            )
+            if first is not None and at_hand and first.manifest.checkpoint == ref:
+                return ref
         return None
-    try:
-        found = msgspec.json.decode(data, type=TableFile)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptTableError(
-            f"{store.root}/{names.TABLE_FILE} is damaged: {error}", hint="restore the file from a backup"
-        ) from error
-    if found.format_version != codec.FORMAT_VERSION:
-        raise UnsupportedTableError(
-            f"the table at {store.root} has format version {found.format_version}", hint="upgrade txfiles"
-        )
-    return str(found.table_id)
+
+    def _decoded(self, ref: CheckpointRef, table_id: str) -> Snapshot:
+        root = self.session.store.root
+        found = checkpoint.decode(self.checkpoints[ref], ref, where=f"{root}/{names.checkpoint(ref.version, ref.id)}")
+        if found.state.table_id != table_id or found.state.version != ref.version:
+            raise CorruptTableError(f"checkpoint {ref.version} of {root} is of another table or version")
+        return found
 
 
-def claim_table_id(store: Store, fresh_id: str) -> str:
-    """The id of the table that is being created: ours if we are first, else the one that stands."""
-    body = msgspec.json.encode(TableFile(format_version=codec.FORMAT_VERSION, table_id=fresh_id))
-    if create(store, names.TABLE_FILE, msgspec.json.format(body, indent=1) + b"\n") is Put.CREATED:
-        return fresh_id
-    found = table_id(store)
-    if found is None:
-        raise StoreError(
-            f"{store.root}/{names.TABLE_FILE} could be neither created nor read", hint="run the same call again"
-        )
-    return found
-
-
-def create(store: Store, name: str, data: bytes) -> Put:
-    """`put_if_absent` of what is no commit by itself: whatever became of it, nothing is committed."""
-    try:
-        return store.put_if_absent(name, data)
-    except StoreError as error:
-        error.committed = "no"
-        raise
-
-
-def head(store: Store, cache: SnapshotCache | None = None) -> Snapshot | None:
+def head(session: Session) -> Snapshot | None:
     """The newest version, or None where there is no table (or only an interrupted creation).
 
-    Args:
-        store: where the table is.
-        cache: snapshots opened before; what is found is kept there.
+    What is found is kept in the session's cache.
+
     Raises:
         CorruptTableError: the log is damaged, or lost though a hint or a checkpoint stands.
-    Cost: about six small reads, the newest checkpoint, and at most `checkpoint_interval` manifests; from the
-        cache four small reads, and where there are newer manifests one more and these.
+    Cost: three round trips (a hint of at most `HINT_INTERVAL` versions ago; the newest checkpoint and at most
+        `checkpoint_interval` manifests, together); from the cache one, and another where there are newer manifests.
     """
-    found_id = table_id(store)
-    known = _still_true(store, found_id, cache.get(store.root)) if cache else None
-    found = (_caught_up(store, known) if known else None) or _open_head(store, found_id)
-    if cache is not None and found is not None:
-        cache.keep(store.root, found)
+    root = session.store.root
+    known = session.cache.get(root) if session.cache else None
+    found = (_caught_up(session, known) if known else None) or _opened(session)
+    if session.cache is not None and found is not None:
+        session.cache.keep(root, found)
     return found
 
 
-def _still_true(store: Store, found_id: str | None, known: Snapshot | None) -> Snapshot | None:
-    """A cached snapshot, if it is of this table's history."""
-    if known is None or known.state.table_id != found_id:
-        return None
-    return known if is_still_there(store, known.state) else None
-
-
-def _caught_up(store: Store, known: Snapshot) -> Snapshot | None:
-    """The newest version by way of one that is known; None where that is so old that a checkpoint is nearer."""
-    following = _following(store, known.state.version + 1)
-    first = next(following, None)
-    if first is None:
-        return known
-    far = known.state.version + properties.integer(known.state.table.properties, "checkpoint_interval")
-    return extend(known, [first, *following]) if store.stat(names.manifest(far)) is None else None
-
-
-def _open_head(store: Store, found_id: str | None) -> Snapshot | None:
-    newest = _newest_version(store)
-    if newest is None and _was_written_to(store):
-        newest = _newest_version(store)  # once more: the first commit may have come between the two looks
-        if newest is None:
-            raise _lost(store)
-    if newest is None:
-        return None
-    found_id = found_id or table_id(store)  # likewise: it stands before the first manifest does
-    if found_id is None:
-        raise CorruptTableError(
-            f"{store.root} has a log and no {names.TABLE_FILE}", hint="restore that file from a backup"
-        )
-    return advance(store, _load(store, found_id, newest))
-
-
-def require_head(store: Store, cache: SnapshotCache | None = None) -> Snapshot:
+def require_head(session: Session) -> Snapshot:
     """The newest version; no table is an error."""
-    found = head(store, cache)
+    found = head(session)
     if found is None:
         raise TableNotFoundError(
-            f"there is no txfiles table at {store.root}", hint="check the path; the first write creates a table"
+            f"there is no txfiles table at {session.store.root}",
+            hint="check the path; the first write creates a table",
         )
     return found
 
 
-def at_version(store: Store, latest: State, version: int) -> Snapshot:
+def advance(session: Session, snapshot: Snapshot) -> Snapshot:
+    """The newest version, reading only manifests newer than `snapshot` unless a checkpoint is nearer."""
+    return _caught_up(session, snapshot) or require_head(session)
+
+
+def at_version(session: Session, latest: State, version: int) -> Snapshot:
     """The table as it was at `version`.
 
     Raises:
         TableNotFoundError: no such version.
         SnapshotExpiredError: vacuum has removed files of that version.
+    Cost: two round trips: its manifest, and the checkpoint that it names with the manifests in between.
     """
+    store = session.store
     if isinstance(version, bool) or not hasattr(version, "__index__"):
         raise OptionError(f"a version is a whole number, not {shown(version)}")
     version = index(version)  # of numpy or pandas it may be, too
@@ -191,23 +160,58 @@ def at_version(store: Store, latest: State, version: int) -> Snapshot:
         )
     if version < latest.oldest_readable_version:
         raise expired(store, version, latest.oldest_readable_version)
-    return _load(store, latest.table_id, version)
+    known = _Known(session)
+    known.fetch(None, [version])
+    return known.snapshot(latest.table_id, version)
 
 
-def at_time(store: Store, latest: State, time_us: int) -> Snapshot:
-    """The last version committed at or before a time. Cost: log2(versions) manifests to find it."""
-    low, high = -1, latest.version
+def at_time(session: Session, latest: State, time_us: int) -> Snapshot:
+    """The last version committed at or before a time.
+
+    Cost: log(versions) round trips to find it: each asks for as many manifests as the store answers at once.
+    """
+    low, high = -1, latest.version  # the answer is one of low … high
+    width = session.store.capabilities.requests_at_once
     while low < high:
-        middle = (low + high + 1) // 2
-        if _require_manifest(store, middle).time_us <= time_us:
-            low = middle
-        else:
-            high = middle - 1
+        step = -(-(high - low) // (width + 1))
+        probes = list(range(low + step, high + 1, step))[:width]
+        times = session.together(lambda version: manifests.summary(session.store, version).time_us, probes)
+        before = sum(time <= time_us for time in times)
+        high = probes[before] - 1 if before < len(probes) else high
+        low = probes[before - 1] if before else low
     if low < 0:
         raise TableNotFoundError(
-            f"{store.root} did not exist at that time", hint="`txfiles log` tells when its first version was committed"
+            f"{session.store.root} did not exist at that time",
+            hint="`txfiles log` tells when its first version was committed",
         )
-    return at_version(store, latest, low)
+    return at_version(session, latest, low)
+
+
+def newer(session: Session, state: State | None) -> list[Loaded] | None:
+    """The manifests after `state` (None: from version 0 on), oldest first, sidecars resolved.
+
+    Returns:
+        None if the manifest of `state` is not the one that was read: the table was deleted and created again.
+    Raises:
+        CorruptTableError: one is damaged, or missing though the one after it is there: an older version is never
+            taken for the newest, and no commit may fill the gap.
+    Cost: one round trip; where there are any, another.
+    """
+    first = state.version + 1 if state else 0
+    same, tail = session.both(
+        lambda: state is None or is_still_there(session.store, state), lambda: newest.tail(session, first)
+    )
+    if not same:
+        return None
+    known = _Known(session, tail.loaded)
+    known.fetch(None, range(first, tail.last + 1))
+    return [known.manifests[version] for version in range(first, tail.last + 1)]
+
+
+def is_still_there(store: Store, state: State) -> bool:
+    """Whether the manifest of a version is the one that was read. Not so: the table was deleted and created again."""
+    data = manifests.read(store, state.version)
+    return data is not None and codec.sha256(data) == state.sha256
 
 
 def expired(store: Store, version: int, oldest: int) -> SnapshotExpiredError:
@@ -220,118 +224,15 @@ def expired(store: Store, version: int, oldest: int) -> SnapshotExpiredError:
     )
 
 
-def is_still_there(store: Store, state: State) -> bool:
-    """Whether the manifest of a version is the one that was read. Not so: the table was deleted and created again."""
-    data = store.get(names.manifest(state.version), limit=codec.MANIFEST_LIMIT_BYTES)
-    return data is not None and codec.sha256(data) == state.sha256
-
-
-def advance(store: Store, snapshot: Snapshot) -> Snapshot:
-    """The newest version, reading only manifests newer than `snapshot`."""
-    return extend(snapshot, newer(store, snapshot.state))
-
-
-def newer(store: Store, state: State | None) -> list[Loaded]:
-    """The manifests after `state`, oldest first, sidecars resolved.
-
-    Raises:
-        CorruptTableError: one is damaged, or missing though the one after it is there: an older version is never
-            taken for the newest, and no commit may fill the gap.
-    Cost: one read each, one that finds none, and a look at the number behind it.
-    """
-    return list(_following(store, state.version + 1 if state else 0))
-
-
-def _following(store: Store, version: int) -> Iterator[Loaded]:
-    while (loaded := load_manifest(store, version) or _filled_since(store, version)) is not None:
-        yield loaded
-        version += 1
-
-
-def _filled_since(store: Store, version: int) -> Loaded | None:
-    """For a number found free: what stands there now if the next number is taken. Free still, the log is damaged."""
-    if store.stat(names.manifest(version + 1)) is None:
-        return None
-    loaded = load_manifest(store, version)
-    if loaded is None:
-        raise _missing(store, version)
-    return loaded
-
-
-def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, found_id: str | None = None) -> Snapshot:
-    """Apply manifests to a snapshot (None: before version 0).
-
-    Raises:
-        CorruptTableError: the chain is broken, or a file is added twice or removed though it is not there.
-    """
-    state = snapshot.state if snapshot else None
-    identity = state.table_id if state else found_id or manifests[0].manifest.table_id
-    added: dict[str, tuple[Add, int]] = {}
-    removed: list[str] = []
-    for loaded in manifests:
-        before = state
-        state = replay.apply(state, loaded.manifest, loaded.sha256, table_id=identity)
-        if before is not None and loaded.manifest.table is not None:
-            added = _followed(added, before.table, loaded.manifest.table)
-        for gone in loaded.manifest.remove:
-            known = added.pop(gone.path, None)
-            removed += [] if known else [gone.path]
-        for add in loaded.manifest.add:
-            if add.path in added or len(add.partition) != len(state.table.partition_by):
-                raise _impossible(loaded.manifest, f"the add of {add.path}")
-            added[add.path] = (add, loaded.manifest.version)
-    if state is None:
-        raise TableNotFoundError("there is no version 0")  # pragma: no cover - callers pass at least one manifest
-    if snapshot is not None and snapshot.state is state:
-        return snapshot
-    if snapshot is not None and snapshot.state.table is state.table and not removed:
-        return snapshot.plus(state, list(added.values()))
-    return Snapshot(state, _files(snapshot, state, added, removed, manifests))
-
-
-def load_manifest(store: Store, version: int) -> Loaded | None:
-    """One manifest with its actions, or None where that number is free."""
-    name = names.manifest(version)
-    data = store.get(name, limit=codec.MANIFEST_LIMIT_BYTES)
-    if data is None:
-        return None
-    where = f"{store.root}/{name}"
-    manifest = codec.decode(data, version=version, where=where)
-    if manifest.sidecar is not None:
-        manifest = _with_sidecar(store, manifest)
-    return Loaded(manifest, codec.sha256(data))
-
-
-def history(store: Store, newest: int, limit: int | None) -> Iterator[Manifest]:
-    """Manifests from the newest back, without their sidecars' actions."""
-    oldest = 0 if limit is None else max(0, newest - limit + 1)
-    for version in range(newest, oldest - 1, -1):
-        yield _require_manifest(store, version)
-
-
-def write_hint(store: Store, version: int) -> None:
-    """Leave the next opener a place to begin. Best effort: without it, opening lists the log once.
-
-    Not at every version: replacing a file costs a journaling file system as much as an fsync, and galloping from a
-    hint that is a few versions old costs a few looks.
-    """
-    if version % HINT_INTERVAL:
-        return
-    try:
-        store.put(names.HINT_FILE, msgspec.json.encode(Hint(version=version)) + b"\n")
-    except StoreError as error:
-        logger.debug("the hint of %s could not be written: %s", store.root, error)
-
-
 class ExpiryReported:
-    """A frame around reading: a file that is missing because its version has expired is told as that.
+    """Context manager that reports a missing file as `SnapshotExpiredError` if a vacuum expired this snapshot.
 
     Raises:
         SnapshotExpiredError: instead of `CorruptTableError`, where a vacuum has taken files of this version since.
     """
 
-    def __init__(self, store: Store, state: State) -> None:
-        self._store = store
+    def __init__(self, session: Session, state: State) -> None:
+        self._session = session
         self._state = state
 
     def __enter__(self) -> None:
@@ -339,94 +240,77 @@ class ExpiryReported:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, CorruptTableError):
-            newest = head(self._store)
-            if newest is not None and self._state.version < newest.state.oldest_readable_version:
-                raise expired(self._store, self._state.version, newest.state.oldest_readable_version) from error
+            found = head(self._session)
+            if found is not None and self._state.version < found.state.oldest_readable_version:
+                raise expired(self._session.store, self._state.version, found.state.oldest_readable_version) from error
 
 
-def _load(store: Store, found_id: str, version: int) -> Snapshot:
-    """The snapshot at a version that exists, from the newest usable checkpoint that its manifest names."""
-    last = _require_loaded(store, version)
-    base = _from_checkpoint(store, found_id, last.manifest.checkpoint)
-    first = base.state.version + 1 if base else 0
-    before = [_require_loaded(store, number) for number in range(first, version)]
-    return extend(base, [*before, last], found_id=found_id)
-
-
-def _require_loaded(store: Store, version: int) -> Loaded:
-    loaded = load_manifest(store, version)
-    if loaded is None:
-        raise _missing(store, version)
-    return loaded
-
-
-def _from_checkpoint(store: Store, found_id: str, ref: CheckpointRef | None) -> Snapshot | None:
-    """The checkpoint's snapshot; None where it is lost or damaged, which costs time and no data."""
-    if ref is None:
+def _caught_up(session: Session, known: Snapshot) -> Snapshot | None:
+    """The newest version by way of one that is known; None if that is of another table by now."""
+    first = known.state.version + 1
+    same, tail = session.both(
+        lambda: is_still_there(session.store, known.state), lambda: newest.tail(session, first, FAR)
+    )
+    if not same:
         return None
-    try:
-        data = store.get(names.checkpoint(ref.version), limit=min(ref.bytes, checkpoint.LIMIT_BYTES))
-    except CorruptTableError as error:
-        logger.warning("checkpoint %d of %s is ignored: %s", ref.version, store.root, error)
+    read = _Known(session, dict(tail.loaded))
+    if tail.last - known.state.version > FAR:
+        read.fetch(None, [tail.last])
+        return read.snapshot(known.state.table_id, tail.last)
+    read.fetch(None, range(first, tail.last + 1))
+    return extend(known, [read.manifests[version] for version in range(first, tail.last + 1)])
+
+
+def _opened(session: Session) -> Snapshot | None:
+    """The newest version, without one that is known."""
+    store = session.store
+    table_id, hint = session.both(lambda: identity.table_id(store), lambda: newest.read_hint(store))
+    known = _Known(session)
+    last = _by_hint(known, hint) if hint else None
+    if last is None:
+        last = newest.listed(store)
+        if last is None and _was_written_to(store, hint):
+            last = newest.listed(store)  # once more: the first commit may have come between the two looks
+            if last is None:
+                raise _lost(store)
+        if last is None:
+            return None
+    table_id = table_id or identity.table_id(store)  # once more: it stands before the first manifest does
+    if table_id is None:
+        raise CorruptTableError(
+            f"{store.root} has a log and no {names.TABLE_FILE}", hint="restore that file from a backup"
+        )
+    known.fetch(None, [last])
+    return known.snapshot(table_id, last)
+
+
+def _by_hint(known: _Known, hint: Hint) -> int | None:
+    """The newest version, found from the hint; None if that names no version.
+
+    Where requests can go together, what the hint names is read beside the look for newer versions.
+    """
+    session, ref = known.session, hint.checkpoint
+    first = ref.version + 1 if ref else 0
+    speculates = session.is_parallel and hint.version - first <= FAR
+    between = range(first, hint.version) if speculates else range(0)
+    tail, _ = session.both(
+        lambda: newest.tail(session, hint.version + 1, FAR),
+        lambda: known.fetch(ref if speculates else None, [*between, hint.version], required=False),
+    )
+    if hint.version not in known.manifests:
         return None
-    if data is None or len(data) != ref.bytes or codec.sha256(data) != ref.sha256:
-        logger.warning("checkpoint %d of %s is missing or damaged and is ignored", ref.version, store.root)
-        return None
-    state, files = checkpoint.decode(data, where=f"{store.root}/{names.checkpoint(ref.version)}")
-    if state.table_id != found_id or state.version != ref.version:
-        raise CorruptTableError(f"checkpoint {ref.version} of {store.root} is of another table or version")
-    return Snapshot(replace(state, checkpoint=ref), files)
+    known.manifests |= tail.loaded
+    if tail.last - hint.version <= FAR:
+        known.fetch(None, range(hint.version + 1, tail.last + 1))
+    return tail.last
 
 
-def _newest_version(store: Store) -> int | None:
-    start = _hinted(store)
-    if start is None or store.stat(names.manifest(start)) is None:
-        return _listed_newest(store)
-    return _gallop(store, start)
-
-
-def _hinted(store: Store) -> int | None:
-    """The hint's version, or None: a hint that is missing, torn or hostile only costs a listing."""
-    try:
-        data = store.get(names.HINT_FILE, limit=SMALL_FILE_LIMIT_BYTES)
-        return None if data is None else msgspec.json.decode(data, type=Hint).version
-    except (CorruptTableError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _gallop(store: Store, known: int) -> int:
-    """The newest version, from one that exists: numbers have no gaps, so doubling steps and halving find it."""
-    step = 1
-    while store.stat(names.manifest(known + step)) is not None:
-        known += step
-        step *= 2
-    absent = known + step
-    while absent - known > 1:
-        middle = (known + absent) // 2
-        if store.stat(names.manifest(middle)) is not None:
-            known = middle
-        else:
-            absent = middle
-    return known
-
-
-def _listed_newest(store: Store) -> int | None:
-    found = [names.manifest_version(entry.name) for entry in store.list_from(names.MANIFEST_DIR)]
-    versions = [version for version in found if version is not None]
-    if not versions:
-        return None
-    for before, after in pairwise([-1, *versions]):
-        for expected in range(before + 1, after):
-            # A folder that is written to while it is listed may show a later name and not the one before it.
-            if store.stat(names.manifest(expected)) is None:
-                raise _missing(store, expected)
-    return _gallop(store, versions[-1])
-
-
-def _was_written_to(store: Store) -> bool:
+def _was_written_to(store: Store, hint: Hint | None) -> bool:
     """Whether something stands that only a commit leaves."""
-    return store.stat(names.HINT_FILE) is not None or any(
-        names.checkpoint_version(entry.name) is not None for entry in store.list_from(names.CHECKPOINT_DIR)
+    return (
+        hint is not None
+        or store.stat(names.HINT_FILE) is not None
+        or any(names.checkpoint_version(entry.name) is not None for entry in store.list_from(names.CHECKPOINT_DIR))
     )
 
 
@@ -434,74 +318,4 @@ def _lost(store: Store) -> CorruptTableError:
     return CorruptTableError(
         f"the log of {store.root} is lost: it has a hint or a checkpoint, and no manifest",
         hint=f"restore {names.MANIFEST_DIR} from a backup; nothing is read or written until then",
-    )
-
-
-def _require_manifest(store: Store, version: int) -> Manifest:
-    name = names.manifest(version)
-    data = store.get(name, limit=codec.MANIFEST_LIMIT_BYTES)
-    if data is None:
-        raise _missing(store, version)
-    return codec.decode(data, version=version, where=f"{store.root}/{name}")
-
-
-def _with_sidecar(store: Store, manifest: Manifest) -> Manifest:
-    ref = manifest.sidecar
-    assert ref is not None
-    where = f"{store.root}/{names.SIDECAR_DIR}{ref.name}"
-    data = store.get(names.SIDECAR_DIR + ref.name, limit=min(ref.bytes, codec.SIDECAR_LIMIT_BYTES))
-    if data is None or codec.sha256(data) != ref.sha256:
-        raise CorruptTableError(
-            f"{where} is missing or damaged; version {manifest.version} cannot be read",
-            hint="restore the file from a backup",
-            file=where,
-        )
-    actions = codec.decode_actions(data, table_id=manifest.table_id, where=where)
-    vacuum = manifest.vacuum and msgspec.structs.replace(manifest.vacuum, deletes=actions.deletes)
-    return msgspec.structs.replace(manifest, add=actions.add, remove=actions.remove, vacuum=vacuum)
-
-
-def _files(
-    snapshot: Snapshot | None,
-    state: State,
-    added: dict[str, tuple[Add, int]],
-    removed: list[str],
-    manifests: Sequence[Loaded],
-) -> pa.Table:
-    table = state.table
-    fresh = filelist.from_adds(list(added.values()), table.columns, table.keys)
-    if snapshot is None:
-        if removed:
-            raise _impossible(manifests[-1].manifest, f"the removal of {removed[0]}")
-        return fresh
-    kept = filelist.without(filelist.follow(snapshot.files, snapshot.state.table, table), removed)
-    if snapshot.files.num_rows - kept.num_rows != len(removed):
-        raise _impossible(manifests[-1].manifest, "a removal of a file that is not there")
-    return filelist.joined(kept, fresh)
-
-
-def _followed(
-    added: dict[str, tuple[Add, int]], before: TableMetadata, after: TableMetadata
-) -> dict[str, tuple[Add, int]]:
-    """Adds as a later table action finds them: with the columns that they have, and without bounds in another order."""
-    added = {path: (replay.with_columns(add, before, after), at) for path, (add, at) in added.items()}
-    ids = became_text(before.columns, after.columns)
-    if not ids:
-        return added
-    same_keys = replay.same_key_codes(before, after)
-    return {path: (replay.without_bounds(add, ids, keys=not same_keys), at) for path, (add, at) in added.items()}
-
-
-def _missing(store: Store, version: int) -> CorruptTableError:
-    return CorruptTableError(
-        f"the log of {store.root} is damaged: manifest {version} is missing",
-        hint=f"restore {names.manifest(version)} from a backup",
-        version=version,
-    )
-
-
-def _impossible(manifest: Manifest, what: str) -> CorruptTableError:
-    return CorruptTableError(
-        f"{names.manifest(manifest.version)} contradicts the versions before it: {what}",
-        hint="restore _txfiles/ from one backup",
     )

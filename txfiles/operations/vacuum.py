@@ -24,8 +24,8 @@ from msgspec.structs import replace as replace_struct
 from txfiles.core import names
 from txfiles.core.manifest import Manifest, Vacuum
 from txfiles.core.plan import CommitPlan, Looked, ReadSet
-from txfiles.errors import ConfirmationRequiredError, CorruptTableError
-from txfiles.log import versions
+from txfiles.errors import ConfirmationRequiredError
+from txfiles.log import manifests as log_manifests
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.store.port import Entry, Store
@@ -177,17 +177,10 @@ class _History:
 
     @classmethod
     def read(cls, session: Session, first: int, last: int) -> _History:
-        store = session.store
         manifests: dict[int, Manifest] = {}
         removed: dict[str, int] = {}
         listed: set[str] = set()
-        found = session.request_map(lambda version: versions.load_manifest(store, version), range(first, last + 1))
-        for version, loaded in enumerate(found, first):
-            if loaded is None:
-                raise CorruptTableError(
-                    f"the log of {store.root} is damaged: manifest {version} is missing",
-                    hint=f"restore {names.MANIFEST_DIR} from a backup",
-                )
+        for version, loaded in enumerate(log_manifests.require(session, range(first, last + 1)), first):
             manifest = loaded.manifest
             removed.update((action.path, version) for action in manifest.remove)
             listed.update(manifest.vacuum.deletes if manifest.vacuum else ())
@@ -220,17 +213,21 @@ def _age_us(manifest: Manifest, modified_us: int, now_us: int) -> int:
 
 def _spare_log_files(session: Session, paths: Collection[str], history: _History, oldest_kept: int) -> set[str]:
     """Those of some paths that are checkpoints or sidecars which serve no version that can still be opened."""
-    named = history.manifests[oldest_kept].checkpoint
+    head = max(history.manifests)
     checkpoints = {path: version for path in paths if (version := names.checkpoint_version(path)) is not None}
     sidecars = {path: version for path in paths if (version := names.sidecar_version(path)) is not None}
     before = sorted({version for version in sidecars.values() if version < min(history.manifests)})
-    read = session.request_map(lambda version: next(versions.history(session.store, version, 1)), before)
+    read = session.together(lambda version: log_manifests.summary(session.store, version), before)
     in_use = {
         names.SIDECAR_DIR + manifest.sidecar.name
         for manifest in (*history.manifests.values(), *read)
         if manifest.sidecar is not None
     }
-    # A sidecar of a version beyond the head goes too: its writer will write another one for its next number.
-    return (sidecars.keys() - in_use) | {
-        path for path, version in checkpoints.items() if named is not None and version < named.version
+    named = {
+        names.checkpoint(ref.version, ref.id)
+        for version, manifest in history.manifests.items()
+        if version >= oldest_kept and (ref := manifest.checkpoint) is not None
     }
+    # A sidecar of a version beyond the head goes too: its writer will write another one for its next number. A
+    # checkpoint of the head may be about to be named.
+    return (sidecars.keys() - in_use) | {path for path in checkpoints.keys() - named if checkpoints[path] < head}

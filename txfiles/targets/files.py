@@ -20,7 +20,7 @@ from txfiles.core.messages import plain, shown, text
 from txfiles.core.plan import CommitPlan
 from txfiles.core.replay import BatchRecord
 from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, SnapshotExpiredError, StoreError
-from txfiles.log import versions
+from txfiles.log import identity, manifests, versions
 from txfiles.log.commit import Attempt, Outcome, acknowledged, run
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
@@ -64,7 +64,7 @@ FOREIGN_LOGS = (
 def write(session: Session, request: Request) -> WriteResult:
     """Run one write to its commit. See `txfiles.write`."""
     started = session.environment.monotonic()
-    base = versions.head(session.store, session.cache)
+    base = versions.head(session)
     known = _known_batch(session, request, base)
     if known is not None:
         done = acknowledged(session.store, Outcome(None, known.version, committed=False, already_committed=True))
@@ -80,7 +80,7 @@ def write(session: Session, request: Request) -> WriteResult:
     attempt = _attempt(session, operation, request.timeout)
     done = run(attempt, plan_on, base=base)
     if done.already_committed:
-        _known_batch(session, request, versions.head(session.store))  # an error if it was as another mode
+        _known_batch(session, request, versions.head(session))  # an error if it was as another mode
         return _already(session, request, done.version, started, done.attempts)
     assert done.plan is not None
     elapsed = session.environment.monotonic() - started
@@ -90,7 +90,7 @@ def write(session: Session, request: Request) -> WriteResult:
 def plan(session: Session, request: Request) -> Plan:
     """What the same write would do now; writes nothing. See `txfiles.plan`."""
     started = session.environment.monotonic()
-    base = versions.head(session.store, session.cache)
+    base = versions.head(session)
     attempt = _attempt(session, _operation(session, request, base), request.timeout)
     while True:
         known = _known_batch(session, request, base)
@@ -99,11 +99,11 @@ def plan(session: Session, request: Request) -> Plan:
         if base is None:
             refuse_foreign_files(session)
         try:
-            with versions.ExpiryReported(session.store, base.state) if base else nullcontext():
+            with versions.ExpiryReported(session, base.state) if base else nullcontext():
                 found = OPERATIONS[request.mode](PlanContext(session, request, base, Estimate()))
         except SnapshotExpiredError as error:  # as a write would: look again, at what the vacuum has left
             attempt.lost(error.oldest_readable, "a vacuum removed files that were being read")
-            base = versions.head(session.store)
+            base = versions.head(session)
             continue
         done = Outcome(found, base.state.version if base else None, not found.nothing, attempts=attempt.count)
         result = _result(Plan, request, done, session.environment.monotonic() - started, None)
@@ -115,7 +115,7 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
     wanted: dict[str, PropertyValue] = properties.read_properties(given)
     if not wanted:
         raise OptionError("no property is given", hint=f"there are {', '.join(properties.PROPERTIES)}")
-    newest = versions.advance(session.store, base)
+    newest = versions.advance(session, base)
     operation = Operation(
         name="set", read_version=newest.state.version, library=LIBRARY, writer=session.environment.writer
     )
@@ -123,14 +123,12 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
     def plan_on(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
         return set_properties(snapshot or newest, wanted)
 
-    done = run(_attempt(session, operation), plan_on, base=newest)
-    with _after_commit(session, done):
-        return versions.advance(session.store, newest)
+    return run(_attempt(session, operation), plan_on, base=newest).snapshot or newest
 
 
 def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[VacuumResult, Snapshot]:
     """Commit what is to be deleted, then delete it. See `Table.vacuum`."""
-    newest = versions.advance(session.store, base)
+    newest = versions.advance(session, base)
     rules = _vacuum_rules(newest, options)
     if options.dry_run:
         found = vacuum_story.find(session, newest, rules)
@@ -154,7 +152,6 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
         vacuum_story.delete(
             session.store, paths, lambda count: options.progress(Progress("deleting files", count, len(paths)))
         )
-        after = versions.advance(session.store, newest)
         abandoned.abort_uploads(session.store, newest.state.table_id, rules.grace_us)
     deleted = tuple(name for path in paths if (name := names.decode_path(path)) is not None)
     result = VacuumResult(
@@ -164,11 +161,11 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
         bytes=done.plan.looked.vacuum_bytes,
         dry_run=False,
     )
-    return result, after
+    return result, done.snapshot or newest
 
 
 @contextmanager
-def _after_commit(session: Session, done: Outcome, hint: str = "open the table again") -> Iterator[None]:
+def _after_commit(session: Session, done: Outcome, hint: str) -> Iterator[None]:
     """A frame around what a call does once it has committed: an error in it says that the commit stands."""
     try:
         yield
@@ -194,11 +191,11 @@ def resolve(session: Session, commit_id: str) -> Resolution:
             f"{shown(commit_id)} is not a commit id",
             hint="it is the 32 hex digits that the error named (error.commit_id)",
         )
-    newest = versions.head(session.store)
-    if newest is None and versions.table_id(session.store) is not None:
+    newest = versions.head(session)
+    if newest is None and identity.table_id(session.store) is not None:
         return Resolution(committed=False, version=None)  # the creation that it was has not come to pass
-    newest = newest or versions.require_head(session.store)
-    for manifest in versions.history(session.store, newest.state.version, None):
+    newest = newest or versions.require_head(session)
+    for manifest in manifests.history(session, newest.state.version, None):
         if manifest.commit_id == commit_id:
             return Resolution(committed=True, version=manifest.version)
     return Resolution(committed=False, version=None)
@@ -216,7 +213,7 @@ def refuse_foreign_files(session: Session) -> None:
         if entry.name.startswith(names.LOG_DIR) or not (_log_of(entry.name) or entry.name.endswith(FOREIGN_SUFFIXES)):
             continue
         # Asked for only now: another creation's id stands before the first of its files that the listing showed.
-        own = own or versions.table_id(store)
+        own = own or identity.table_id(store)
         if own is not None and (names.is_data_name(entry.name, own) or names.is_temporary(entry.name, own)):
             continue
         name, what = _foreign_log(store) or (entry.name, "data files")

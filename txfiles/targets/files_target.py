@@ -14,7 +14,7 @@ import pyarrow as pa
 from txfiles import environment
 from txfiles.core import times
 from txfiles.core.properties import effective
-from txfiles.log import versions
+from txfiles.log import manifests, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
@@ -64,12 +64,12 @@ class FilesTarget:
     def open(self, place: Place) -> FilesTable:
         """The newest version. Cost: the newest checkpoint and the manifests after it."""
         session = open_session(place)
-        return FilesTable(place, session, versions.require_head(session.store, session.cache))
+        return FilesTable(place, session, versions.require_head(session))
 
     def exists(self, place: Place) -> bool:
         """Whether there is a table; an interrupted creation is none."""
         session = open_session(place)
-        return versions.head(session.store, session.cache) is not None
+        return versions.head(session) is not None
 
     def resolve(self, place: Place, commit_id: str) -> Resolution:
         """See `files.resolve`."""
@@ -183,7 +183,7 @@ class FilesTable:
 
     def history(self, limit: int | None) -> list[Commit]:
         """One small read for each commit."""
-        found = versions.history(self.session.store, self.snapshot.state.version, limit)
+        found = manifests.history(self.session, self.snapshot.state.version, limit)
         return [commit_record(manifest) for manifest in found]
 
     def lookup(self, keys: Any, columns: Sequence[str] | None) -> pa.Table:
@@ -193,15 +193,15 @@ class FilesTable:
 
     def newest(self) -> FilesTable:
         """The newest version. Cost: the manifests since, or the newest checkpoint where that is nearer."""
-        return self._at(versions.advance(self.session.store, self.snapshot))
+        return self._at(versions.advance(self.session, self.snapshot))
 
     def at(self, version: int | None, timestamp: datetime | str | None) -> FilesTable:
         """That version, which must not be beyond the newest nor below the oldest readable one."""
-        store, newest = self.session.store, versions.advance(self.session.store, self.snapshot).state
+        newest = versions.advance(self.session, self.snapshot).state
         if timestamp is not None:
-            return self._at(versions.at_time(store, newest, times.point_us(timestamp)))
+            return self._at(versions.at_time(self.session, newest, times.point_us(timestamp)))
         assert version is not None
-        return self._at(versions.at_version(store, newest, version))
+        return self._at(versions.at_version(self.session, newest, version))
 
     def set(self, properties: Mapping[str, Any]) -> FilesTable:
         """See `files.set_table_properties`."""
@@ -220,4 +220,4 @@ class FilesTable:
             yield from batches
 
     def _expiry_reported(self) -> versions.ExpiryReported:
-        return versions.ExpiryReported(self.session.store, self.snapshot.state)
+        return versions.ExpiryReported(self.session, self.snapshot.state)

@@ -9,7 +9,7 @@ Source: specs/4-semantics.md, "Files"; specs/5-commit.md, "Staging".
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from txfiles.core import names, properties
 from txfiles.core.manifest import Add, TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.errors import StoreError
-from txfiles.log import versions
+from txfiles.log import identity
 from txfiles.log.session import Session
 from txfiles.rows.text import to_text
 from txfiles.store import port
@@ -52,10 +52,19 @@ class Staging:
         commit_id: of the call; file names begin with it.
         numbers: what tells its files apart.
         table_id: of the table; None where it is to be created.
+        begin: called before each file is begun.
     """
 
-    def __init__(self, session: Session, commit_id: str, numbers: Iterator[int], table_id: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        commit_id: str,
+        numbers: Iterator[int],
+        table_id: str | None = None,
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
         self._session = session
+        self._begin = begin
         self._commit_id = commit_id
         self._numbers = numbers
         self._table_id = table_id
@@ -67,8 +76,8 @@ class Staging:
         """The table's id; creates `table.json` where there is none, since it must be durable before any data file."""
         if self._table_id is None:
             store = self._session.store
-            found = versions.table_id(store)
-            self._table_id = found or versions.claim_table_id(store, self._session.environment.new_id()[:16])
+            found = identity.table_id(store)
+            self._table_id = found or identity.claim_table_id(store, self._session.environment.new_id()[:16])
             port.ensure_durable(store, names.TABLE_FILE)
         return self._table_id
 
@@ -124,6 +133,7 @@ class Staging:
         self._kept = False
 
     def _open(self, table: TableMetadata, partition: Partition) -> DataFileWriter:
+        self._begin()
         name = datafile.name(table, partition, self.table_id, self._commit_id, next(self._numbers))
         self._names.append(name)
         return DataFileWriter(self._session.store, table, partition, name)

@@ -107,7 +107,7 @@ def test_the_difference_is_net(log: list[Manifest], fresh: list[int], gone: list
 def test_what_a_version_in_between_holds_is_held() -> None:
     """Data files that came and went, sidecars and checkpoints: a version after the base names them."""
     sidecar = SidecarRef(name=names.sidecar(9, "e" * 32), bytes=1, sha256="0" * 64)
-    checkpoint = CheckpointRef(version=7, bytes=1, sha256="0" * 64)
+    checkpoint = CheckpointRef(version=7, id="a" * 32, bytes=1, sha256="0" * 64)
     log = [theirs(adds=(1,)), theirs(version=9, removes=(1,), sidecar=sidecar, checkpoint=checkpoint)]
     held = change(log).held
     assert path(1) in held

@@ -93,7 +93,7 @@ HOSTILE = {
     "folder with a bare equals sign in its value": f"c=a=b/{DATA}",
     "the log": f"_txfiles/{DATA}",
     "a manifest": names.manifest(3),
-    "a checkpoint": names.checkpoint(3),
+    "a checkpoint": names.checkpoint(3, COMMIT),
     "table.json": names.TABLE_FILE,
     "another table's file": OTHER,
     "a table within": f"c=1/_txfiles/{DATA}",
@@ -113,7 +113,7 @@ HOSTILE = {
 def test_a_hostile_path_is_no_data_file(path: str) -> None:
     """Nothing but this table's own spelling of this table's own data files is ever followed or deleted."""
     assert not names.is_data_path(path, TABLE_ID)
-    if path not in (names.checkpoint(3), f".tmp-{DATA}"):
+    if path not in (names.checkpoint(3, COMMIT), f".tmp-{DATA}"):
         assert not names.is_deletable(path, TABLE_ID)
 
 
@@ -182,7 +182,7 @@ DELETABLE = {
     "temporary data file": f"c=1/.tmp-{DATA}",
     "temporary log file": f"_txfiles/log/.tmp-{COMMIT}",
     "temporary file of the folder": f"_txfiles/.tmp-{COMMIT}",
-    "checkpoint": names.checkpoint(7),
+    "checkpoint": names.checkpoint(7, COMMIT),
     "sidecar": names.SIDECAR_DIR + names.sidecar(7, COMMIT),
 }
 
@@ -204,8 +204,8 @@ KEPT = {
     "a data file within the log": f"_txfiles/{DATA}",
     "a temporary data file within the log": f"_txfiles/.tmp-{DATA}",
     "an index run": f"_txfiles/index/{COMMIT}",
-    "a checkpoint's neighbour": "_txfiles/checkpoints/7.parquet",
-    "a checkpoint of a table within": f"c=1/{names.checkpoint(7)}",
+    "a checkpoint's neighbour": f"_txfiles/checkpoints/{7:020d}.parquet",
+    "a checkpoint of a table within": f"c=1/{names.checkpoint(7, COMMIT)}",
     "a manifest, by way of the checkpoints": f"_txfiles/checkpoints/../log/{7:020d}.json",
 }
 
@@ -227,7 +227,7 @@ def test_nothing_else_may_be_deleted(name: str) -> None:
 def test_numbers_stand_in_names_and_come_back(version: int) -> None:
     """A version is read from the name that was made of it, and names sort as versions do."""
     assert names.manifest_version(names.manifest(version)) == version
-    assert names.checkpoint_version(names.checkpoint(version)) == version
+    assert names.checkpoint_version(names.checkpoint(version, COMMIT)) == version
     assert names.sidecar_version(names.SIDECAR_DIR + names.sidecar(version, COMMIT)) == version
     assert (names.manifest(version) < names.manifest(10**19)) == (version < 10**19)
     assert not names.is_deletable(names.manifest(version), TABLE_ID)

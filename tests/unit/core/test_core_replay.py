@@ -55,7 +55,7 @@ def log(count: int, **last: Any) -> list[Manifest]:
 
 def test_a_state_says_what_its_manifest_said() -> None:
     """Version, commit, hash, time and checkpoint are the newest manifest's; the table is that of the newest action."""
-    checkpoint = CheckpointRef(version=1, bytes=9, sha256=sha(9))
+    checkpoint = CheckpointRef(version=1, id="a" * 32, bytes=9, sha256=sha(9))
     state = fold(*log(3, checkpoint=checkpoint))
     assert state == State(
         version=2,

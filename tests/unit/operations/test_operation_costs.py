@@ -20,7 +20,7 @@ from tests.counting import CountingStore
 from txfiles import environment, inputs
 from txfiles.core import manifest
 from txfiles.formats.parquet import ParquetFile
-from txfiles.log import versions
+from txfiles.log import manifests, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.operations import upsert, vacuum
@@ -61,7 +61,8 @@ class World:
 
     @property
     def head(self):
-        return versions.require_head(self.session.store)
+        """The newest version, as a process opens it that knows nothing of the table."""
+        return versions.require_head(Session(self.session.store, environment.real()))
 
     @property
     def spread(self):
@@ -117,7 +118,7 @@ CALLS = {
     "plan of an append_once": (lambda w, _: w.plan(rows(1), "append_once"), (1, 4, 4, 0)),
     "plan of an upsert": (lambda w, _: w.plan(changed(1), "upsert"), (1, 2, 3, 0)),
     "set": (lambda w, head: files.set_table_properties(w.session, head, {"compression": "zstd"}), (0, 0, 0, 0)),
-    "history, limited": (lambda w, head: list(versions.history(w.session.store, head.state.version, 3)), (0, 0, 0, 0)),
+    "history, limited": (lambda w, head: list(manifests.history(w.session, head.state.version, 3)), (0, 0, 0, 0)),
 }
 # By call: what grows, by how much with each file and version; nothing else does.
 GROWING = {
@@ -131,7 +132,7 @@ GROWING = {
         lambda w, _: w.write(w.spread, "overwrite", replace_where=[("id", "in", w.spread["id"].to_pylist())]),
         {"open_input": 2, "groups": 5, "columns": 9, "create": 2},
     ),
-    "history": (lambda w, head: list(versions.history(w.session.store, head.state.version, None)), {"get": 1}),
+    "history": (lambda w, head: list(manifests.history(w.session, head.state.version, None)), {"get": 1}),
     # Manifests since the oldest readable version are read; listed are each data file and manifest.
     "vacuum": (lambda w, head: vacuum.find(w.session, head, EXPIRED), {"get": 1, "listed": 2}),
     "vacuum, nothing expired": (lambda w, head: vacuum.find(w.session, head, KEPT), {"get": 1, "listed": 2}),
@@ -164,7 +165,7 @@ def test_files_are_read_and_rewritten_in_the_environments_map():
     world, inside, alone = World(FILES), [0], []
     read_group = ParquetFile.read_group
 
-    def watched(function, items, /):
+    def watched(function, items, /, width=None):
         def one(item):
             inside[0] += 1
             try:
@@ -207,7 +208,7 @@ def test_a_vacuum_reads_manifests_in_parallel_where_that_is_faster(far):
     """All manifests go through the environment's map if the store is worth it, and none if it is not."""
     world, mapped = World(FILES), []
 
-    def watched(function, items, /):
+    def watched(function, items, /, width=None):
         return map(function, [mapped.append(item) or item for item in items])
 
     store = FarStore(world.session.store) if far else world.session.store
@@ -247,7 +248,7 @@ PLANS = {
     "overwrite, partitions": lambda w: w.plan(rows(1, 5), "overwrite", overwrite_partitions=True),
     "overwrite, filter": lambda w: w.plan(rows(1, 1), "overwrite", replace_where=[("id", "=", 40)]),
     "overwrite, filter, keys": lambda w: w.plan(rows(1, 1), "overwrite", keys=("id",), replace_where=[("id", "=", 40)]),
-    "read": lambda w: scan.read(w.session, versions.require_head(w.session.store, w.session.cache), ["v"], WHERE),
+    "read": lambda w: scan.read(w.session, versions.require_head(w.session), ["v"], WHERE),
 }
 WHERE = [("id", "=", 41)]
 

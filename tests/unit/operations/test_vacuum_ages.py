@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import txfiles as tx
 from txfiles import environment, inputs
 from txfiles.errors import SnapshotExpiredError
-from txfiles.log import versions
+from txfiles.log import manifests, versions
 from txfiles.log.session import Session
 from txfiles.operations import vacuum
 from txfiles.options import Request, VacuumOptions, check
@@ -48,16 +48,16 @@ class World:
     def vacuum(self, retain: str, *, keep_versions: int = 1) -> int:
         """The oldest readable version after it."""
         options = VacuumOptions(retain=retain, keep_versions=keep_versions)
-        _, after = files.vacuum(self.session, versions.require_head(self.session.store), options)
+        _, after = files.vacuum(self.session, versions.require_head(self.session), options)
         return after.state.oldest_readable_version
 
     def readable(self) -> list[int]:
         """The versions that can be read, each of which has its row."""
-        head = versions.require_head(self.session.store).state
+        head = versions.require_head(self.session).state
         found = []
         for version in range(head.version + 1):
             try:
-                assert scan.read(self.session, versions.at_version(self.session.store, head, version), None, None)
+                assert scan.read(self.session, versions.at_version(self.session, head, version), None, None)
             except SnapshotExpiredError:
                 continue
             found.append(version)
@@ -146,7 +146,7 @@ def test_the_rule(times: list[tuple[int, int]], retain: int, keep_versions: int)
     world = World()
     for store_days, own_days in times:
         world.write(NOW_US + store_days * DAY_US, NOW_US + own_days * DAY_US)
-    told = [manifest.time_us for manifest in versions.history(world.session.store, len(times) - 1, None)][::-1]
+    told = [manifest.time_us for manifest in manifests.history(world.session, len(times) - 1, None)][::-1]
     now = world.store_us = NOW_US + 10 * DAY_US
     superseded = [
         max(NOW_US + store_days * DAY_US, own_us if own_us <= now else 0)
@@ -171,7 +171,7 @@ def test_a_manifest_that_the_listing_does_not_show_is_new(monkeypatch: pytest.Mo
     def lagging(self: MemoryStore, prefix: str, after: str = "") -> Any:
         return (entry for entry in real(self, prefix, after) if not entry.name.endswith("2.json"))
 
-    head = versions.require_head(world.session.store)
+    head = versions.require_head(world.session)
     with monkeypatch.context() as patch:
         patch.setattr(MemoryStore, "list_from", lagging)
         assert vacuum.find(world.session, head, vacuum.Rules(DAY_US, 1, 0, force=True)).oldest_readable_version == 1

@@ -92,7 +92,7 @@ def test_old_files_through_merge_and_checkpoint(table: Path) -> None:
     tx.write(new, table, mode="append", schema_mode="merge")
     snapshot = tx.Table(table)._opened.snapshot
     assert snapshot.files["columns"].to_pylist() == [[1, 2, 3], None]
-    _state, files = checkpoint.decode(checkpoint.encode(snapshot.state, snapshot.files), where="here")
+    files = checkpoint.decode(checkpoint.encode(snapshot.state, snapshot.files), None, where="here").files
     assert files.equals(snapshot.files)
     assert [file.columns for file in filelist.data_files(files)] == [(1, 2, 3), None]
     assert tx.Table(table).to_arrow()["d"].to_pylist() == [None, None, 7]

@@ -89,7 +89,7 @@ def made(row_groups, **options):
 
 def asked(session, call):
     """What a call asks of data files, and its answer."""
-    head = versions.require_head(session.store)
+    head = versions.require_head(session)
     head.files  # noqa: B018 - the list is made
     session.store.calls.clear()
     session.store.looks.clear()
@@ -99,7 +99,7 @@ def asked(session, call):
 
 def chunks(session, column):
     """Bytes of the footer, and of a column in each row group."""
-    head = versions.require_head(session.store)
+    head = versions.require_head(session)
     (path,) = head.files["path"].to_pylist()
     data = session.store._store.open_input(names.decode_path(path)).read()
     footer = pq.ParquetFile(pa.BufferReader(data)).metadata

@@ -13,7 +13,7 @@ from txfiles import environment
 from txfiles.core.manifest import Metrics, Operation
 from txfiles.core.plan import CommitPlan, ReadSet
 from txfiles.errors import InputError, LossyCastError, StoreError
-from txfiles.log import commit, versions
+from txfiles.log import commit, manifests, versions
 from txfiles.log.session import Session
 from txfiles.reading.checks import holds
 from txfiles.store.local import LocalStore
@@ -46,7 +46,7 @@ def path(tmp_path):
 
 def writer_of(path, partition=("a",), number=7):
     store = LocalStore(path)
-    state = versions.require_head(store).state
+    state = versions.require_head(Session(store, environment.real())).state
     name = datafile.name(state.table, partition, state.table_id, COMMIT_ID, number)
     return DataFileWriter(store, state.table, partition, name)
 
@@ -60,8 +60,8 @@ def test_files_of_other_processes_become_a_commit(tmp_path, kind):
     """Spawned processes write files; the process that has their `Add`s commits them, and all rows are there."""
     path = tmp_path / "t"
     tx.write(rows(1, 2), path, mode="upsert", keys=["p", "id"], partition_by="p", format=kind)
-    store = LocalStore(path)
-    head = versions.require_head(store)
+    session = Session(LocalStore(path), environment.real())
+    head = versions.require_head(session)
     tasks = [
         (writer_of(path, ("a",), 0), [rows(5, 3), rows(), rows(4)]),
         (writer_of(path, ("b c",), 1), [rows(1, p="b c")]),
@@ -80,9 +80,7 @@ def test_files_of_other_processes_become_a_commit(tmp_path, kind):
             add=tuple(adds),
         )
 
-    attempt = commit.Attempt(
-        Session(store, environment.real()), COMMIT_ID, Operation(name="append"), 1.0, Staging, holds
-    )
+    attempt = commit.Attempt(session, COMMIT_ID, Operation(name="append"), 1.0, Staging, holds)
     outcome = commit.run(attempt, plan)
     assert (outcome.committed, outcome.version) == (True, 1)
     table = tx.Table(path)
@@ -97,10 +95,10 @@ def test_it_is_the_add_that_a_write_makes(path):
         writer.write(rows(1))
         writer.write(rows(2))
         add = writer.close()
-    own = versions.require_head(LocalStore(path)).state.table
+    own = versions.require_head(Session(LocalStore(path), environment.real())).state.table
     twin = tx.write(rows(1, 2), path.with_name("u"), mode="upsert", keys=["p", "id"], partition_by="p")
     assert twin.version == 0
-    manifest = versions.newer(LocalStore(path.with_name("u")), None)[0].manifest
+    manifest = manifests.load(LocalStore(path.with_name("u")), 0).manifest
     theirs = manifest.add[0]
     assert manifest.table.columns == own.columns
     assert (add.rows, add.bytes, add.sha256, add.footer_sha256) == (
