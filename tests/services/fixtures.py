@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.services import servers
-from tests.services.servers import Server
+from tests.services.servers import Server, make_bucket, s3_options
 
 S3_KINDS = ("ministack", "weed")
 
@@ -42,16 +42,6 @@ def service() -> Iterator[Callable[[str], Server]]:
         server.stop()
 
 
-def s3_options(url: str) -> dict[str, Any]:
-    """The storage options of the S3 servers' only account."""
-    return {
-        "key": servers.KEY,
-        "secret": servers.SECRET,
-        "endpoint_url": url,
-        "client_kwargs": {"region_name": "us-east-1"},
-    }
-
-
 @pytest.fixture(scope="session")
 def s3(service: Callable[[str], Server]) -> Callable[[str], Server]:
     """A function from a kind of S3 server to one that runs and has the bucket."""
@@ -71,14 +61,6 @@ def s3_client(s3: Callable[[str], Server]) -> Callable[[str], Any]:
     from txfiles.store.s3 import S3Client
 
     return cache(lambda kind: S3Client(servers.BUCKET, s3_options(s3(kind).url), 10.0))
-
-
-def make_bucket(url: str) -> None:
-    """Make the tests' bucket on an S3 server."""
-    import s3fs
-
-    system = s3fs.S3FileSystem(**s3_options(url), skip_instance_cache=True)
-    system.call_s3("create_bucket", Bucket=servers.BUCKET)
 
 
 def fresh_prefix() -> str:

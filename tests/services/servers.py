@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 INSTALLED = Path(__file__).parents[2] / ".services"
 START_SECONDS = 60.0
@@ -268,3 +269,21 @@ def running(kind: str) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def s3_options(url: str) -> dict[str, Any]:
+    """The storage options of the S3 servers' only account."""
+    return {
+        "key": KEY,
+        "secret": SECRET,
+        "endpoint_url": url,
+        "client_kwargs": {"region_name": "us-east-1"},
+    }
+
+
+def make_bucket(url: str) -> None:
+    """Make the bucket on an S3 server."""
+    import s3fs
+
+    system = s3fs.S3FileSystem(**s3_options(url), skip_instance_cache=True)
+    system.call_s3("create_bucket", Bucket=BUCKET)

@@ -19,8 +19,8 @@ from s3fs.errors import translate_boto_error
 
 import txfiles as tx
 from tests.services import proxy as proxies
-from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url, s3_options
-from tests.services.servers import BUCKET, free_port
+from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url
+from tests.services.servers import BUCKET, free_port, s3_options
 from txfiles.cli.main import cli
 from txfiles.errors import CommitStateUnknownError, CorruptTableError, StoreError, TxFilesError
 from txfiles.store import open_store

@@ -20,7 +20,8 @@ from click.testing import CliRunner
 
 import txfiles as tx
 from tests.services import proxy
-from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url, make_bucket, s3_options
+from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url
+from tests.services.servers import make_bucket, s3_options
 from txfiles.cli.main import cli
 from txfiles.errors import NoAtomicCreateError
 from txfiles.operations import abandoned
