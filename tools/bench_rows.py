@@ -22,9 +22,7 @@ def small_batch(number: int) -> pa.Table:
 
 def large_part(number: int, rows: int) -> pa.Table:
     """Successive rows of the large table."""
-    import numpy as np
-
-    return large_rows(np.arange(number * rows, (number + 1) * rows))
+    return rows_from(number * rows, rows)
 
 
 def large_rows(ids: Any) -> pa.Table:
@@ -45,3 +43,10 @@ def large_rows(ids: Any) -> pa.Table:
             "y": np.sqrt(ids),
         }
     )
+
+
+def rows_from(first: int, rows: int) -> pa.Table:
+    """Rows of successive keys."""
+    import numpy as np
+
+    return large_rows(np.arange(first, first + rows))
