@@ -27,11 +27,22 @@ class Session:
         """Whether an answer of the store takes so long that several are worth having under way."""
         return self.store.capabilities.requests_at_once > 1
 
+    @property
+    def _width(self) -> int | None:
+        """How many requests go together; None if that is not for the store to say."""
+        return self.store.capabilities.requests_at_once if self.is_parallel else None
+
     def together(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of a function that makes a request for each item, in order; one round trip if the store is slow."""
-        if not self.is_parallel:
-            return map(function, items)
-        return self.environment.map(function, items, width=self.store.capabilities.requests_at_once)
+        return self.environment.map(function, items, width=self._width) if self.is_parallel else map(function, items)
+
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results of a function that reads or writes a data file for each item, in order, several at a time.
+
+        As many as keep the cores busy; on a slow store as many as it answers at once, since most of it is waiting.
+        Each holds about one row group in memory.
+        """
+        return self.environment.map(function, items, width=self._width)
 
     def both(self, first: Callable[[], Item], second: Callable[[], Result]) -> tuple[Item, Result]:
         """The results of two functions that make requests and do not wait for each other."""

@@ -77,13 +77,11 @@ def _filter(ctx: PlanContext, batch: Prepared) -> CommitPlan:
     _refuse_rows_outside(batch, where)
     files = ctx.files(batch.table)
     looked_in = filelist.data_files(files, np.flatnonzero(scan.may_match(files, batch.table, where)))
-    parts = ctx.session.environment.map(lambda file: _part(ctx, batch, file, where), looked_in)
+    parts = ctx.session.each(lambda file: _part(ctx, batch, file, where), looked_in)
     touched = [part for part in parts if len(part.gone)]
     guard = _guard(ctx, batch, files, touched)
     kept = [part for part in touched if len(part.gone) < live_rows(part.file)]
-    rewritten = [
-        add for adds in ctx.session.environment.map(lambda part: _rewrite(ctx, batch, part), kept) for add in adds
-    ]
+    rewritten = [add for adds in ctx.session.each(lambda part: _rewrite(ctx, batch, part), kept) for add in adds]
     paths = [part.file.path for part in touched]
     return commit_plan(
         ctx,
@@ -213,7 +211,7 @@ def _check_whole(
             encoded.append(found)
         return encoded
 
-    encoded = [keys for of_file in ctx.session.environment.map(keys_of, staying) for keys in of_file]
+    encoded = [keys for of_file in ctx.session.each(keys_of, staying) for keys in of_file]
     whole = pa.chunked_array(encoded, encoded[0].type) if encoded else pa.chunked_array([], pa.binary())
     repeated = len(whole) - pc.count_distinct(whole).as_py()
     if repeated:

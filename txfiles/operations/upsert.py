@@ -136,7 +136,7 @@ def _rewrite(ctx: PlanContext, batch: Prepared, edits: Sequence[Edit]) -> list[A
 
     done = ctx.progress("rewriting files", len(edits))
     adds: list[Add] = []
-    for number, written in enumerate(ctx.session.environment.map(one, edits), 1):
+    for number, written in enumerate(ctx.session.each(one, edits), 1):
         adds += written
         done(number)
     return adds

@@ -35,9 +35,7 @@ def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table)
     if check.where is None:
         return not len(fresh)
     may = fresh.filter(pa.array(scan.may_match(fresh, table, check.where), pa.bool_()))
-    found = session.environment.map(
-        lambda file: _has_match(session, table, file, check.where), filelist.data_files(may)
-    )
+    found = session.each(lambda file: _has_match(session, table, file, check.where), filelist.data_files(may))
     return not any(found)
 
 

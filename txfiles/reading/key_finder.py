@@ -100,7 +100,7 @@ def probe(
     matcher = found.keys.matcher  # made here, once: not by each thread for itself
     hits = []
     for number, found_hits in enumerate(
-        session.environment.map(lambda file: _probe_file(session, found, matcher, file, columns), files), 1
+        session.each(lambda file: _probe_file(session, found, matcher, file, columns), files), 1
     ):
         done(number)
         if len(found_hits.positions):

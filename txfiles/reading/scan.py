@@ -50,9 +50,7 @@ def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, wh
     scan = _scan(snapshot, columns, where)
     pieces = [
         piece
-        for of_file in session.environment.map(
-            lambda file: _matching(session, scan, file), filelist.data_files(scan.files)
-        )
+        for of_file in session.each(lambda file: _matching(session, scan, file), filelist.data_files(scan.files))
         for piece in of_file
     ]
     return pa.concat_tables(pieces) if pieces else scan.target.empty_table()
@@ -100,7 +98,7 @@ def _batches(session: Session, scan: _Scan, batch_rows: int | None) -> Generator
     def results() -> Generator[tuple[ExitStack, pa.Table], None, None]:
         todo = groups()
         yield from map(read, islice(todo, 1))  # whoever wants a few rows only gets them without look-ahead
-        yield from session.environment.map(read, todo)
+        yield from session.each(read, todo)
 
     found = results()
     try:

@@ -87,7 +87,7 @@ class Staging:
         def one(part: tuple[Partition, pa.Table]) -> list[Add]:
             return self.file(table, part[0], _slices(part[1]), like_bytes=0)
 
-        written = self._session.environment.map(one, split(table, rows))
+        written = self._session.each(one, split(table, rows))
         return [add for adds in written for add in adds]
 
     def file(
