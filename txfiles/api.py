@@ -12,6 +12,7 @@ from txfiles.arguments import like, public
 from txfiles.core.manifest import PropertyValue
 from txfiles.options import OPTIONS, Progress, WriteOptions, read_options, requested
 from txfiles.results import Plan, Resolution, WriteResult
+from txfiles.rows.source import Source
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import Place, Target
 
@@ -48,7 +49,7 @@ def write(
 
     Args:
         data: a pandas or polars frame, Arrow table, record batch reader, iterator of such chunks, or the
-            path of a Parquet or CSV file (or a list of paths, taken in order).
+            path or URL of a Parquet or CSV file or of a folder of them (or a list of these, taken in order).
         path: the table's folder.
         mode: ``overwrite``, ``append``, ``append_once`` (add rows of unknown keys) or ``upsert`` (replace
             rows of known keys, add the others).
@@ -72,7 +73,8 @@ def write(
         properties: table properties, where the table is new.
         user_metadata: your own facts for the log, text to text.
         timeout: seconds to go on after the first lost race with another writer.
-        storage_options: for a bucket: those of its library (s3fs), and `request_timeout` in seconds; folders take none.
+        storage_options: for buckets, of the table and of inputs at URLs: those of their library (s3fs), and
+            `request_timeout` in seconds; folders take none.
         lock: a context manager that excludes every other writer of this table, such as
             ``filelock.FileLock("/somewhere/customers.lock")``, or the path of such a lock file; used where the
             store cannot create a name atomically (no hard links): there every writer has to give it.
@@ -88,8 +90,8 @@ def write(
     Cost: see the modes in specs/4-semantics.md; memory is bounded by the batch and a few row groups.
     """
     given = {name: value for name, value in locals().items() if name in OPTIONS}
-    target, where, options = _chosen(path, given)
-    with closing(inputs.source(data, schema=options.schema, csv=options.csv)) as source:
+    target, where, options = _chosen(data, path, given)
+    with closing(_source(data, options)) as source:
         return target.write(where, requested(options, source))
 
 
@@ -105,8 +107,8 @@ def plan(data: Any, path: Path, **given: Any) -> Plan:
         InputError: as `write` would.
     Cost: as `write`, but for the writing.
     """
-    target, where, options = _chosen(path, given)
-    with closing(inputs.source(data, schema=options.schema, csv=options.csv)) as source:
+    target, where, options = _chosen(data, path, given)
+    with closing(_source(data, options)) as source:
         return target.plan(where, requested(options, source))
 
 
@@ -142,8 +144,13 @@ def _home(given: Any) -> Any:
     return os.path.expanduser(given) if isinstance(given, str | os.PathLike) else given
 
 
-def _chosen(path: Path, given: Mapping[str, Any]) -> tuple[Target, Place, WriteOptions]:
+def _source(data: Any, options: WriteOptions) -> Source:
+    return inputs.source(data, schema=options.schema, csv=options.csv, storage_options=options.storage_options)
+
+
+def _chosen(data: Any, path: Path, given: Mapping[str, Any]) -> tuple[Target, Place, WriteOptions]:
     """The target that a write means, and its options checked. Nothing is opened yet."""
     options = read_options(given)
-    where = place(path, options.storage_options, options.lock)
+    for_input_only = inputs.are_remote(data) and not inputs.are_remote(path)
+    where = place(path, None if for_input_only else options.storage_options, options.lock)
     return targets.for_write(where, options), where, options

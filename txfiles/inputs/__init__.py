@@ -29,6 +29,7 @@ from txfiles.inputs.declared import declared_types
 from txfiles.inputs.dialect import dialect
 from txfiles.inputs.inference import declare
 from txfiles.inputs.paths import PathSource
+from txfiles.inputs.remote import RemoteSource, is_remote
 from txfiles.inputs.spool import Labelled, OnePass, index_notes
 from txfiles.rows.schema import check_batch_schema
 from txfiles.rows.source import NO_RULES, Batch, Source, TextRules
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["as_table", "source", "to_pandas", "to_polars"]
+__all__ = ["are_remote", "as_table", "source", "to_pandas", "to_polars"]
 
 ACCEPTED = (
     "a pandas or polars DataFrame, a polars LazyFrame, a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, "
@@ -49,7 +50,9 @@ _Table = Callable[[], pa.Table]
 Chunks = Generator[Labelled]
 
 
-def source(data: Any, *, schema: Any = None, csv: Any = None) -> Source:
+def source(
+    data: Any, *, schema: Any = None, csv: Any = None, storage_options: Mapping[str, Any] | None = None
+) -> Source:
     """Data that can be read more than once.
 
     Args:
@@ -57,6 +60,7 @@ def source(data: Any, *, schema: Any = None, csv: Any = None) -> Source:
         schema: types of some or all columns, see `declared.declared_types`. They decide how CSV is
             parsed; other inputs are cast, where that loses nothing.
         csv: how CSV files are written: a mapping, see `dialect.Dialect`.
+        storage_options: for paths that are URLs.
     Raises:
         InputError: `data` is none of these.
         OptionError: `schema` or `csv` is not understood, or `csv` is given and `data` is not paths.
@@ -65,10 +69,11 @@ def source(data: Any, *, schema: Any = None, csv: Any = None) -> Source:
     """
     types, told = declared_types(schema), dialect(csv)
     declared = frozenset(types.names if types is not None else ())
-    if isinstance(data, str | os.PathLike):
-        return PathSource([_path(data)], types, told)
-    if isinstance(data, list | tuple) and data and all(isinstance(item, str | os.PathLike) for item in data):
-        return PathSource([_path(item) for item in data], types, told)
+    paths = _paths(data)
+    if are_remote(data):
+        return RemoteSource(paths, types, told, storage_options)
+    if paths:
+        return PathSource(paths, types, told)
     if csv is not None:
         raise OptionError(f"csv= says how CSV files are read, and a {_kind(data)} is not a path", hint="leave it out")
     table = _frame(data) or _one_batch(data)
@@ -79,6 +84,20 @@ def source(data: Any, *, schema: Any = None, csv: Any = None) -> Source:
         raise InputError(f"a {_kind(data)} cannot be written", hint=f"give {ACCEPTED}")
     index: dict[str, None] = {}
     return OnePass(lambda: _declared(chunks(index), types), index, declared)
+
+
+def are_remote(data: Any) -> bool:
+    """Whether data is at a URL, or a list of paths of which one is."""
+    return any(map(is_remote, _paths(data)))
+
+
+def _paths(data: Any) -> list[str]:
+    """The paths that data is; none if it is something else."""
+    if isinstance(data, str | os.PathLike):
+        return [_path(data)]
+    if isinstance(data, list | tuple) and all(isinstance(item, str | os.PathLike) for item in data):
+        return [_path(item) for item in data]
+    return []
 
 
 def as_table(data: Any) -> pa.Table | None:

@@ -60,7 +60,7 @@ def kind_of(path: str) -> str:
 def _existing(path: str) -> str:
     told = redact(path)
     if "://" in path:
-        raise UnreadableInputError(f"{told!r} is not a local path", hint=_DATASET_HINT.format(path=told), path=told)
+        raise UnreadableInputError(f"{told!r} is not a local path", hint="write a file's plain path", path=told)
     if not path or not Path(path).exists():
         raise UnreadableInputError(f"there is no file or folder {told!r}", hint="check the path", path=told)
     return path
@@ -71,7 +71,7 @@ def _below(root: str) -> list[str]:
     for folder, folders, names in os.walk(root, onerror=_unreadable):
         _refuse_table(folder, folders)
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [str(Path(folder, name)) for name in names if _is_input(name)]
+        found += [str(Path(folder, name)) for name in names if is_input(name)]
     found.sort(key=lambda file: Path(file).relative_to(root).parts)
     if not found:
         raise UnreadableInputError(
@@ -97,8 +97,9 @@ def _refuse_table(folder: str, folders: list[str]) -> None:
             )
 
 
-def _is_input(name: str) -> bool:
+def is_input(path: str) -> bool:
     """Whether a file of a folder is read: by its suffix, or because Hadoop's tools name a table's parts so."""
+    name = path.rpartition("/")[2]
     return not _is_hidden(name) and (_kind(name) != "" or _PART.fullmatch(name) is not None)
 
 

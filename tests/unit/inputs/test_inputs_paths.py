@@ -85,7 +85,7 @@ REFUSED = [
     ("", "there is no file or folder", "check"),
     ("x.json", "looks like JSON", "pandas.read_json"),
     ("empty", "has no input file", ".parquet"),
-    ("s3://bucket/x.parquet", "not a local path", "pyarrow.dataset.dataset('s3://bucket/x.parquet'"),
+    ("memory://name/x.parquet", "not a local path", "plain path"),
 ]
 
 

@@ -400,7 +400,10 @@ def test_an_upsert_sorts_its_batch_once(wide):
     for world in wide:
         ids = np.arange(world.files) * ROWS
         batch = pa.table({"p": np.arange(world.files), "id": ids, "v": ids - 1})
-        Elements.count, in_turn = 0, replace(environment.real(), map=lambda function, items, /: map(function, items))
+        Elements.count, in_turn = (
+            0,
+            replace(environment.real(), map=lambda function, items, /, width=None: map(function, items)),
+        )
         with ExitStack() as planted:
             planted.enter_context(mock.patch.object(world, "session", replace(world.session, environment=in_turn)))
             for module in (upsert, live, key_finder):

@@ -1,0 +1,84 @@
+"""Parquet and CSV inputs at URLs: read as local files are, and named by their URLs."""
+
+from __future__ import annotations
+
+import gzip
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import txfiles as tx
+from tests.services.fixtures import fresh_url, s3_options
+from txfiles.cli.main import cli
+from txfiles.inputs import remote
+from txfiles.store import open_store
+
+
+@pytest.fixture(scope="module")
+def options(s3):
+    return s3_options(s3("ministack").url)
+
+
+@pytest.fixture
+def bucket(options, tmp_path, monkeypatch):
+    """A folder in a bucket, with inputs of each kind; temporary files go where they can be seen."""
+    monkeypatch.setattr(remote.tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    url = fresh_url()
+    store = open_store(url, options)
+    store.put("a/1.csv", b"id,v\n1,one\n2,two\n")
+    store.put("a/2.csv.gz", gzip.compress(b"id,v\n3,three\n"))
+    store.put("a/_SUCCESS", b"")
+    store.put("bad.csv", b"id,v\n1,one\n2,two,more\n")
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": [7, 8], "v": ["seven", "eight"]}), sink)
+    store.put("b.parquet", bytes(sink.getvalue()))
+    yield url
+    assert os.listdir(tmp_path / "tmp") == []
+
+
+def test_files_and_folders(bucket, options, tmp_path):
+    """A file, a folder, and a list of both with a local file, into a local table and into the bucket."""
+    (tmp_path / "own.csv").write_text("id,v\n9,nine\n")
+    for path in (tmp_path / "t", f"{bucket}/table"):
+        how = {"mode": "append_once", "keys": ["id"], "storage_options": options}
+        assert tx.write(f"{bucket}/b.parquet", path, **how).rows_inserted == 2
+        assert tx.plan([f"{bucket}/a", str(tmp_path / "own.csv")], path, **how).rows_inserted == 4
+        assert tx.write([f"{bucket}/a/", str(tmp_path / "own.csv")], path, **how).rows_inserted == 4
+        assert tx.write(f"{bucket}/a/1.csv", path, **how).rows_skipped == 2
+        table = tx.Table(path, storage_options=options if isinstance(path, str) else None)
+        assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 2, 3, 7, 8, 9]
+
+
+def test_chunks(bucket, options, tmp_path, monkeypatch):
+    """A file of many chunks comes whole and in order."""
+    monkeypatch.setattr(remote, "CHUNK_BYTES", 5)
+    monkeypatch.setattr(remote, "CHUNKS_AT_ONCE", 2)
+    tx.write(f"{bucket}/a/1.csv", tmp_path / "t", mode="append", storage_options=options)
+    assert tx.Table(tmp_path / "t").to_arrow()["v"].to_pylist() == ["one", "two"]
+
+
+def test_what_is_wrong_is_told_by_its_url(bucket, options, tmp_path):
+    """A bad file, or none, is an error that names the URL and no temporary file; nothing is written."""
+    for name, error in (("bad.csv", tx.UnreadableInputError), ("none.csv", tx.UnreadableInputError)):
+        with pytest.raises(error) as caught:
+            tx.write(f"{bucket}/{name}", tmp_path / "t", mode="append", storage_options=options)
+        told = f"{caught.value} {caught.value.hint} {caught.value.evidence}"
+        assert name in told
+        assert "s3://" in told
+        assert str(tmp_path / "tmp") not in told
+        assert not (tmp_path / "t").exists()
+    with pytest.raises(tx.UnsupportedTableError, match="nowhere://"):
+        tx.write("nowhere://x/y.csv", tmp_path / "t", mode="append")
+
+
+def test_the_shell(bucket, options, tmp_path):
+    """`txfiles write s3://… --to folder` with the options of the bucket."""
+    given = [f"--storage-option={name}={options[name]}" for name in ("key", "secret", "endpoint_url")]
+    more = [*given, '--storage-option=client_kwargs={"region_name": "us-east-1"}']
+    result = CliRunner().invoke(cli, ["write", f"{bucket}/a", "--to", str(tmp_path / "t"), "--mode", "append", *more])
+    assert result.exit_code == 0, result.output
+    assert tx.Table(tmp_path / "t").row_count == 3
