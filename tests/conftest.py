@@ -13,10 +13,10 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 
 from tests import guarantees
-from tests.guarantees import cases
+from tests.guarantees import cases, sweep
 from tests.services.fixtures import s3, s3_client, service
 
-__all__ = ["cases", "s3", "s3_client", "service"]
+__all__ = ["cases", "s3", "s3_client", "service", "sweep"]
 
 settings.register_profile(
     "ci",
@@ -46,8 +46,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for report in terminalreporter.stats.get(outcome, ())
         if hasattr(report, "user_properties")
     ]
-    lines = guarantees.table(reports)
-    if lines:
-        terminalreporter.section("guarantees")
+    for title, lines in (
+        ("guarantees", guarantees.table(reports)),
+        ("calls with failing requests", guarantees.swept(reports)),
+    ):
+        if lines:
+            terminalreporter.section(title)
         for line in lines:
             terminalreporter.write_line(line)

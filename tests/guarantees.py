@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ DEEP = os.environ.get("TXFILES_DEPTH") == "deep"
 """Whether tests look as far as they can, instead of as far as there is time for at every change."""
 
 CASES = "cases"
+SWEPT = "swept"
 MARKED = "guarantees"
 
 
@@ -80,6 +81,35 @@ def table(reports: Iterable[Any]) -> list[str]:
                 row.cases[what] += number
     width = max((len(" ".join(ranges(row.invariants))) for row in rows.values()), default=0)
     return [line for _, row in sorted(rows.items()) for line in row.lines(width)]
+
+
+def swept(reports: Iterable[Any]) -> list[str]:
+    """The lines of the table of calls with failing requests: how many cases of each fault ended how."""
+    rows = [dict(report.user_properties).get(SWEPT) for report in reports if report.when == "call"]
+    found = sorted((row for row in rows if row), key=lambda row: row[0])
+    faults = list(dict.fromkeys(fault for _, _, ended in found for fault in ended))
+    cells = [["call, server, tries", "requests", *faults]]
+    for what, requests, ended in found:
+        cells.append([", ".join(what), str(requests), *(_told(ended.get(fault, [])) for fault in faults)])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [*lines, "(n: succeeded; no, yes, ?: an error that says so of its commit, and is right)"] if found else []
+
+
+def _told(words: Sequence[str]) -> str:
+    shown = {"ok": "", "no": "no", "yes": "yes", "unknown": "?"}
+    return "+".join(f"{words.count(word)}{text}" for word, text in shown.items() if word in words) or "-"
+
+
+@pytest.fixture
+def sweep(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Say how the cases of a swept call ended: `sweep(("append", "weed"), requests=8, ended={"cut": ["ok", "no"]})`."""
+
+    def add(what: Sequence[str], requests: int, ended: Mapping[str, Sequence[str]]) -> None:
+        row = (list(what), requests, {fault: list(words) for fault, words in ended.items()})
+        request.node.user_properties.append((SWEPT, row))
+
+    return add
 
 
 @pytest.fixture

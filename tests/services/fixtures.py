@@ -71,3 +71,14 @@ def fresh_prefix() -> str:
 def fresh_url() -> str:
     """Its URL."""
     return f"s3://{servers.BUCKET}/{fresh_prefix()}"
+
+
+def told(error: BaseException | None) -> str:
+    """All that an error says, with what is behind it."""
+    seen: set[int] = set()
+    found: list[str] = []
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        found += [str(error), repr(error), repr(vars(error)), repr(getattr(error, "hint", ""))]
+        error = error.__cause__ or error.__context__
+    return "\n".join(found)

@@ -89,6 +89,7 @@ class Proxy:
         seen: the requests since the last `reset`, in order of arrival.
         delay_seconds: how long each answer waits: as if the server were far away, where requests that are under way
             together take no longer than one.
+        late: those who deliver what comes late.
     """
 
     url: str
@@ -97,6 +98,7 @@ class Proxy:
     actions: dict[str, Callable[[], Any]] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     delay_seconds: float = 0.0
+    late: list[threading.Thread] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -105,6 +107,11 @@ class Proxy:
         with self.guard:
             self.seen.clear()
             self.rule = rule
+
+    def settle(self) -> None:
+        """Wait until nothing is left to be delivered."""
+        while self.late:
+            self.late.pop().join()
 
     def note(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Seen:
         """Record a request and choose its fault."""
@@ -208,8 +215,9 @@ def _answer(proxy: Proxy, client: socket.socket, upstream: http.client.HTTPConne
     if fault == "drop_before":
         return False
     if fault == "late":
-        request = seen.request
-        threading.Thread(target=_deliver_late, args=(proxy, request), daemon=True).start()
+        late = threading.Thread(target=_deliver_late, args=(proxy, seen.request), daemon=True)
+        late.start()
+        proxy.late.append(late)
         return False
     if fault == "hang_before":
         _wait(proxy, client)

@@ -19,7 +19,7 @@ from s3fs.errors import translate_boto_error
 
 import txfiles as tx
 from tests.services import proxy as proxies
-from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url
+from tests.services.fixtures import S3_KINDS, fresh_prefix, fresh_url, told
 from tests.services.servers import BUCKET, free_port, s3_options
 from txfiles.cli.main import cli
 from txfiles.errors import CommitStateUnknownError, CorruptTableError, StoreError, TxFilesError
@@ -459,16 +459,6 @@ def test_another_commit_between_a_put_and_its_lost_answer(proxy):
 # ---------------------------------------------------------------- secrets
 
 CANARY = "CANARY-7d1e"
-
-
-def told(error):
-    seen = set()
-    found = []
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        found += [str(error), repr(error), repr(vars(error)), repr(getattr(error, "hint", ""))]
-        error = error.__cause__ or error.__context__
-    return "\n".join(found)
 
 
 @slow
