@@ -5,7 +5,7 @@
     tx.write(df, "lake/customers", mode="upsert", keys=["customer_id"])
     tx.Table("lake/customers").to_pandas()
 
-Run a load twice, in any order, crash in the middle: the table is as if it had run once.
+Run the same load twice, in any order, crash in the middle: the table is as if it had run once.
 """
 
 from importlib import import_module
@@ -86,7 +86,7 @@ __all__ = [
     "write",
 ]
 
-# Imported when first asked for: they bring pyarrow, which `txfiles --help` need not wait for.
+# Imported on first use: they import pyarrow, and `txfiles --help` should not wait for that.
 _LATER = {
     **dict.fromkeys(("exists", "plan", "resolve", "write"), "txfiles.api"),
     "Table": "txfiles.table",

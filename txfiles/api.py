@@ -53,34 +53,34 @@ def write(
         path: the table's folder.
         mode: ``overwrite``, ``append``, ``append_once`` (add rows of unknown keys) or ``upsert`` (replace
             rows of known keys, add the others).
-        format: ``parquet`` or ``csv``; the table's own, and parquet where it is new.
+        format: ``parquet`` or ``csv``; by default the table's own, and parquet for a new table.
         keys: the columns that identify a row; recorded by the first keyed write.
-        dedup_strategy: which of several rows with one key inside the batch stays: ``error``,
+        dedup_strategy: which of several rows with the same key inside the batch to keep: ``error``,
             ``newest_wins``, ``first_wins`` or ``last_wins``.
         timestamp_col: the column that says which row is newer; recorded by the first keyed write that names it.
-        stale: what becomes of rows older than the table's: ``skip`` or ``apply``.
-        batch_id: a name for this delivery; once committed, it is not applied again.
+        stale: what to do with rows older than the table's: ``skip`` or ``apply``.
+        batch_id: a name for this delivery; a delivery that was committed is not applied again.
         schema_mode: ``strict``, ``merge`` (new columns are added, missing ones allowed) or ``overwrite``.
         csv: how CSV files are written where they differ from RFC 4180, with pandas' names: ``sep``, ``encoding``,
             ``decimal``, ``na_values``, ``header``, ``names``, ``quotechar``, ``unnamed`` (``keep``, ``drop`` or
             ``error``), such as ``{"sep": ";", "decimal": ","}``.
-        schema: types for CSV columns that the table does not know: a schema, or name → type, in any library's words.
+        schema: types for CSV columns that the table does not know: a schema, or name → type, in any library's terms.
         partition_by: columns that become folders; fixed when the table is created.
-        overwrite_partitions: an overwrite replaces the partitions present in the batch only.
-        replace_where: an overwrite replaces the rows that match this filter only: an Arrow expression, or
+        overwrite_partitions: an overwrite replaces only the partitions present in the batch.
+        replace_where: an overwrite replaces only the rows that match this filter: an Arrow expression, or
             ``[(column, op, value), …]``.
         rekey: allow other keys, or another timestamp_col, than those recorded.
-        properties: table properties, where the table is new.
+        properties: properties of a new table.
         user_metadata: your own facts for the log, text to text.
         timeout: seconds to go on after the first lost race with another writer.
         storage_options: for buckets, of the table and of inputs at URLs: those of their library (s3fs), and
             `request_timeout` in seconds; folders take none.
         lock: a context manager that excludes every other writer of this table, such as
-            ``filelock.FileLock("/somewhere/customers.lock")``, or the path of such a lock file; used where the
-            store cannot create a name atomically (no hard links): there every writer has to give it.
-        progress: told from time to time how far the call has come.
+            ``filelock.FileLock("/somewhere/customers.lock")``, or the path of such a lock file. It is used only if
+            the store cannot create a name atomically (no hard links, say); then every writer must pass it.
+        progress: called from time to time with how far the call has come.
     Returns:
-        What was done, row by row counted.
+        What was done, with a count for each outcome of a row.
     Raises:
         InputError: data or options are at fault; nothing was written.
         CommitConflictError: other writers kept winning for `timeout` seconds; nothing was written.
@@ -97,7 +97,7 @@ def write(
 
 @like(write)
 def plan(data: Any, path: Path, **given: Any) -> Plan:
-    """Say what `write` with the same arguments would do now: rows by fate, files touched. Writes nothing.
+    """Say what `write` with the same arguments would do now: row counts, files touched. Writes nothing.
 
     Args:
         data: as in `write`; a one-pass input is used up.
@@ -105,7 +105,7 @@ def plan(data: Any, path: Path, **given: Any) -> Plan:
         given: the options, as in `write`; `mode` is required.
     Raises:
         InputError: as `write` would.
-    Cost: as `write`, but for the writing.
+    Cost: as `write`, without the writing.
     """
     target, where, options = _chosen(data, path, given)
     with closing(_source(data, options)) as source:
@@ -114,7 +114,7 @@ def plan(data: Any, path: Path, **given: Any) -> Plan:
 
 @public
 def exists(path: Path, *, storage_options: Mapping[str, Any] | None = None) -> bool:
-    """Whether there is a table. An interrupted creation is not one; what cannot be read is an error.
+    """Whether there is a table. An interrupted creation is not one; a folder that cannot be read is an error.
 
     Raises:
         StoreError: the folder cannot be read.
@@ -126,7 +126,7 @@ def exists(path: Path, *, storage_options: Mapping[str, Any] | None = None) -> b
 
 @public
 def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | None = None) -> Resolution:
-    """What became of a commit whose outcome was unknown (`CommitStateUnknownError.commit_id`).
+    """Find out what became of a commit whose outcome was unknown (`CommitStateUnknownError.commit_id`).
 
     Cost: reads manifests from the newest back until it is found.
     """
@@ -135,12 +135,12 @@ def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | 
 
 
 def place(path: Path, storage_options: Mapping[str, Any] | None = None, lock: Lock | None = None) -> Place:
-    """Where a table is. A leading ``~`` is the home folder, as on a shell; a folder of that name is written ``./~``."""
+    """Where a table is. A leading ``~`` is the home folder, as in a shell; write ``./~`` for a folder of that name."""
     return Place(_home(path), storage_options, _home(lock))
 
 
 def _home(given: Any) -> Any:
-    # What is not a path at all is refused by whoever opens it.
+    # Anything that is not a path is refused later, when it is opened.
     return os.path.expanduser(given) if isinstance(given, str | os.PathLike) else given
 
 

@@ -1,4 +1,4 @@
-"""Public calls told apart from Python's own: a keyword that is unknown or missing is an error that leads out."""
+"""Public calls: an unknown or missing keyword is a txfiles error that names the argument meant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Returned = TypeVar("Returned")
 
 
 def public(function: Callable[P, Returned]) -> Callable[P, Returned]:
-    """A public call, which tells of unknown and missing keywords in an error that names the argument meant.
+    """Decorate a public call: unknown and missing keywords raise an error that names the argument meant.
 
     Raises:
         ArgumentError: also a `TypeError`, as Python's own would be.
@@ -26,7 +26,7 @@ def public(function: Callable[P, Returned]) -> Callable[P, Returned]:
 
 
 def like(model: Callable[P, Any]) -> Callable[[Callable[..., Returned]], Callable[P, Returned]]:
-    """A public call that takes what another one takes, for whoever reads its signature too. See `public`."""
+    """Decorate a public call that takes the arguments of `model`, in its signature too. See `public`."""
     signature = inspect.signature(model)
     known = tuple(name for name in signature.parameters if name != "self")
     required = [

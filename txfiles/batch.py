@@ -34,15 +34,15 @@ class Prepared:
 
     Attributes:
         table: what the table will be if this write commits.
-        rows: in the table's columns and types; keys, where they are checked, unique and never null.
-        missing: columns that the batch lacks (null in `rows`); merge only.
-        missing_fields: likewise fields of structs.
+        rows: in the table's columns and types; if keys are checked, they are unique and never null.
+        missing: columns that the batch lacks (null in `rows`); only under merge.
+        missing_fields: the same for fields of structs.
         rows_in: rows given.
         rows_deduplicated: rows dropped as duplicates inside the batch.
         schema_changed: whether columns were added, widened or replaced.
-        inferred: types that were guessed from a CSV input.
-        notes: what a person should know of how the input was read.
-        keys: the canonical key bytes of each of `rows`; none where keys are not checked.
+        inferred: types that were inferred from a CSV input.
+        notes: what a person should know about how the input was read.
+        keys: the canonical key bytes of each of `rows`; empty if keys are not checked.
     """
 
     table: TableMetadata
@@ -62,7 +62,7 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
 
     Args:
         request: the write.
-        current: what the table is; None where it is new.
+        current: the table's metadata; None for a new table.
     Raises:
         InputError: one of its kinds, by what does not fit.
     Cost: the batch once in memory (a spooled or mapped input stays on disk until it is cast).
@@ -71,15 +71,15 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
     if request.mode in KEYED and not settled.keys:
         raise keys_required(request.mode)
     _require_timestamp(request, settled)
-    # Under schema_mode='overwrite' the table's columns say nothing: text is typed as where a table is new.
+    # Under schema_mode='overwrite' the table's columns do not count: text is typed as for a new table.
     known = types.arrow_schema(current.columns) if current and request.schema_mode != "overwrite" else None
     batch = request.source.read(known, _text_rules(settled, current if known is not None else None))
     given = batch.table
     if not batch.has_schema:
         if known is None or request.mode == "overwrite":
             raise InputError(
-                "the input yielded no chunk, so that its columns are unknown",
-                hint="yield one chunk without rows that has the columns",
+                "the input yielded no chunks, so its columns are unknown",
+                hint="yield at least one chunk, if only an empty one with the columns",
             )
         given = known.empty_table()
     schema.check_batch_schema(given.schema)
@@ -106,7 +106,7 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
 
 
 def _check_values(rows: pa.Table, table: TableMetadata) -> None:
-    """Refuse what files or folders would not give back: before anything is written, for `plan` as for `write`."""
+    """Refuse values that files or folders would not give back, before anything is written; for `plan` too."""
     partitions.check(table, rows)
     formats.get(table.format).check_rows(rows.drop_columns([*table.partition_by]), 0)
 
@@ -161,7 +161,7 @@ def _with_columns(
 
 
 def _fixed(table: TableMetadata) -> frozenset[str]:
-    """Columns that never become text: partitions lie in folders named by their values, a time column orders rows."""
+    """Columns that never become text: partition folders are named by their values, a time column orders rows."""
     return frozenset(table.partition_by) | ({table.timestamp_col} if table.timestamp_col is not None else set())
 
 
@@ -175,7 +175,7 @@ def _forget_gone(request: Request, table: TableMetadata, names: list[str]) -> Ta
 
 
 def _check_roles(table: TableMetadata, names: list[str], index: tuple[str, ...]) -> None:
-    """Partition and timestamp columns exist and have types that serve."""
+    """Check that partition and timestamp columns exist and have suitable types."""
     by_name = {column.name: types.from_spec(column.type) for column in table.columns}
     for name in table.partition_by:
         if name not in by_name:
@@ -188,7 +188,7 @@ def _check_roles(table: TableMetadata, names: list[str], index: tuple[str, ...])
             )
     if table.partition_by and len(table.partition_by) == len(names):
         raise OptionError(
-            "the table would be partitioned by every column, so that no file had one",
+            "partition_by names every column, so none would be left for the files",
             hint="leave at least one column out of partition_by",
         )
     if table.timestamp_col is None:
@@ -199,7 +199,7 @@ def _check_roles(table: TableMetadata, names: list[str], index: tuple[str, ...])
 
 
 def _refuse_float_keys(given: pa.Table, table: TableMetadata) -> None:
-    """Floats where the table's key has another type: a NaN is a missing key, a large one is no certain key."""
+    """Refuse floats for a key of another type if they are NaN (a missing key) or too large (an ambiguous one)."""
     for column in table.columns:
         to = types.from_spec(column.type)
         if column.name not in table.keys or not types.is_key_type(to):
@@ -210,7 +210,7 @@ def _refuse_float_keys(given: pa.Table, table: TableMetadata) -> None:
 
 
 def _unique(request: Request, table: TableMetadata, rows: pa.Table) -> tuple[pa.Table, pa.Array]:
-    """The rows that stay, and their keys' codes."""
+    """The rows to keep, and their keys' codes."""
     dedup.check_keys(rows, table.keys)
     encoded = key_codec.encode(rows, table.keys)
     keep = dedup.deduplicate(rows, encoded, request.dedup_strategy, table.timestamp_col, keys=table.keys)

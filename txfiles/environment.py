@@ -17,7 +17,7 @@ from typing import Any
 from txfiles.core.environment import Environment
 
 WORKERS = min(8, os.cpu_count() or 1)
-"""Files worked on at a time: each holds about one row group in memory, and beyond the cores nothing is gained."""
+"""Files processed at a time: each holds about one row group in memory, and more than the cores gain nothing."""
 
 
 @cache
@@ -36,7 +36,7 @@ def real() -> Environment:
 
 
 def parallel_map(function: Callable[[Any], Any], items: Iterable[Any], /, width: int | None = None) -> Iterator[Any]:
-    """`map` over threads, results in order, at most `width` items (`WORKERS`) under way. The first error ends it."""
+    """`map` over threads, results in order, at most `width` items (`WORKERS`) at a time. The first error ends it."""
     width = width or WORKERS
     queue = iter(items)
     first = list(islice(queue, 2))

@@ -5,28 +5,28 @@
     TxFilesError                     exit   when
     ├── InputError (ValueError)         2   the caller's data or options are at fault; nothing was written
     │   ├── OptionError                     an option, mode or property is unknown or does not fit the others
-    │   │   └── ArgumentError (TypeError)       a call lacks an argument, or does not take it
-    │   ├── UnsupportedVerbError            tables of that format lack what was asked for
-    │   ├── NeedsLiveViewError              plain readers of the files would see other columns than the table's
+    │   │   └── ArgumentError (TypeError)       an argument is missing or unknown
+    │   ├── UnsupportedVerbError            tables of that format do not support the call
+    │   ├── NeedsLiveViewError              plain readers of the files would not see the table's columns
     │   ├── KeysRequiredError               a keyed mode without keys
     │   ├── KeyColumnNotFoundError (KeyError)   a key column is not in the data
     │   ├── NullKeyError                    a key column holds null or NaN
-    │   ├── DuplicateKeyError               one key, several rows in a batch
+    │   ├── DuplicateKeyError               several rows of a batch have the same key
     │   ├── SchemaMismatchError             columns or types do not fit the table
     │   │   └── LossyCastError              a value would change in the table's type
-    │   ├── UnsupportedTypeError            a type that the format or the use cannot hold
+    │   ├── UnsupportedTypeError            a type that the format cannot store, or that does not suit its role
     │   ├── BatchIdMismatchError            a batch id was committed with another mode or other keys
-    │   ├── FolderNotEmptyError             somebody's data files stand where a table would be created
+    │   ├── FolderNotEmptyError             somebody's data files are where a table would be created
     │   └── UnreadableInputError            an input file cannot be read or parsed
-    ├── TableNotFoundError (LookupError)   10   there is no table, or no such version of it
+    ├── TableNotFoundError (LookupError)   10   there is no table, or it has no such version
     ├── CommitConflictError            11   other commits kept winning, or one cannot be reconciled
     ├── CommitStateUnknownError        12   the commit may or may not have happened; `tx.resolve` tells later
     ├── CorruptTableError              13   a file of the table is missing, damaged or hostile
     ├── UnsupportedTableError          13   the table needs a feature that this release does not know
     ├── StoreError                     14   the store failed or refused
-    │   └── NoAtomicCreateError             the store cannot create a name once and only once
-    ├── SnapshotExpiredError           15   vacuum removed files of that version
-    └── ConfirmationRequiredError      16   asks before it goes on
+    │   └── NoAtomicCreateError             the store cannot create a name exactly once
+    ├── SnapshotExpiredError           15   a vacuum deleted files of that version
+    └── ConfirmationRequiredError      16   the call needs confirmation
 
 An error says what happened and where in its message, what to do next in `hint`, and carries its
 evidence as attributes. `kind` is a stable word for programs: kinds are added, never renamed.
@@ -44,7 +44,7 @@ class TxFilesError(Exception):
 
     Args:
         message: what happened and where: table, version, file, column, row positions.
-        hint: what to do next, one sentence; the class's usual one where nothing better is known.
+        hint: what to do next, one sentence; by default the class's usual one.
         committed: whether the call's effect is in the table: ``"no"``, ``"yes"`` or ``"unknown"``.
         evidence: facts for programs; each becomes an attribute.
     """
@@ -104,19 +104,19 @@ class OptionError(InputError):
 
 
 class ArgumentError(OptionError, TypeError):
-    """A call lacks an argument, or does not take one of that name. Evidence: ``argument``."""
+    """An argument is missing, or the call has none of that name. Evidence: ``argument``."""
 
     kind = "bad-argument"
 
 
 class UnsupportedVerbError(InputError):
-    """Tables of that format lack what was asked for. Evidence: ``verb``."""
+    """Tables of that format do not support the call. Evidence: ``verb``."""
 
     kind = "unsupported-verb"
 
 
 class NeedsLiveViewError(InputError):
-    """Tools that read the data files themselves would see other columns than the table has. Evidence: ``file``."""
+    """Tools that read the data files themselves would not see the table's columns. Evidence: ``file``."""
 
     kind = "needs-live-view"
 
@@ -140,7 +140,7 @@ class NullKeyError(InputError):
 
 
 class DuplicateKeyError(InputError):
-    """One key has several rows in a batch. Evidence: ``keys`` (the first such keys), ``count``."""
+    """Several rows of a batch have the same key. Evidence: ``keys`` (the first such keys), ``count``."""
 
     kind = "duplicate-key"
 
@@ -158,7 +158,7 @@ class LossyCastError(SchemaMismatchError):
 
 
 class UnsupportedTypeError(InputError):
-    """A type that the format, or the use made of the column, cannot hold."""
+    """A type that the format cannot store, or that does not suit the column's role."""
 
     kind = "unsupported-type"
     usual_hint = "cast the column to another type, or leave it out"
@@ -171,7 +171,7 @@ class BatchIdMismatchError(InputError):
 
 
 class FolderNotEmptyError(InputError):
-    """Somebody's data files stand where a table would be created."""
+    """Somebody's data files are where a table would be created."""
 
     kind = "folder-not-empty"
 
@@ -180,17 +180,17 @@ class UnreadableInputError(InputError):
     """An input file cannot be read or parsed."""
 
     kind = "unreadable-input"
-    usual_hint = "see that the file is whole, and that you may read it"
+    usual_hint = "check that the file is complete and that you may read it"
 
 
 class TableNotFoundError(TxFilesError, LookupError):
-    """There is no table at that place, or no such version of it."""
+    """There is no table there, or it has no such version."""
 
     kind = "not-found"
 
 
 class CommitConflictError(TxFilesError):
-    """The commit was given up for good. Evidence: ``version`` and ``operation`` of the winner."""
+    """The commit was given up for good. Evidence: ``version`` (of the winner), ``commit_id``."""
 
     kind = "conflict"
 
@@ -198,17 +198,17 @@ class CommitConflictError(TxFilesError):
 class CommitStateUnknownError(TxFilesError):
     """The commit may or may not have happened. Evidence: ``commit_id``, ``versions`` (attempted).
 
-    Nothing that was staged is deleted. ``tx.resolve(path, commit_id)`` tells later what became of it.
+    Staged files are kept. ``tx.resolve(path, commit_id)`` tells later what became of it.
     """
 
     kind = "commit-state-unknown"
 
 
 class CorruptTableError(TxFilesError):
-    """A file of the table is missing, damaged or hostile; nothing is guessed in its place."""
+    """A file of the table is missing, damaged or hostile; txfiles does not guess what it held."""
 
     kind = "corrupt"
-    usual_hint = "restore the file from a backup; nothing is guessed in place of what is damaged"
+    usual_hint = "restore the file from a backup; txfiles does not guess what it held"
 
 
 class UnsupportedTableError(TxFilesError):
@@ -221,22 +221,22 @@ class StoreError(TxFilesError):
     """The store failed or refused: permissions, a full disk, a network that is down."""
 
     kind = "store"
-    usual_hint = "see that the disk is there and has room, and that you may read and write it; then try again"
+    usual_hint = "check that the disk is there and has room, and that you may read and write it; then try again"
 
 
 class NoAtomicCreateError(StoreError):
-    """The store cannot create a name once and only once, so no commit on it could be trusted."""
+    """The store cannot create a name exactly once, so commits on it would not be safe."""
 
     kind = "no-atomic-create"
 
 
 class SnapshotExpiredError(TxFilesError):
-    """Vacuum removed files of that version. Evidence: ``version``, ``oldest_readable`` (version)."""
+    """A vacuum deleted files of that version. Evidence: ``version``, ``oldest_readable`` (version)."""
 
     kind = "snapshot-expired"
 
 
 class ConfirmationRequiredError(TxFilesError):
-    """What was asked for looks like a mistake; say ``force`` to go on."""
+    """The request looks like a mistake; pass ``force`` to go on."""
 
     kind = "confirmation-required"

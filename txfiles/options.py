@@ -19,7 +19,7 @@ from txfiles.core.messages import is_unicode, one_of, plain, shown, text
 from txfiles.core.properties import read_properties
 from txfiles.errors import KeysRequiredError, OptionError
 
-if TYPE_CHECKING:  # they bring pyarrow, which `txfiles --help` need not wait for
+if TYPE_CHECKING:  # they import pyarrow, and `txfiles --help` should not wait for that
     from txfiles.rows.source import Source
     from txfiles.store.port import Lock
 
@@ -38,7 +38,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a long call has come: `done` of `total` units (rows or files) of a stage; total None is unknown."""
+    """How far a long call has come: `done` of `total` units (rows or files) of a stage; total may be None (unknown)."""
 
     stage: str
     done: int
@@ -46,7 +46,7 @@ class Progress:
 
 
 def no_progress(_: Progress) -> None:
-    """The callback of a caller who does not want to know."""
+    """The callback of a caller who does not want progress reports."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,14 +62,14 @@ class VacuumOptions:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of an option beside its type.
+    """What is known about an option besides its type.
 
     Attributes:
-        kind: what sort of value it takes; `library` is one that the shell has no use for.
+        kind: what sort of value it takes; `library` marks an option that the shell does not have.
         help: what it does, for the shell's help.
-        choices: the words that it may be.
-        flag: its name on the shell, where that is another.
-        metavar: what stands for its value in the help.
+        choices: its valid values.
+        flag: its name in the shell, if that differs.
+        metavar: the placeholder for its value in the help.
     """
 
     kind: Kind
@@ -212,11 +212,11 @@ DEFAULTS: dict[str, Any] = {
     for one in fields(WriteOptions)
     if one.name != "mode"
 }
-"""What an option is that is not given; `mode` is required."""
+"""The default of each option; `mode` has none, it is required."""
 
 
 def read_options(given: Mapping[str, Any]) -> WriteOptions:
-    """The options that a caller gave, in one form, checked. None stands for "not given".
+    """The options that a caller gave, in one form, checked. None means "not given".
 
     Raises:
         OptionError: see `check`.
@@ -236,7 +236,7 @@ def _read(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return (plain(value),)
     if not isinstance(value, Iterable):
-        raise OptionError(f"{name} is a column name or a list of them, not {value!r}", hint=f"pass {name}=['…']")
+        raise OptionError(f"{name} must be a column name or a list of them, not {value!r}", hint=f"pass {name}=['…']")
     return tuple(plain(one) for one in value)
 
 
@@ -244,12 +244,12 @@ Options = TypeVar("Options", bound=WriteOptions)
 
 
 def check(options: Options) -> Options:
-    """Refuse words that are unknown and options that do not go together.
+    """Refuse unknown values, and options that do not go together.
 
     `format` is checked where the target is chosen: each target brings its own.
 
     Raises:
-        OptionError: with the nearest valid word, or with what the option needs.
+        OptionError: names the nearest valid value, or what the option needs.
     """
     for name, facts in OPTIONS.items():
         given = getattr(options, name)
@@ -257,19 +257,19 @@ def check(options: Options) -> Options:
             _CHECKS[facts.kind](name, given)
     for name, value in options.user_metadata.items():
         if not (isinstance(name, str) and isinstance(value, str) and is_unicode(name) and is_unicode(value)):
-            raise OptionError(f"user_metadata is text to text; {shown(name)} is {shown(value)}")
+            raise OptionError(f"user_metadata must map text to text; {shown(name)} is {shown(value)}")
     if not callable(options.progress):
-        raise OptionError(f"progress is a function that is told how far the call is, not {shown(options.progress)}")
+        raise OptionError(f"progress must be a function that takes a Progress, not {shown(options.progress)}")
     read_properties(options.properties)
     _check_together(options)
     return options
 
 
 def word(name: str, given: object, valid: Iterable[str]) -> None:
-    """Refuse what is not one of the valid words of an option.
+    """Refuse a value that is not one of an option's choices.
 
     Raises:
-        OptionError: with the word that has the meaning of the one given, or else its spelling.
+        OptionError: names the choice with the same meaning, or else the nearest spelling.
     """
     valid = tuple(valid)
     if given not in valid:
@@ -279,34 +279,34 @@ def word(name: str, given: object, valid: Iterable[str]) -> None:
 
 def _check_text(name: str, given: object) -> None:
     if not isinstance(given, str) or not given or not is_unicode(given):
-        raise OptionError(f"{name} is a text that is not empty, not {shown(given)}")
+        raise OptionError(f"{name} must be text and not empty, not {shown(given)}")
 
 
 def _check_columns(name: str, given: tuple[object, ...]) -> None:
     for column in given:
         if not isinstance(column, str) or not column:
-            raise OptionError(f"{name} is a list of column names; {shown(column)} is not one")
+            raise OptionError(f"{name} must be a list of column names; {shown(column)} is not one")
     if len(set(given)) != len(given):
         raise OptionError(f"{name} names a column twice: {', '.join(map(str, given))}")
 
 
 def _check_switch(name: str, given: object) -> None:
     if not isinstance(given, bool):
-        raise OptionError(f"{name} is True or False, not {shown(given)}")
+        raise OptionError(f"{name} must be True or False, not {shown(given)}")
 
 
 def _check_pairs(name: str, given: object) -> None:
     if not isinstance(given, Mapping):
-        raise OptionError(f"{name} is a mapping of names to values, not {shown(given)}")
+        raise OptionError(f"{name} must be a mapping of names to values, not {shown(given)}")
 
 
 def _check_seconds(name: str, given: object) -> None:
     if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
-        raise OptionError(f"{name} is a number of seconds, not {shown(given)}")
+        raise OptionError(f"{name} must be a number of seconds, not {shown(given)}")
 
 
 def _checked_elsewhere(name: str, given: object) -> None:
-    """By whoever uses it: it needs the table or the store."""
+    """Checked later, where it is used: that needs the table or the store."""
 
 
 _CHECKS: dict[Kind, Callable[[str, Any], None]] = {
@@ -321,7 +321,7 @@ _CHECKS: dict[Kind, Callable[[str, Any], None]] = {
 
 
 def keys_required(mode: str) -> KeysRequiredError:
-    """The error for a keyed mode where neither the call nor the table names keys."""
+    """The error for a keyed mode if neither the call nor the table names keys."""
     return KeysRequiredError(
         f"mode {mode!r} requires 'keys': the columns that identify a row",
         hint="pass keys=['…']; the table records them, and later writes need not repeat them",
@@ -335,14 +335,14 @@ def _check_together(options: WriteOptions) -> None:
         _check_overwrite(options)
     else:
         _refuse(
-            f"goes with mode 'overwrite' only, not with {options.mode!r}",
+            f"works only with mode 'overwrite', not with {options.mode!r}",
             "leave it out",
             overwrite_partitions=options.overwrite_partitions,
             replace_where=options.replace_where is not None,
             **{"schema_mode='overwrite'": options.schema_mode == "overwrite"},
         )
     if options.rekey and not options.checks_keys:
-        raise OptionError("rekey goes with a write that names keys", hint="leave it out")
+        raise OptionError("rekey works only with keyed writes", hint="leave it out")
 
 
 def _check_append(options: WriteOptions) -> None:
@@ -358,11 +358,11 @@ def _check_append(options: WriteOptions) -> None:
 def _check_overwrite(options: WriteOptions) -> None:
     if not options.keys and (options.dedup_strategy != "error" or options.timestamp_col is not None):
         raise OptionError(
-            "an overwrite deduplicates only where it names keys", hint="pass keys=[…], or leave the option out"
+            "an overwrite deduplicates only if it names keys", hint="pass keys=[…], or leave the option out"
         )
     if options.overwrite_partitions and options.replace_where is not None:
         raise OptionError(
-            "overwrite_partitions and replace_where both say which rows are replaced", hint="give one of them"
+            "overwrite_partitions and replace_where both say which rows to replace", hint="pass only one of them"
         )
     if options.schema_mode == "overwrite" and options.scope != "table":
         raise OptionError(

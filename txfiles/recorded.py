@@ -1,4 +1,4 @@
-"""How a write's options meet what the table has recorded: one function, one table action out.
+"""Reconcile a write's options with what the table has recorded: one function, one table action out.
 
 Source: specs/4-semantics.md, "Keys" and "Creation".
 """
@@ -12,17 +12,17 @@ from txfiles.core.properties import effective, read_properties
 from txfiles.errors import OptionError
 from txfiles.options import WriteOptions
 
-REKEY_HINT = "pass rekey=True if the table is to have them from now on"
+REKEY_HINT = "pass rekey=True to change the table's keys"
 
 
 def settle(current: TableMetadata | None, wish: WriteOptions) -> TableMetadata:
-    """The table action that a wish leads to, columns aside.
+    """The table action that the options lead to, apart from the columns.
 
     Args:
-        current: what the table is; None where it is new.
-        wish: what the caller says; None and () say nothing.
+        current: the table's metadata; None for a new table.
+        wish: the caller's options; None and () mean "not given".
     Raises:
-        OptionError: the wish contradicts what the table has recorded.
+        OptionError: an option contradicts what the table has recorded.
     """
     if current is None:
         return TableMetadata(
@@ -58,7 +58,7 @@ def _timestamp_col(current: TableMetadata, wish: WriteOptions) -> str | None:
     if current.timestamp_col is not None and not wish.rekey:
         raise OptionError(
             f"the table's timestamp_col is {current.timestamp_col!r}, not {wish.timestamp_col!r}",
-            hint="pass rekey=True if rows are to be ordered by it from now on",
+            hint="pass rekey=True to order rows by it from now on",
         )
     return wish.timestamp_col
 

@@ -25,21 +25,21 @@ class WriteResult:
         rows_in: rows given.
         rows_inserted: rows added.
         rows_updated: rows that replaced one with the same key.
-        rows_unchanged: rows that stood in the table already, equal in every column.
+        rows_unchanged: rows that were in the table already, equal in every column.
         rows_skipped: rows of a known key under append_once.
         rows_stale: rows older than the table's row of that key.
         rows_deduplicated: rows dropped as duplicates inside the batch.
-        rows_deleted: rows removed without a successor.
+        rows_deleted: rows removed without a replacement.
         files_added: data files added.
         files_removed: data files superseded.
         files_scanned: data files in which keys or rows were looked for.
-        files_pruned: live files that need not be opened.
+        files_pruned: live files that did not have to be opened.
         bytes_written: bytes of the added files.
         attempts: how many times the write was planned.
         elapsed: seconds.
-        commit_id: of this call's commit, for `txfiles.resolve`; None where it made none.
-        schema_inferred: types that were guessed from a CSV input, else None.
-        notes: what was done with the input beside what was asked for, one sentence each.
+        commit_id: of this call's commit, for `txfiles.resolve`; None if it made none.
+        schema_inferred: types that were inferred from a CSV input, otherwise None.
+        notes: how the input was interpreted beyond what was asked for, one sentence each.
     """
 
     version: int | None
@@ -85,7 +85,7 @@ class VacuumResult:
 
     Attributes:
         version: the vacuum's commit, or the version that it was decided against.
-        committed: whether it made a version; it makes none where there is nothing to delete.
+        committed: whether it made a version; it makes none if there is nothing to delete.
         deleted: names relative to the table's root.
         bytes: their size.
         dry_run: nothing was deleted.
@@ -100,7 +100,7 @@ class VacuumResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """What became of a commit. `version` is None where it was not committed."""
+    """What became of a commit. `version` is None if it was not committed."""
 
     committed: bool
     version: int | None
@@ -108,7 +108,7 @@ class Resolution:
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """One version, as `Table.history` tells it. Counts as in `WriteResult`."""
+    """One version in `Table.history`. Counts as in `WriteResult`."""
 
     version: int
     time: datetime
@@ -134,7 +134,7 @@ class Commit:
 
 
 def counts(metrics: Metrics) -> dict[str, int]:
-    """The counts of a commit, by the names that they have in every result."""
+    """The counts of a commit, by the names they have in every result."""
     return {name: getattr(metrics, name) for name in Metrics.__struct_fields__}
 
 

@@ -1,4 +1,4 @@
-"""`Table`: a table pinned to one version, to read and to make small commits. It handles what a target opened."""
+"""`Table`: a table pinned to one version, for reading and for small commits. A handle on what a target opened."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """A table as it is at one version. What others commit later is not seen until `refresh`.
+    """A table at one version. Later commits by others are not visible until `refresh`.
 
     It pickles with its version, for process pools, dask and ray; see `__reduce__`.
 
@@ -39,7 +39,7 @@ class Table:
         lock: for `set` and `vacuum`, as in `write`.
     Raises:
         TableNotFoundError: there is no table, or no such version.
-        SnapshotExpiredError: vacuum has removed files of that version.
+        SnapshotExpiredError: a vacuum has deleted files of that version.
         CorruptTableError: the log is damaged.
     Cost: the newest checkpoint and the manifests after it.
     """
@@ -65,9 +65,9 @@ class Table:
         return f"Table({self.path!r}, version={self.version})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the place and the version; unpickling opens it again, in whatever process.
+        """Pickle the place and the version; unpickling opens the table again, in any process.
 
-        Storage options go along as they are: treat such a pickle as you treat them.
+        The pickle contains the storage options: protect it as you protect them.
 
         Raises:
             OptionError: the lock cannot be pickled.
@@ -123,7 +123,7 @@ class Table:
 
     @property
     def row_count(self) -> int:
-        """How many rows it has, from the log: no data file is read."""
+        """The number of rows, from the log: no data file is read."""
         return self._opened.row_count()
 
     @public
@@ -132,12 +132,12 @@ class Table:
 
         Args:
             columns: which columns, in which order; None is all.
-            filter: an Arrow expression, or ``[(column, op, value), …]``, all of which hold; a row for which
+            filter: an Arrow expression, or ``[(column, op, value), …]``, all of which must hold; a row for which
                 it is unknown (null) does not match.
         Raises:
             InputError: an unknown column or operator, or a value that does not fit.
             CorruptTableError: a file is missing or damaged.
-            SnapshotExpiredError: a vacuum has removed files of this version since it was opened.
+            SnapshotExpiredError: a vacuum has deleted files of this version since it was opened.
         Cost: the columns named, of the files and row groups that may match.
         """
         return self._opened.to_arrow(columns, filter)
@@ -161,11 +161,11 @@ class Table:
         if batch_rows is not None and (
             isinstance(batch_rows, bool) or not isinstance(batch_rows, int) or batch_rows < 1
         ):
-            raise OptionError(f"batch_rows is a whole number of at least 1, not {shown(batch_rows)}")
+            raise OptionError(f"batch_rows must be a whole number of at least 1, not {shown(batch_rows)}")
         return self._opened.to_batches(columns, filter, batch_rows)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Export the rows as an Arrow stream: DuckDB, polars, pandas and others take a `Table` as it is."""
+        """Export the rows as an Arrow stream: DuckDB, polars, pandas and others accept a `Table` directly."""
         return self.to_batches().__arrow_c_stream__(requested_schema)
 
     @public
@@ -186,24 +186,24 @@ class Table:
 
     @public
     def dataset(self) -> ds.Dataset:
-        """Return a pyarrow dataset of the live files (Parquet), or of the rows in memory (CSV, verified whole).
+        """Return a pyarrow dataset of the live files (Parquet), or of the rows in memory (CSV, fully verified).
 
         Raises:
-            CorruptTableError: a file is missing, or is not what the log says.
-            SnapshotExpiredError: a vacuum has removed files of this version since it was opened.
+            CorruptTableError: a file is missing, or does not match the log.
+            SnapshotExpiredError: a vacuum has deleted files of this version since it was opened.
         Cost: Parquet: a stat and a few objects for each file, nothing is read yet. CSV: the whole table.
         """
         return self._with("dataset").dataset()
 
     @public
     def files(self, *, physical: bool = False) -> list[str]:
-        """List the live data files as absolute paths or URLs, ready for `duckdb.read_parquet` and its like.
+        """List the live data files as absolute paths or URLs, ready for `duckdb.read_parquet` and the like.
 
         Args:
-            physical: list them also if they have other columns than the table.
+            physical: list them even if their columns differ from the table's.
         Raises:
-            NeedsLiveViewError: files are older than a change of the columns, so that a tool that reads them by itself
-                would see other names or types than the table has.
+            NeedsLiveViewError: some files are older than a change of the columns, so a tool that reads them on its own
+                would not see the table's names and types.
         """
         return self._with("files").files(physical=physical)
 
@@ -215,7 +215,7 @@ class Table:
             physical: as in `files`.
         Returns:
             `path` as in `files`, `rows`, `bytes`, `added_version`, `partition` (text), and for each column its
-            `nulls`, `min` and `max`, null where they are not known.
+            `nulls`, `min` and `max`, null if they are not known.
         """
         return self._with("file_table").file_table(physical=physical)
 
@@ -223,7 +223,7 @@ class Table:
     def history(self, limit: int | None = None) -> list[Commit]:
         """List the commits up to this version, newest first; at most `limit`. Cost: one small read each."""
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-            raise OptionError(f"limit is a whole number, not {shown(limit)}")
+            raise OptionError(f"limit must be a whole number, not {shown(limit)}")
         return self._with("history").history(limit)
 
     @public
@@ -235,7 +235,7 @@ class Table:
             timestamp: a datetime or ISO 8601 text, with a zone: the last version committed at or before it.
         Raises:
             TableNotFoundError: no such version.
-            SnapshotExpiredError: vacuum has removed files of that version.
+            SnapshotExpiredError: a vacuum has deleted files of that version.
         """
         return _handle(self._target, self._at(version, timestamp), read_only=True)
 
@@ -252,24 +252,24 @@ class Table:
 
         Args:
             keys: scalars for one key column, tuples for several (or one of them alone), or a table or frame
-                with the key columns. A key that is null, or beyond what the column can hold, matches nothing.
+                with the key columns. A key that is null, or out of the column's range, matches nothing.
             columns: which columns to return; None is all.
         Raises:
-            InputError: the keys are of a type that never mixes with that of the key columns.
-        Cost: the key columns of the row groups in whose key range one of them lies.
+            InputError: the keys have a type that never mixes with that of the key columns.
+        Cost: the key columns of the row groups whose key range contains one of them.
         """
         table = inputs.as_table(keys)
         return self._with("lookup").lookup(keys if table is None else table, columns)
 
     def set(self, properties: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Change table properties, as a commit; the table moves to it.
+        """Change table properties in a commit; the table moves to it.
 
         Raises:
-            OptionError: an unknown name or value, with the nearest valid word.
+            OptionError: an unknown name or value; names the nearest valid one.
         """
         self._require_writable("set")
         if not isinstance(properties, Mapping | None):
-            raise OptionError(f"properties are a mapping of names to values, not {shown(properties)}")
+            raise OptionError(f"properties must be a mapping of names to values, not {shown(properties)}")
         self._opened = self._with("set").set({**(properties or {}), **more})
 
     @public
@@ -282,17 +282,17 @@ class Table:
         force: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> VacuumResult:
-        """Delete files that no retained version holds, as a commit; the table moves to it.
+        """Delete files that no retained version holds, in a commit; the table moves to it.
 
         Args:
             retain: how long superseded files are kept, such as ``7d``; the property `vacuum_retain` by default.
-            keep_versions: keep the newest versions whole in any case.
+            keep_versions: how many of the newest versions to keep readable in any case.
             dry_run: only say what would be deleted.
-            force: go on though orphans outweigh the live files ten to one.
-            progress: told how many files are deleted.
+            force: go on even if orphans outnumber the live files ten to one.
+            progress: called with how many files have been deleted.
         Raises:
-            ConfirmationRequiredError: so many orphans look like a lost log.
-        Cost: one listing of the folder, and each manifest since the oldest whole version.
+            ConfirmationRequiredError: so many orphans that the log may be lost.
+        Cost: one listing of the folder, and each manifest since the oldest readable version.
         """
         self._require_writable("vacuum")
         options = VacuumOptions(
@@ -310,7 +310,7 @@ class Table:
         return self._opened.state
 
     def _with(self, verb: str) -> OpenTable:
-        """What the target opened, if it has the verb."""
+        """The open table, if its target has the verb."""
         targets.require_verb(self._target, verb, self.path)
         return self._opened
 
@@ -318,13 +318,13 @@ class Table:
         if version is None and timestamp is None:
             raise OptionError("at() needs a version or a timestamp", hint="pass version=… or timestamp='…'")
         if version is not None and timestamp is not None:
-            raise OptionError("version and timestamp exclude each other", hint="pass one of them")
+            raise OptionError("version and timestamp cannot be combined", hint="pass one of them")
         return self._with("at").at(version, timestamp)
 
     def _require_writable(self, verb: str) -> None:
         if self._read_only:
             raise OptionError(
-                f"{verb} does not go with a table that is pinned to version {self.version}",
+                f"{verb} is not possible on a table that is pinned to version {self.version}",
                 hint="open it without version or timestamp",
             )
 
@@ -344,7 +344,7 @@ def _reopen(where: Place, version: int, identity: str, read_only: bool) -> Table
     if opened.identity != identity:
         raise TableNotFoundError(
             f"the table at {opened.path} is not the one that was pickled: version {version} is another commit",
-            hint="it was deleted and created again meanwhile; open it anew",
+            hint="it was deleted and created again in the meantime; open it again",
             version=version,
         )
     return _handle(target, opened, read_only=read_only)

@@ -304,7 +304,7 @@ def test_row_numbers_of_a_later_part(tmp_path: Path) -> None:
         ({"names": ["a", "a"]}, "distinct"),
         ({"unnamed": "kep"}, "did you mean 'keep'"),
         ({"header": "no"}, "True or False"),
-        ("sep=;", "is a mapping"),
+        ("sep=;", "must be a mapping"),
     ],
 )
 def test_options_that_cannot_be(tmp_path: Path, given_csv: Any, message: str) -> None:

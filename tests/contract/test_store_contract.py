@@ -454,9 +454,9 @@ class OwnStoreContract(StoreContract):
         """A data file never replaces one: neither one that was there, nor one that came meanwhile."""
         sink = store.create("a")
         store.put_if_absent("a", b"theirs")
-        with pytest.raises(StoreError, match="exists already") as late:
+        with pytest.raises(StoreError, match="already exists") as late:
             sink.close()
-        with pytest.raises(StoreError, match="exists already") as early:
+        with pytest.raises(StoreError, match="already exists") as early:
             store.create("a")
         assert late.value.committed == early.value.committed == "no"
         sink.abort()

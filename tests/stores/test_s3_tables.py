@@ -196,7 +196,7 @@ def test_a_server_that_ignores_conditions(service, tmp_path):
     make_bucket(server.url)
     url, options = fresh_url(), s3_options(server.url)
     for _ in range(2):
-        with pytest.raises(NoAtomicCreateError, match="once and only once") as raised:
+        with pytest.raises(NoAtomicCreateError, match="cannot create a name exactly once") as raised:
             tx.write(ROWS, url, mode="append", storage_options=options)
         assert raised.value.committed == "no"
         assert list(open_store(url, options).list_from("")) == []

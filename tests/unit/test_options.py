@@ -173,5 +173,5 @@ def test_at_with_nothing_or_both_says_what_to_give(tmp_path):
     with pytest.raises(OptionError, match="needs a version or a timestamp"):
         table.at()
     for call in (table.at, lambda **both: tx.Table(tmp_path / "t", **both)):
-        with pytest.raises(OptionError, match="exclude each other"):
+        with pytest.raises(OptionError, match="cannot be combined"):
             call(version=0, timestamp="2026-01-01T00:00:00Z")

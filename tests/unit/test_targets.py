@@ -123,9 +123,9 @@ VERBS = {
 def test_a_verb_that_a_target_lacks_says_who_has_it(verb, shelf):
     """An unsupported verb is an error that names the formats whose tables have it."""
     tx.write(ROWS, "shelf://a", mode="append")
-    with pytest.raises(UnsupportedVerbError, match=f"shelf table, and these have no '{verb}'") as raised:
+    with pytest.raises(UnsupportedVerbError, match=f"shelf table, which does not support '{verb}'") as raised:
         VERBS[verb](tx.Table("shelf://a"))
-    assert raised.value.hint == "tables of format 'parquet' or 'csv' have it"
+    assert raised.value.hint == "tables of format 'parquet' or 'csv' support it"
     assert (raised.value.verb, raised.value.kind) == (verb, "unsupported-verb")
     assert len(shelf["shelf://a"]) == 1
 
@@ -152,7 +152,7 @@ def test_what_a_target_cannot_do_is_refused_before_any_io(given, told, shelf):
 
     with pytest.raises(OptionError, match=told) as raised:
         tx.write(chunks(), "shelf://a", **given)
-    assert raised.value.hint == "tables of format 'parquet' or 'csv' have it"
+    assert raised.value.hint == "tables of format 'parquet' or 'csv' support it"
     assert shelf == {}
 
 

@@ -1,1 +1,1 @@
-"""The shell's verbs: each one parses, makes one call into the library, and emits what came back."""
+"""The shell's verbs: each one parses, makes one call into the library, and prints the result."""

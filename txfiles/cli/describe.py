@@ -1,4 +1,4 @@
-"""`txfiles log`, `show` and `files`: they look at a table and change nothing."""
+"""`txfiles log`, `show` and `files`: they describe a table and change nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def open_table(
     path: str, version: int | None = None, at: str | None = None, storage_options: Storage = None
 ) -> tx.Table:
-    """The table at the version asked for, the newest unless said."""
+    """The table at the requested version, by default the newest."""
     import txfiles as tx
 
     if version is not None and at is not None:
-        raise click.UsageError("--version and --at exclude each other", click.get_current_context())
+        raise click.UsageError("--version and --at cannot be used together", click.get_current_context())
     return tx.Table(path, version=version, timestamp=at, storage_options=storage_options)
 
 

@@ -1,4 +1,4 @@
-"""From an exception to what a person, a program and the calling shell are told."""
+"""From an exception to a message for a person, an object for a program, and an exit code for the shell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USAGE = 2
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 OUTPUT_CLOSED = 141
-"""128 + SIGPIPE: what `cat` ends with when `head` has seen enough."""
+"""128 + SIGPIPE: the exit code of `cat` when `head` has seen enough."""
 
 EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
     (errors.InputError, USAGE),
@@ -35,7 +35,7 @@ EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
 )
 
 WRITING_VERBS = frozenset({"write", "set", "vacuum"})
-"""Verbs that commit: when one is cut short, the commit may have happened."""
+"""Verbs that commit: if one is interrupted, the commit may have happened."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Failure:
 
 
 def explain(error: BaseException, args: Sequence[str]) -> Failure:
-    """Say what an exception means. Whatever is not foreseen is an internal error, never a traceback."""
+    """Classify an exception. An unexpected one is an internal error, never a traceback."""
     if isinstance(error, errors.TxFilesError):
         code = next((code for cause, code in EXIT_CODES if isinstance(error, cause)), OTHER)
         return Failure(code, error.kind, error.message, error.hint, error.committed, error.evidence)
@@ -80,7 +80,7 @@ def explain(error: BaseException, args: Sequence[str]) -> Failure:
 
 
 def report(failure: Failure, error: BaseException, args: Sequence[str]) -> None:
-    """Tell about a failure on stderr: lines for a person, or one JSON object for a program."""
+    """Report a failure on stderr: lines for a person, or one JSON object for a program."""
     debug = os.environ.get("TXFILES_DEBUG", "") not in ("", "0")
     trace = _redacted("".join(traceback.format_exception(error)), args) if debug else None
     if "--json" in args:
@@ -101,7 +101,7 @@ def report(failure: Failure, error: BaseException, args: Sequence[str]) -> None:
 
 
 def _redacted(text: str, args: Sequence[str]) -> str:
-    """A text that may repeat words of the command line, without the secrets of URLs among them."""
+    """A text that may repeat parts of the command line, without secrets from URLs."""
     for given in args:
         if redact(given) != given:
             text = text.replace(given, redact(given))
@@ -138,11 +138,11 @@ def _usage_message(error: click.ClickException, context: click.Context | None) -
 
 
 SHELL_NAMES = {"filter": "where", "timestamp": "at"}
-"""Arguments of the library that the shell calls otherwise."""
+"""Arguments of the library that have another name in the shell."""
 
 
 def _option_meant(given: str, context: click.Context | None) -> str:
-    """The option of that meaning in other libraries' words, else the nearest in spelling."""
+    """The option with that meaning in other libraries, otherwise the nearest in spelling."""
     if context is None or foreign.instead(given.lstrip("-")):
         return ""
     params = [param for param in context.command.get_params(context) if isinstance(param, click.Option)]

@@ -33,7 +33,7 @@ Exit codes:
 
 
 class Verbs(click.Group):
-    """Verbs in the order in which a newcomer needs them, and errors in our own words."""
+    """Lists verbs in the order in which a newcomer needs them, and reports errors as txfiles does."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs, in the order in which they were added."""
@@ -42,7 +42,7 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb. An unknown one is told the nearest."""
+        """Find the verb. For an unknown one, the error names the nearest."""
         if not args[0].startswith("-") and args[0] not in self.commands:
             raise click.UsageError(f"there is no command {args[0]!r}{nearest(args[0], self.commands)}", ctx)
         return super().resolve_command(ctx, args)
@@ -71,7 +71,7 @@ def cli() -> None:
 
 
 def run(args: Sequence[str]) -> int:
-    """Run one command line, tell of its failure, and return the exit code."""
+    """Run one command line, report its failure, and return the exit code."""
     try:
         with cli.make_context(NAME, list(args)) as context:
             cli.invoke(context)
@@ -91,7 +91,7 @@ def _fail(error: BaseException, args: Sequence[str]) -> int:
     if isinstance(error, output.OutputClosedError) or (isinstance(error, BrokenPipeError) and "--help" in args):
         return failure.OUTPUT_CLOSED
     with contextlib.suppress(output.OutputClosedError, output.OutputError):
-        output.flush()  # rows that came before the failure; the failure itself is what is told
+        output.flush()  # rows from before the failure; only the failure itself is reported
     found = failure.explain(error, args)
     failure.report(found, error, args)
     return found.code
@@ -103,16 +103,16 @@ class _ToStderr(logging.Handler):
 
 
 def _end_orderly_on_sigterm() -> None:
-    """SIGTERM, which schedulers send, ends the command as Ctrl-C does, unless whoever started it ignores it."""
+    """Make SIGTERM, which schedulers send, end the command like Ctrl-C, unless the parent process ignores it."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def entry() -> NoReturn:
-    """The console script. Leaves at once when all is flushed, since Arrow's threads can abort a normal shutdown."""
+    """The console script. Exits as soon as all is flushed, since Arrow's threads can abort a normal shutdown."""
     args = sys.argv[1:]
     _end_orderly_on_sigterm()
-    # With --json a program reads stderr: nothing but one error object may stand there.
+    # With --json a program reads stderr: it may contain nothing but one error object.
     logging.getLogger(NAME).addHandler(logging.NullHandler() if "--json" in args else _ToStderr(logging.WARNING))
     try:
         code = run(args)

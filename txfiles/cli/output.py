@@ -1,6 +1,6 @@
-"""What the shell sees: data on stdout, everything else on stderr.
+"""What the shell prints: data on stdout, everything else on stderr.
 
-Data is UTF-8 whatever the locale, so that a pipe carries the same bytes everywhere.
+Data is UTF-8 in every locale, so that a pipe carries the same bytes everywhere.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from txfiles.core.messages import json_number
 
 
 class OutputClosedError(Exception):
-    """Whoever read stdout has gone, as `head` does when it has seen enough."""
+    """The reader of stdout has gone, as `head` does when it has seen enough."""
 
 
 class OutputError(Exception):
-    """Stdout cannot be written: a full disk behind a redirection, say."""
+    """Stdout cannot be written, for example because a redirection fills the disk."""
 
 
 @contextmanager
@@ -40,31 +40,31 @@ def _stdout() -> Iterator[BinaryIO]:
 
 
 def write_bytes(data: bytes) -> None:
-    """Put data on stdout. Raises `OutputClosedError` or `OutputError`."""
+    """Write data to stdout. Raises `OutputClosedError` or `OutputError`."""
     with _stdout() as stream:
         stream.write(data)
 
 
 def flush() -> None:
-    """Hand over what is buffered. Raises `OutputClosedError` or `OutputError`."""
+    """Flush stdout. Raises `OutputClosedError` or `OutputError`."""
     if sys.stdout is not None:
         with _stdout() as stream:
             stream.flush()
 
 
 def write_text(text: str) -> None:
-    """Put one or more lines on stdout. A path's bytes that are no UTF-8 come out as they are on disk."""
+    """Write one or more lines to stdout. Bytes of a path that are not UTF-8 are written as they are on disk."""
     write_bytes(text.encode("utf-8", "surrogateescape") + b"\n")
 
 
 def write_json(value: Any) -> None:
-    """Put one JSON document on one line of stdout."""
+    """Write one JSON document to stdout, on one line."""
     # A lone surrogate becomes \udcXX, which is how JSON itself escapes it.
     write_bytes(to_json(value).encode("utf-8", "backslashreplace") + b"\n")
 
 
 def emit(as_json: bool, document: Any, text: str) -> None:
-    """Put a verb's result on stdout, for a program or for a person."""
+    """Write a verb's result to stdout, for a program or for a person."""
     if as_json:
         write_json(document)
     else:
@@ -72,7 +72,7 @@ def emit(as_json: bool, document: Any, text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Tell a person something beside the data, on stderr."""
+    """Tell a person something besides the data, on stderr."""
     tell("note", text)
 
 
@@ -82,14 +82,14 @@ def tell(word: str, text: str) -> None:
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON in UTF-8, without NaN and other things that JSON does not have."""
+    """One line of JSON in UTF-8, without NaN and the like, which JSON does not have."""
     return json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False)
 
 
 def jsonable(value: Any) -> Any:
     """A value as JSON has it: times ISO 8601 (zoned ones in UTC with Z), bytes base64, NaN and infinities as text.
 
-    Whatever else is not JSON's own becomes its text, so that an error's evidence never fails to come out.
+    Any other value becomes text, so that an error's evidence can always be printed.
     """
     if isinstance(value, Mapping):
         return {str(name): jsonable(item) for name, item in value.items()}
@@ -133,7 +133,7 @@ def _time_text(value: date | time | timedelta) -> str:
 
 
 def type_spec(kind: Any) -> str | dict[str, Any]:
-    """An Arrow type as the log and ``--schema`` write it; a document where it is nested."""
+    """An Arrow type as the log and ``--schema`` write it; a document if it is nested."""
     from txfiles.rows import types
 
     return types.to_spec(kind)
@@ -145,17 +145,17 @@ def type_text(spec: str | dict[str, Any]) -> str:
 
 
 def property_text(value: object) -> str:
-    """A property's value as `txfiles set` takes it."""
+    """A property's value as `txfiles set` accepts it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def one_line(text: str) -> str:
-    """Text for a terminal: control characters, which could move its cursor or hide text, are shown escaped."""
+    """Text for a terminal: control characters, which could move its cursor or hide text, are escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def number(value: int | None) -> str:
-    """``1,234``; a count that nobody could know is ``?``."""
+    """``1,234``; an unknown count is ``?``."""
     return "?" if value is None else f"{value:,}"
 
 

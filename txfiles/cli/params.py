@@ -1,4 +1,4 @@
-"""Words of the command line: choices, NAME=VALUE, COLUMN OP VALUE, and options that several verbs share."""
+"""Parameters of the command line: choices, NAME=VALUE, COLUMN OP VALUE, and options that several verbs share."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CONDITION_HELP = (
 
 
 class Word(click.Choice[str]):
-    """One of a few words; a misspelt or foreign one is told which was meant."""
+    """One of a fixed set of values; for a misspelt or foreign one, the error says which was meant."""
 
     def __init__(self, choices: Iterable[str], option: str = "") -> None:
         super().__init__(tuple(choices))
         self.option = option
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """The message of a word that is not a choice."""
+        """The message for a value that is not a choice."""
         return f"{value!r} is not {one_of(self.choices)}{foreign.meant(self.option, str(value), self.choices)}"
 
 
@@ -63,7 +63,7 @@ def typed(given: str) -> tuple[str, str]:
 
 
 def mapping(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Pairs as a dict; a name given twice is refused, for one value would be lost (a callback of click)."""
+    """Pairs as a dict; a name given twice is refused, since one value would be lost (a callback of click)."""
     names = [name for name, _ in given]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -72,7 +72,7 @@ def mapping(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, 
 
 
 def dialect(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """``--csv`` as `csv=` has it: lists as a line of CSV, true and false (a callback of click)."""
+    """``--csv`` as `csv=` takes it: lists as a line of CSV, true and false (a callback of click)."""
     found: dict[str, Any] = mapping(ctx, param, given)
     for name, value in found.items():
         if name in ("names", "na_values", "null"):
@@ -83,7 +83,7 @@ def dialect(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, 
 
 
 def storage(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str], ...]) -> Storage:
-    """``--storage-option`` as `storage_options=` has it: switches, and JSON for nested ones (a callback of click)."""
+    """``--storage-option`` as `storage_options=` takes it: switches, and JSON for nested ones (a callback of click)."""
     found: dict[str, Any] = mapping(ctx, param, given)
     for name, value in found.items():
         if value.lower() in ("true", "false"):
@@ -141,7 +141,7 @@ def write_options(function: Function) -> Function:
 
 
 def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the shell as arguments of the library, which tells "not given" by None."""
+    """Options of the shell as arguments of the library, where None means "not given"."""
     return {name: None if value in ((), [], {}) else value for name, value in given.items()}
 
 

@@ -1,4 +1,4 @@
-"""A bar on stderr for work that takes long; nothing where nobody would see it."""
+"""A progress bar on stderr for long work; nothing if nobody would see it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Report = Callable[[Any], None]
 
 @contextmanager
 def bar(*, as_json: bool) -> Iterator[Report | None]:
-    """Yield what the library reports its progress to: None unless a person looks on.
+    """Yield the callback for the library's progress: None unless a person is watching.
 
     Args:
-        as_json: a program reads stderr, for it the bar would be noise.
+        as_json: a program reads stderr; the bar would be noise.
     """
     if as_json or sys.stderr is None or not sys.stderr.isatty():
         yield None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 JSON_ROWS = 8_192
-"""Rows that are turned into Python objects at a time."""
+"""How many rows are turned into Python objects at a time."""
 
 
 @click.command(
@@ -93,7 +93,7 @@ def read(
 
 
 def _at_most(reader: pa.RecordBatchReader, limit: int | None) -> Iterator[pa.Table]:
-    """The first rows, in pieces; reads no batch more than they take."""
+    """The first rows, in pieces; reads only the batches that they need."""
     import pyarrow as pa
 
     left = limit
@@ -110,11 +110,9 @@ def _at_most(reader: pa.RecordBatchReader, limit: int | None) -> Iterator[pa.Tab
 def _target(to: str) -> Path:
     path = Path(to)
     if redact(to) != to:
-        raise OptionError(f"--to is a local file, not {redact(to)!r}", hint="write it locally, then copy it")
+        raise OptionError(f"--to must be a local file, not {redact(to)!r}", hint="write it locally, then copy it")
     if path.suffix.lower() not in (".parquet", ".csv"):
-        raise OptionError(
-            f"--to is a file that ends in .parquet or .csv, not {to!r}", hint="its ending says what is written"
-        )
+        raise OptionError(f"--to must end in .parquet or .csv, not {to!r}", hint="the ending chooses the format")
     return path
 
 
@@ -161,7 +159,7 @@ def _write(schema: pa.Schema, pieces: Iterable[pa.Table], format_name: str, writ
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when it is whole; whatever goes wrong leaves `path` as it was."""
+    """A file that replaces `path` once it is complete; if anything goes wrong, `path` stays as it was."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -169,7 +167,8 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except OSError as error:
         raise InputError(
-            f"cannot write {str(path)!r}: {error.strerror or error}", hint="name a file in a folder that you may write"
+            f"cannot write {str(path)!r}: {error.strerror or error}",
+            hint="choose a file in a folder that you can write to",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

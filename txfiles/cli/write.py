@@ -1,4 +1,4 @@
-"""`txfiles write` and `txfiles plan`: the same words, one of them only says what the other would do."""
+"""`txfiles write` and `txfiles plan`: the same arguments; plan only says what write would do."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _emit(result: tx.WriteResult, headline: str, as_json: bool) -> None:
         inferred = {field.name: output.type_spec(field.type) for field in result.schema_inferred}
         if not as_json:
             told = ", ".join(f"{name} {output.type_text(spec)}" for name, spec in inferred.items())
-            output.note(f"types inferred from the CSV input: {told}; --schema NAME=TYPE says otherwise")
+            output.note(f"types inferred from the CSV input: {told}; override them with --schema NAME=TYPE")
     for said in () if as_json else result.notes:
         output.note(said)
     document = output.jsonable(result) | {"schema_inferred": inferred}

@@ -8,14 +8,14 @@ names of the operations in between, nor how many they were:
 
     DONE     one of their commits carries my batch id: there is nothing left to do
     REDO     plan again on the head
-    PROBE    the plan stands if its checks hold of the fresh files (the caller looks)
+    PROBE    the plan stands if its checks hold for the fresh files (the caller looks)
     REBASE   the plan stands
 
 A plan is redone if they created the table that it was to create, changed what the table is (properties aside), or
 both carry a `table` action; if a vacuum of theirs lists a file that it staged; if it is a vacuum and so was one of
-theirs; and if a file is gone in which it found a row or which it rewrites. Whoever changes a row removes its file,
-so "this row is as I read it" holds as long as its file is there; and "no such row exists" holds if no fresh file has
-one. So the rule is sound for every operation, those of later releases too.
+theirs; and if a file is gone in which it found a row or which it rewrites. Changing a row removes its file, so "this
+row is as I read it" holds as long as its file is there; and "no such row exists" holds if no fresh file has one. So the
+rule is sound for every operation, including those of later releases.
 
 Source: specs/5-commit.md, "Conflicts".
 """
@@ -47,7 +47,7 @@ class Change:
     Attributes:
         fresh: files that are live at the head and were not at the base, in commit order.
         gone: paths that were live at the base and are not at the head.
-        held: names that a version in between holds or names (data files, sidecars, checkpoints), URL-encoded.
+        held: files that a version in between holds or names (data files, sidecars, checkpoints), URL-encoded.
     """
 
     fresh: tuple[Add, ...]
@@ -65,7 +65,7 @@ class Decision:
 
 
 def change(theirs: Sequence[Manifest]) -> Change:
-    """The difference that commits make together.
+    """The combined difference that some commits make.
 
     Args:
         theirs: the manifests after the base, oldest first, sidecars resolved.
@@ -117,7 +117,7 @@ def judge(mine: CommitPlan, theirs: Sequence[Manifest], net: Change) -> Decision
 
 
 def same_but_properties(mine: TableMetadata, theirs: TableMetadata) -> bool:
-    """Whether a plan made for one table action holds for the other: only properties differ."""
+    """Whether a plan made for one table action also holds for the other: only properties differ."""
     return (mine.format, mine.columns, mine.partition_by, mine.keys, mine.timestamp_col) == (
         theirs.format,
         theirs.columns,

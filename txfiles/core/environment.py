@@ -1,6 +1,6 @@
-"""The only way to the world's clock, ids, sleep, chance and threads.
+"""The only access to the clock, ids, sleep, randomness and threads.
 
-`api` makes one and passes it down; the simulator makes another and thereby decides them all.
+`api` makes one and passes it down; the simulator makes another and so controls them all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Map(Protocol):
 
 
 class Start(Protocol):
-    """Begin something beside what follows."""
+    """Start something that runs beside what follows."""
 
     def __call__(self, function: Callable[[], Any], /) -> Callable[[], Any]:
         """Returns a function that waits for the result, or raises what was raised."""
@@ -34,7 +34,7 @@ class Start(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a call may ask of the world.
+    """What a call may use of the outside world.
 
     Attributes:
         now_us: this machine's clock, microseconds since 1970.

@@ -1,7 +1,7 @@
-"""What other libraries call the things that we have: the word meant, rather than the word nearest in spelling.
+"""Other libraries' names for what txfiles has, so that an error can suggest the nearest meaning, not just spelling.
 
-pandas, polars, pyarrow, Spark, Delta, dlt and dbt name the same choices in other words. A caller who uses one of
-theirs is told ours.
+pandas, polars, pyarrow, Spark, Delta, dlt and dbt have other names for the same choices. If a caller uses one of
+theirs, the error names ours.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ WORDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("overwrite", "update", "replace", "accept"), "apply"),
     },
 }
-"""For each option that takes one of a few words: a foreign word (lower case, `_` between) and ours."""
+"""For each option with a fixed set of values: a foreign value (lower case, with `_`) and ours."""
 
 OPTIONS: dict[str, str] = {
     **dict.fromkeys(
@@ -105,18 +105,18 @@ NOT_NEEDED: dict[str, str] = {
     **dict.fromkeys(("storage", "table", "path_or_buf"), "the table's folder is the second argument, `path`"),
     **dict.fromkeys(("dry_run", "explain"), "txfiles.plan takes the same arguments and writes nothing"),
 }
-"""A foreign name of what we do not have, and what to do in its place."""
+"""A foreign name for something txfiles does not have, and what to do instead."""
 
 
 def meant(option: str, given: str, valid: Iterable[str]) -> str:
-    """`` (did you mean 'upsert'?)``: by meaning, else by spelling; nothing where neither tells."""
+    """`` (did you mean 'upsert'?)``: by meaning, otherwise by spelling; empty if neither helps."""
     word = _normal(given)
     ours = WORDS.get(option, {}).get(word)
     return f" (did you mean {ours!r}?)" if ours else nearest(word, valid)
 
 
 def option_meant(given: str, valid: Iterable[str]) -> str | None:
-    """Which of the valid option names a foreign one stands for; None where no meaning is known."""
+    """Which of the valid option names a foreign one stands for; None if no meaning is known."""
     names = set(valid)
     word = _normal(given)
     found = (table.get(word) for table in (READING, OPTIONS))
@@ -124,7 +124,7 @@ def option_meant(given: str, valid: Iterable[str]) -> str | None:
 
 
 def instead(given: str) -> str | None:
-    """What to do in place of giving an option that we do not have."""
+    """What to do instead of passing an option that txfiles does not have."""
     return NOT_NEEDED.get(_normal(given))
 
 

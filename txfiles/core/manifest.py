@@ -1,9 +1,8 @@
 """The manifest: one commit as one small JSON document, strict to read and sealed against damage.
 
-Encoding and decoding are exact inverses for every value; unknown fields are ignored where they stand
-and those of the `table` action are carried along (``extra``), so that a newer writer's optional facts
-survive an older one. Everything here is bytes in, frozen values out: what a path may be is judged by
-`core.names`, what a type may be by `rows.types`.
+Encoding and decoding are exact inverses for every value. Unknown fields are ignored; those of the `table` action are
+kept (``extra``), so that a newer writer's optional facts survive an older one. Everything here is bytes in, frozen
+values out: `core.names` judges paths, `rows.types` types.
 
 Source: specs/3-manifest.md; specs/manifest.schema.json is generated from these types.
 """
@@ -25,16 +24,16 @@ from txfiles.errors import CorruptTableError, InputError, UnsupportedTableError
 FORMAT_VERSION = 1
 
 MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
-"""A manifest is one small put; larger lists of actions go to a sidecar, so nothing honest comes near."""
+"""A manifest is one small put; larger lists of actions go to a sidecar, so no honest manifest comes near."""
 
 SIDECAR_LIMIT_BYTES = 1024**3
 """A sidecar of about a million actions; a larger one is refused rather than read into memory, and never written."""
 
 PARTITION_VALUE_LIMIT = names.SEGMENT_LIMIT_BYTES
-"""A partition value, in characters: it is part of a folder's name. Each row of its file holds it once it is read."""
+"""Characters of a partition value: it is part of a folder's name, and reading repeats it in each row of its file."""
 
 EXTRA_DEPTH = 64
-"""How deep the fields nest that are carried along: what can be read must be fit to be written by any caller."""
+"""How deep unknown fields that are kept may nest: whatever can be read, any caller must be able to write."""
 
 INLINE_ACTIONS = 1_000
 """More actions than this go to a sidecar, so that a manifest stays one small put and readable."""
@@ -100,7 +99,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stats: per column id (as text).
         key_range: where the table had keys when the file was written.
         columns: ids of the file's own columns, in the file's order; absent where they are the table's at that version,
-            less those of the partition. A file is read through it by position, never by names that stand in it.
+            less those of the partition. A file is read through it by position, never by names found in it.
         vector: reserved for ``deletion_vectors``; a file with one is refused.
     """
 
@@ -148,7 +147,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Rows by fate, and files. `rows_in` is the sum of all but `rows_deleted`."""
+    """Rows by outcome, and files. `rows_in` is the sum of all but `rows_deleted`."""
 
     rows_in: Count = 0
     rows_inserted: Count = 0
@@ -164,10 +163,10 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TableAction(msgspec.Struct, frozen=True, kw_only=True):
-    """What the table is, whole, in version 0 and wherever it changes, as the log writes it.
+    """What the table is, in full, in version 0 and wherever it changes, as the log writes it.
 
-    Columns have roles by their ids, so that a rename is a change of `columns` alone. Callers work with `TableMetadata`,
-    which has names; `table_action` and `read_table` lead from one to the other.
+    Roles refer to column ids, so a rename changes `columns` alone. Callers work with `TableMetadata`, which has names;
+    `table_action` and `read_table` convert between the two.
 
     Attributes:
         format: ``parquet`` or ``csv``.
@@ -178,7 +177,7 @@ class TableAction(msgspec.Struct, frozen=True, kw_only=True):
         timestamp_col: an id; recorded at the first keyed write that names one.
         properties: those that were set; the others have their defaults.
         required_features: a reader or writer that does not know one refuses the table.
-        extra: fields that this release does not know, carried along.
+        extra: fields that this release does not know, kept when it is written again.
     """
 
     format: str
@@ -212,7 +211,7 @@ class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stored_ids(self) -> tuple[int, ...]:
-        """The ids of the columns that stand in a data file that it writes, in the file's order."""
+        """The ids of the columns in a data file written for this table, in the file's order."""
         return tuple(column.id for column in self.columns if column.name not in self.partition_by)
 
 
@@ -226,7 +225,7 @@ class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SidecarRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the actions stand that are too many to stand inline."""
+    """The file that holds the actions if they are too many for the manifest."""
 
     name: Annotated[str, msgspec.Meta(pattern=names.SIDECAR_PATTERN)]
     bytes: Count
@@ -237,7 +236,7 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True):
     """What a vacuum is about to delete, exactly.
 
     Attributes:
-        oldest_readable_version: from which on every version is whole.
+        oldest_readable_version: from this version on, all versions are readable.
         deletes: data files (URL-encoded, relative) and own temporary files.
     """
 
@@ -246,7 +245,7 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """What a manifest has beside its `table`."""
+    """What a manifest has besides its `table`."""
 
     format_version: int
     version: Count
@@ -296,19 +295,19 @@ class _StoredActions(Actions, frozen=True, kw_only=True):
 
 
 class _Newer(msgspec.Struct):
-    """What is asked first of a manifest in a form that is not known."""
+    """What is checked first in a manifest whose form is not known."""
 
     format_version: int
 
 
 class _Needs(msgspec.Struct, frozen=True):
-    """What a table action of any form says that it needs."""
+    """The required features of a table action of any form."""
 
     required_features: tuple[str, ...] = ()
 
 
 class NeedsOf(msgspec.Struct):
-    """What is asked next: a required feature may well change the form of a field."""
+    """What is checked next: a required feature may change the form of a field."""
 
     table: _Needs = _Needs()
 
@@ -351,14 +350,14 @@ def encode(manifest: Manifest) -> bytes:
     if len(sealed) > MANIFEST_LIMIT_BYTES:
         raise InputError(
             f"the manifest of version {manifest.version} would have {len(sealed):,} bytes, "
-            f"and no reader takes more than {MANIFEST_LIMIT_BYTES:,}",
+            f"but readers accept at most {MANIFEST_LIMIT_BYTES:,}",
             hint="pass less user_metadata, or write fewer columns or files at once",
         )
     return sealed
 
 
 def decode(data: bytes, *, version: int, where: str) -> Manifest:
-    """Read a manifest and believe nothing: seal, types, limits, version, features, paths.
+    """Read a manifest and trust nothing: check seal, types, limits, version, features, paths.
 
     Args:
         data: the file's bytes.
@@ -398,7 +397,7 @@ def encode_actions(actions: Actions) -> bytes:
     if len(data) > SIDECAR_LIMIT_BYTES:
         raise InputError(
             f"the list of files of this commit would have {len(data):,} bytes, "
-            f"and no reader takes more than {SIDECAR_LIMIT_BYTES:,}",
+            f"but readers accept at most {SIDECAR_LIMIT_BYTES:,}",
             hint="write fewer files at once, or larger ones (target_file_bytes)",
         )
     return data
@@ -418,7 +417,7 @@ def decode_actions(data: bytes, *, table_id: str, where: str) -> Actions:
 
 
 def table_action(table: TableMetadata) -> TableAction:
-    """A table as the log writes it: columns have roles by their ids."""
+    """A table as the log writes it: roles refer to column ids."""
     return TableAction(
         format=table.format,
         columns=table.columns,
@@ -437,8 +436,8 @@ def read_table(action: TableAction, where: str) -> TableMetadata:
 
     Raises:
         UnsupportedTableError: a required feature or file format that is not known.
-        CorruptTableError: columns that are there twice, roles for columns that are not there or have a nested type,
-            or fields that nest deeper than `EXTRA_DEPTH`.
+        CorruptTableError: duplicate columns, roles for columns that do not exist or have a nested type, or fields that
+            nest deeper than `EXTRA_DEPTH`.
     """
     if _is_deep(action.extra):
         raise _corrupt(where, f"a field of its table nests deeper than {EXTRA_DEPTH} levels")
@@ -478,12 +477,12 @@ def refuse_unknown_features(required: Iterable[str], where: str) -> None:
 
 
 def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...], where: str) -> None:
-    """Every path is one that this library would have written for this table, and stands once."""
+    """Every path is one that txfiles would have written for this table, and occurs once."""
     added = [action.path for action in add]
     removed = [action.path for action in remove]
     for path in (*added, *removed):
         if not names.is_data_path(path, table_id):
-            raise _corrupt(where, f"it names the path {shown(path)}, which is no data file of this table")
+            raise _corrupt(where, f"it names the path {shown(path)}, which is not a data file of this table")
     for action in add:
         if action.columns is not None and len(set(action.columns)) != len(action.columns):
             raise _corrupt(where, f"the add of {action.path} names a column twice")
@@ -518,7 +517,7 @@ def _check_seal(data: bytes, where: str) -> None:
 
 
 def _check_place(manifest: Manifest, version: int, where: str) -> None:
-    """What it says of itself and of other files fits the version that it is."""
+    """What it says about itself and other files fits its version."""
     try:
         times.parse_us(manifest.time)
     except CorruptTableError as error:
@@ -540,13 +539,13 @@ def _check_place(manifest: Manifest, version: int, where: str) -> None:
 
 
 def _refuse_marked_rows(add: tuple[Add, ...], mark: tuple[Any, ...], where: str) -> None:
-    """Rows that are marked as deleted would be read as live: refused though the feature was not declared."""
+    """Rows that are marked as deleted would be read as live: refused even if the feature was not declared."""
     if mark or any(action.vector is not None for action in add):
         raise _unsupported(where, "the required feature 'deletion_vectors'")
 
 
 def _refuse_newer(data: bytes, where: str) -> None:
-    """A later format or feature may well have another form: say that it is newer, rather than that it is damaged."""
+    """A later format or feature may have another form: report it as newer, not as damaged."""
     try:
         newer = _decode_newer(data)
         if newer.format_version > FORMAT_VERSION:
@@ -566,7 +565,7 @@ def _with_extra(table: TableAction, data: bytes) -> TableAction:
 def _corrupt(where: str, why: str) -> CorruptTableError:
     return CorruptTableError(
         f"{where} is damaged: {why}",
-        hint="restore the file from a backup; nothing is guessed in its place",
+        hint="restore the file from a backup; txfiles does not guess what it held",
         file=where,
     )
 

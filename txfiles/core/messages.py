@@ -1,4 +1,4 @@
-"""Words: the nearest valid one, what a message may show of lists, values and URLs, text that can be stored."""
+"""Parts of messages: the nearest valid name; lists, values and URLs, shortened and redacted; what can be stored."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ LISTED = 5
 """How many items a message names before it says how many more there are."""
 
 URL_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+):/"
-"""How a URL begins. One letter is a Windows drive. One slash is what pathlib leaves of two."""
+"""How a URL begins. One letter is a Windows drive. pathlib turns two slashes into one."""
 
 _URL = re.compile(rf"\s*{URL_SCHEME}")
 
 NAMED = 50
-"""How many valid words a hint names: enough for the columns of most tables."""
+"""How many valid names a hint lists: enough for the columns of most tables."""
 
 SHOWN = 100
 """Characters of a value that a message shows: enough to find it."""
 
 TOLD = 200
-"""Characters of what another library says."""
+"""How many characters of another library's message are shown."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """`` (did you mean 'upsert'?)``, or nothing where no valid word is near; a word in other case is nearest."""
+    """`` (did you mean 'upsert'?)``, or nothing if no valid name is near; one that differs only in case is nearest."""
     words, folded = list(valid), str(word).casefold()
     same = [one for one in words if one.casefold() == folded]
     found = same or difflib.get_close_matches(str(word), words, n=1, cutoff=0.6)
@@ -53,17 +53,17 @@ def few(valid: Sequence[str]) -> str:
 
 
 def short(text: str, most: int = SHOWN) -> str:
-    """A text for a message, cut where it is long."""
+    """A text for a message, cut if it is long."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 
 def shown(value: object) -> str:
-    """A value's repr for a message, cut where it is long."""
+    """A value's repr for a message, cut if it is long."""
     return short(_written(repr, value))
 
 
 def one_line(value: object) -> str:
-    """An expression, or what another library says, on one line for a message, cut where it is long."""
+    """An expression, or another library's message, on one line, cut if it is long."""
     return short(" ".join(text(value).split()), TOLD)
 
 
@@ -82,28 +82,28 @@ def _written(write: Callable[[object], str], value: object) -> str:
 
 
 def json_number(value: float) -> float | str:
-    """A float as JSON has it, or as text where JSON has none."""
+    """A float as JSON has it, or as text if JSON cannot express it."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def redact(path: str) -> str:
-    """A path or URL for a message: whole where it cannot hold a credential, else the URL's scheme alone.
+    """A path or URL for a message: complete if it cannot contain a credential, otherwise the URL's scheme alone.
 
-    A secret may itself hold `@`, `/` or `?`, so that no rule for cutting out just the secret is safe.
+    A secret may itself contain `@`, `/` or `?`, so no rule for cutting out just the secret is safe.
     """
     found = _URL.match(path)
     return f"{found[1]}://…" if found and any(mark in path for mark in "@?#") else path
 
 
 def plain(value: Any) -> Any:
-    """A text of a subclass (numpy's, an enumeration's) as the plain text that it is; other values as they are."""
+    """A text of a subclass (numpy's, an enum's) as plain text; other values unchanged."""
     return str.__str__(value) if isinstance(value, str) else value
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be stored: one that came out of bytes that were none (a lone surrogate) cannot."""
+    """Whether a text can be stored: one decoded from invalid bytes (a lone surrogate) cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

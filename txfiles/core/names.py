@@ -1,8 +1,8 @@
-"""Every name below a table's root, and what is allowed to be one.
+"""Every name below a table's root, and which names are valid.
 
-Two spellings: a *name* is what the store is asked for (`country=a b/part-….parquet`); a *path* is a name
-with each segment URL-encoded, as manifests write it (`country=a%20b/part-….parquet`). Nothing is ever
-normalised: what does not match the grammar is refused. That is what confines a table to its root.
+Two spellings: a *name* is what the store sees (`country=a b/part-….parquet`); a *path* is a name with each segment
+URL-encoded, as manifests write it (`country=a%20b/part-….parquet`). Nothing is ever normalised: what does not match the
+grammar is refused. That is what confines a table to its root.
 
 Source: specs/2-layout.md.
 """
@@ -75,7 +75,7 @@ def data_file(table_id: str, commit_id: str, number: int, suffix: str) -> str:
 
 
 def is_data_path(path: str, table_id: str) -> bool:
-    """Whether a path from a manifest is one that this library would write for this table."""
+    """Whether a path from a manifest is one that txfiles would write for this table."""
     name = decode_path(path)
     return name is not None and is_data_name(name, table_id)
 
@@ -108,7 +108,7 @@ def is_deletable(path: str, table_id: str) -> bool:
 
 
 def encode_path(name: str) -> str:
-    """A store's name as a manifest writes it. The grammar's allowed characters stay, all else is %XX."""
+    """A store's name as a manifest writes it. Characters that the grammar allows stay, all others become %XX."""
     return "/".join(quote(segment, safe="=") for segment in name.split("/"))
 
 

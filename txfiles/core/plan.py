@@ -1,4 +1,4 @@
-"""A plan: what one call would commit, and what that stands on. Values only, so that plans can be judged and combined.
+"""A plan: what one call would commit, and what it depends on. Values only, so that plans can be judged and combined.
 
 An operation makes a `CommitPlan` on one snapshot. If other commits come first, `core.conflicts.judge` compares the
 plan's `ReadSet` with the difference between the plan's base and the head, and `on_head` puts the plan on the head.
@@ -25,7 +25,7 @@ class KeysAbsent:
     """No row with one of these keys may be in a file that others added.
 
     Attributes:
-        keys: what the reading room looks up (`reading.key_finder.BatchKeys`); opaque here.
+        keys: what `reading` looks up (`reading.key_finder.BatchKeys`); opaque here.
         outside: files of these partitions do not matter: the plan replaces them.
     """
 
@@ -38,7 +38,7 @@ class NoneMatches:
     """No row that matches this filter may be in a file that others added.
 
     Attributes:
-        where: what the reading room evaluates (`rows.filters.Filter`); opaque here. None: every row matches.
+        where: what `reading` evaluates (`rows.filters.Filter`); opaque here. None: every row matches.
         outside: files of these partitions do not matter: the plan replaces them.
     """
 
@@ -51,12 +51,12 @@ Check = KeysAbsent | NoneMatches
 
 @dataclass(frozen=True, slots=True)
 class ReadSet:
-    """What a plan stands on.
+    """What a plan depends on.
 
     Attributes:
         table: the table as it was planned for; None if it is to be created.
         relies_on: paths of live files in which it found a row (a key, a match), or which it rewrites.
-        checks: what must hold of files that others add.
+        checks: what must hold for files that others add.
         staged: paths of the files that it wrote.
         changes_table: whether it carries a `table` action.
         batch_id: the caller's.
@@ -88,10 +88,10 @@ class Looked:
     Attributes:
         scanned: data files that were opened.
         pruned: live files that were not.
-        rewritten: files of which some rows go on in a new file.
+        rewritten: files whose remaining rows are written to a new file.
         vacuum_bytes: size of what a vacuum deletes.
         inferred: types that were inferred from a CSV input (`pa.Schema`); opaque here.
-        notes: what a person should know of how the input was read.
+        notes: what a person should know about how the input was read.
     """
 
     scanned: int = 0
@@ -108,12 +108,12 @@ class CommitPlan:
 
     Attributes:
         table: the table after this commit.
-        read_set: what the plan stands on.
+        read_set: what the plan depends on.
         metrics: rows and files.
         add: files to add.
         remove: paths of files to remove.
-        replaces: set if `remove` is listed anew on the version that it is committed on.
-        vacuum: of a vacuum.
+        replaces: set if `remove` is listed again on the version that it is committed on.
+        vacuum: set for a vacuum.
         nothing: there is nothing to commit.
         looked: what planning looked at.
     """
@@ -130,7 +130,7 @@ class CommitPlan:
 
     @property
     def changes_table(self) -> bool:
-        """Whether `table` is news, and goes into the manifest."""
+        """Whether `table` has changed, and goes into the manifest."""
         return self.read_set.changes_table
 
 
@@ -141,7 +141,7 @@ def on_head(
     held: Collection[str],
     replaced: tuple[tuple[str, ...], int] | None,
 ) -> CommitPlan:
-    """A plan that stands, as it is on the head.
+    """A plan that stands, moved to the head.
 
     Args:
         plan: it was made on an earlier version.

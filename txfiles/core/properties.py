@@ -42,7 +42,7 @@ def duration_us(given: str | timedelta) -> int:
         return 0
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise OptionError(f"{shown(given)} is no duration", hint="write 7d, 12h, 30m, 45s or 0")
+        raise OptionError(f"{shown(given)} is not a duration", hint="write 7d, 12h, 30m, 45s or 0")
     return int(found[1]) * _SECONDS[found[2]] * 1_000_000
 
 
@@ -78,7 +78,7 @@ def _duration(value: object) -> str:
         duration_us(value if isinstance(value, timedelta) else messages.text(value))
     except OptionError:
         raise ValueError("a duration such as 7d, 12h, 30m, 45s or 0") from None
-    # Whole seconds, rounded up: what is kept is never kept shorter than was asked for.
+    # Whole seconds, rounded up: nothing is kept for less time than was asked for.
     return f"{-(-value // timedelta(seconds=1))}s" if isinstance(value, timedelta) else str(value).strip()
 
 
@@ -97,13 +97,14 @@ PROPERTIES: dict[str, Property] = {
 
 
 def read_properties(given: Mapping[str, object]) -> dict[str, PropertyValue]:
-    """Check names and values. Raises `OptionError` with the nearest valid word."""
+    """Check names and values. Raises `OptionError`, which names the nearest valid one."""
     result: dict[str, PropertyValue] = {}
     for name, value in given.items():
         known = PROPERTIES.get(name)
         if known is None:
             raise OptionError(
-                f"unknown table property {name!r}{nearest(name, PROPERTIES)}", hint=f"there are {', '.join(PROPERTIES)}"
+                f"unknown table property {name!r}{nearest(name, PROPERTIES)}",
+                hint=f"the properties are {', '.join(PROPERTIES)}",
             )
         try:
             result[name] = known.read(value)

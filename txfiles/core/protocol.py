@@ -1,7 +1,7 @@
 """The put of a manifest, step by step: after this answer, do that. No I/O here; `log.commit` does what it says.
 
-What a put came to is decided by reading the object back, never by the error that the store gave: a reply may be lost
-after the request was applied, and "exists" may be the caller's own.
+The outcome of a put is decided by reading the object back, never by the error that the store gave: a reply may be lost
+after the request was applied, and "exists" may refer to the caller's own object.
 
     answer        │ means                              │ next
     ──────────────┼────────────────────────────────────┼───────────────────────────────────────────────
@@ -9,7 +9,7 @@ after the request was applied, and "exists" may be the caller's own.
     exists        │ the name is taken, perhaps by us   │ READ_BACK
     unclear       │ applied, or not, or yet to be      │ READ_BACK
     refused       │ certainly not created by this put  │ ABORTED; UNKNOWN if an earlier put was unclear
-    in doubt      │ it stands, perhaps not durably     │ UNKNOWN
+    in doubt      │ it exists, perhaps not durably     │ UNKNOWN
     mine          │ read back: our bytes               │ COMMITTED
     another's     │ read back: other bytes             │ LOST; our earlier puts are void, those on their way too
     absent        │ read back: nothing there           │ PUT the same bytes under the same name; UNKNOWN after MOST_PUTS
@@ -59,7 +59,7 @@ class Next(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How far it has come: puts sent before the one under way, and times that it was read back since that one."""
+    """Progress so far: puts sent before the current one, and how often it was read back since."""
 
     puts: int = 0
     reads: int = 0

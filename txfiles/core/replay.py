@@ -1,4 +1,4 @@
-"""What a version is: the fold of its manifests. Everything but the list of files, which is Arrow's.
+"""What a version is: the fold of its manifests. Everything except the list of files, which is an Arrow table.
 
 Source: specs/5-commit.md, "Replay".
 """
@@ -27,7 +27,7 @@ class BatchRecord:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A version, but for its files.
+    """A version without its files.
 
     Attributes:
         version: its number.
@@ -65,11 +65,11 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
     _check_chain(state, manifest, where, table_id)
     table = manifest.table or (state.table if state else None)
     if table is None:  # pragma: no cover - decode refuses a version 0 without a table
-        raise CorruptTableError(f"{where} does not say what the table is")
+        raise CorruptTableError(f"{where} does not describe the table")
     if state is not None and not set(state.table.required_features) <= set(table.required_features):
         raise CorruptTableError(
-            f"{where} takes back a required feature, and older files still need it",
-            hint="restore _txfiles/ from one backup",
+            f"{where} drops a required feature that older files still need",
+            hint="restore all of _txfiles/ from one backup",
             file=where,
         )
     whole = state.oldest_readable_version if state else 0
@@ -88,7 +88,7 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
 
 
 def _other_columns(before: TableMetadata, after: TableMetadata) -> bool:
-    """Whether a plain reader can tell files of the one from files of the other."""
+    """Whether a plain reader sees a difference between files of the one and files of the other."""
     return {(column.id, column.name, str(column.type)) for column in before.columns} != {
         (column.id, column.name, str(column.type)) for column in after.columns
     }
@@ -102,14 +102,14 @@ def same_key_codes(before: TableMetadata, after: TableMetadata) -> bool:
 
 
 def with_columns(add: Add, before: TableMetadata, after: TableMetadata) -> Add:
-    """A file as a later table action finds it: it goes on with the columns that it was written with."""
+    """A file as a later table action sees it: it keeps the columns that it was written with."""
     if add.columns is not None or before.stored_ids == after.stored_ids:
         return add
     return msgspec.structs.replace(add, columns=before.stored_ids)
 
 
 def without_bounds(add: Add, ids: Collection[int], *, keys: bool) -> Add:
-    """A file of which some columns' bounds, and its key range if `keys`, are unknown; its null counts stay."""
+    """A file without the bounds of some columns, and without its key range if `keys`; its null counts stay."""
     texts = {str(column) for column in ids}
     stats = {name: ColumnStats(nulls=found.nulls) if name in texts else found for name, found in add.stats.items()}
     return msgspec.structs.replace(add, stats=stats, key_range=None if keys else add.key_range)
@@ -131,7 +131,7 @@ def _check_chain(state: State | None, manifest: Manifest, where: str, table_id: 
     else:
         return
     raise CorruptTableError(
-        f"{where} does not continue the log: {why}", hint="restore _txfiles/ from one backup", file=where
+        f"{where} does not continue the log: {why}", hint="restore all of _txfiles/ from one backup", file=where
     )
 
 

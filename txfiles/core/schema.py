@@ -1,4 +1,4 @@
-"""Columns of a table, as the log records them: no Arrow here, types are text.
+"""Columns of a table as the log records them: no Arrow here, types are text.
 
 The text form of a type is defined in specs/3-manifest.md and translated by `rows.types`.
 """
@@ -17,10 +17,10 @@ ColumnId = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class Inferred(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """That a column's type was inferred from CSV text, so that later files are held to the same rule.
+    """How a column's type was inferred from CSV text, so that later files must follow the same rule.
 
     Attributes:
-        how: ``exact`` if each stored value's text is known from the value, ``value`` if only the value is.
+        how: ``exact`` if each stored value determines its text, ``value`` if only the value is known.
         nulls: texts that became null.
     """
 
@@ -32,7 +32,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One column.
 
     Attributes:
-        id: from 1; never changes and is never used again; the Parquet field id (32 bits) too.
+        id: from 1; never changes and is never reused; also the Parquet field id (32 bits).
         name: unique in the table, exact (case matters).
         type: text such as ``"timestamp[us, UTC]"``, or a document for a nested type.
         inferred: how the type was inferred; None if it was declared or came with the data.
@@ -45,7 +45,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def became_text(before: Sequence[Column], after: Sequence[Column]) -> frozenset[int]:
-    """The ids of columns that one table action turned into text: their recorded bounds are in another order.
+    """The ids of columns that a table action turned into text: their recorded bounds are in another order.
 
     Source: specs/3-manifest.md, "Columns that became text".
     """
@@ -58,16 +58,16 @@ def became_text(before: Sequence[Column], after: Sequence[Column]) -> frozenset[
 
 
 def refuse_case_clashes(before: Sequence[Column], after: Sequence[Column]) -> None:
-    """Refuse names, of columns or of the fields of one struct, that one change of a table makes differ in case only.
+    """Refuse new pairs of names, of columns or of the fields of one struct, that differ only in case.
 
-    Names that stand beside each other already may stay, so that no table is shut out from being written.
+    Existing pairs may stay, so that every table can still be written.
 
     Args:
-        before: the table's columns; none where it is new.
-        after: what they are to be.
+        before: the table's columns; empty for a new table.
+        after: its columns after the change.
     Raises:
-        SchemaMismatchError: names both spellings and where they stand.
-    Cost: O(names); nothing where columns stay as they are.
+        SchemaMismatchError: names both spellings and where they are.
+    Cost: O(names); nothing if the columns stay as they are.
     Source: specs/4-semantics.md, "Names that differ in case".
     """
     if tuple(before) == tuple(after):
@@ -104,10 +104,10 @@ def _refuse_clashes(before: Sequence[str], after: Sequence[str], where: str) -> 
         if len(alike) > 1 and new:
             pair = (next(name for name in alike if name != new[-1]), new[-1])
             raise SchemaMismatchError(
-                f"{f'fields of {where!r}' if where else 'columns'} differ in case only: {pair[0]!r} and {pair[1]!r}; "
+                f"{f'fields of {where!r}' if where else 'columns'} differ only in case: {pair[0]!r} and {pair[1]!r}; "
                 "DuckDB, Spark and Windows lose one of them",
-                hint="rename one of them; or, if nothing but tools that tell case reads the table, give it the "
-                "property case_sensitive_names: properties={'case_sensitive_names': True} where it is created, later "
+                hint="rename one of them; or, if only case-sensitive tools read the table, set the "
+                "property case_sensitive_names: properties={'case_sensitive_names': True} at creation, or later "
                 "Table.set(case_sensitive_names=True) or `txfiles set PATH case_sensitive_names=true`",
                 names=pair,
                 where=where,

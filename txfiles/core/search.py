@@ -1,4 +1,4 @@
-"""Finding the first of many values that does not do, by a test that looks at many at once."""
+"""Finding the first bad one of many values, by a test that looks at many at once."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from txfiles.errors import CorruptTableError, OptionError
 
 PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$(?!\n)"
 
-WRITE_IT = "write it as 2026-11-01T00:00:00Z"
+WRITE_IT = "write it like 2026-11-01T00:00:00Z"
 
 LAST_US = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
@@ -32,14 +32,14 @@ def parse_us(text: str) -> int:
     try:
         return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
     except (ValueError, TypeError) as error:
-        raise CorruptTableError(f"{text!r} is not a time of the log: {error}") from error
+        raise CorruptTableError(f"{text!r} is not a valid time in the log: {error}") from error
 
 
 def point_us(point: datetime | str) -> int:
     """A caller's point in time, in microseconds since 1970.
 
     Raises:
-        OptionError: not ISO 8601, or without a zone (it could mean any of a day's hours).
+        OptionError: not ISO 8601, or without a zone (which makes it ambiguous).
     """
     if isinstance(point, str):
         try:

@@ -14,10 +14,10 @@ NAMES = ("parquet", "csv")
 
 
 def get(name: str) -> Format:
-    """The format of that name; its module is imported when it is first asked for.
+    """The format with that name; its module is imported when it is first needed.
 
     Raises:
-        OptionError: there is none of that name.
+        OptionError: there is no such format.
     """
     if name == "parquet":
         from txfiles.formats import parquet

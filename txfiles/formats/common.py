@@ -1,4 +1,4 @@
-"""What the file formats share: their one shape, and hashing while writing.
+"""What the file formats share: one interface, and hashing while writing.
 
 A file is written by a `FileWriter` and read as an `OpenFile`: a sequence of groups (Parquet row groups, CSV
 blocks) in row order, each of which reads the columns that it is asked for, any number of times. Code above
@@ -26,11 +26,11 @@ from txfiles.rows.text import to_text
 from txfiles.rows.typenames import type_text
 
 Footer = bytes
-"""The last bytes of a file that has a footer; none of a file that has not."""
+"""The last bytes of a file, if it has a footer; otherwise empty."""
 
 
 class Sink(Protocol):
-    """A data file in the making, as a store gives it: only `close` publishes it."""
+    """A data file being written, as a store provides it: only `close` publishes it."""
 
     def write(self, data: bytes | memoryview | pa.Buffer) -> int:
         """Append bytes; returns how many."""
@@ -57,7 +57,7 @@ class WriteOptions:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What is known of a file once it is written.
+    """What is known about a file once it is written.
 
     Attributes:
         rows: physical rows.
@@ -79,7 +79,7 @@ class Group(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many; known without reading them."""
+        """How many there are; known without reading them."""
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """The rows' values in these columns, in this order, in the types of the schema that the file was opened with.
@@ -88,20 +88,20 @@ class Group(Protocol):
         """
 
     def expect(self, columns: Sequence[str]) -> None:
-        """These columns will be read: if that takes requests, the file's next read makes all of them together."""
+        """Announce reads of these columns: if that takes requests, the file's next read sends all of them together."""
 
     def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
-        """Two values of the column's type between which all its values lie that are not null; None: not known."""
+        """Two values between which all the column's values lie that are not null; None: not known."""
 
 
 class OpenFile(Protocol):
-    """A file open for reading, found to be as the log says. Its groups may be read from several threads."""
+    """A file open for reading that matches the log. Its groups may be read from several threads."""
 
     def groups(self) -> Iterator[Group]:
         """All groups, in row order."""
 
     def close(self) -> None:
-        """Let go of the file; its groups cannot be read any more."""
+        """Close the file; its groups can no longer be read."""
 
     def __enter__(self) -> Self: ...
 
@@ -115,7 +115,7 @@ class Format:
     Attributes:
         name: as users write it.
         suffix: of file names, without the dot.
-        writer: begins a file of a schema; the sink's name is published by `FileWriter.close` only.
+        writer: begins a file with a schema; only `FileWriter.close` publishes the sink's name.
         open: opens a file to read it as a schema (all data columns of the table, partition columns excluded).
         check_types: raises `UnsupportedTypeError` for a column that the format cannot hold.
         check_rows: raises `LossyCastError` or `UnsupportedTypeError` for a value that the format would not give back.
@@ -157,7 +157,7 @@ class HashingSink:
         return self.bytes
 
     def write(self, data: bytes | memoryview | pa.Buffer) -> int:
-        """Append bytes. After `abort` they go nowhere: pyarrow writes a footer even for a file that it drops."""
+        """Append bytes. After `abort` they are dropped: pyarrow writes a footer even to a file that it gives up."""
         size = memoryview(data).nbytes
         if self._over:
             return size
@@ -169,10 +169,10 @@ class HashingSink:
         return size
 
     def flush(self) -> None:
-        """Durability is the business of `publish`."""
+        """Does nothing: `publish` is responsible for durability."""
 
     def close(self) -> None:
-        """Does nothing: the end of pyarrow's interest in the file is no reason to publish it."""
+        """Does nothing: that pyarrow is done with the file is no reason to publish it."""
 
     def begin_tail(self) -> None:
         """Remember what is written from here on."""
@@ -185,7 +185,7 @@ class HashingSink:
     def check_open(self) -> None:
         """Raises `ValueError` once the file is published or aborted."""
         if self._over:
-            raise ValueError("the file is closed or aborted already")
+            raise ValueError("the file is already closed or aborted")
 
     def publish(self) -> str:
         """Close the sink itself; returns the SHA-256 of the file."""
@@ -225,7 +225,7 @@ class FileWriter(ABC):
             table: n rows, the columns of the schema in any order, exactly its types.
         Raises:
             SchemaMismatchError: other columns or types.
-            LossyCastError: a value that would not come back as it is.
+            LossyCastError: a value that would not be read back unchanged.
             StoreError: the store failed.
         """
         self._sink.check_open()
@@ -237,7 +237,7 @@ class FileWriter(ABC):
             raise
 
     def close(self) -> FileFacts:
-        """Write what is left and publish the file. Raises `StoreError`; the file is not there then."""
+        """Write what is left and publish the file. If it raises `StoreError`, the file does not exist."""
         self._sink.check_open()
         try:
             footer = self._finish()
@@ -249,7 +249,7 @@ class FileWriter(ABC):
         return FileFacts(self._rows, self._sink.bytes, sha256, len(footer), footer_sha256)
 
     def abort(self) -> None:
-        """Forget what was written. May be called at any time, and twice."""
+        """Drop what was written. May be called at any time, and twice."""
         self._sink.abort()
 
     def __enter__(self) -> Self:
@@ -287,7 +287,7 @@ def as_schema(found: Mapping[str, Any], columns: Sequence[str], schema: pa.Schem
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """What a column held before it became text, as the text that it was inferred from."""
+    """Values from before a column became text, as the texts that they were inferred from."""
     if not types.is_scalar(column.type):
         return column.cast(pa.string())
     return pa.chunked_array([to_text(column)], pa.string())

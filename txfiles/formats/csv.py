@@ -1,13 +1,13 @@
-"""CSV data files, in one exact form that comes back bit for bit.
+"""CSV data files, in one exact form that is read back bit for bit.
 
 UTF-8, one header line, LF, commas. Column names, text and binary values (base64) are quoted, quotes in them
 doubled; nothing else is quoted; null is nothing between commas. Times are ISO 8601 with the digits of their
 unit, zoned ones in UTC with Z; durations are integers of their unit; decimals have all digits of their
-scale; floats are the shortest text that is the same value as a double, for narrower floats too, so that a
+scale; floats are the shortest text that is the same value as a double, even for narrower floats, so that a
 column that is widened later keeps its values. The types are those of the log: nothing is ever inferred.
 
-A CSV file has no footer, so its size and SHA-256 are all that tells damage: it is read to its end and
-compared before any row is returned.
+A CSV file has no footer, so only its size and SHA-256 reveal damage: it is read to its end and compared before any row
+is returned.
 
 Source: specs/2-layout.md, "Data files"; RFC 4180.
 """
@@ -38,10 +38,10 @@ from txfiles.rows.text import to_text
 from txfiles.rows.typenames import type_text
 
 BLOCK_BYTES = 4 * 1024 * 1024
-"""What is hashed and parsed at a time; a record that is longer makes its block longer."""
+"""How much is hashed and parsed at a time; a longer record makes its block longer."""
 
 KEEP_BYTES = 64 * 1024 * 1024
-"""A file up to this size is read from the store once, and kept; a larger one twice, to hash and to parse."""
+"""A file up to this size is read from the store once, and kept; a larger one is read twice, to hash and to parse."""
 
 ROW_LIMIT_BYTES = 1024**3
 """The longest row written: the parser's blocks end at 2 GiB."""
@@ -95,7 +95,7 @@ class Writer(common.FileWriter):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A `common.Group`: successive whole records of a file."""
+    """A `common.Group`: successive complete records of a file."""
 
     _file: CsvFile
     _start: int
@@ -107,15 +107,15 @@ class Block:
         return self._file.read_block(self._start, self._bytes, self.rows, columns)
 
     def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
-        """Never known: a CSV file has no statistics."""
+        """None: a CSV file has no statistics."""
         return None
 
     def expect(self, columns: Sequence[str]) -> None:
-        """Does nothing: opening a CSV file reads it whole."""
+        """Does nothing: opening a CSV file reads all of it."""
 
 
 class CsvFile:
-    """A CSV file of which every byte has been found to be as the log says."""
+    """A CSV file whose every byte has been verified against the log."""
 
     def __init__(self, source: pa.NativeFile, file: FileToRead, schema: pa.Schema) -> None:
         self.file = file
@@ -148,7 +148,7 @@ class CsvFile:
         """Some columns of one block; see `common.Group.read`.
 
         Raises:
-            CorruptTableError: a value is no text of its type, or the records do not have one field per column.
+            CorruptTableError: a value is not text of its type, or a record does not have one field per column.
         Cost: splits the whole block into fields; parses the columns asked for.
         """
         present = set(self._names)
@@ -192,11 +192,11 @@ class CsvFile:
         if rows != self.file.rows:
             raise damaged(self.file, f"it has {rows} rows, the log says {self.file.rows}")
         if len(set(self._names)) != len(self._names):
-            raise damaged(self.file, "two of its columns have one name")
+            raise damaged(self.file, "two of its columns have the same name")
         known = set(self.schema.names)
         unknown = [name for name in self._names if name not in known]
         if unknown and self.file.columns is None:
-            raise damaged(self.file, f"its column {shown(unknown[0])} is not one of the table")
+            raise damaged(self.file, f"its column {shown(unknown[0])} is not in the table")
 
 
 def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> CsvFile:
@@ -236,7 +236,7 @@ def check_types(schema: pa.Schema) -> None:
 
 
 def check_rows(rows: pa.Table, first_row: int) -> None:
-    """Refuse what is no value of its type, times whose text not every reader takes, and rows too long to be parsed.
+    """Refuse invalid values, times whose text not every reader accepts, and rows too long to be parsed.
 
     Raises:
         LossyCastError: names the column, the first such row, counted from `first_row`, and what it holds.
@@ -260,7 +260,7 @@ def _too_long(one: pa.Table, row: int) -> UnsupportedTypeError:
     sizes = [int(_text_bytes(column)[0]) for column in one.columns]
     name = one.column_names[sizes.index(max(sizes))]
     return UnsupportedTypeError(
-        f"row {row} is longer than {ROW_LIMIT_BYTES} bytes as CSV; column {name!r} of it alone has {max(sizes)}",
+        f"row {row} is longer than {ROW_LIMIT_BYTES} bytes as CSV; column {name!r} alone takes {max(sizes)}",
         hint="values of this size need format parquet",
         column=name,
         row=row,
@@ -282,7 +282,7 @@ def _scalar(text: str) -> pa.Scalar:
 
 
 def _between_commas(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Each value as it stands between commas; null stays null."""
+    """Each value as it is written between commas; null stays null."""
     text = pa.chunked_array([to_text(chunk, _TEXT) for chunk in column.chunks], _TEXT)
     if not _is_quoted(column.type):
         return text
@@ -339,7 +339,7 @@ def _scan(source: pa.NativeFile, file: FileToRead) -> tuple[int, list[tuple[int,
     if sha256.hexdigest() != file.sha256:
         raise damaged(file, "its content does not match the log's sha256")
     if start != file.bytes or header_bytes == 0:
-        raise damaged(file, "it does not end with a whole line")
+        raise damaged(file, "its last line is incomplete")
     return header_bytes, blocks
 
 
@@ -355,7 +355,7 @@ def _names(header: bytes, file: FileToRead) -> list[str]:
 
 
 def _parsed_as(kind: pa.DataType) -> pa.DataType:
-    """What the parser is told to make of a column, from which the value follows by a cast, or by `rows.parse`."""
+    """The type in which the parser reads a column; a cast, or `rows.parse`, makes the value from it."""
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         return pa.timestamp(kind.unit, "UTC")
     if pa.types.is_float16(kind):
@@ -370,7 +370,7 @@ def _is_nanoseconds(kind: pa.DataType) -> bool:
 
 
 def _from_text(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """What the parser left as text."""
+    """Values that the parser left as text."""
     if not pa.types.is_string(column.type) or pa.types.is_string(kind):
         return column
     return pa.chunked_array([parse(chunk, kind) for chunk in column.chunks], kind)

@@ -32,25 +32,25 @@ TEXT_ROWS_PER_VALUE = 4
 """From this many rows per distinct value on, a dictionary of texts is worth its cost."""
 
 FIXED_ROWS_PER_VALUE = 16
-"""The same for values of a fixed width: they are cheap to write as they are."""
+"""The same for values of a fixed width, which are cheap to write plain."""
 
 ONE_THREAD_VALUES = 100_000
-"""So many values are decoded faster (in about a millisecond) than shared out, and files are read in parallel anyway."""
+"""Up to this many values, one thread is faster (about a millisecond), and files are read in parallel anyway."""
 
 FOOTER_END_BYTES = 8
 """After the footer: its length, 4 bytes little-endian, and the magic `PAR1`."""
 
 GROUP_LIMIT_ROWS = 64 * 1024 * 1024
-"""Rows of one row group: pyarrow never writes more into one, whatever it is asked for."""
+"""Rows of one row group: pyarrow never writes more into one, whatever the request."""
 
 MAGIC = b"PAR1"
 
 DAY_MS = 86_400_000
 DATE32_LIMITS_MS = (-(2**31) * DAY_MS, (2**31 - 1) * DAY_MS)
-"""What a date64 may be: Parquet's dates are days in 32 bits."""
+"""The range of a date64: Parquet's dates are days in 32 bits."""
 
 SECONDS_LIMITS = (-(2**63) // 1_000 + 1, (2**63 - 1) // 1_000)
-"""What a timestamp[s] may be: Parquet's coarsest unit is a millisecond, in 64 bits."""
+"""The range of a timestamp[s]: Parquet's coarsest unit is a millisecond, in 64 bits."""
 
 
 class Writer(common.FileWriter):
@@ -68,7 +68,7 @@ class Writer(common.FileWriter):
         self._writer: pq.ParquetWriter | None = None
 
     def abort(self) -> None:
-        """Forget what was written. May be called at any time, and twice."""
+        """Drop what was written. May be called at any time, and twice."""
         super().abort()
         self._pending = []
 
@@ -118,7 +118,7 @@ class Writer(common.FileWriter):
 
 
 class ParquetFile:
-    """A Parquet file of which the size and the footer are as the log says. Groups are read one at a time."""
+    """A Parquet file whose size and footer match the log. Groups are read one at a time."""
 
     def __init__(self, source: pa.NativeFile, file: FileToRead, schema: pa.Schema) -> None:
         self.file = file
@@ -220,9 +220,9 @@ class ParquetFile:
             return _typed_bounds(statistics, self._stored.field(physical).type, self.schema.field(column).type)
 
     def _check_shape(self) -> None:
-        """Counts and names of the footer are what the log leads to expect, before any page is decoded."""
+        """Check the footer's counts and names against the log, before any page is decoded."""
         if len(set(self._stored.names)) != len(self._stored.names):
-            raise damaged(self.file, "two of its columns have one name")
+            raise damaged(self.file, "two of its columns have the same name")
         if self.num_groups > self.file.rows + 1:
             raise damaged(self.file, f"it has {self.num_groups} row groups for {self.file.rows} rows")
         rows = [self._metadata.row_group(index).num_rows for index in range(self.num_groups)]
@@ -231,7 +231,7 @@ class ParquetFile:
         bits = sum(_least_bits(kind) for kind in self._stored.types)
         most = max(rows, default=0)
         if most > GROUP_LIMIT_ROWS or (most > 1 and most * bits > 8 * GROUP_LIMIT_BYTES):
-            raise damaged(self.file, f"a row group claims {most} rows, more than a writer ever puts into one")
+            raise damaged(self.file, f"a row group claims {most} rows, more than any writer puts into one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> ParquetFile:
 
 
 def check_types(schema: pa.Schema) -> None:
-    """Refuse types that do not come back from Parquet.
+    """Refuse types that Parquet cannot give back.
 
     Raises:
         UnsupportedTypeError: an empty struct, a width of 0, a negative decimal scale.
@@ -293,7 +293,7 @@ def check_types(schema: pa.Schema) -> None:
 
 
 def check_rows(rows: pa.Table, first_row: int) -> None:
-    """Refuse what is no value of its type, and times beyond those that Parquet holds.
+    """Refuse invalid values, and times out of Parquet's range.
 
     Raises:
         LossyCastError: names the column, the first such row, counted from `first_row`, and what it holds.
@@ -310,7 +310,7 @@ FORMAT = Format("parquet", "parquet", Writer, open_file, check_types, check_rows
 
 
 def dictionary_columns(rows: pa.Table) -> list[str]:
-    """The flat columns that have few distinct values, by the first rows. Cost: O(rows), at most `SAMPLE_ROWS`."""
+    """The flat columns with few distinct values, by the first rows. Cost: O(rows), at most `SAMPLE_ROWS`."""
     head = rows.slice(0, SAMPLE_ROWS)
     found = []
     for name, column in zip(head.column_names, head.columns, strict=True):
@@ -381,7 +381,7 @@ def _unsupported(kind: pa.DataType) -> str | None:
 
 
 def _footer(source: pa.NativeFile, file: FileToRead) -> pq.FileMetaData:
-    """The footer, decoded from exactly the bytes of which the checksum was compared."""
+    """The footer, decoded from exactly the bytes whose checksum was compared."""
     if not FOOTER_END_BYTES < file.footer_bytes <= file.bytes:
         raise damaged(file, f"a footer of {file.footer_bytes} bytes does not fit in it")
     tail = source.read_at(file.footer_bytes, file.bytes - file.footer_bytes)
@@ -391,7 +391,7 @@ def _footer(source: pa.NativeFile, file: FileToRead) -> pq.FileMetaData:
 
 
 def _leaves(schema: pa.Schema) -> dict[str, int]:
-    """Of each column the position of its first leaf among all leaves, which is what statistics are stored by."""
+    """For each column, the position of its first leaf among all leaves: statistics are stored by leaf."""
     positions, next_leaf = {}, 0
     for field in schema:
         positions[field.name] = next_leaf
@@ -404,7 +404,7 @@ def _count_leaves(kind: pa.DataType) -> int:
 
 
 def _least_bits(kind: pa.DataType) -> int:
-    """Bits that a value takes in memory at the least: what is of variable length has an offset of 32."""
+    """The least bits that a value takes in memory: a value of variable length has an offset of 32."""
     if pa.types.is_struct(kind):
         return sum(_least_bits(child.type) for child in _children(kind))
     if pa.types.is_fixed_size_list(kind):
@@ -418,7 +418,7 @@ def _least_bits(kind: pa.DataType) -> int:
 
 
 def _typed_bounds(statistics: Any, stored: pa.DataType, wanted: pa.DataType) -> tuple[pa.Scalar, pa.Scalar] | None:
-    """Statistics as values of a type. Floats have none: Parquet's leave NaN out, whatever order it has."""
+    """Statistics as values of a type. Floats have none: Parquet's statistics ignore NaN."""
     if pa.types.is_nested(stored) or pa.types.is_floating(stored) or pa.types.is_null(stored):
         return None
     if _is_text(wanted) and not _is_text(stored):  # numbers and dates that are read as text have another order

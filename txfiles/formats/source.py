@@ -1,8 +1,8 @@
-"""Where a file's bytes come from, and what it means that reading them went wrong.
+"""Where a file's bytes come from, and what it means if reading them fails.
 
-A read that fails says nothing of the file: `StoreError`. Bytes that were read and are not what was written are damage:
-`CorruptTableError`, which only a size, a checksum or a decoder can tell. Decoders hand on the failures of the reads
-beneath them, in any disguise, so a file that is not in memory is read through `Watched`, which notes them.
+A failed read says nothing about the file: `StoreError`. Bytes that were read but are not what was written are damage:
+`CorruptTableError`, which only a size, a checksum or a decoder can detect. Decoders pass on the failures of the reads
+beneath them, in any disguise, so a file that is not in memory is read through `Watched`, which records them.
 
 Source: specs/2-layout.md, "Data files".
 """
@@ -24,15 +24,15 @@ Range = tuple[int, int]
 """Offset and length, in bytes."""
 
 GAP_BYTES = 64 * 1024
-"""Bytes that nobody asked for and that are read to save a request. The requests of a batch are under way together, so
-that one less saves its price and hardly any time."""
+"""Bytes that nobody asked for, read to save a request. The requests of a batch run concurrently, so one less saves its
+price and hardly any time."""
 
 PIECE_BYTES = 8 * 1024 * 1024
 """Ranges are not joined beyond this size: several connections are faster than one. A column chunk
 stays whole."""
 
 AHEAD_BYTES = 128 * 1024 * 1024
-"""Bytes of a file that are held because they are expected to be read: twice the default size of a data file."""
+"""Bytes of a file to hold because they are expected to be read: twice the default size of a data file."""
 
 
 class Files(Protocol):
@@ -47,13 +47,13 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileToRead:
-    """A file and what the log says of it.
+    """A file and what the log says about it.
 
     Attributes:
         name: for the store.
         path: for messages.
         bytes: as in `FileFacts`, and so are the others.
-        columns: names by which to read its columns, in its order; None: those that stand in it.
+        columns: names by which to read its columns, in its order; None: the file's own names.
     """
 
     name: str
@@ -67,7 +67,7 @@ class FileToRead:
 
 
 class Watched(pa.PythonFile):  # type: ignore[misc]  # pyarrow has no types
-    """A data file that is not in memory, for a decoder: `reads` notes the read that failed."""
+    """A data file that is not in memory, for a decoder: `reads` records the read that failed."""
 
     reads: _Reads
 
@@ -83,8 +83,8 @@ def _watched(files: Files, file: FileToRead, source: pa.NativeFile) -> Watched:
 class _Reads:
     """What `Watched` shows to pyarrow: Python's protocol of files, over the store's file.
 
-    Ranges that are expected are fetched in one batch by the first read of any of them, and held. Any other read is a
-    request of its own.
+    Expected ranges are fetched in one batch by the first read of any of them, and held. Any other read is a separate
+    request.
     """
 
     def __init__(self, files: Files, file: FileToRead, source: pa.NativeFile) -> None:
@@ -129,12 +129,12 @@ class _Reads:
         return bytes(self.read_buffer(size).to_pybytes())
 
     def close(self) -> None:
-        """Let go of the store's file."""
+        """Close the store's file."""
         self._held.clear()
         self._source.close()
 
     def expect(self, ranges: Iterable[Range]) -> None:
-        """Some ranges will be read. Nothing is read now."""
+        """Announce that some ranges will be read. Nothing is read now."""
         with self._guard:
             self._expected.update(
                 (offset, length)
@@ -180,7 +180,7 @@ class _Reads:
 
 
 def coalesced(ranges: Iterable[Range]) -> list[Range]:
-    """Few ranges that cover the given ones, in order: neighbours are joined, by the limits of this module."""
+    """A few ranges that cover the given ones, in order: neighbours are joined, within the limits of this module."""
     found: list[Range] = []
     for offset, length in sorted(ranges):
         start, size = found[-1] if found else (offset, 0)
@@ -203,7 +203,7 @@ def _covers(offset: int, length: int, inner_offset: int, inner_length: int) -> b
 
 
 def open_input(files: Files, file: FileToRead) -> pa.NativeFile:
-    """Open a data file and see that it has the size that the log says.
+    """Open a data file and check that it has the size in the log.
 
     Raises:
         CorruptTableError: it is missing, or is shorter or longer.
@@ -221,13 +221,13 @@ def open_input(files: Files, file: FileToRead) -> pa.NativeFile:
 
 
 def in_memory(source: pa.NativeFile) -> bool:
-    """Whether reading cannot fail, and costs no request."""
+    """Whether reading cannot fail and costs no request."""
     return isinstance(source, pa.BufferReader | pa.MemoryMappedFile)
 
 
 @contextmanager
 def decoding(file: FileToRead, source: pa.NativeFile) -> Iterator[None]:
-    """Context manager that tells what goes wrong while a file is decoded: a read that failed, or damage.
+    """Context manager that reports what goes wrong while a file is decoded: a failed read, or damage.
 
     Args:
         file: names the file in errors.
@@ -235,7 +235,7 @@ def decoding(file: FileToRead, source: pa.NativeFile) -> Iterator[None]:
     Raises:
         StoreError: a read of `source` failed.
         CorruptTableError: the bytes were read and cannot be decoded.
-        UnsupportedTableError: more memory is needed than there is; the file may be honest, or lie.
+        UnsupportedTableError: more memory is needed than is available; the file may be honest, or lie.
     """
     try:
         yield
@@ -253,7 +253,7 @@ def decoding(file: FileToRead, source: pa.NativeFile) -> Iterator[None]:
 
 
 def _failed_read(file: FileToRead, error: Exception) -> TxFilesError:
-    """What it means that opening or reading failed. The one place that says so."""
+    """What a failure to open or read means. The one place that decides it."""
     if isinstance(error, TxFilesError):
         return error
     if isinstance(error, MemoryError):
@@ -265,14 +265,14 @@ def _failed_read(file: FileToRead, error: Exception) -> TxFilesError:
 
 def _too_large(file: FileToRead, error: Exception) -> UnsupportedTableError:
     return UnsupportedTableError(
-        f"{file.path} needs more memory than there is: {one_line(error)}",
-        hint="read fewer columns, or give the process more memory; if the file is small, it is not what it says",
+        f"{file.path} needs more memory than is available: {one_line(error)}",
+        hint="read fewer columns, or give the process more memory; if the file is small, its metadata is wrong",
         file=file.path,
     )
 
 
 def damaged(file: FileToRead, what: str) -> CorruptTableError:
-    """The error for a file that is not as the log says."""
+    """The error for a file that does not match the log."""
     return CorruptTableError(
         f"{file.path} is damaged: {what}",
         hint="restore the file from a backup, or restore a version of the table that does not need it",
@@ -284,8 +284,8 @@ def named(found: Sequence[str], file: FileToRead) -> list[str]:
     """The names by which to read the columns of a file, in its order.
 
     Args:
-        found: the names that stand in the file.
-        file: what the log says of it.
+        found: the names in the file.
+        file: what the log says about it.
     Raises:
         CorruptTableError: it has more or fewer columns than the log says.
     """

@@ -1,14 +1,14 @@
-"""Data as its users hold it: what comes in becomes a `Source`, what goes out a DataFrame.
+"""Data as users hold it: inputs become a `Source`, outputs a DataFrame.
 
-`source` does no reading yet: the id of a batch is looked up before its input is touched, so a load that ran before
-can be repeated although its files are gone. Everything is read at the first `read`.
+`source` does not read yet: the id of a batch is looked up before its input is touched, so a load that ran before can be
+repeated even if its files are gone. Everything is read at the first `read`.
 
-Data is taken by protocol (``__arrow_c_stream__``, ``__arrow_c_array__``), and by type only where the protocol would
-lose something or would not tell what goes wrong. pandas and polars are optional: each is imported by one module here,
-and only once it is needed.
+Data is accepted by protocol (``__arrow_c_stream__``, ``__arrow_c_array__``), and by type only if the protocol would
+lose something or hide what goes wrong. pandas and polars are optional: each is imported by one module here, and only
+when it is needed.
 
-What a call opens or goes through (a reader, a stream, a generator) it also closes, as soon as it is read or has
-failed: a database connection is free again although somebody keeps the error with its traceback.
+A call closes whatever it opens or consumes (a reader, a stream, a generator) as soon as it has been read or has failed:
+a database connection is released even if somebody keeps the error with its traceback.
 
 Source: specs/4-semantics.md, "Inputs".
 """
@@ -56,9 +56,9 @@ def source(
     """Data that can be read more than once.
 
     Args:
-        data: see `ACCEPTED`; a list or tuple of paths is read in its order.
+        data: see `ACCEPTED`; a list or tuple of paths is read in order.
         schema: types of some or all columns, see `declared.declared_types`. They decide how CSV is
-            parsed; other inputs are cast, where that loses nothing.
+            parsed; other inputs are cast if that loses nothing.
         csv: how CSV files are written: a mapping, see `dialect.Dialect`.
         storage_options: for paths that are URLs.
     Raises:
@@ -75,13 +75,13 @@ def source(
     if paths:
         return PathSource(paths, types, told)
     if csv is not None:
-        raise OptionError(f"csv= says how CSV files are read, and a {_kind(data)} is not a path", hint="leave it out")
+        raise OptionError(f"csv= describes CSV files, but a {_kind(data)} is not a path", hint="leave it out")
     table = _frame(data) or _one_batch(data)
     if table is not None:
         return _Memory(lambda: declare(table(), types), _index(data), declared)
     chunks = _chunks(data)
     if chunks is None:
-        raise InputError(f"a {_kind(data)} cannot be written", hint=f"give {ACCEPTED}")
+        raise InputError(f"a {_kind(data)} cannot be written", hint=f"pass {ACCEPTED}")
     index: dict[str, None] = {}
     return OnePass(lambda: _declared(chunks(index), types), index, declared)
 
@@ -111,7 +111,7 @@ def to_pandas(table: pa.Table, dtype_backend: str | None = None) -> pd.DataFrame
 
     Raises:
         InputError: pandas is not installed.
-        OptionError: `dtype_backend` is not one of pandas' words.
+        OptionError: `dtype_backend` is not one that pandas knows.
     """
     try:
         from txfiles.inputs import pandas
@@ -155,7 +155,7 @@ class _Memory:
 
 
 def _frame(data: Any) -> _Table | None:
-    """How to make a table of an in-memory frame; None for anything else."""
+    """How to convert an in-memory frame to a table; None for anything else."""
     if isinstance(data, pa.Table):
         return lambda: data
     if isinstance(data, pa.RecordBatch):
@@ -172,7 +172,7 @@ def _frame(data: Any) -> _Table | None:
 
 
 def _one_batch(data: Any) -> _Table | None:
-    """How to make a table of another library's record batch; None for anything else."""
+    """How to convert another library's record batch to a table; None for anything else."""
     if hasattr(data, "__arrow_c_array__") and not hasattr(data, "__arrow_c_stream__"):
         return lambda: _batch(data)
     return None
@@ -188,7 +188,7 @@ def _index(data: Any) -> tuple[str, ...]:
 
 
 def _chunks(data: Any) -> Callable[[dict[str, None]], Chunks] | None:
-    """How to go through a stream once, collecting the names in the index of its frames; None: it is not a stream."""
+    """How to read a stream once, collecting the index names of its frames; None if it is not a stream."""
     if isinstance(data, pa.RecordBatchReader):
         return lambda _: _stream(data)
     if _is_a(data, "pandas", "Series"):  # before pandas 3 it is iterable, and not a stream
@@ -199,8 +199,8 @@ def _chunks(data: Any) -> Callable[[dict[str, None]], Chunks] | None:
         return lambda _: _stream(_reader(data))
     if isgenerator(data) and data.gi_frame is None:
         raise InputError(
-            "the generator has ended before the write, so its chunks are gone",
-            hint="make the generator anew and write again",
+            "the generator was exhausted before the write, so its chunks are gone",
+            hint="create the generator again and repeat the write",
         )
     if isinstance(data, Iterable) and not isinstance(data, bytes | bytearray | memoryview | Mapping | AbstractSet):
         return lambda index: _numbered(data, index)
@@ -228,13 +228,13 @@ def _batch(data: Any) -> pa.Table:
 
 
 def _one_column(data: Any) -> InputError:
-    return InputError(f"a {_kind(data)} is one column without a name, not a table", hint=f"give {ACCEPTED}")
+    return InputError(f"a {_kind(data)} is a single unnamed column, not a table", hint=f"pass {ACCEPTED}")
 
 
 def _stream(reader: pa.RecordBatchReader) -> Chunks:
     with closing(reader):
         check_batch_schema(reader.schema)  # Arrow itself makes no empty table of each type
-        # A reader without batches has a schema all the same.
+        # Even a reader without batches has a schema.
         yield "the schema", reader.schema.empty_table()
         for number, batch in enumerate(reader):
             yield f"chunk {number}", pa.Table.from_batches([batch])
@@ -260,7 +260,7 @@ def _chunk(chunk: Any, number: int) -> pa.Table:
     if hasattr(chunk, "__arrow_c_stream__") and not isinstance(chunk, pa.RecordBatchReader):
         with closing(_reader(chunk)) as reader:
             return reader.read_all()
-    raise InputError(f"chunk {number} is a {_kind(chunk)}, which is not a table", hint=f"give {ACCEPTED}", chunk=number)
+    raise InputError(f"chunk {number} is a {_kind(chunk)}, which is not a table", hint=f"pass {ACCEPTED}", chunk=number)
 
 
 def _is_a(data: Any, package: str, *names: str) -> bool:

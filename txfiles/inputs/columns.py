@@ -1,4 +1,4 @@
-"""One column of CSV text as values of its type; a text that is not one is an error with its place and the way out.
+"""One column of CSV text as values of its type; a text that is not one is an error with its position and the way out.
 
 Source: specs/4-semantics.md, "CSV types".
 """
@@ -31,7 +31,7 @@ class Texts:
     Attributes:
         nulls: markers that are null.
         decimal: the decimal point of numbers.
-        held: how the table's type was inferred; a text that inference would not give it is refused.
+        held: how the table's type was inferred; a text that would not be inferred as that type is refused.
     """
 
     nulls: tuple[str, ...] = ()
@@ -98,10 +98,10 @@ def _unlike_inferred(
     if given in MARKERS:
         ways.insert(0, f"csv={{'na_values': [{given!r}]}} reads it as null")
     said = f"schema={{{column.name!r}: {to_spec(column.type)!r}}}"
-    lenient = [f"{said} takes it as such"] if _reads(value, column.type) else []
+    lenient = [f"{said} accepts it"] if _reads(value, column.type) else []
     return UnreadableInputError(
-        f"{path!r}: column {column.name!r}, row {row}: {shown(given)} does not come back from {_named(column.type)}, "
-        "and the table's type was inferred from text that does",
+        f"{path!r}: column {column.name!r}, row {row}: {shown(given)} cannot be restored exactly from "
+        f"{_named(column.type)}, and the table's type was inferred from text that can",
         hint="; or ".join([*ways, *lenient]),
         path=path,
         column=column.name,

@@ -1,9 +1,9 @@
-"""The text of CSV files: what stands between the separators, as it is, and null apart from empty.
+"""The text of CSV files: what is between the separators, unchanged, with null distinct from empty.
 
-RFC 4180, UTF-8 (a byte order mark is skipped), with a header; LF or CRLF; gzip; what differs is said by a `Dialect`.
-An unquoted empty value is null, a quoted one is empty text; a blank line is a null row of a one-column file, and
-skipped elsewhere. Quotes are checked before Arrow parses, because Arrow reads `"x"y` as xy and takes a file that was
-cut inside quotes for a whole one.
+RFC 4180, UTF-8 (a byte order mark is skipped), with a header; LF or CRLF; gzip; a `Dialect` describes what differs. An
+unquoted empty value is null, a quoted one is empty text; a blank line is a null row in a one-column file, and skipped
+elsewhere. Quotes are checked before Arrow parses, because Arrow reads `"x"y` as xy and accepts a file that was cut
+inside quotes as complete.
 
 Source: specs/4-semantics.md, "CSV inputs"; RFC 4180.
 """
@@ -33,9 +33,9 @@ from txfiles.inputs.spool import mapped, temporary_file, writing
 BLOCK_BYTES = 4 << 20
 INFLATED_FREE_BYTES = 1 << 30
 INFLATED_RATIO_LIMIT = 500
-"""Real CSV deflates 3 to 100 fold and a bomb 1,000 fold; what stays below `INFLATED_FREE_BYTES` is let through."""
+"""Real CSV compresses 3 to 100 fold, a bomb 1,000 fold; anything below `INFLATED_FREE_BYTES` is let through."""
 
-ENCODING_HINT = "save the file as UTF-8, or say its encoding: csv={'encoding': 'cp1252'}, say"
+ENCODING_HINT = "save the file as UTF-8, or pass its encoding, such as csv={'encoding': 'cp1252'}"
 
 _RAGGED = re.compile(r"Row #([0-9]+): Expected [0-9]+ columns, got ([0-9]+)")
 
@@ -45,9 +45,9 @@ class CsvText:
     """A CSV file that has been found to be well-formed, as text.
 
     Attributes:
-        names: of the columns; one that the header does not name is called by its place, `column_0`.
+        names: of the columns; one that the header does not name is named by its position, `column_0`.
         unnamed: positions of the columns that the header does not name.
-        quoted: the positions of columns and the markers (`guess.MARKERS`) that stand in quotes there.
+        quoted: the positions of columns and the markers (`guess.MARKERS`) that occur in quotes there.
         tables: its rows, all columns of type string; first a table without rows. Can be gone through once.
     """
 
@@ -65,12 +65,12 @@ def read_text(path: str, dialect: Dialect = PLAIN) -> CsvText:
         dialect: how it is written.
     Raises:
         UnreadableInputError: it cannot be read, or is not RFC 4180 in UTF-8 with a header of distinct names (or what
-            the dialect says instead); what it looks like is said.
+            the dialect says instead); says what it looks like.
     Cost: two passes over the file's bytes, one to check the quotes; memory for a block.
     """
     data = _content(path, dialect)
     if data.size == 0:
-        raise UnreadableInputError(f"{path!r} is empty", hint="a CSV file begins with a header", path=path)
+        raise UnreadableInputError(f"{path!r} is empty", hint="a CSV file starts with a header", path=path)
     form = Form(path, dialect.sep or default_separator(path), dialect.quotechar)
     head = bytes(memoryview(data)[: looks.HEAD_BYTES])
     looks.refuse_other_formats(head, path)
@@ -144,7 +144,7 @@ def _converted(data: pa.Buffer, encoding: str, path: str) -> pa.Buffer:
                 converted = text.encode()
             except UnicodeError as error:
                 raise UnreadableInputError(
-                    f"{path!r} is not {encoding}: {error}", hint="say another csv={'encoding': …}", path=path
+                    f"{path!r} is not {encoding}: {error}", hint="pass another csv={'encoding': …}", path=path
                 ) from error
             with writing("a temporary file"):
                 sink.write(converted)
@@ -159,7 +159,9 @@ def _inflate(path: str) -> pa.Buffer:
             size += len(block)
             if size > limit:
                 raise UnreadableInputError(
-                    f"{path!r} inflates more than {INFLATED_RATIO_LIMIT} fold", hint="unpack it yourself", path=path
+                    f"{path!r} unpacks to more than {INFLATED_RATIO_LIMIT} times its size",
+                    hint="unpack it yourself",
+                    path=path,
                 )
             with writing("a temporary file"):
                 sink.write(block)
@@ -196,7 +198,7 @@ def _named(said: list[str], dialect: Dialect, path: str) -> tuple[tuple[str, ...
     if dialect.names is not None:
         if len(dialect.names) != len(given):
             raise UnreadableInputError(
-                f"{path!r} has {len(given)} columns, csv= names {len(dialect.names)}",
+                f"{path!r} has {len(given)} columns, but csv={{'names': …}} has {len(dialect.names)}",
                 hint="name each column",
                 path=path,
             )
@@ -214,7 +216,7 @@ def _named(said: list[str], dialect: Dialect, path: str) -> tuple[tuple[str, ...
         if name in seen:
             raise UnreadableInputError(
                 f"{path!r}: the header names column {name!r} twice",
-                hint="rename one, or give csv={'names': […]}",
+                hint="rename one, or pass csv={'names': […]}",
                 path=path,
                 column=name,
             )
@@ -253,14 +255,14 @@ def _parse(parser: _Parser, data: pa.Buffer, row: int) -> Iterator[pa.Table]:
             yield pa.table([_decoded(path, name, batch.column(name), row) for name in names], names)
             row += batch.num_rows
     except pa.ArrowInvalid as error:
-        # Arrow's handler of such rows would be told as well, but not of one that is not UTF-8.
+        # Arrow's handler of invalid rows would work too, but not for a row that is not UTF-8.
         ragged = _RAGGED.search(str(error))
         if ragged is None:
             raise UnreadableInputError(f"{path!r}: {error}", path=path) from error
         bad, values = first + int(ragged[1]) - 1, int(ragged[2])
         is_r = bad == 0 and values == len(names) + 1
         raise UnreadableInputError(
-            f"{path!r}: row {bad} has {values} values, the header {len(names)}"
+            f"{path!r}: row {bad} has {values} values, but the header has {len(names)}"
             + ("; it looks like R's row names, which have no header" if is_r else ""),
             hint="write it with write.csv(…, row.names = FALSE), or name all columns: "
             f"csv={{'header': True, 'names': ['row', {names[0]!r}, …]}}"

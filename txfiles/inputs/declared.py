@@ -1,4 +1,4 @@
-"""What `schema=` says: the types of columns, in whatever words the caller's libraries have for types.
+"""What `schema=` says: the types of columns, in the terms of any of the caller's libraries.
 
 Source: specs/4-semantics.md, "Type names".
 """
@@ -37,7 +37,7 @@ def declared_types(schema: Any) -> pa.Schema | None:
     Args:
         schema: None, an Arrow schema, or names and types (a mapping, `df.dtypes` of pandas); of some columns or all.
     Raises:
-        OptionError: not one of these, an unknown type or one that no table can hold, a name said twice.
+        OptionError: not one of these, an unknown type or one that no table can hold, or a duplicate name.
     """
     if schema is None:
         return None
@@ -49,7 +49,7 @@ def declared_types(schema: Any) -> pa.Schema | None:
         items = list(schema.items())
     else:
         raise OptionError(
-            f"schema= is a {type(schema).__name__}", hint="give a pa.Schema, or a dict such as {'id': 'int64'}"
+            f"schema= cannot be a {type(schema).__name__}", hint="pass a pa.Schema, or a dict such as {'id': 'int64'}"
         )
     names = [name for name, _ in items]
     for name in names:
@@ -71,7 +71,7 @@ def _declared(name: str, said: Any) -> pa.DataType:
 def _type_of(said: Any) -> pa.DataType:
     """A type of Arrow's from one of any library's, or from text.
 
-    No library is imported that the caller has not imported for his type.
+    No library is imported that the caller has not already imported for the type.
     """
     if isinstance(said, pa.DataType):
         return said

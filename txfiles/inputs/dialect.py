@@ -1,4 +1,4 @@
-"""How a CSV file is written, where it is not as RFC 4180 says: the `csv=` option, with pandas' names.
+"""How a CSV file is written if it differs from RFC 4180: the `csv=` option, with pandas' names.
 
 Source: specs/4-semantics.md, "CSV inputs".
 """
@@ -21,7 +21,7 @@ _SPELT = {"tab": "\t", r"\t": "\t"}
 
 @dataclass(frozen=True)
 class Dialect:
-    """What `csv=` says; None and the defaults say nothing.
+    """What `csv=` says; None and the defaults mean "not given".
 
     Attributes:
         sep: between values; None is a comma, and a tab in a file named .tsv.
@@ -30,10 +30,10 @@ class Dialect:
         na_values: unquoted texts that are null, in columns of every type.
         header: whether the first line names the columns; None is yes, unless `names` does, and refuses a first line
             that looks like data.
-        names: the columns' names, in the place of the header's.
+        names: the columns' names, instead of the header's.
         quotechar: around values.
-        unnamed: what becomes of columns without a name. ``auto``: a first one that counts rows is left out, others
-            are named by their place; ``keep``: all are named; ``drop``: all are left out; ``error``.
+        unnamed: what to do with columns without a name. ``auto``: a first one that counts rows is left out, others
+            are named by their position; ``keep``: all are named; ``drop``: all are left out; ``error``.
     """
 
     sep: str | None = None
@@ -58,36 +58,39 @@ def dialect(given: Any) -> Dialect:
     """`csv=` as a user gives it.
 
     Args:
-        given: None, or a mapping of the names above (`delimiter` and `null` are taken too) to values.
+        given: None, or a mapping of the names above (`delimiter` and `null` are accepted too) to values.
     Raises:
         OptionError: an unknown name, with the nearest one, or a value that cannot be.
     """
     if given is None:
         return PLAIN
     if not isinstance(given, Mapping):
-        raise OptionError(f"csv= is a mapping, not {shown(given)}", hint="such as csv={'sep': ';'}")
+        raise OptionError(f"csv= must be a mapping, not {shown(given)}", hint="such as csv={'sep': ';'}")
     found: dict[str, Any] = {}
     for said, value in given.items():
         name = ALIASES.get(said, said) if isinstance(said, str) else said
         if name not in _READERS:
             known = [*_READERS, *ALIASES]
             raise OptionError(
-                f"csv= has no {shown(said)}{nearest(text(said), known)}", hint=f"there are {', '.join(known)}"
+                f"csv= has no option {shown(said)}{nearest(text(said), known)}",
+                hint=f"the options are {', '.join(known)}",
             )
         if name in found:
-            raise OptionError(f"csv= says {name!r} twice: {said!r} is another word for it", hint="say it once")
+            raise OptionError(f"csv= sets {name!r} twice: {said!r} is another name for it", hint="give it once")
         found[name] = _READERS[name](said, value)
     made = Dialect(**found)
     sep = made.sep or ","
     if sep == made.quotechar:
-        raise OptionError(f"csv= has {sep!r} both between values and around them", hint="they must differ")
+        raise OptionError(f"csv= uses {sep!r} both between values and around them", hint="choose two characters")
     return made
 
 
 def _character(name: str, value: Any) -> str:
     found = _SPELT.get(value, value) if isinstance(value, str) else value
     if not (isinstance(found, str) and len(found) == 1 and found.isascii() and found not in "\r\n\0"):
-        raise OptionError(f"csv= {name!r} is one ASCII character, not {shown(value)}", hint=r"such as ';', '|' or '\t'")
+        raise OptionError(
+            f"csv= {name!r} must be one ASCII character, not {shown(value)}", hint=r"such as ';', '|' or '\t'"
+        )
     return found
 
 
@@ -96,28 +99,28 @@ def _encoding(name: str, value: Any) -> str:
         return codecs.lookup(value).name
     except (LookupError, TypeError, ValueError):
         raise OptionError(
-            f"csv= {name!r} is a name of an encoding, not {shown(value)}",
+            f"csv= {name!r} must be the name of an encoding, not {shown(value)}",
             hint="such as utf-8, utf-16 or cp1252",
         ) from None
 
 
 def _decimal(name: str, value: Any) -> str:
     if value not in (".", ","):
-        raise OptionError(f"csv= {name!r} is '.' or ',', not {shown(value)}")
+        raise OptionError(f"csv= {name!r} must be '.' or ',', not {shown(value)}")
     return str(value)
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:
     found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else None
     if found is None or not all(isinstance(item, str) and is_unicode(item) for item in found):
-        raise OptionError(f"csv= {name!r} is a text or a list of texts, not {shown(value)}")
+        raise OptionError(f"csv= {name!r} must be a text or a list of texts, not {shown(value)}")
     return found
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
     found = _texts(name, value)
     if not found or "" in found or len(set(found)) < len(found):
-        raise OptionError(f"csv= {name!r} is a list of distinct column names, not {shown(value)}")
+        raise OptionError(f"csv= {name!r} must be a list of distinct column names, not {shown(value)}")
     return found
 
 
@@ -126,7 +129,7 @@ def _header(name: str, value: Any) -> bool | None:
     for words, meant in (((True, 0), True), ((False, None), False)):
         if any(value is word for word in words):
             return meant
-    raise OptionError(f"csv= {name!r} is True or False, not {shown(value)}")
+    raise OptionError(f"csv= {name!r} must be True or False, not {shown(value)}")
 
 
 def _unnamed(name: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The files behind the paths that a caller names, and of what kind each is.
+"""The files behind the paths that a caller names, and the format of each.
 
 Partition folders (`country=DE/`) are not interpreted: a folder that has them is refused, since its files lack the
 partition columns.
@@ -27,10 +27,10 @@ _DATASET_HINT = "pass pyarrow.dataset.dataset({path!r}, partitioning='hive')"
 
 
 def expand(paths: Iterable[str]) -> list[str]:
-    """The files behind paths: folders give all that is known below them, sorted by name.
+    """The files behind paths; a folder stands for all files of known formats below it, sorted by name.
 
     Raises:
-        UnreadableInputError: nothing is there, or the folder is a table of its own.
+        UnreadableInputError: nothing is there, or the folder is itself a table.
     """
     return [file for path in map(_home, paths) for file in (_below(path) if _is_folder(path) else [_existing(path)])]
 
@@ -75,7 +75,7 @@ def _below(root: str) -> list[str]:
     found.sort(key=lambda file: Path(file).relative_to(root).parts)
     if not found:
         raise UnreadableInputError(
-            f"folder {root!r} has no input file", hint=f"known are {', '.join(SUFFIXES)}", path=root
+            f"folder {root!r} has no input files", hint=f"their names end in {', '.join(SUFFIXES)}", path=root
         )
     for file in found:
         if any("=" in part for part in Path(file).relative_to(root).parts[:-1]):
@@ -91,7 +91,7 @@ def _refuse_table(folder: str, folders: list[str]) -> None:
     for log, hint in _LOGS.items():
         if log in folders:
             raise UnreadableInputError(
-                f"folder {folder!r} is a table with a log ({log}): superseded files would be read",
+                f"folder {folder!r} is a table with a log ({log}): reading its files would include superseded ones",
                 hint=hint.format(folder=folder),
                 path=folder,
             )

@@ -1,12 +1,12 @@
-"""The type of a CSV column that nothing says: taken only where nothing that may be an identifier changes.
+"""Inferring the type of a CSV column: only if nothing that may be an identifier changes.
 
 A column is, in this order, integers (`7`, not `007` or `+7`), one fixed number of decimals (`10.10`, `9.99`), numbers
-whose value comes back from a double (`.39`, `5e-04`; not `1.10` beside `1.9`, nor 25 digits), booleans, dates, or
-times in one form; else it is text. Among numbers and times, one unquoted marker such as NA is null.
+whose value a double preserves (`.39`, `5e-04`; not `1.10` beside `1.9`, nor 25 digits), booleans, dates, or times in
+one form; otherwise it is text. Among numbers and times, one unquoted marker such as NA is null.
 
-Types taken by *exact text* are those of which each stored value's text is known; of the others only the value comes
-back. The log records which it was, and `first_unlike` holds later files to the same rule, so that the order of loads
-never decides what a column holds.
+For types inferred by *exact text*, each stored value determines its text; for the others, only the value is preserved.
+The log records which it was, and `first_unlike` applies the same rule to later files, so that the order of loads never
+decides what a column holds.
 
 Source: specs/4-semantics.md, "CSV types".
 """
@@ -28,19 +28,19 @@ from txfiles.core.search import first_bad
 from txfiles.inputs.inference import all_match, parses
 
 MARKERS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", r"\N", ".")
-"""Texts that stand for a missing number or time, as R, pandas, SQL dumps and SAS write it."""
+"""Texts that mean a missing number or time, as R, pandas, SQL dumps and SAS write it."""
 
 _FIRST = 64
-"""Values that are looked at before a whole column is: most wrong guesses end here."""
+"""Values that are tried before a whole column: most wrong guesses end here."""
 
 _INTEGER = r"0|-?[1-9][0-9]*"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _DOUBLE = r"-?(?:(?:(?:0|[1-9][0-9]*)(?:\.(?:0|[0-9]*[1-9]))?|\.[0-9]*[1-9])(?:[eE][+-]?[0-9]+)?|[iI]nf)"
-"""No leading zero, no plus sign, and no decimals that end in 0, but for the `.0` of a whole number."""
+"""No leading zero, no plus sign, and no decimals that end in 0, except for the `.0` of a whole number."""
 _DIGITS = 38
 """Of the decimals that are inferred: all that decimal128 has."""
 _SAFE_DIGITS = 15
-"""A decimal number of so many significant digits comes back from a double; from 17 on none need."""
+"""A double preserves a decimal number with this many significant digits; from 17 on it may not."""
 _SAFE_SIZE = (1e-290, 1e290)
 """And between these sizes, beyond which doubles lose digits or end."""
 
@@ -49,7 +49,7 @@ Fits = Callable[[pa.Array], bool]
 
 @dataclass(frozen=True)
 class Guess:
-    """What a column is taken for.
+    """The type that was inferred for a column.
 
     Attributes:
         type: string where in doubt, null where there is no value.
@@ -98,9 +98,9 @@ def without(text: pa.Array, nulls: Collection[str]) -> pa.Array:
 
 
 def first_unlike(text: pa.Array, to: pa.DataType) -> int | None:
-    """The position of the first text that inference would not give the type; None where there is none.
+    """The position of the first text that would not be inferred as the type; None if there is none.
 
-    Cost: O(n); O(n) more where there is one: halves are tried.
+    Cost: O(n); O(n) more if there is one: halves are tried.
     """
     fits = _test_of(to)
     if fits(text):
@@ -190,7 +190,7 @@ _FRACTIONS = (
 
 
 def _test_of(to: pa.DataType) -> Fits:
-    """Whether texts are such as inference gives the type, whatever the form of the column's other values."""
+    """Whether texts would be inferred as the type, whatever the form of the column's other values."""
     if pa.types.is_integer(to):
         return _is_integer
     if pa.types.is_decimal(to):

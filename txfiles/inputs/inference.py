@@ -1,7 +1,7 @@
 """Input columns in the types that `schema=` says, and the parsing of CSV text by a type that is known.
 
-Parsing by a type that is declared is lenient ('001' is a fine int64), but never guesses: a grammar per type decides
-what is text of that type, and Arrow's cast whether the value fits. What is inferred is in `guess`.
+Parsing by a declared type is lenient ('001' is a fine int64), but never guesses: a grammar per type decides what is
+text of that type, and Arrow's cast whether the value fits. Inference is in `guess`.
 
 Source: specs/4-semantics.md, "CSV types".
 """
@@ -31,7 +31,7 @@ _WHOLE_UP_TO = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 
 
 def check_names(types: pa.Schema | None, names: list[str]) -> None:
-    """Refuse a `schema=` that names what the input does not have.
+    """Refuse a `schema=` that names a column that the input does not have.
 
     Raises:
         SchemaMismatchError: names the column and the nearest one.
@@ -50,7 +50,7 @@ def declare(table: pa.Table, types: pa.Schema | None) -> pa.Table:
 
     Raises:
         SchemaMismatchError: an unknown name, or a type pair that never mixes.
-        LossyCastError: a value does not fit, or is a float that stands for several integers: that is all the
+        LossyCastError: a value does not fit, or is a float that may be one of several integers: that is all the
             protection that a key has, once it is an integer.
     """
     if types is None:
@@ -111,7 +111,7 @@ def _grammar(to: pa.DataType) -> str:
         if is_it(to):
             return grammar
     raise UnsupportedTypeError(
-        f"CSV text cannot hold {type_text(to)}", hint="give such columns as Parquet or as a DataFrame"
+        f"CSV text cannot hold {type_text(to)}", hint="pass such columns as Parquet or as a DataFrame"
     )
 
 

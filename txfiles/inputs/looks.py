@@ -1,4 +1,4 @@
-"""What a file looks like that is not the CSV it is taken for, so that an error can say so and what to do.
+"""Recognising files that are not the CSV they should be, so that an error can say what they are and what to do.
 
 Source: specs/4-semantics.md, "CSV inputs".
 """
@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]{4
 
 
 def kind_of_content(path: str) -> str:
-    """The kind of a file whose name does not say it: parquet, or csv where it can be text."""
+    """The format of a file whose name does not tell: parquet, or csv if it can be text."""
     with Path(path).open("rb") as file:
         head = file.read(HEAD_BYTES)
     if head.startswith(b"PAR1"):
@@ -48,13 +48,15 @@ def kind_of_content(path: str) -> str:
         refuse_other_formats(head, path)
         if b"\0" in head:
             raise UnreadableInputError(
-                f"{path!r} is not text", hint="known are Parquet and CSV files, also compressed with gzip", path=path
+                f"{path!r} is not text",
+                hint="inputs are Parquet and CSV files; CSV may be compressed with gzip",
+                path=path,
             )
     return "csv"
 
 
 def is_gzip(path: str) -> bool:
-    """Whether a CSV file is to be unpacked: its name or, where that says nothing, its content says so.
+    """Whether a CSV file must be unpacked, by its name or, if that does not tell, by its content.
 
     Raises:
         UnreadableInputError: it is named .csv and is compressed.
@@ -70,7 +72,7 @@ def is_gzip(path: str) -> bool:
 
 
 def refuse_other_formats(head: bytes, path: str) -> None:
-    """Refuse what begins as no CSV file does.
+    """Refuse a file that begins like no CSV file.
 
     Raises:
         UnreadableInputError: says what it looks like and what to do.

@@ -1,8 +1,9 @@
-"""Python objects of one column: what Arrow would change without a word, at any depth.
+"""Python objects of one column: what Arrow would change silently, at any depth.
 
-Arrow makes a column of Python objects by the first values that it sees, and fits the others in: a datetime among dates
-loses its time, bytes among text become text, naive times among zoned ones are taken for UTC, and nanoseconds of pandas'
-objects are cut. Here the objects themselves are looked at, through lists and dicts down to the leaves.
+Arrow chooses the type of a column of Python objects by the first values that it sees, and forces the others into it: a
+datetime among dates loses its time, bytes among text become text, naive times among zoned ones count as UTC, and
+nanoseconds of pandas' objects are cut. This module checks the objects themselves, through lists and dicts down to the
+leaves.
 
 Source: specs/4-semantics.md, "Inputs".
 """
@@ -41,7 +42,7 @@ class ChangedValueError(Exception):
     Attributes:
         row: its row.
         value: the value itself, which may lie within the row's.
-        reason: why it cannot be kept; None where it is just of another type than those before it.
+        reason: why it cannot be kept; None if it just has another type than those before it.
     """
 
     def __init__(self, row: int, value: Any, reason: str | None = None) -> None:
@@ -50,7 +51,7 @@ class ChangedValueError(Exception):
 
 
 def is_null(value: Any) -> bool:
-    """Whether a value is None, pandas' NA or NaT; without importing pandas."""
+    """Whether a value is None, or pandas' NA or NaT; without importing pandas."""
     return value is None or _is_null_kind(type(value))
 
 
@@ -61,10 +62,10 @@ def kept_type(values: Sequence[Any], to: pa.DataType) -> pa.DataType:
         values: Python objects, nulls among them.
         to: the type that Arrow chose for them.
     Returns:
-        `to`, but in nanoseconds where a value has some.
+        `to`, but in nanoseconds if a value has some.
     Raises:
         ChangedValueError: a value that would be changed.
-    Cost: O(values), those within lists and dicts counted; arrays of numpy are told by their dtype.
+    Cost: O(values), those within lists and dicts counted; numpy arrays are judged by their dtype.
     """
     if _is.is_struct(to):
         return _kept_struct(values, to)
@@ -138,7 +139,7 @@ def _first_other(values: Sequence[Any], misfits: set[type]) -> int:
 
 
 def _refuse_rounded(values: Sequence[Any]) -> None:
-    """Whole numbers that a float does not hold: Arrow sees to it for Python's own, not for those of arrays."""
+    """Refuse whole numbers that a float cannot hold: Arrow checks Python's own, but not those of arrays."""
     for row, value in enumerate(values):
         if isinstance(value, _WHOLE) and int(float(value)) != value:
             raise ChangedValueError(row, value, "no float holds it")

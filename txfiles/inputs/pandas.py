@@ -1,9 +1,8 @@
 """pandas frames in and out. The only module that imports pandas.
 
-In: what pyarrow makes of each column, except where it would change values without a word (see `objects`), and that a
-float64 column without one value has no type, as one of None has none: `read_csv` gives such a column whatever was in
-it on other days. Out: what pyarrow makes of each column, except where integers
-would pass through floats.
+In: pyarrow's conversion of each column, except that nothing may change silently (see `objects`), and that a float64
+column without a single value has no type, like a column of None: `read_csv` makes such a column of any empty one. Out:
+pyarrow's conversion of each column, except that integers never pass through floats.
 
 Source: specs/4-semantics.md, "Inputs" and "Reading".
 """
@@ -53,7 +52,7 @@ def from_pandas(frame: pd.DataFrame) -> pa.Table:
     """The rows of a frame, without its index. NaN in numpy-backed columns is null, as pandas means it.
 
     Raises:
-        SchemaMismatchError: column names that are repeated, nested or no text; a column of mixed values.
+        SchemaMismatchError: column names that are repeated, nested or not text; a column of mixed values.
         UnsupportedTypeError: a column that Arrow cannot hold.
     Cost: mostly without a copy; object columns value by value.
     """
@@ -78,14 +77,16 @@ def arrow_type(dtype: Any) -> pa.DataType:
     """Arrow's type for one of pandas'; of categories, the type of their values.
 
     Raises:
-        UnsupportedTypeError: Arrow has none, or the type does not say of what its categories are.
+        UnsupportedTypeError: Arrow has none, or the type does not say what its categories are.
     """
     try:
         found = pa.Array.from_pandas(pd.Series([], dtype=dtype() if isinstance(dtype, type) else dtype)).type
     except (*_REFUSALS, AttributeError) as error:
         raise UnsupportedTypeError(f"Arrow has no type for pandas' {dtype}: {error}") from error
     if pa.types.is_dictionary(found) and pa.types.is_null(found.value_type):
-        raise UnsupportedTypeError(f"pandas' {dtype} does not say which type its values have", hint="give their type")
+        raise UnsupportedTypeError(
+            f"pandas' {dtype} does not say which type its values have", hint="pass the type of the values"
+        )
     return found
 
 
@@ -106,7 +107,7 @@ def to_pandas(table: pa.Table, dtype_backend: str | None = None) -> pd.DataFrame
     """
     if dtype_backend is not None and dtype_backend not in BACKENDS:
         raise OptionError(
-            f"dtype_backend={dtype_backend!r} is not known", hint=f"valid are {', '.join(map(repr, BACKENDS))} and None"
+            f"dtype_backend={dtype_backend!r} is unknown", hint=f"use {', '.join(map(repr, BACKENDS))} or None"
         )
     columns = {
         str(at): _named_series(table.column_names[at], column, dtype_backend) for at, column in enumerate(table.columns)
@@ -121,7 +122,7 @@ def _named_series(name: str, column: pa.ChunkedArray, dtype_backend: str | None)
         return _to_series(column, dtype_backend)
     except _REFUSALS as error:
         raise UnsupportedTypeError(
-            f"column {name!r} of type {type_text(column.type)} has no place in a DataFrame of this kind: {error}",
+            f"column {name!r} of type {type_text(column.type)} cannot be stored in a DataFrame of this kind: {error}",
             hint="dtype_backend='pyarrow' and to_arrow() keep every value",
             column=name,
         ) from error
@@ -150,11 +151,11 @@ def _check_names(frame: pd.DataFrame) -> None:
     for name in frame.columns:
         if not isinstance(name, str):
             raise SchemaMismatchError(
-                f"column name {name!r} is no text", hint="df.columns = df.columns.astype(str)", column=name
+                f"column name {name!r} is not text", hint="df.columns = df.columns.astype(str)", column=name
             )
     if not frame.columns.is_unique:
         name = frame.columns[frame.columns.duplicated()][0]
-        raise SchemaMismatchError(f"column name {name!r} is there twice", hint="rename one", column=name)
+        raise SchemaMismatchError(f"two columns are named {name!r}", hint="rename one", column=name)
 
 
 def _from_series(series: pd.Series, name: str) -> pa.Array:

@@ -1,7 +1,7 @@
-"""Parquet files as input: read where they lie, again for each plan, and the same each time.
+"""Parquet files as input: read in place, again for each plan, and the same each time.
 
-A file that changes under a running write is an error: each has its identity (size, time, inode) looked at before and
-after it is read. Only what is too large for memory is spooled (see `spool`).
+A file that changes during a write is an error: its identity (size, time, inode) is checked before and after each read.
+Only what is too large for memory is spooled (see `spool`).
 
 Source: specs/4-semantics.md, "Inputs".
 """
@@ -82,7 +82,7 @@ _Identity = tuple[int, int, int, int]
 
 
 def _identity(path: str) -> _Identity:
-    """What changes where a file is written to or replaced."""
+    """What changes when a file is written to or replaced."""
     try:
         found = os.stat(path)
     except OSError as error:
@@ -91,7 +91,7 @@ def _identity(path: str) -> _Identity:
 
 
 def _drained(items: list[Labelled]) -> Iterator[Labelled]:
-    """The items of a list, each of which is forgotten once it is had."""
+    """The items of a list, each of which is released once it has been yielded."""
     items.reverse()
     while items:
         yield items.pop()
@@ -110,7 +110,7 @@ def _parquet_batches(path: str) -> Generator[pa.Table]:
     with ExitStack() as opened:
 
         def file_with(int96_unit: str) -> pq.ParquetFile:
-            # Not mapped: a file that is cut short meanwhile would end the process.
+            # Not mapped: if a mapped file is cut short meanwhile, the process dies.
             file = pq.ParquetFile(path, page_checksum_verification=True, coerce_int96_timestamp_unit=int96_unit)
             return opened.enter_context(file)
 
@@ -136,7 +136,7 @@ def _check_microseconds(path: str, batch: pa.RecordBatch, exact: pa.RecordBatch)
     for name in exact.schema.names:
         if not pa.types.is_timestamp(exact.column(name).type):
             raise UnreadableInputError(
-                f"{path!r}: column {name!r} nests INT96 timestamps", hint="write the file without INT96", path=path
+                f"{path!r}: column {name!r} has nested INT96 timestamps", hint="write the file without INT96", path=path
             )
         us, ns = (np.asarray(b.column(name).cast(pa.int64()).fill_null(0)) for b in (batch, exact))
         # Both wrap in 64 bits alike, so the difference is right even where nanoseconds have no room.

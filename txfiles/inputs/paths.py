@@ -33,7 +33,7 @@ from txfiles.rows.types import normalise
 
 @dataclass(frozen=True)
 class _Run:
-    """Files of one kind, next to each other in the input; CSV columns are still text."""
+    """Successive input files of one format; CSV columns are still text."""
 
     kind: str
     table: pa.Table
@@ -47,7 +47,7 @@ class _Run:
         return self.paths[at], row - self.starts[at]
 
     def quoted(self, name: str) -> set[str]:
-        """The markers that stand in quotes in a column."""
+        """The markers that occur in quotes in a column."""
         return {marker for file in self.files for at, marker in file.quoted if file.names[at] == name}
 
 
@@ -58,7 +58,7 @@ class _Plan:
     Attributes:
         schema: the columns that are kept, with their types.
         texts: how the text of each is read.
-        guesses: those that nothing says, as they were inferred.
+        guesses: the types that were inferred.
     """
 
     schema: pa.Schema
@@ -129,7 +129,7 @@ class PathSource:
             raise
 
     def close(self) -> None:
-        """Forget the rows. May be called twice; a later read reads the files again."""
+        """Drop the rows. May be called twice; a later read reads the files again."""
         self._files = self._runs = self._typed = None
         self._guesses = {}
         self._parquet = ParquetFiles(self._types)
@@ -161,7 +161,7 @@ class PathSource:
                 yield path, chunk
 
     def _planned(self, runs: list[_Run], known: pa.Schema | None, rules: TextRules) -> tuple[_Plan, list[str]]:
-        """What becomes of each column, and what a person should know of it."""
+        """What becomes of each column, and what a person should know about it."""
         csv = [run for run in runs if run.kind == "csv"]
         merged = MergedSchema()
         for run in csv:

@@ -11,7 +11,7 @@ from txfiles.errors import UnsupportedTypeError
 from txfiles.rows.typenames import type_text
 
 _FOREIGN = {"Object", "Int128", "UInt128"}
-"""By name, since not every release of polars has each."""
+"""By name, since not every release of polars has all of them."""
 
 
 def from_polars(frame: pl.DataFrame | pl.LazyFrame) -> pa.Table:
@@ -26,7 +26,7 @@ def from_polars(frame: pl.DataFrame | pl.LazyFrame) -> pa.Table:
         # Checked here because polars would hand out the addresses of Python objects as binary values.
         if _is_foreign(dtype):
             raise UnsupportedTypeError(
-                f"column {name!r} has polars type {dtype}, which Arrow does not have",
+                f"column {name!r} has polars type {dtype}, which has no equivalent in Arrow",
                 hint="cast the column, for example to pl.String",
                 column=name,
             )
@@ -44,7 +44,7 @@ def arrow_type(dtype: Any) -> pa.DataType:
             return pl.DataFrame(schema={"x": dtype}).to_arrow().schema.field(0).type
     except (pl.exceptions.PolarsError, AttributeError, TypeError, ValueError) as error:
         raise UnsupportedTypeError(f"polars' {dtype} is not a type: {error}") from error
-    raise UnsupportedTypeError(f"Arrow does not have polars' type {dtype}")
+    raise UnsupportedTypeError(f"Arrow has no equivalent of polars' type {dtype}")
 
 
 def _is_foreign(dtype: Any) -> bool:
@@ -81,7 +81,7 @@ def _holds_decimal256(t: pa.DataType) -> bool:
 
 def _no_place(field: pa.Field, reason: str) -> UnsupportedTypeError:
     return UnsupportedTypeError(
-        f"column {field.name!r} of type {type_text(field.type)} has no place in a polars DataFrame: {reason}",
+        f"column {field.name!r} of type {type_text(field.type)} cannot be stored in a polars DataFrame: {reason}",
         hint="read it with to_arrow(), or leave the column out with columns=[…]",
         column=field.name,
     )

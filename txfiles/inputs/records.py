@@ -1,6 +1,6 @@
 """Where the records of a CSV file end, found before it is parsed, and whether its quotes are RFC 4180's.
 
-Arrow reads `"x"y` as xy and takes a file that was cut inside quotes for a whole one, so quotes are checked first.
+Arrow reads `"x"y` as xy and accepts a file that was cut inside quotes as complete, so quotes are checked first.
 
 Source: specs/4-semantics.md, "CSV inputs"; RFC 4180.
 """
@@ -42,7 +42,7 @@ class Records:
         header: where the first one ends.
         end: where the last one that has a line end does.
         longest: the size of the longest.
-        quoted: the positions of columns and the markers (`guess.MARKERS`) that stand in quotes there.
+        quoted: the positions of columns and the markers (`guess.MARKERS`) that occur in quotes there.
     """
 
     header: int
@@ -55,11 +55,11 @@ def check_records(data: Bytes, form: Form, block_bytes: int) -> Records:
     """Check the quotes of RFC 4180, and find where records end.
 
     With quotes numbered from 0, an even one opens, or is the second of an escaped pair; an odd one closes, or is the
-    first of a pair. So what stands before an even one and after an odd one is enough to tell.
+    first of a pair. So the characters before an even one and after an odd one decide.
 
     Raises:
-        UnreadableInputError: a quote or a carriage return at a wrong place, or an end within quotes.
-    Cost: O(bytes), vectorised; no memory but for a block.
+        UnreadableInputError: a quote or a carriage return in the wrong place, or an end within quotes.
+    Cost: O(bytes), vectorised; memory for one block.
     """
     quotes, end, header, longest = 0, 0, 0, 0
     quoted: set[tuple[int, str]] = set()
@@ -91,7 +91,7 @@ class _Block:
         data: the file.
         start: where the block begins.
         end: where it ends.
-        before: how many quotes stand before it.
+        before: how many quotes precede it.
         form: of the file.
     """
 
@@ -106,7 +106,7 @@ class _Block:
         self._closing = self.marks[1 - before % 2 :: 2]
 
     def outside(self, character: str) -> Positions:
-        """Where a character stands that is not within quotes."""
+        """Where a character occurs outside quotes."""
         return outside(self._all(character), self.marks, self._before)
 
     def check_quotes(self) -> None:
@@ -120,7 +120,7 @@ class _Block:
             self._refuse(
                 int(bad.min()),
                 "a quote within a value",
-                'a value that has quotes is quoted itself, and each of them doubled: "a ""b"" c"',
+                'quote a value that contains quotes, and double each of them: "a ""b"" c"',
             )
 
     def check_returns(self) -> None:
@@ -155,7 +155,7 @@ class _Block:
         return found
 
     def _columns(self, positions: Positions, ends: Positions) -> set[int]:
-        """In which columns values stand that begin at these positions."""
+        """The columns of the values that begin at these positions."""
         separators = self.outside(self._form.sep)
         record = ends[np.searchsorted(ends, positions, side="right") - 1]
         columns = np.searchsorted(separators, positions) - np.searchsorted(separators, record)

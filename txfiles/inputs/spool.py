@@ -1,11 +1,10 @@
 """One-pass inputs, written once to anonymous temporary Arrow files and memory-mapped from then on.
 
-A rebase plans again and so needs the rows again; a generator cannot give them twice. Chunks are one batch and so
-have one schema: a later chunk may differ in the order of its columns, in encodings and in the fields of its structs,
-and a column without one value takes its type from the chunk that has one. Anything else is an error that names the
-chunk.
+Planning again needs the rows again; a generator cannot give them twice. Chunks are one batch and so have one schema: a
+later chunk may differ in the order of its columns, in encodings and in the fields of its structs, and a column without
+a value takes its type from the first chunk that has one. Anything else is an error that names the chunk.
 
-The files have no name, so nothing stays in the temporary folder however the process ends, be it by SIGKILL.
+The files have no name, so nothing stays in the temporary folder however the process ends, even by SIGKILL.
 
 Source: specs/4-semantics.md, "Inputs".
 """
@@ -31,7 +30,7 @@ from txfiles.rows.types import normalise
 logger = logging.getLogger("txfiles")
 
 Labelled = tuple[str, pa.Table]
-"""A chunk and what an error calls it: ``"chunk 3"``, or a file's path."""
+"""A chunk and its label in errors: ``"chunk 3"``, or a file's path."""
 
 PIECE_BYTES = 256 << 20
 """What is converted at a time: bounds memory, and keeps a column's text below the 2 GiB of a `string` array."""
@@ -61,7 +60,7 @@ def mapped(file: IO[bytes]) -> pa.Buffer:
 
 
 def spooled(chunks: Iterable[Labelled]) -> pa.Table | None:
-    """Write chunks to temporary files and map them back: one table, None where there was no chunk.
+    """Write chunks to temporary files and map them back: one table, or None if there was no chunk.
 
     Raises:
         SchemaMismatchError: a chunk does not have the columns of those before it.
@@ -84,10 +83,10 @@ def joined(chunks: Iterable[Labelled]) -> pa.Table | None:
 
 
 class OnePass:
-    """A source whose chunks can be had once.
+    """A source whose chunks can be read once.
 
     Args:
-        chunks: called once, at the first read; what it gives is closed as soon as it is read or has failed.
+        chunks: called once, at the first read; its result is closed as soon as it has been read or has failed.
         index: names in the index of frames among the chunks, known once they are read.
         declared: columns of which `schema=` says the type.
     """
@@ -115,7 +114,7 @@ class OnePass:
             if self._started:
                 raise InputError(
                     "the input can be read only once, and that read failed or was closed",
-                    hint="make the iterator or reader anew and write again",
+                    hint="create the iterator or reader again and repeat the write",
                 )
             self._started = True
             with closing(self._chunks()) as chunks:
@@ -125,7 +124,7 @@ class OnePass:
         return self._batch
 
     def close(self) -> None:
-        """Forget the rows. May be called twice."""
+        """Drop the rows. May be called twice."""
         self._started = True
         self._batch = None
 
@@ -138,7 +137,7 @@ def batch_of(table: pa.Table | None, declared: frozenset[str] = frozenset()) -> 
 
 
 def index_notes(index: Sequence[str]) -> tuple[str, ...]:
-    """What to tell somebody whose DataFrame has a named index; logged as a warning, too."""
+    """The note for a DataFrame with a named index; also logged as a warning."""
     if not index:
         return ()
     note = f"the DataFrame's index ({', '.join(index)}) is not written; df.reset_index() makes columns of it"
@@ -191,7 +190,7 @@ class MergedSchema:
             raise SchemaMismatchError(
                 f"{label}: column {given.name!r} is {type_text(given.type)}, but {type_text(stands.type)} in those "
                 "before it",
-                hint=f"cast it, or say its type: schema={{{given.name!r}: …}}",
+                hint=f"cast it, or give its type: schema={{{given.name!r}: …}}",
                 label=label,
                 column=given.name,
             ) from error
@@ -213,7 +212,7 @@ def _conformed(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """Tell the temporary folder's failures from those of the input.
+    """Distinguish the temporary folder's failures from those of the input.
 
     Raises:
         StoreError: the system refused.
@@ -293,7 +292,7 @@ def _check_names(names: Sequence[str], given: Sequence[str], label: str) -> None
         return
     missing, extra = [[name for name in a if name not in set(b)] for a, b in ((names, given), (given, names))]
     raise SchemaMismatchError(
-        f"{label} has other columns than those before it: missing {missing}, added {extra}",
+        f"{label} has different columns from those before it: missing {missing}, added {extra}",
         hint="all chunks and files of one write need the same columns",
         label=label,
         missing=tuple(missing),

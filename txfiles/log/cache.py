@@ -1,8 +1,8 @@
-"""Snapshots that this process has opened before, so that opening again reads only what is new.
+"""Snapshots that this process has already opened, so that opening again reads only what is new.
 
-A cached snapshot is believed only if the manifest of its version still has the hash that it had: manifests
-are chained by hash, so that one comparison vouches for the whole history behind it. That manifest is read beside the
-look for newer ones, so that it costs a request and no round trip.
+A cached snapshot is trusted only if the manifest of its version still has the same hash: manifests are chained by hash,
+so one comparison vouches for the whole history behind it. That manifest is read beside the look for newer ones, so it
+costs a request but no round trip.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class SnapshotCache:
         self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
 
     def get(self, root: str) -> Snapshot | None:
-        """What was last kept for a table's root."""
+        """The snapshot last kept for a table's root."""
         with self._mutex:
             return self._snapshots.get(root)
 
     def keep(self, root: str, snapshot: Snapshot) -> None:
-        """Remember a snapshot, and forget the table that was used longest ago."""
+        """Keep a snapshot; evicts the least recently used table."""
         with self._mutex:
             self._snapshots[root] = snapshot
             self._snapshots.move_to_end(root)

@@ -1,9 +1,9 @@
-"""Checkpoints: a whole snapshot as one Parquet file, so that opening need not replay the history.
+"""Checkpoints: a complete snapshot as one Parquet file, so that opening need not replay the history.
 
-The rows are the list of files (`rows.filelist`); everything else stands as JSON in the file's metadata.
-A checkpoint of version v is written by a writer that holds v whole and is about to commit after it, under a name of its
-own; the manifest of that commit is the first to name it, with its size and hash. One that no manifest names is
-never used, so nobody can be led astray by a file in that folder.
+The rows are the list of files (`rows.filelist`); everything else is JSON in the file's metadata. A checkpoint of
+version v is written by a writer that holds all of v and is about to commit after it, under a unique name. The manifest
+of that commit is the first to name it, with its size and hash. A checkpoint that no manifest names is never used, so a
+stray file in that folder misleads nobody.
 
 Source: specs/3-manifest.md, "Checkpoints"; specs/decisions/0002-checkpoint-before-commit.md.
 """
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger("txfiles")
 
 ONE_THREAD_FILES = 10_000
-"""A list of so many files is read faster than its columns are shared out."""
+"""Up to this many files, one thread reads the list faster than several."""
 
 MAPPED_FILES = 100_000
 """A longer list (some 100 MB) is memory-mapped."""
 
 LIMIT_BYTES = 1024**3
-"""A list of some millions of files; a larger one is ignored rather than read into memory, and never written."""
+"""A list of several million files; a larger one is ignored rather than read into memory, and never written."""
 
 DECODED_LIMIT_BYTES = 4 * 1024**3
-"""What a checkpoint may claim to take once it is decoded."""
+"""The decoded size that a checkpoint may claim."""
 
 ERROR_SHOWN = 300
-"""Characters of a decoder's own words that a message shows."""
+"""How many characters of a decoder's own message an error shows."""
 
 _METADATA_KEY = b"txfiles"
 
 
 class _Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """The metadata of a checkpoint: a `State`, but for the reference to itself."""
+    """The metadata of a checkpoint: a `State` without the reference to itself."""
 
     version: codec.Count
     table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN)]
@@ -97,13 +97,13 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str) -> Snapshot:
         ref: what names it.
         where: for errors.
     Raises:
-        CorruptTableError: not a checkpoint's form, or it contradicts itself: a hash vouches for bytes, not for sense.
+        CorruptTableError: not a valid checkpoint, or it contradicts itself: a hash vouches for bytes, not for sense.
         UnsupportedTableError: it needs a feature that this release does not know.
     """
     try:
         file = _opened(data)
         metadata = (file.schema_arrow.metadata or {})[_METADATA_KEY]
-        # First of all: a feature may change the form of what follows, and what it adds beside is for others to read.
+        # First of all: a feature may change the form of what follows, and what it adds is for other releases to read.
         codec.refuse_unknown_features(msgspec.json.decode(metadata, type=codec.NeedsOf).table.required_features, where)
         saved = msgspec.json.decode(metadata, type=_Saved)
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
@@ -128,7 +128,7 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str) -> Snapshot:
 
 
 def _files(data: bytes, state: State, where: str) -> pa.Table:
-    """The list of files of a checkpoint. One of very many is memory-mapped, so that the system may page it out."""
+    """The list of files of a checkpoint. A very long one is memory-mapped, so that the system can page it out."""
     wanted = filelist.schema(state.table.columns)
     try:
         file = _opened(data)
@@ -143,7 +143,7 @@ def _files(data: bytes, state: State, where: str) -> pa.Table:
 
 
 def _mapped(files: pa.Table) -> pa.Table:
-    """The same list out of a temporary file without a name, which goes with it."""
+    """The same list in a temporary file without a name, which is deleted with it."""
     try:
         with tempfile.NamedTemporaryFile(prefix="txfiles-", suffix=".arrow") as spool:
             with pa.ipc.new_file(spool, files.schema) as writer:
@@ -170,20 +170,20 @@ def _opened(data: bytes) -> pq.ParquetFile:
 
 def _corrupt(where: str, why: str) -> CorruptTableError:
     return CorruptTableError(
-        f"{where} does not have a checkpoint's form: {why}", hint="restore _txfiles/ from one backup", file=where
+        f"{where} is not a valid checkpoint: {why}", hint="restore all of _txfiles/ from one backup", file=where
     )
 
 
 def due(state: State) -> bool:
-    """Whether the table has come so far from its newest checkpoint that the next writer leaves one."""
+    """Whether the newest checkpoint is so old that the next writer should leave one."""
     newest = state.checkpoint.version if state.checkpoint else -1
     return state.version - newest >= properties.integer(state.table.properties, "checkpoint_interval")
 
 
 def write(session: Session, snapshot: Snapshot) -> CheckpointRef | None:
-    """Save a snapshot and return what the next manifest says of it.
+    """Save a snapshot and return the reference to it for the next manifest.
 
-    Best effort: a store that fails here costs the next openers time, and must not cost this commit.
+    Best effort: if the store fails here, the next openers lose time, but the commit must not fail.
     """
     state, files, store = snapshot.state, snapshot.files, session.store
     data = encode(state, files)

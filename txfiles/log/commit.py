@@ -1,4 +1,4 @@
-"""From a plan to a version: the one loop that every commit goes through.
+"""From a plan to a version: the loop that every commit goes through.
 
     operation(snapshot) ─▶ CommitPlan ─▶ put manifest n+1 ─▶ created: committed
             ▲                                │
@@ -6,7 +6,7 @@
             └──────── REDO ◀── PROBE ◀──┴──▶ REBASE: put n+2 …
 
 The rules are elsewhere and pure: `core.conflicts` says whether a plan stands, `core.protocol` what to do after each
-answer of the store. Here is the I/O in their order.
+answer of the store. This module does the I/O that they ask for.
 
 Source: specs/5-commit.md.
 """
@@ -51,7 +51,7 @@ from txfiles.store.port import Put, Store
 logger = logging.getLogger("txfiles")
 
 LOCK_SECONDS = 5.0
-"""How long the advisory lock is waited for: longer than any commit takes, short beside the default time-out."""
+"""How long to wait for the advisory lock: longer than any commit takes, and short compared to the default `timeout`."""
 
 BACKOFF_FIRST_SECONDS = 0.005
 BACKOFF_MOST_SECONDS = 1.0
@@ -66,8 +66,8 @@ class Outcome:
         version: the version that it made, or was decided against.
         committed: whether it made one.
         already_committed: whether another call committed the same batch id.
-        attempts: how often it was planned or lost a race.
-        snapshot: that version; None if the batch had been committed before, or there is no table.
+        attempts: how many times it was planned or lost a race.
+        snapshot: of that version; None if the batch had been committed before, or there is no table.
     """
 
     plan: CommitPlan | None
@@ -86,10 +86,10 @@ class Staged(Protocol):
         """The table's id; creates `table.json` if there is none."""
 
     def keep(self) -> None:
-        """The files belong to a commit, or may from here on."""
+        """From now on the files belong to a commit, or may do so."""
 
     def give_up(self) -> None:
-        """It has turned out for certain that no manifest names the files."""
+        """It is now certain that no manifest names the files."""
 
     def discard(self) -> None:
         """Delete what was staged, unless it is kept."""
@@ -99,7 +99,7 @@ NewStaging = Callable[[Session, str, Iterator[int], str | None, Callable[[], Non
 """(session, commit id, file numbers, table id or None, called before the first file) → the staging of one pass."""
 
 Holds = Callable[[Session, TableMetadata, Check, pa.Table], bool]
-"""Whether a check holds of fresh files: (session, the plan's table, check, the file list) → bool. Reads data files."""
+"""Whether a check holds for fresh files: (session, the plan's table, check, the file list) → bool. Reads data files."""
 
 PlanOperation = Callable[[Snapshot | None, Any], CommitPlan]
 """An operation bound to its request: plans on a snapshot, and writes files through what `NewStaging` made."""
@@ -107,18 +107,18 @@ PlanOperation = Callable[[Snapshot | None, Any], CommitPlan]
 
 @dataclass
 class Attempt:
-    """One call's way to its commit: its id, its operation and its patience.
+    """One call on its way to a commit: its id, its operation and its patience.
 
     Attributes:
-        session: where.
-        commit_id: no other call has it.
+        session: the table's.
+        commit_id: unique to this call.
         operation: what the manifest says was asked for.
         timeout: seconds of patience after the first lost race.
         new_staging: makes the staging of a pass.
         holds: looks into fresh files.
         count: passes and lost races.
         versions: the numbers that were tried.
-        numbers: of the files.
+        numbers: the numbers of its files.
     """
 
     session: Session
@@ -133,7 +133,7 @@ class Attempt:
     _first_loss: float | None = None
 
     def lost(self, version: int, because: str) -> None:
-        """Count a lost race and wait a little, more each time; give up when the time is over.
+        """Count a lost race and wait a little, longer each time; give up when the time is up.
 
         Raises:
             CommitConflictError: says who won.
@@ -160,8 +160,8 @@ def run(attempt: Attempt, operation: PlanOperation, *, base: Snapshot | None = N
 
     Args:
         attempt: the call.
-        operation: called again after a lost race that its plan does not survive.
-        base: the newest snapshot, as the caller has just read it; None looks for the head.
+        operation: called again if its plan does not survive a lost race.
+        base: the newest snapshot, as the caller has just read it; None: find the head.
     Raises:
         CommitConflictError: others kept winning for `attempt.timeout` seconds.
         CommitStateUnknownError: the store did not say what became of the manifest; staged files are kept.
@@ -193,10 +193,10 @@ def acknowledged(store: Store, outcome: Outcome) -> Outcome:
 
 
 def _pass(attempt: Attempt, operation: PlanOperation, snapshot: Snapshot | None) -> Outcome | Snapshot:
-    """Plan once and try to commit; a snapshot means: plan again on it.
+    """Plan once and try to commit; if it returns a snapshot, plan again on that.
 
     Raises:
-        SnapshotExpiredError: a vacuum took files from under the plan; nothing was committed.
+        SnapshotExpiredError: a vacuum deleted files while the plan was made; nothing was committed.
     """
     batch_id = attempt.operation.batch_id
     known = snapshot.state.batch_ids.get(batch_id) if snapshot and batch_id is not None else None
@@ -214,16 +214,16 @@ def _pass(attempt: Attempt, operation: PlanOperation, snapshot: Snapshot | None)
             return Outcome(plan, version, committed=False, attempts=attempt.count, snapshot=snapshot)
         return _commit(attempt, plan, base, staging)
     finally:
-        # Whatever ended this pass without a commit: what it staged is nobody's. After a commit, or where
-        # the commit may yet turn out to have happened, the files are kept.
+        # If this pass ended without a commit, for whatever reason, nobody needs what it staged. After a commit, or
+        # one that may yet turn out to have happened, the files are kept.
         staging.discard()
 
 
 class _Base:
-    """What is to be committed on, and what has to be known of it before the put.
+    """The base of the commit, and what must be known about it before the put.
 
     Args:
-        session: where.
+        session: the table's.
         snapshot: None if the commit creates the table.
     """
 
@@ -234,13 +234,13 @@ class _Base:
         self._guard = threading.Lock()
 
     def begin(self) -> None:
-        """There will be a commit: on a slow store, do beside the writing of its files what it needs."""
+        """There will be a commit: on a slow store, do what it needs while its files are being written."""
         with self._guard:
             if self._session.is_parallel and self._begun is None:
                 self._begun = [self._session.environment.start(work) for work in self._work]
 
     def is_still_there(self) -> bool:
-        """Whether its manifest is the one that was read."""
+        """Whether its manifest is still the one that was read."""
         return bool(self._result(0))
 
     def checkpoint(self) -> CheckpointRef | None:
@@ -261,7 +261,7 @@ class _Base:
 
 
 def _checkpoint(session: Session, base: Snapshot) -> CheckpointRef | None:
-    """Save the base if that is due, and leave a hint of it now and then: it is a version that stands."""
+    """Save the base if that is due, and leave a hint to it now and then: it certainly exists."""
     state, ref = base.state, base.state.checkpoint
     if checkpoint.due(state):
         ref = checkpoint.write(session, base) or ref
@@ -271,9 +271,9 @@ def _checkpoint(session: Session, base: Snapshot) -> CheckpointRef | None:
 
 
 def _commit(attempt: Attempt, plan: CommitPlan, base: _Base, staging: Staged) -> Outcome | Snapshot:
-    """Commit a plan, rebasing as long as it stands; a snapshot means: plan again on it.
+    """Commit a plan, rebasing as long as it stands; if it returns a snapshot, plan again on that.
 
-    Under the advisory lock, a look at what is newer spares the race. Without it, the put itself is the look.
+    Under the advisory lock, looking for newer versions first avoids the race. Without it, the put itself shows them.
     """
     session = attempt.session
     with port.lock(session.store, LOCK_SECONDS) as held:
@@ -299,7 +299,7 @@ def _commit(attempt: Attempt, plan: CommitPlan, base: _Base, staging: Staged) ->
 
 
 def _remembered(session: Session, base: Snapshot | None, plan: CommitPlan, manifest: Manifest, data: bytes) -> Snapshot:
-    """The version that was committed. It is kept, so that the next call need not read it."""
+    """The version that was committed. It is cached, so that the next call need not read it."""
     whole = replace_struct(manifest, add=plan.add, remove=_removes(plan), vacuum=plan.vacuum, sidecar=None)
     made = extend(base, [Loaded(whole, codec.sha256(data))])
     if session.cache is not None:
@@ -308,7 +308,7 @@ def _remembered(session: Session, base: Snapshot | None, plan: CommitPlan, manif
 
 
 def _another_table(attempt: Attempt, base: Snapshot | None) -> Snapshot:
-    """The head of the table that has taken the place of the one that was planned on."""
+    """The head of the table that has replaced the one that was planned on."""
     assert base is not None
     attempt.lost(base.state.version, "the table was deleted and created again")
     return versions.require_head(attempt.session)
@@ -317,7 +317,7 @@ def _another_table(attempt: Attempt, base: Snapshot | None) -> Snapshot:
 def _rebase(
     attempt: Attempt, plan: CommitPlan, base: Snapshot | None, theirs: Sequence[Loaded]
 ) -> tuple[CommitPlan, Snapshot] | Outcome | Snapshot:
-    """The plan on the head, with the head; or the end; or the snapshot on which to plan again."""
+    """The plan moved to the head, with the head; or the outcome; or the snapshot on which to plan again."""
     head = extend(base, theirs)
     manifests = [loaded.manifest for loaded in theirs]
     net = conflicts.change(manifests)
@@ -339,7 +339,7 @@ def _rebase(
 def _checks_hold(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: conflicts.Change) -> bool:
     table, theirs = plan.table, head.state.table
     fresh = filelist.from_adds([(add, head.state.version) for add in net.fresh], theirs.columns, theirs.keys)
-    # Their bounds are in the order of their types: a key that this plan makes text is not in that order any more.
+    # Their bounds are in the order of their types: a key that this plan turns into text no longer has that order.
     fresh = filelist.follow(fresh, theirs, table)
     with versions.ExpiryReported(attempt.session, head.state):
         return all(attempt.holds(attempt.session, table, check, fresh) for check in plan.read_set.checks)
@@ -370,8 +370,8 @@ def _write_down(attempt: Attempt, plan: CommitPlan, on: _Base, staging: Staged) 
     time_us = max(environment.now_us(), base.time_us + 1 if base else 0)
     if time_us > times.LAST_US or version > codec.COUNT_LIMIT:
         raise CorruptTableError(
-            f"no version can follow version {version - 1} of {store.root}: its number or time is the last there is",
-            hint="no clock and no count of commits leads there: restore _txfiles/ from a backup",
+            f"no version can follow version {version - 1} of {store.root}: its number or time is the last possible one",
+            hint="commits alone never get there: restore _txfiles/ from a backup",
         )
     manifest = Manifest(
         format_version=codec.FORMAT_VERSION,
@@ -400,7 +400,7 @@ def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
     """Move many actions into a file of their own, written before the manifest that names it.
 
     Raises:
-        StoreError: it could not be written, or not be found out whether it was; nothing is committed.
+        StoreError: it could not be written, or it is unknown whether it was; nothing is committed.
     """
     deletes = manifest.vacuum.deletes if manifest.vacuum else ()
     if len(manifest.add) + len(manifest.remove) + len(deletes) <= codec.INLINE_ACTIONS:
@@ -419,14 +419,14 @@ def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
 
 
 def _put_manifest(attempt: Attempt, manifest: Manifest, data: bytes, staging: Staged) -> bool:
-    """Create the manifest; True if it stands and is ours, False if another commit has the number.
+    """Create the manifest; True if it exists and is ours, False if another commit has the number.
 
-    The staged files are kept from the first request on, and given up only if the manifest certainly does not stand:
-    whatever ends this in between, an interrupt at any line too, nobody deletes what it may name.
+    The staged files are kept from the first request on, and given up only if the manifest certainly does not exist:
+    whatever ends this in between, even an interrupt at any line, nobody deletes what it may name.
 
     Raises:
         StoreError: certainly not created.
-        CommitStateUnknownError: it could not be found out.
+        CommitStateUnknownError: the outcome could not be determined.
     """
     attempt.versions.append(manifest.version)
     staging.keep()
@@ -450,7 +450,7 @@ class Settled:
 
 
 def settle(session: Session, name: str, data: bytes) -> Settled:
-    """Put an object under a free name until it is known what became of it, as `core.protocol` says.
+    """Put an object under a free name until its outcome is known, as `core.protocol` prescribes.
 
     Cost: one put if the store answers; at most `MOST_PUTS` puts, each read back at most `MOST_READS` times.
     """
@@ -477,7 +477,7 @@ def _put(store: Store, name: str, data: bytes) -> tuple[Answer, TxFilesError | N
 
 
 def _read_back(store: Store, name: str, data: bytes) -> tuple[Answer, TxFilesError | None]:
-    """What stands under a name after an unclear put."""
+    """What is stored under a name after an unclear put."""
     try:
         found = store.get(name, limit=max(len(data), codec.MANIFEST_LIMIT_BYTES))
     except StoreError as error:
@@ -493,7 +493,7 @@ def _unknown(attempt: Attempt) -> CommitStateUnknownError:
     return CommitStateUnknownError(
         f"it is unknown whether {attempt.operation.name} on {root} was committed (commit id {attempt.commit_id}, "
         f"attempted as version {tried}): the store did not answer",
-        hint=f"txfiles.resolve(path, {attempt.commit_id!r}) tells once the store answers again; nothing was deleted",
+        hint=f"txfiles.resolve(path, {attempt.commit_id!r}) tells once the store answers again; no file was deleted",
         committed="unknown",
         commit_id=attempt.commit_id,
         versions=tuple(attempt.versions),

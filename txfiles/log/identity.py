@@ -15,7 +15,7 @@ from txfiles.errors import CorruptTableError, StoreError, UnsupportedTableError
 from txfiles.store.port import Put, Store
 
 SMALL_FILE_LIMIT_BYTES = 64 * 1024
-"""`table.json` and the hint are a few hundred bytes; a larger one is not ours."""
+"""`table.json` and the hint have a few hundred bytes; a larger one is not ours."""
 
 
 class TableFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class TableFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def table_id(store: Store) -> str | None:
-    """The id in `table.json`; None where there is none.
+    """The id in `table.json`; None if there is no such file.
 
     Raises:
         CorruptTableError: it is damaged.
@@ -49,12 +49,12 @@ def table_id(store: Store) -> str | None:
 
 
 def claim_table_id(store: Store, fresh_id: str) -> str:
-    """The id of the table that is being created: ours if we are first, else the one that stands."""
+    """The id of the table that is being created: ours if we are first, otherwise the existing one."""
     body = msgspec.json.encode(TableFile(format_version=codec.FORMAT_VERSION, table_id=fresh_id))
     try:
         put = store.put_if_absent(names.TABLE_FILE, msgspec.json.format(body, indent=1) + b"\n")
     except StoreError as error:
-        error.committed = "no"  # whatever became of it: a name is claimed, and nothing is committed
+        error.committed = "no"  # whatever the outcome: at most a name is claimed, and nothing is committed
         raise
     if put is Put.CREATED:
         return fresh_id

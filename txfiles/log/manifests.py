@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 
 
 def load(store: Store, version: int) -> Loaded | None:
-    """One manifest with its actions, or None where that number is free."""
+    """One manifest with its actions, or None if that number is free."""
     data = read(store, version)
     if data is None:
         return None
@@ -35,7 +35,7 @@ def load(store: Store, version: int) -> Loaded | None:
 
 
 def load_all(session: Session, versions: Iterable[int]) -> dict[int, Loaded | None]:
-    """Some manifests by version, asked for together."""
+    """Some manifests by version, requested together."""
     wanted = list(versions)
     return dict(zip(wanted, session.together(lambda version: load(session.store, version), wanted), strict=True))
 
@@ -51,7 +51,7 @@ def require(session: Session, versions: Iterable[int]) -> Iterator[Loaded]:
 
 
 def read(store: Store, version: int) -> bytes | None:
-    """A manifest's bytes, or None where that number is free."""
+    """A manifest's bytes, or None if that number is free."""
     return store.get(names.manifest(version), limit=codec.MANIFEST_LIMIT_BYTES)
 
 
@@ -68,7 +68,7 @@ def summary(store: Store, version: int) -> Manifest:
 
 
 def missing(store: Store, version: int) -> CorruptTableError:
-    """The error for a manifest that later ones follow, and that is not there."""
+    """The error for a missing manifest that has later ones after it."""
     return CorruptTableError(
         f"the log of {store.root} is damaged: manifest {version} is missing",
         hint=f"restore {names.manifest(version)} from a backup",

@@ -1,10 +1,10 @@
-"""Finding the newest version: from the hint, from a version that is known, or by a listing.
+"""Finding the newest version: from the hint, from a known version, or by a listing.
 
-The store decides how. Where a listing can begin at a name, one request shows all that is new. Where it cannot and an
-answer takes long, the next `WINDOW` names are asked for at once. Where an answer is there at once (a local disk), one
-after the other. Numbers have no gaps: one that is free before one that is taken is damage.
+The store decides how. If a listing can begin at a name, one request shows all that is new. If it cannot and answers are
+slow, the next `WINDOW` names are requested at once. If answers are immediate (a local disk), one after the other.
+Numbers have no gaps: a free one before a taken one is damage.
 
-Source: specs/5-commit.md, "Opening"; ruling on what is newer in specs/decisions/0039-round-trips.md.
+Source: specs/5-commit.md, "Opening"; specs/decisions/0039-round-trips.md.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ HINT_INTERVAL = 8
 """Versions between two hints: replacing a file costs a journaling file system as much as an fsync."""
 
 WINDOW = HINT_INTERVAL
-"""Names asked for at once: as many as a hint may be behind."""
+"""Names requested at once: as many versions as a hint may lag behind."""
 
 
 class Hint(msgspec.Struct, frozen=True, kw_only=True):
-    """`hint.json`: where to begin to look for the head. Never trusted.
+    """`hint.json`: where to start looking for the head. Never trusted.
 
     Attributes:
-        version: a version that was there.
-        checkpoint: the newest that its manifest names.
+        version: a version that existed when the hint was written.
+        checkpoint: the newest one that its manifest names.
     """
 
     version: codec.Count
@@ -60,7 +60,7 @@ class Tail:
 
 
 def read_hint(store: Store) -> Hint | None:
-    """The hint, or None: one that is missing, torn or hostile only costs a listing."""
+    """The hint, or None: a missing, torn or hostile one only costs a listing."""
     try:
         data = store.get(names.HINT_FILE, limit=SMALL_FILE_LIMIT_BYTES)
         found = None if data is None else msgspec.json.decode(data, type=Hint)
@@ -72,7 +72,7 @@ def read_hint(store: Store) -> Hint | None:
 
 
 def write_hint(store: Store, version: int, checkpoint: CheckpointRef | None) -> None:
-    """Leave the next opener a place to begin. Best effort: without it, opening lists the log once."""
+    """Leave the next opener a place to start. Best effort: without it, opening lists the log once."""
     try:
         store.put(names.HINT_FILE, msgspec.json.encode(Hint(version=version, checkpoint=checkpoint)) + b"\n")
     except StoreError as error:
@@ -80,15 +80,15 @@ def write_hint(store: Store, version: int, checkpoint: CheckpointRef | None) -> 
 
 
 def tail(session: Session, first: int, far: int | None = None) -> Tail:
-    """The versions from `first` on, which may be none.
+    """The versions from `first` on; there may be none.
 
     Args:
-        session: where.
-        first: the number at which to begin; the one before it is taken.
-        far: from so many versions on, the manifests on the way to the last one need not be read; None: they will be.
+        session: the table's.
+        first: the number to start at; the one before it is taken.
+        far: beyond this many versions, the manifests on the way to the last one need not be read; None: read all.
     Raises:
         CorruptTableError: a number is free before one that is taken.
-    Cost: one listing from a name on, or one batch of requests for each `WINDOW` names, or one request a version.
+    Cost: one listing from a name on, or one batch of requests for each `WINDOW` names, or one request per version.
     """
     if session.store.capabilities.lists_from_a_name:
         return _listed(session.store, first)
@@ -96,7 +96,7 @@ def tail(session: Session, first: int, far: int | None = None) -> Tail:
 
 
 def listed(store: Store) -> int | None:
-    """The newest version by a whole listing; None if there is no manifest. Cost: one request a thousand versions."""
+    """The newest version by a full listing; None if there is no manifest. Cost: one request per thousand versions."""
     found = _listed(store, 0)
     return found.last if found.last >= 0 else None
 
@@ -107,7 +107,7 @@ def _listed(store: Store, first: int) -> Tail:
     taken = [version for version in found if version is not None]
     for before, version in pairwise([first - 1, *taken]):
         for expected in range(before + 1, version):
-            # A folder that is written to while it is listed may show a later name and not the one before it.
+            # A folder that is written to while it is being listed may show a later name but not the one before it.
             if store.stat(names.manifest(expected)) is None:
                 raise manifests.missing(store, expected)
     return Tail(max(taken, default=first - 1))
@@ -132,7 +132,7 @@ def _asked(session: Session, first: int, far: int | None) -> Tail:
 
 
 def _filled(store: Store, version: int) -> Loaded:
-    """What stands by now at a number that was found free before one that is taken. Free still, the log is damaged."""
+    """The manifest at a number that looked free before a taken one. If it is still free, the log is damaged."""
     loaded = manifests.load(store, version)
     if loaded is None:
         raise manifests.missing(store, version)
@@ -140,7 +140,7 @@ def _filled(store: Store, version: int) -> Loaded:
 
 
 def _galloped(store: Store, known: int) -> int:
-    """The newest version, from one that exists: numbers have no gaps, so doubling steps and halving find it."""
+    """The newest version, starting from an existing one: numbers have no gaps, so doubling, then halving, finds it."""
     step = 1
     while store.stat(names.manifest(known + step)) is not None:
         known += step

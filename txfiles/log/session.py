@@ -1,4 +1,4 @@
-"""Where a call works: a table's store and the world around it, and how it asks for several things together."""
+"""What a call works with: a table's store and environment, and how it sends several requests together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A table's place; clock, ids and threads; and what this process has opened before."""
+    """A table's store; clock, ids and threads; and the snapshots that this process has already opened."""
 
     store: Store
     environment: Environment
@@ -24,7 +24,7 @@ class Session:
 
     @property
     def is_parallel(self) -> bool:
-        """Whether an answer of the store takes so long that several are worth having under way."""
+        """Whether the store is so slow that several requests should run at once."""
         return self.store.capabilities.requests_at_once > 1
 
     @property

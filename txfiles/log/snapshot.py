@@ -1,6 +1,6 @@
 """The noun that every operation works on: a table at one version.
 
-Its list of files is put together when it is first asked for. Opening a table and a blind append never ask.
+Its list of files is built when it is first needed. Opening a table and a blind append never need it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from txfiles.errors import CorruptTableError, TableNotFoundError
 from txfiles.rows import filelist
 
 PENDING = 32
-"""More actions than this are put into the list by the next version: as values they take more memory than in it."""
+"""If there are more actions than this, the next version builds the list: they take less memory there."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Listed:
 
     @classmethod
     def of(cls, table: TableMetadata, files: pa.Table) -> Listed:
-        """A list that is in memory."""
+        """A file list that is in memory."""
         return cls(table, files.num_rows, lambda: files)
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What some commits in a row have done to a list of files, as the last of them finds it.
+    """What some successive commits have done to a list of files, as the last of them sees it.
 
     Attributes:
         added: path → the action and the version that added it, in commit order.
@@ -68,9 +68,9 @@ class Snapshot:
     """The table at one version.
 
     Attributes:
-        state: all but its files.
+        state: everything but its files.
         base: the files of the version that it was opened from.
-        changes: what has become of them since.
+        changes: what commits have done to them since.
     """
 
     state: State
@@ -94,7 +94,7 @@ class Snapshot:
 
     @property
     def file_count(self) -> int:
-        """How many files it has."""
+        """The number of its files."""
         return self.base.count + len(self.changes.added) - len(self.changes.removed)
 
 
@@ -130,7 +130,7 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, table_id: 
 
 
 def _start(snapshot: Snapshot | None) -> tuple[Listed | None, Changes]:
-    """From where to go on: the list of files if it has been put together, else what it is made of."""
+    """What the next version builds on: the list of files if it has been built, otherwise its parts."""
     if snapshot is None:
         return None, Changes()
     if "files" in vars(snapshot) or len(snapshot.changes.added) + len(snapshot.changes.removed) > PENDING:
@@ -141,7 +141,7 @@ def _start(snapshot: Snapshot | None) -> tuple[Listed | None, Changes]:
 def _followed(
     added: dict[str, tuple[Add, int]], before: TableMetadata, after: TableMetadata
 ) -> dict[str, tuple[Add, int]]:
-    """Adds as a later table action finds them: with the columns that they have, and without bounds in another order."""
+    """Adds as a later table action sees them: with their own columns, and without bounds that are in another order."""
     added = {path: (replay.with_columns(add, before, after), at) for path, (add, at) in added.items()}
     ids = became_text(before.columns, after.columns)
     if not ids:
@@ -153,5 +153,5 @@ def _followed(
 def _impossible(version: int, what: str) -> CorruptTableError:
     return CorruptTableError(
         f"{names.manifest(version)} contradicts the versions before it: {what}",
-        hint="restore _txfiles/ from one backup",
+        hint="restore all of _txfiles/ from one backup",
     )

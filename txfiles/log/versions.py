@@ -1,8 +1,8 @@
 """Reading the log: the newest version, and a snapshot at any version.
 
-Opening costs the head, the newest checkpoint that it names and the manifests after that, however long the history. All
-ways lead over the nearest checkpoint. How many requests wait for one another is counted by
-tests/unit/log/test_log_round_trips.py.
+Opening costs the head, the newest checkpoint that it names and the manifests after that, however long the history.
+Every path starts from the nearest checkpoint. tests/unit/log/test_log_round_trips.py counts how many requests wait for
+one another.
 
 Source: specs/5-commit.md, "Opening".
 """
@@ -27,7 +27,7 @@ from txfiles.log.snapshot import Loaded, Snapshot, extend
 from txfiles.store.port import Store
 
 FAR = 32
-"""From more versions behind, the head's checkpoint is nearer: more than `checkpoint_interval` and `HINT_INTERVAL`."""
+"""Versions behind, beyond which the head's checkpoint is nearer: over `checkpoint_interval` and `HINT_INTERVAL`."""
 
 
 @dataclass
@@ -35,9 +35,9 @@ class _Known:
     """What one call has read of the log, so that nothing is read twice.
 
     Attributes:
-        session: where.
+        session: the table's.
         manifests: by version.
-        checkpoints: the bytes of those that are as their reference says.
+        checkpoints: the bytes of those that match their reference.
     """
 
     session: Session
@@ -45,7 +45,7 @@ class _Known:
     checkpoints: dict[CheckpointRef, bytes] = field(default_factory=dict)
 
     def fetch(self, ref: CheckpointRef | None, versions: Iterable[int], *, required: bool = True) -> None:
-        """Read a checkpoint and some manifests together, unless they were read.
+        """Read a checkpoint and some manifests together, unless they have been read.
 
         Raises:
             CorruptTableError: a manifest is missing, and `required`.
@@ -87,7 +87,7 @@ class _Known:
         return extend(base, [self.manifests[number] for number in range(first, version + 1)], table_id=table_id)
 
     def _confirmed(self, version: int) -> CheckpointRef | None:
-        """A checkpoint that is at hand with all manifests after it, the first of which names it.
+        """A checkpoint that has been read with all manifests after it, the first of which names it.
 
         The head's chain of hashes vouches for these manifests, and so for what they name.
         """
@@ -104,19 +104,19 @@ class _Known:
         root = self.session.store.root
         found = checkpoint.decode(self.checkpoints[ref], ref, where=f"{root}/{names.checkpoint(ref.version, ref.id)}")
         if found.state.table_id != table_id or found.state.version != ref.version:
-            raise CorruptTableError(f"checkpoint {ref.version} of {root} is of another table or version")
+            raise CorruptTableError(f"checkpoint {ref.version} of {root} belongs to another table or version")
         return found
 
 
 def head(session: Session) -> Snapshot | None:
-    """The newest version, or None where there is no table (or only an interrupted creation).
+    """The newest version, or None if there is no table (or only an interrupted creation).
 
-    What is found is kept in the session's cache.
+    The result is kept in the session's cache.
 
     Raises:
-        CorruptTableError: the log is damaged, or lost though a hint or a checkpoint stands.
-    Cost: three round trips (a hint of at most `HINT_INTERVAL` versions ago; the newest checkpoint and at most
-        `checkpoint_interval` manifests, together); from the cache one, and another where there are newer manifests.
+        CorruptTableError: the log is damaged, or lost although a hint or a checkpoint exists.
+    Cost: three round trips (a hint at most `HINT_INTERVAL` versions old; the newest checkpoint and at most
+        `checkpoint_interval` manifests, together); from the cache one, and another if there are newer manifests.
     """
     root = session.store.root
     known = session.cache.get(root) if session.cache else None
@@ -127,7 +127,7 @@ def head(session: Session) -> Snapshot | None:
 
 
 def require_head(session: Session) -> Snapshot:
-    """The newest version; no table is an error."""
+    """The newest version. Raises `TableNotFoundError` if there is no table."""
     found = head(session)
     if found is None:
         raise TableNotFoundError(
@@ -147,13 +147,13 @@ def at_version(session: Session, latest: State, version: int) -> Snapshot:
 
     Raises:
         TableNotFoundError: no such version.
-        SnapshotExpiredError: vacuum has removed files of that version.
+        SnapshotExpiredError: a vacuum has deleted files of that version.
     Cost: two round trips: its manifest, and the checkpoint that it names with the manifests in between.
     """
     store = session.store
     if isinstance(version, bool) or not hasattr(version, "__index__"):
-        raise OptionError(f"a version is a whole number, not {shown(version)}")
-    version = index(version)  # of numpy or pandas it may be, too
+        raise OptionError(f"version must be a whole number, not {shown(version)}")
+    version = index(version)  # it may be numpy's or pandas'
     if not 0 <= version <= latest.version:
         raise TableNotFoundError(
             f"{store.root} has no version {shown(version)}", hint=f"the newest is {latest.version}", version=version
@@ -168,7 +168,7 @@ def at_version(session: Session, latest: State, version: int) -> Snapshot:
 def at_time(session: Session, latest: State, time_us: int) -> Snapshot:
     """The last version committed at or before a time.
 
-    Cost: log(versions) round trips to find it: each asks for as many manifests as the store answers at once.
+    Cost: log(versions) round trips to find it, each for as many manifests as the store answers at once.
     """
     low, high = -1, latest.version  # the answer is one of low … high
     width = session.store.capabilities.requests_at_once
@@ -193,9 +193,9 @@ def newer(session: Session, state: State | None) -> list[Loaded] | None:
     Returns:
         None if the manifest of `state` is not the one that was read: the table was deleted and created again.
     Raises:
-        CorruptTableError: one is damaged, or missing though the one after it is there: an older version is never
+        CorruptTableError: one is damaged, or missing although the one after it exists: an older version is never
             taken for the newest, and no commit may fill the gap.
-    Cost: one round trip; where there are any, another.
+    Cost: one round trip, and another if there are any.
     """
     first = state.version + 1 if state else 0
     same, tail = session.both(
@@ -209,16 +209,16 @@ def newer(session: Session, state: State | None) -> list[Loaded] | None:
 
 
 def is_still_there(store: Store, state: State) -> bool:
-    """Whether the manifest of a version is the one that was read. Not so: the table was deleted and created again."""
+    """Whether the manifest of a version is still the one that was read. If not, the table was created again."""
     data = manifests.read(store, state.version)
     return data is not None and codec.sha256(data) == state.sha256
 
 
 def expired(store: Store, version: int, oldest: int) -> SnapshotExpiredError:
-    """The error for a version that a vacuum has taken files from."""
+    """The error for a version that has lost files to a vacuum."""
     return SnapshotExpiredError(
-        f"version {version} of {store.root} has expired: vacuum removed files of it",
-        hint=f"versions from {oldest} on are whole; vacuum_retain sets how long they are kept",
+        f"version {version} of {store.root} has expired: a vacuum deleted some of its files",
+        hint=f"versions from {oldest} on are readable; vacuum_retain sets how long they are kept",
         version=version,
         oldest_readable=oldest,
     )
@@ -228,7 +228,7 @@ class ExpiryReported:
     """Context manager that reports a missing file as `SnapshotExpiredError` if a vacuum expired this snapshot.
 
     Raises:
-        SnapshotExpiredError: instead of `CorruptTableError`, where a vacuum has taken files of this version since.
+        SnapshotExpiredError: instead of `CorruptTableError`, if a vacuum has deleted files of this version since.
     """
 
     def __init__(self, session: Session, state: State) -> None:
@@ -246,7 +246,7 @@ class ExpiryReported:
 
 
 def _caught_up(session: Session, known: Snapshot) -> Snapshot | None:
-    """The newest version by way of one that is known; None if that is of another table by now."""
+    """The newest version, starting from a known one; None if the table is another one by now."""
     first = known.state.version + 1
     same, tail = session.both(
         lambda: is_still_there(session.store, known.state), lambda: newest.tail(session, first, FAR)
@@ -262,7 +262,7 @@ def _caught_up(session: Session, known: Snapshot) -> Snapshot | None:
 
 
 def _opened(session: Session) -> Snapshot | None:
-    """The newest version, without one that is known."""
+    """The newest version, without a known one to start from."""
     store = session.store
     table_id, hint = session.both(lambda: identity.table_id(store), lambda: newest.read_hint(store))
     known = _Known(session)
@@ -275,19 +275,19 @@ def _opened(session: Session) -> Snapshot | None:
                 raise _lost(store)
         if last is None:
             return None
-    table_id = table_id or identity.table_id(store)  # once more: it stands before the first manifest does
+    table_id = table_id or identity.table_id(store)  # once more: it is created before the first manifest
     if table_id is None:
         raise CorruptTableError(
-            f"{store.root} has a log and no {names.TABLE_FILE}", hint="restore that file from a backup"
+            f"{store.root} has a log but no {names.TABLE_FILE}", hint="restore that file from a backup"
         )
     known.fetch(None, [last])
     return known.snapshot(table_id, last)
 
 
 def _by_hint(known: _Known, hint: Hint) -> int | None:
-    """The newest version, found from the hint; None if that names no version.
+    """The newest version, found from the hint; None if the hint names no existing version.
 
-    Where requests can go together, what the hint names is read beside the look for newer versions.
+    If requests can go together, what the hint names is read beside the look for newer versions.
     """
     session, ref = known.session, hint.checkpoint
     first = ref.version + 1 if ref else 0
@@ -306,7 +306,7 @@ def _by_hint(known: _Known, hint: Hint) -> int | None:
 
 
 def _was_written_to(store: Store, hint: Hint | None) -> bool:
-    """Whether something stands that only a commit leaves."""
+    """Whether there is something that only a commit leaves behind."""
     return (
         hint is not None
         or store.stat(names.HINT_FILE) is not None
@@ -316,6 +316,6 @@ def _was_written_to(store: Store, hint: Hint | None) -> bool:
 
 def _lost(store: Store) -> CorruptTableError:
     return CorruptTableError(
-        f"the log of {store.root} is lost: it has a hint or a checkpoint, and no manifest",
+        f"the log of {store.root} is lost: it has a hint or a checkpoint, but no manifest",
         hint=f"restore {names.MANIFEST_DIR} from a backup; nothing is read or written until then",
     )

@@ -1,4 +1,4 @@
-"""Uploads that were begun and never ended: invisible, and paid for until somebody aborts them.
+"""Uploads that were begun and never completed: invisible, and billed until somebody aborts them.
 
 Source: specs/5-commit.md, "Vacuum".
 """
@@ -15,14 +15,14 @@ from txfiles.store.port import Store
 logger = logging.getLogger("txfiles")
 
 ABANDONED_US = 3_600 * 1_000_000
-"""A younger upload may still be at work, whatever the grace: it would fail, and its call with it."""
+"""A younger upload may still be in progress, whatever the grace: aborting it would make its call fail."""
 
 
 def abort_uploads(store: Store, table_id: str, grace_us: int) -> int:
-    """Abort the uploads of this table's data files that are older than the grace; how many.
+    """Abort the uploads of this table's data files that are older than the grace; returns how many.
 
     It never fails: not every user may list uploads, and a vacuum does not depend on it.
-    Cost: a listing of uploads, where the store has them.
+    Cost: a listing of uploads, if the store has them.
     """
     try:
         before_us = store.now_us() - max(grace_us, ABANDONED_US)

@@ -9,9 +9,9 @@ from txfiles.operations.context import PlanContext, commit_plan
 
 
 def append(ctx: PlanContext) -> CommitPlan:
-    """Add every row of the batch. Retried, it adds them again, unless it carries a batch id.
+    """Add every row of the batch. A retry adds them again, unless it carries a batch id.
 
-    Cost: the batch written once; reads nothing of the table but its log.
+    Cost: the batch written once; reads only the table's log.
     """
     batch = prepare(ctx.request, ctx.table)
     added = ctx.stage.rows(batch.table, batch.rows)

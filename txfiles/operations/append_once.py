@@ -14,9 +14,9 @@ from txfiles.rows import filelist
 
 
 def append_once(ctx: PlanContext) -> CommitPlan:
-    """Add the rows of unknown keys; a known key is skipped, whatever its row says.
+    """Add the rows with unknown keys; a known key is skipped, whatever its row contains.
 
-    Cost: the key columns of those row groups in whose key range a batch key lies; the new rows written once.
+    Cost: the key columns of the row groups whose key range contains a batch key; the new rows written once.
     """
     batch = prepare(ctx.request, ctx.table)
     files = ctx.files(batch.table)

@@ -1,7 +1,7 @@
 """What the operations share: the context of one pass, and how its findings become a `CommitPlan`.
 
 An operation is a function of a snapshot and a stage: it reads, decides, writes files through the stage and returns
-what to commit. It has no loop and no memory; after a lost race it is simply called again.
+what to commit. It has no loop and no state; after a lost race it is simply called again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from txfiles.writing.staging import Stage
 
 @dataclass(frozen=True)
 class PlanContext:
-    """One pass of an operation: where, what was asked for, on which version, and how to write."""
+    """One pass of an operation: the table, the request, the base version, and how to write."""
 
     session: Session
     request: Request
@@ -33,11 +33,11 @@ class PlanContext:
 
     @property
     def table(self) -> TableMetadata | None:
-        """What the table is; None if it is to be created."""
+        """The table's metadata; None if it is to be created."""
         return self.base.state.table if self.base else None
 
     def files(self, table: TableMetadata) -> pa.Table:
-        """The live files, listed for the table that this write leads to."""
+        """The live files, listed for the table as it will be after this write."""
         if self.base is None:
             return filelist.empty(table.columns)
         return filelist.follow(self.base.files, self.base.state.table, table)
@@ -66,18 +66,18 @@ def commit_plan(
     Args:
         ctx: the pass.
         batch: what was written.
-        fates: rows by fate; the counts of the batch and of files are filled in here.
+        fates: the number of rows with each outcome; the counts of the batch and of files are filled in here.
         add: files to add.
         remove: paths of files to remove.
         relies_on: paths of files in which a row was found, or which are rewritten.
-        checks: what must hold of files that others add.
-        replaces: of an overwrite that removes whatever is there.
+        checks: what must hold for files that others add.
+        replaces: set for an overwrite that removes whatever is there.
         scanned: data files that were opened.
-        rewritten: files of which some rows go on in a new file.
+        rewritten: files whose remaining rows are written to a new file.
         empties: whether the commit counts even if it changes no row (an overwrite).
     """
     current = ctx.table
-    # An empty batch says nothing of the table, so that it does not record keys either.
+    # An empty batch says nothing about the table, so it does not record keys either.
     records = batch.rows_in > 0 and batch.table != current
     commits = (
         bool(add or remove)

@@ -1,4 +1,4 @@
-"""`overwrite`: the table, the partitions present in the batch, or the rows that match a filter are replaced.
+"""`overwrite`: replace the table, the partitions present in the batch, or the rows that match a filter.
 
 Source: specs/4-semantics.md, "Modes".
 """
@@ -29,10 +29,10 @@ from txfiles.writing.staging import split
 
 
 def overwrite(ctx: PlanContext) -> CommitPlan:
-    """Replace what `request.scope` says by the batch.
+    """Replace what `request.scope` says with the batch.
 
     Cost: table and partitions: the batch written once, nothing read. A filter: the files that may match it are
-    read, those that hold other rows too are rewritten. With keys: as a probe of the rows that stay.
+    read, and those that also hold other rows are rewritten. With keys: in addition a probe of the rows that stay.
     """
     batch = prepare(ctx.request, ctx.table)
     scope = ctx.request.scope
@@ -56,7 +56,7 @@ def _partitions(ctx: PlanContext, batch: Prepared) -> CommitPlan:
 
 
 def _replacing(ctx: PlanContext, batch: Prepared, replaces: Replaces, guard: Guard) -> CommitPlan:
-    """What is written stands; what it replaces is whatever is there when it is committed."""
+    """The batch is written now; what it replaces is whatever is there when it is committed."""
     removed, deleted = replaced_files(replaces, batch.table, ctx.base)
     return commit_plan(
         ctx,
@@ -136,11 +136,11 @@ def _rewrite(ctx: PlanContext, batch: Prepared, part: Part) -> list[Add]:
 
 @dataclass(frozen=True)
 class Guard:
-    """That keys stay unique if an overwrite of a part names them.
+    """Keeps keys unique if an overwrite of a part of the table names them.
 
     Attributes:
-        checks: what must hold of files that others add.
-        scanned: files opened for it.
+        checks: what must hold for files that others add.
+        scanned: files opened to check it.
     """
 
     checks: tuple[Check, ...] = ()
@@ -156,14 +156,15 @@ def _guard(
 ) -> Guard:
     """Check the keys of the resulting table.
 
-    The batch is checked against the rows that stay; if the keys are new to the table, these also among themselves.
+    The batch is checked against the rows that stay. If the keys are new to the table, those rows are also checked
+    among themselves.
 
     Args:
         ctx: the pass.
-        batch: what takes the part's place.
-        files: the list of files that stay, or of which rows stay.
-        touched: of which rows go.
-        replaced: partitions that go whole.
+        batch: what replaces the part.
+        files: the list of files that stay, in full or in part.
+        touched: the files that lose rows.
+        replaced: partitions that are replaced as a whole.
     """
     if not ctx.request.keys:
         return Guard()
@@ -175,13 +176,13 @@ def _guard(
     if ctx.table is not None and ctx.table.keys != batch.table.keys:
         _check_whole(ctx, batch.table, filelist.data_files(files), gone)
         scanned = files.num_rows
-        checks = (NoneMatches(None, outside=replaced),)  # nobody has checked the rows that others add
+        checks = (NoneMatches(None, outside=replaced),)  # rows that others add have not been checked for these keys
     for hit in probe(ctx.session, keys, looked_in, ()):
         stays = ~np.isin(hit.positions, gone.get(hit.file.path, ()))
         if stays.any():
             row, names = int(hit.batch_rows[stays][0]), batch.table.keys
             raise DuplicateKeyError(
-                f"{int(stays.sum())} keys of the batch are in rows that stay, the first is "
+                f"{int(stays.sum())} keys of the batch are also in rows that stay; the first is "
                 f"{dedup.shown_key(batch.rows, row, names)}; nothing was written",
                 hint="an overwrite of a part must not bring keys that the rest of the table has",
                 keys=[dedup.key_of(batch.rows, row, names)],

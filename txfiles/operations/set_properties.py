@@ -12,7 +12,7 @@ from txfiles.log.snapshot import Snapshot
 
 
 def set_properties(base: Snapshot, properties: Mapping[str, PropertyValue]) -> CommitPlan:
-    """Give properties their new values; nothing is committed if they have them already."""
+    """Give properties their new values; commits nothing if they already have them."""
     current = base.state.table
     table = replace(current, properties={**current.properties, **properties})
     read_set = ReadSet(table=current, changes_table=True)

@@ -1,8 +1,8 @@
-"""`upsert`: rows whose key is in the table replace that row, the others are added.
+"""`upsert`: replace the rows whose key is in the table, add the others.
 
-The flow of one upsert is the body of `upsert`: snapshot → prepare → prune → probe → decide → rewrite the
-files that really change → stage the new rows → what to commit. What becomes of a row is decided by
-`rows.merge.decide`; what happens after a lost race by `core.conflicts`.
+The body of `upsert` is the flow of one upsert: snapshot → prepare → prune → probe → decide → rewrite the files that
+really change → stage the new rows → what to commit. `rows.merge.decide` decides what becomes of a row;
+`core.conflicts` what happens after a lost race.
 
 Source: specs/4-semantics.md, "Upsert".
 """
@@ -28,10 +28,10 @@ from txfiles.rows.text import to_text
 
 
 def upsert(ctx: PlanContext) -> CommitPlan:
-    """Replace the rows of known keys where they differ, add the others.
+    """Replace the rows with known keys if they differ, add the others.
 
-    Cost: key columns of the row groups in whose range a batch key lies, all columns of those that hold one;
-    only files in which a row really changes are rewritten, streamed.
+    Cost: the key columns of the row groups whose key range contains a batch key, and all columns of those that hold
+    one; only files in which a row really changes are rewritten, as a stream.
     """
     batch = prepare(ctx.request, ctx.table)
     files = ctx.files(batch.table)
@@ -64,7 +64,7 @@ def upsert(ctx: PlanContext) -> CommitPlan:
 
 @dataclass(frozen=True)
 class Edit:
-    """What changes in one file: `rows` take the places `at` (ascending), the rows at `without` go."""
+    """What changes in one file: `rows` replace those at `at` (ascending), the rows at `without` are removed."""
 
     file: DataFile
     at: np.ndarray
@@ -112,7 +112,7 @@ def _edits(batch: Prepared, hits: Sequence[Hits], fates: Fates) -> tuple[list[Ed
 
 
 def _moves(batch: Prepared, hits: Sequence[Hits], fates: Fates, file_of: np.ndarray) -> np.ndarray:
-    """Which replaced rows belong into another partition than their file's."""
+    """Which replaced rows belong in another partition than their file's."""
     moves = np.zeros(len(fates.replaces), bool)
     if not batch.table.partition_by or not hits:
         return moves
@@ -126,7 +126,7 @@ def _moves(batch: Prepared, hits: Sequence[Hits], fates: Fates, file_of: np.ndar
 
 
 def _rewrite(ctx: PlanContext, batch: Prepared, edits: Sequence[Edit]) -> list[Add]:
-    """Write the changed files anew, several at a time."""
+    """Rewrite the changed files, several at a time."""
 
     def one(edit: Edit) -> list[Add]:
         pieces = _edited(ctx, batch, edit)

@@ -1,15 +1,15 @@
-"""`vacuum`: delete what no retained version holds. A commit that says what it deletes, and then does it.
+"""`vacuum`: delete what no retained version holds. It commits the list of files to delete, then deletes them.
 
-A writer whose new files stand in that list meets the manifest before its own commit, and stages them again;
-so vacuum is safe at any retention beside running writers. What a vacuum that died left behind is neither
-live nor retained, so the next one finds it again.
+A writer whose staged files are in that list sees the manifest before its own commit, and stages them again; so vacuum
+is safe beside running writers at any retention. What a vacuum that died left behind is neither live nor retained, so
+the next one finds it again.
 
     superseded   removed by version r: deleted if r's manifest is older than the retention,
-                 and no version that is kept holds it
-    orphan       of this table by its name, in no version: deleted if older than the grace
+                 and no retained version holds it
+    orphan       this table's by its name, in no version: deleted if older than the grace
     log files    temporary files older than the grace; checkpoints and sidecars that no version needs
 
-A manifest is as old as the younger of its own time and the store's says; any other file as the store says.
+A manifest is as old as the younger of its own time and the store's; any other file has only the store's time.
 
 Source: specs/5-commit.md, "Vacuum".
 """
@@ -31,13 +31,13 @@ from txfiles.log.snapshot import Snapshot
 from txfiles.store.port import Entry, Store
 
 ORPHANS_PER_LIVE_FILE = 10
-"""More orphans than this for each live file look like a lost log, and are deleted only when asked for by force."""
+"""More orphans than this for each live file look like a lost log, and are deleted only with `force`."""
 
 TEMPORARY_GRACE_US = 3_600 * 1_000_000
-"""No version can ever name a temporary file, so nothing is gained by taking it from a writer that is at work."""
+"""No version can name a temporary file, so deleting a running writer's would only make that write fail."""
 
 DELETED_AT_ONCE = 1_000
-"""Names in one request: what S3 takes."""
+"""Names in one request: S3's limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Rules:
     """What a vacuum keeps.
 
     Attributes:
-        retain_us: superseded files stay this long after they were superseded.
-        keep_versions: the newest versions that stay whole in any case (at least the head).
-        grace_us: orphans stay this long after they were written.
-        force: delete though there are suspiciously many orphans.
+        retain_us: superseded files are kept this long after they were superseded.
+        keep_versions: how many of the newest versions stay readable in any case (at least the head).
+        grace_us: orphans are kept this long after they were written.
+        force: delete even if there are suspiciously many orphans.
     """
 
     retain_us: int
@@ -59,7 +59,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What may be deleted, and from which version on every version stays whole."""
+    """What may be deleted, and the version from which on every version stays readable."""
 
     entries: tuple[Entry, ...]
     oldest_readable_version: int
@@ -82,9 +82,9 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
     """The deletable files of a table.
 
     Raises:
-        ConfirmationRequiredError: orphans outweigh the live files by far.
+        ConfirmationRequiredError: there are far more orphans than live files.
     Cost: one listing of the folder; each manifest since the oldest readable version, and one for each old sidecar of
-        an older version, in parallel where the store gains by it. Memory: the names of all files.
+        an older version, in parallel if the store is slow. Memory: the names of all files.
     """
     store, state = session.store, base.state
     now_us = store.now_us()
@@ -109,20 +109,20 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
             entries += [entry] if now_us - entry.modified_us >= TEMPORARY_GRACE_US else []
     if not rules.force and orphans > ORPHANS_PER_LIVE_FILE * max(1, len(live)):
         raise ConfirmationRequiredError(
-            f"{orphans} files of {store.root} are in no version, beside {len(live)} live ones: perhaps a lost log",
-            hint="if they are to be deleted, say force=True or --force",
+            f"{orphans} files of {store.root} are in no version, and only {len(live)} are live: the log may be lost",
+            hint="to delete them, pass force=True or --force",
             orphans=orphans,
             live=len(live),
         )
-    # Files superseded up to `oldest_kept` go now, or went earlier: every version from there on stays whole.
+    # Files superseded up to `oldest_kept` are deleted now, or were before: versions from there on stay readable.
     broken = [version for path, version in history.removed.items() if version <= oldest_kept and path not in live]
     return Found(tuple(entries), max([state.oldest_readable_version, *broken]))
 
 
 def delete(store: Store, paths: Sequence[str], done: Callable[[int], None]) -> None:
-    """Delete what a vacuum has committed to delete. What another vacuum took first is not an error.
+    """Delete what a vacuum has committed to delete. It is not an error if another vacuum deleted a file first.
 
-    Cost: one request for each `DELETED_AT_ONCE` files, where the store can.
+    Cost: one request for each `DELETED_AT_ONCE` files, if the store has such requests.
     """
     for start in range(0, len(paths), DELETED_AT_ONCE):
         some = paths[start : start + DELETED_AT_ONCE]
@@ -131,7 +131,7 @@ def delete(store: Store, paths: Sequence[str], done: Callable[[int], None]) -> N
 
 
 def live_paths(base: Snapshot) -> Collection[str]:
-    """What must not be deleted, whatever else is said of it."""
+    """Paths that must not be deleted, whatever the manifests say about them."""
     return frozenset(base.files["path"].to_pylist())
 
 
@@ -141,7 +141,7 @@ class _Listing:
 
     Attributes:
         manifests_us: by version, the last change of its manifest by the store's clock.
-        others: by path, what is of this table, may be deleted and is not live.
+        others: by path, this table's other files that may be deleted and are not live.
     """
 
     manifests_us: dict[int, int]
@@ -191,9 +191,9 @@ class _History:
 def _oldest_kept_version(
     manifests: Mapping[int, Manifest], modified_us: Mapping[int, int], rules: Rules, now_us: int
 ) -> int:
-    """The oldest version that stays whole: by number, and by the age of the manifest that superseded it.
+    """The oldest version that stays readable: by number, and by the age of the manifest that superseded it.
 
-    Manifests were created in order, so the newest one that is old makes all before it old.
+    Manifests were created in order, so if one is old, all before it are old too.
     """
     oldest, head = min(manifests), max(manifests)
     kept = max(oldest, head - rules.keep_versions + 1)
@@ -204,15 +204,15 @@ def _oldest_kept_version(
 
 
 def _age_us(manifest: Manifest, modified_us: int, now_us: int) -> int:
-    """By the younger of two times: a copy may have been given old file times, and a writer's clock may be slow.
+    """The age by the younger of two times: a copy may have old file times, and a writer's clock may be slow.
 
-    A time of its own that is still to come says nothing: one fast clock must not stop all vacuums.
+    A manifest's own time does not count if it is in the future: one fast clock must not stop all vacuums.
     """
     return now_us - max(modified_us, manifest.time_us if manifest.time_us <= now_us else 0)
 
 
 def _spare_log_files(session: Session, paths: Collection[str], history: _History, oldest_kept: int) -> set[str]:
-    """Those of some paths that are checkpoints or sidecars which serve no version that can still be opened."""
+    """The checkpoints and sidecars among some paths that no readable version needs."""
     head = max(history.manifests)
     checkpoints = {path: version for path in paths if (version := names.checkpoint_version(path)) is not None}
     sidecars = {path: version for path in paths if (version := names.sidecar_version(path)) is not None}
@@ -228,6 +228,6 @@ def _spare_log_files(session: Session, paths: Collection[str], history: _History
         for version, manifest in history.manifests.items()
         if version >= oldest_kept and (ref := manifest.checkpoint) is not None
     }
-    # A sidecar of a version beyond the head goes too: its writer will write another one for its next number. A
+    # A sidecar of a version beyond the head is deleted too: its writer will write another for its next number. A
     # checkpoint of the head may be about to be named.
     return (sidecars.keys() - in_use) | {path for path in checkpoints.keys() - named if checkpoints[path] < head}

@@ -1,4 +1,4 @@
-"""Looking into files that others added since a plan was made: do the plan's checks hold of them?
+"""Looking into files that others added since a plan was made: do the plan's checks hold for them?
 
 Source: specs/5-commit.md, "Conflicts".
 """
@@ -17,14 +17,14 @@ from txfiles.rows.filelist import DataFile
 
 
 def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table) -> bool:
-    """Whether a check holds of files that were added since.
+    """Whether a check holds for files that were added since.
 
     Args:
         session: where the files are.
         table: the table that the plan leads to.
         check: what must hold.
         fresh: the list of the files.
-    Cost: as a probe for the keys, or a filtered read of the filter's columns; nothing of files that their bounds
+    Cost: as a probe for the keys, or a filtered read of the filter's columns; nothing for files that their bounds
         rule out.
     """
     if check.outside:

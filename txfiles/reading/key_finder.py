@@ -1,6 +1,6 @@
 """Finding a batch's keys in the table: prune the files, then stream the key columns of the candidates.
 
-Memory: the batch, one row group for each file under way, and the stored rows that were hit.
+Memory: the batch, one row group for each file in progress, and the stored rows that were hit.
 
 Source: specs/4-semantics.md, "Finding keys".
 """
@@ -24,7 +24,7 @@ from txfiles.rows.matching import Matcher
 
 @dataclass(frozen=True)
 class Hits:
-    """Where a batch's keys stand in one file.
+    """Where a batch's keys are in one file.
 
     Attributes:
         file: the file.
@@ -41,12 +41,12 @@ class Hits:
 
 @dataclass(frozen=True)
 class BatchKeys:
-    """A batch's keys, made ready for looking up.
+    """A batch's keys, prepared for looking up.
 
     Attributes:
         table: whose keys they are.
-        keys: of the batch, whole.
-        columns: of the batch, each key column by itself, for pruning by columns.
+        keys: the batch's complete keys.
+        columns: each key column of the batch by itself, for pruning by columns.
     """
 
     table: TableMetadata
@@ -55,7 +55,7 @@ class BatchKeys:
 
 
 def batch_keys(table: TableMetadata, rows: pa.Table, encoded: pa.Array) -> BatchKeys:
-    """Make a batch's keys ready. Cost: O(m log m) for m rows and each key column, when first used."""
+    """Prepare a batch's keys. Cost: O(m log m) for m rows and each key column, when first used."""
     whole = key_codec.Keys(encoded)
     if len(table.keys) == 1:
         return BatchKeys(table, whole, {table.keys[0]: whole})
@@ -63,9 +63,9 @@ def batch_keys(table: TableMetadata, rows: pa.Table, encoded: pa.Array) -> Batch
 
 
 def candidates(found: BatchKeys, files: pa.Table) -> np.ndarray:
-    """Positions in the file list of those files that may hold a key of the batch.
+    """Positions in the file list of the files that may hold a key of the batch.
 
-    Cost: O(files × log m), vectorised, and for the files that are left as much for each key column; no I/O.
+    Cost: O(files × log m), vectorised, and the same for each key column of the remaining files; no I/O.
     """
     may = np.flatnonzero(key_codec.candidates(found.keys.prefixes, files["key_min"], files["key_max"]))
     if len(found.table.keys) == 1 and not files["key_min"].null_count:
@@ -91,7 +91,7 @@ def probe(
         found: the batch's keys.
         files: candidates, in the table's order.
         columns: what to read of the stored rows that are hit.
-        done: told how many files have been looked through.
+        done: called with how many files have been searched.
     Returns:
         One `Hits` for each file that holds a key of the batch, in the order of `files`.
     """
@@ -111,7 +111,7 @@ def probe(
 def _probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: DataFile, columns: Sequence[str]) -> Hits:
     positions, batch_rows, stored = [], [], []
     with opened(session.store, found.table, file) as groups:
-        # A group that is the whole file was judged by the log's bounds, which are the same.
+        # A group that is the whole file was already judged by the log's bounds, which are the same.
         may = [group for group in groups if group.physical_rows == file.rows or _may_hold(found, group)]
         for group in expected(may, found.table.keys):
             encoded = key_codec.encode(group.read(found.table.keys), found.table.keys)
@@ -132,7 +132,7 @@ def _probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: Data
 
 
 def _may_hold(found: BatchKeys, group: LiveGroup) -> bool:
-    """Whether a row group's own bounds leave room for a key of the batch."""
+    """Whether a row group's own bounds allow for a key of the batch."""
     for name, keys in found.columns.items():
         bounds = group.bounds(name)
         if bounds is None:
@@ -144,6 +144,6 @@ def _may_hold(found: BatchKeys, group: LiveGroup) -> bool:
 
 
 def _meets(keys: key_codec.Keys, name: str, low: pa.ChunkedArray, high: pa.ChunkedArray) -> np.ndarray:
-    """Between which of some bounds of a key column there is a key of the batch."""
+    """For some bounds of a key column, whether a key of the batch lies between them."""
     codes = key_codec.encode(pa.table({name: pa.chunked_array([*low.chunks, *high.chunks], low.type)}), [name])
     return key_codec.candidates(keys.prefixes, codes[: len(low)], codes[len(low) :])

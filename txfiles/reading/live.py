@@ -1,9 +1,9 @@
 """The live rows of a table: the one view by which every reader and writer sees them.
 
-A file is a sequence of groups (Parquet row groups, CSV blocks) in a fixed order. A group knows where its live rows
-stand in the file and reads the columns that it is asked for, those of the partition among them, in the table's types.
-*Physical* rows are those that a data file holds; *live* rows are those that belong to the table. Today every
-physical row of a live file is live. Nothing outside this module relies on that.
+A file is a sequence of groups (Parquet row groups, CSV blocks) in a fixed order. A group knows where its live rows are
+in the file, and reads the columns that it is asked for, including partition columns, in the table's types. *Physical*
+rows are those that a data file holds; *live* rows are those that belong to the table. Today every physical row of a
+live file is live. Nothing outside this module relies on that.
 
 Source: specs/2-layout.md, "Data files"; specs/4-semantics.md, "Reading".
 """
@@ -56,7 +56,7 @@ class LiveGroup:
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """Where its live rows stand in the file, ascending."""
+        """Where its live rows are in the file, ascending."""
         return np.arange(self.first_row, self.first_row + self.physical_rows)
 
     def read(self, columns: Sequence[str]) -> pa.Table:
@@ -69,12 +69,12 @@ class LiveGroup:
         return pa.table(arrays, schema=pa.schema([self._schema.field(name) for name in columns]))
 
     def expect(self, columns: Sequence[str]) -> None:
-        """These columns will be read: if that takes requests, the file's next read makes all of them together."""
+        """Announce reads of these columns: if that takes requests, the file's next read sends all of them together."""
         constant = set(self._partition.column_names)
         self._group.expect([name for name in columns if name not in constant])
 
     def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
-        """Two values between which a column's values lie, or None where that is not known for sure."""
+        """Two values between which a column's values lie, or None if that is not certain."""
         if column in self._partition.column_names:
             value = self._partition[column][0]
             return (value, value) if value.is_valid else None
@@ -86,7 +86,7 @@ class LiveGroup:
         Args:
             positions: of live rows in the file, ascending.
         Returns:
-            Which of `positions` are in this group, and at which of its live rows they stand.
+            Which of `positions` are in this group, and which of its live rows they are.
         """
         ends = np.searchsorted(positions, [self.first_row, self.first_row + self.physical_rows])
         mine = slice(int(ends[0]), int(ends[1]))
@@ -98,7 +98,7 @@ def opened(store: Store, table: TableMetadata, file: DataFile) -> Iterator[list[
     """Open a live file: its groups, in order, which can be read until the file is closed.
 
     Raises:
-        CorruptTableError: the file is missing, is not as the log says, or cannot be decoded.
+        CorruptTableError: the file is missing, does not match the log, or cannot be decoded.
     Cost: opens the file once; rows are read group by group, as asked for.
     """
     name = data_name(file.path)
@@ -124,18 +124,18 @@ def opened(store: Store, table: TableMetadata, file: DataFile) -> Iterator[list[
 
 
 def _own_columns(table: TableMetadata, file: DataFile) -> tuple[str, ...]:
-    """By which names to read the columns of a file, in its order: today's, and for a column that is gone one of none.
+    """The names by which to read the columns of a file, in its order: current names, and placeholders for dropped ones.
 
     Raises:
-        CorruptTableError: the log names a column twice, or one that lies in the path.
+        CorruptTableError: the log names a column twice, or a partition column.
     """
     ids = table.stored_ids if file.columns is None else file.columns
     by_id = {column.id: column.name for column in table.columns}
     found = tuple(by_id.get(column, f"\0{column}") for column in ids)
     if len(set(found)) < len(found) or not set(table.partition_by).isdisjoint(found):
         raise CorruptTableError(
-            f"the log says that {file.path} holds a column twice, or one of the partition",
-            hint="restore _txfiles/ from one backup",
+            f"the log says that {file.path} holds a column twice, or a partition column",
+            hint="restore all of _txfiles/ from one backup",
             file=file.path,
         )
     return found
@@ -165,15 +165,15 @@ def total_rows(files: pa.Table) -> int:
 
 
 def whole_files(files: pa.Table) -> list[DataFile]:
-    """The files of a list for a reader that sees physical rows only, such as Arrow's dataset.
+    """The files of a list for a reader that sees only physical rows, such as Arrow's dataset.
 
-    A table with a file of which some rows are not live must refuse here, or hand out its live rows in another way.
+    If some rows of a file are not live, the table must refuse here, or hand out its live rows in another way.
     """
     return filelist.data_files(files)
 
 
 def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
-    """Refuse to hand out files if a tool that reads them by itself would see other columns than the table has.
+    """Refuse to hand out files if a tool that reads them on its own would not see the table's columns.
 
     Raises:
         NeedsLiveViewError: a live file was added before a column's name or type last changed.
@@ -184,15 +184,15 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
     if older.num_rows:
         raise NeedsLiveViewError(
             f"{older.num_rows} data file(s) of {where} are older than version {since}, which changed the columns: a "
-            f"tool that reads the files itself would see other names or types than the table has",
+            f"tool that reads the files itself would not see the table's names and types",
             hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
-            "pandas; files(physical=True) or `txfiles files --physical` lists the files all the same",
+            "pandas; files(physical=True) or `txfiles files --physical` lists the files anyway",
             file=older["path"][0].as_py(),
         )
 
 
 def data_name(path: str) -> str:
-    """The store's name of a live file. Raises `CorruptTableError` for a path that only a hostile checkpoint holds."""
+    """The store's name of a live file. Raises `CorruptTableError` for a path that only a hostile checkpoint has."""
     name = names.decode_path(path)
     if name is None:
         raise CorruptTableError(f"{shown(path)} is not the path of a data file", file=path)
@@ -203,15 +203,15 @@ def partition_values(table: TableMetadata, schema: pa.Schema, file: DataFile) ->
     """The partition columns of a file, as one row in the table's types.
 
     Raises:
-        CorruptTableError: a value is none of its column's type, or the column is of no type to partition by.
+        CorruptTableError: a value is not of its column's type, or no table can be partitioned by that type.
     """
     fields = [schema.field(name) for name in table.partition_by]
     unfit = [field for field in fields if not (types.is_partition_type(field.type) or pa.types.is_null(field.type))]
     if unfit:
         raise CorruptTableError(
-            f"the log of the table partitions by {unfit[0].name!r}, whose type {type_text(unfit[0].type)} cannot stand "
+            f"the log of the table partitions by {unfit[0].name!r}, whose type {type_text(unfit[0].type)} cannot be "
             "in a path",
-            hint="restore _txfiles/ from one backup",
+            hint="restore all of _txfiles/ from one backup",
         )
     values = [
         from_text(pa.array([text], pa.string()), field.type, error=CorruptTableError)

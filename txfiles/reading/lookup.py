@@ -21,11 +21,11 @@ from txfiles.rows.given import as_column
 
 
 def lookup(session: Session, snapshot: Snapshot, wanted: Any, columns: Sequence[str] | None) -> pa.Table:
-    """The rows of a snapshot whose key is among `wanted`, in the table's order. See `Table.lookup`."""
+    """The rows of a snapshot whose key is in `wanted`, in the table's order. See `Table.lookup`."""
     table = snapshot.state.table
     if not table.keys:
         raise KeysRequiredError(
-            f"{session.store.root} has no keys recorded to look up by",
+            f"{session.store.root} has no recorded keys to look up",
             hint="the first append_once or upsert with keys=[…] records them",
         )
     schema = types.arrow_schema(table.columns)
@@ -38,7 +38,7 @@ def lookup(session: Session, snapshot: Snapshot, wanted: Any, columns: Sequence[
 
 
 def _key_rows(table: TableMetadata, schema: pa.Schema, wanted: Any) -> pa.Table:
-    """The keys as rows of the key columns, without those that no row can have: null, or beyond the column's type."""
+    """The keys as rows of the key columns, without those that no row can have: null, or out of the column's range."""
     given = _columns(table, wanted)
     arrays = [as_column(given[name], schema.field(name).type, name, absent=True) for name in table.keys]
     return pa.table(arrays, names=list(table.keys)).drop_null()
@@ -67,7 +67,7 @@ def _columns(table: TableMetadata, wanted: Any) -> Mapping[str, Any]:
 
 
 def _listed(wanted: Any, width: int) -> list[Any]:
-    """The keys one by one: a text, a value that cannot be gone through, or a tuple of all key columns is one key."""
+    """The keys one by one: a text, a value that is not iterable, or a tuple of all key columns is one key."""
     is_key = isinstance(wanted, tuple) and width > 1 and len(wanted) == width
     if is_key and not all(isinstance(value, tuple | list) for value in wanted):
         return [wanted]

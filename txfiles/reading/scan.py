@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 LISTED_FILES = 1_000
-"""Files of the list that a stream turns into values at a time."""
+"""How many files of the list a stream turns into values at a time."""
 
 
 def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, where: Any) -> pa.Table:
@@ -41,11 +41,11 @@ def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, wh
         session: where the files are.
         snapshot: what to read.
         columns: which columns, in which order; None is all.
-        where: None, an Arrow expression, or conditions that all hold.
+        where: None, an Arrow expression, or conditions that must all hold.
     Raises:
         InputError: an unknown column, or a filter that does not fit the schema.
         CorruptTableError: a file is missing or damaged.
-    Cost: the asked columns, and those of the filter, of the row groups that may match; in parallel by file.
+    Cost: the requested columns, and those of the filter, of the row groups that may match; in parallel by file.
     """
     scan = _scan(snapshot, columns, where)
     pieces = [
@@ -66,13 +66,13 @@ def stream(
         snapshot: what to read.
         columns: as in `read`.
         where: as in `read`.
-        batch_rows: rows of a batch at most; None: those of a row group.
+        batch_rows: the most rows of a batch; None: those of a row group.
     Returns:
         The schema, and the batches; closing or dropping the iterator closes the files.
     Raises:
         InputError: as `read`; at once, not with the first batch.
-    Cost: the first batch decodes one row group; from the second on, as many are under way as the environment maps at
-        a time. Memory: those.
+    Cost: the first batch decodes one row group; from the second on, as many at once as the environment maps at a
+        time. Memory: those.
     """
     scan = _scan(snapshot, columns, where)
     return scan.target, _batches(session, scan, batch_rows)
@@ -113,7 +113,7 @@ def _batches(session: Session, scan: _Scan, batch_rows: int | None) -> Generator
 
 
 def _expected(found: Sequence[LiveGroup], columns: Sequence[str], *, first_alone: bool) -> Iterator[LiveGroup]:
-    """The groups of a file, of which these columns will be read; alone the first, if it may be all that is wanted."""
+    """The groups of a file, whose columns will be read; the first by itself, if it may be all that is wanted."""
     cut = 1 if first_alone else 0
     yield from expected(found[:cut], columns)
     yield from expected(found[cut:], columns)
@@ -123,7 +123,7 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     """The live Parquet files as a pyarrow dataset that prunes by what the log knows of them.
 
     Raises:
-        CorruptTableError: a file is missing, is not of its size, or is a link or a pipe.
+        CorruptTableError: a file is missing, has the wrong size, or is a link or a pipe.
     Cost: a stat for each file.
     """
     import pyarrow.dataset as ds  # here: it imports pandas where there is one, 0.2 s that only this needs
@@ -149,7 +149,7 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
 
 
 def _check_is_file(session: Session, file: DataFile, name: str) -> None:
-    """Arrow opens by path: it would follow a link out of the table, and wait for a pipe."""
+    """Refuse links and pipes: Arrow opens by path, and would follow a link out of the table or block on a pipe."""
     entry = session.store.stat(name)
     where = session.store.url(name)
     if entry is None:
@@ -161,9 +161,11 @@ def _check_is_file(session: Session, file: DataFile, name: str) -> None:
 
 
 def check_columns(schema: pa.Schema, columns: Sequence[str] | None) -> list[str]:
-    """The columns to read. Raises `InputError` for none, for one that is not there or stands twice."""
+    """The columns to read. Raises `InputError` if there are none, or one does not exist or is named twice."""
     if not isinstance(columns, Iterable | None):
-        raise InputError(f"columns is a list of names, not {columns!r}", hint=f"there are {few(schema.names)}")
+        raise InputError(
+            f"columns must be a list of names, not {columns!r}", hint=f"the columns are {few(schema.names)}"
+        )
     wanted = list(schema.names if columns is None else [columns] if isinstance(columns, str) else columns)
     if not wanted or len(set(wanted)) < len(wanted):
         raise InputError(

@@ -1,7 +1,7 @@
 """Base64 of a whole column.
 
-A loop over the standard library: numpy on whole buffers took three times the time and memory for long values, and
-not less time for short ones.
+A loop over the standard library: numpy on whole buffers took three times the time and memory for long values, and was
+no faster for short ones.
 """
 
 from __future__ import annotations

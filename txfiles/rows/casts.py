@@ -5,9 +5,9 @@ judged like a full one; whether a value survives is decided by the value. Arrow'
 that judge: it rounds float64 to float32, refuses integers over 2**53 that a double holds exactly,
 and asks for 19 digits of a decimal that takes an int64, whatever it holds.
 
-Every converter takes an array and a type and gives back the converted array, and a flag per row:
-whether that row survived. Where one did not, the array may hold anything, for nobody will use it:
-what hides under a null is left out on the way down, so that any row lost is a row to complain about.
+Every converter takes an array and a type, and returns the converted array and a flag per row: whether that row
+survived. If one did not, the array may hold anything there, since nobody will use it. What hides under a null is left
+out on the way down, so any lost row is an error.
 
 Source: specs/4-semantics.md, "Casts".
 """
@@ -76,7 +76,7 @@ def cast_lossless(column: pa.ChunkedArray, to: pa.DataType, *, name: str) -> pa.
 
 
 def is_castable(given: pa.DataType, to: pa.DataType) -> bool:
-    """Whether values of one type may ever stand in a column of the other."""
+    """Whether values of one type can ever be in a column of the other."""
     return _clash(normalise(given), normalise(to)) is None
 
 
@@ -128,7 +128,7 @@ def exact_or_null(column: pa.ChunkedArray, to: pa.DataType, *, name: str) -> pa.
 
 
 def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:
-    """Whether values of one type may ever stand in a column of the other.
+    """Refuse a type whose values can never be in a column of the other.
 
     Raises:
         SchemaMismatchError: they never mix.
@@ -136,7 +136,7 @@ def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:
     hint = _clash(normalise(given), normalise(to))
     if hint is not None:
         raise SchemaMismatchError(
-            f"column {name!r} holds {short(type_text(given))}, which never becomes {short(type_text(to))}",
+            f"column {name!r} holds {short(type_text(given))}, which cannot become {short(type_text(to))}",
             hint=hint,
             column=name,
             given=type_text(given),
@@ -147,7 +147,7 @@ def check_castable(given: pa.DataType, to: pa.DataType, *, name: str) -> None:
 def _raise_lossy(column: Any, row: int, to: pa.DataType, name: str) -> None:
     value = shown(column.slice(row, 1))
     raise LossyCastError(
-        f"column {name!r}: {short(type_text(column.type))} does not cast to {short(type_text(to))} without loss: "
+        f"column {name!r}: {short(type_text(column.type))} cannot be cast to {short(type_text(to))} without loss: "
         f"row {row} holds {value}",
         hint=_way_out(column.type, to),
         column=name,
@@ -164,7 +164,7 @@ def _way_out(given: pa.DataType, to: pa.DataType) -> str:
 
 
 def _in_pieces(chunk: pa.Array, to: pa.DataType, name: str) -> list[Converted]:
-    """One chunk, in halves (and halves of them) where one array of the normal type cannot hold it."""
+    """One chunk, in halves (and halves of them) if one array of the normal type cannot hold it."""
     try:
         return [_convert(chunk, to)]
     except (pa.ArrowInvalid, pa.ArrowCapacityError) as error:
@@ -186,7 +186,7 @@ def _holds(t: pa.DataType, kind: Callable[[pa.DataType], bool]) -> bool:
 
 
 def _clash(given: pa.DataType, to: pa.DataType) -> str | None:
-    """What to do where two normal types never mix; None where they may."""
+    """What to do if two normal types never mix; None if they may."""
     if given == to or _is.is_null(given):
         return None
     if _is.is_nested(given) or _is.is_nested(to):
@@ -198,7 +198,7 @@ def _clash(given: pa.DataType, to: pa.DataType) -> str | None:
     if _is.is_fixed_size_binary(given) and _is.is_fixed_size_binary(to):
         return f"give values of {to.byte_width} bytes"
     if _rule(given, to) is None:
-        return f"convert the column to {type_text(to)} before the write, so that how it is meant is said, not guessed"
+        return f"convert the column to {type_text(to)} before the write, so that its meaning is explicit"
     return None
 
 
@@ -390,7 +390,7 @@ def _numbers(a: pa.Array) -> npt.NDArray[Any]:
 
 
 def _without(a: pa.Array, good: Mask) -> pa.Array:
-    """Null in place of what would not survive, so that the cast of the others cannot fail."""
+    """Null instead of what would not survive, so that the cast of the others cannot fail."""
     return a if good.all() else pc.if_else(pa.array(good), a, pa.scalar(None, a.type))
 
 

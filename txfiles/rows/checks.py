@@ -1,7 +1,7 @@
 """Values that a file or folder would not give back as they are: refused by column, row and value.
 
-`batch.prepare` asks before anything is written, so that a plan refuses what a write would; the writers of files ask
-again, for rows that come to them by another way.
+`batch.prepare` checks before anything is written, so that a plan refuses what a write would; the writers of files check
+again, for rows that reach them another way.
 
 Source: specs/4-semantics.md, "Values that are refused".
 """
@@ -25,7 +25,7 @@ DAYS = (-719_162, 2_932_896)
 
 
 def check_column(column: pa.ChunkedArray, name: str, first_row: int) -> None:
-    """Refuse what is no value of its type, such as text that is not UTF-8, or the time 24:00.
+    """Refuse invalid values, such as text that is not UTF-8, or the time 24:00.
 
     Raises:
         LossyCastError: names the column, the first such row and what it holds.
@@ -66,7 +66,7 @@ def first_row_of(column: pa.ChunkedArray, bad: Callable[[pa.ChunkedArray], bool]
 def not_exact(
     column: pa.ChunkedArray, name: str, first_row: int, row: int, why: str, *, hint: str | None = None
 ) -> LossyCastError:
-    """The error for a value that would not come back as it is; `row` counts from the column's first."""
+    """The error for a value that would not be read back unchanged; `row` counts from the column's first."""
     value = shown(column.slice(row, 1))
     return LossyCastError(
         f"column {name!r} holds {value} in row {first_row + row}, which {why}",
@@ -78,7 +78,7 @@ def not_exact(
 
 
 def out_of_range(column: pa.ChunkedArray, low: int, high: int) -> int | None:
-    """Position of the first integer outside [low, high]; None where there is none."""
+    """Position of the first integer outside [low, high]; None if there is none."""
     bounds = pc.min_max(column).as_py()
     if bounds["min"] is None or (low <= bounds["min"] and bounds["max"] <= high):
         return None

@@ -1,4 +1,4 @@
-"""A batch's keys: that they are there, that none is null, and that each stands once.
+"""A batch's keys: they must be present, not null, and unique.
 
 Source: specs/4-semantics.md, "Keys" and "Duplicates".
 """
@@ -30,7 +30,7 @@ from txfiles.rows.typenames import type_text
 from txfiles.rows.widening import MANTISSA_BITS
 
 STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
-"""What may become of rows of one key."""
+"""What to do with several rows of one key."""
 
 ROWS_NAMED = 10
 """Row positions that a message names; the count says how many there are."""
@@ -40,7 +40,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def check_keys(batch: pa.Table, keys: Sequence[str]) -> None:
-    """Every key column is there, of a type that serves, and without nulls.
+    """Check that every key column is there, has a suitable type, and no nulls.
 
     Raises:
         KeyColumnNotFoundError: a key column is not in the batch.
@@ -64,7 +64,7 @@ def check_keys(batch: pa.Table, keys: Sequence[str]) -> None:
 
 
 def refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
-    """A key column, in its own type or as it was given, has no null and no NaN.
+    """Check that a key column, in its own type or as it was given, has no null and no NaN.
 
     Raises:
         NullKeyError: it has; names the column, how many and the first rows.
@@ -83,10 +83,10 @@ def refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
 
 
 def refuse_ambiguous(column: pa.ChunkedArray, to: pa.DataType, name: str) -> None:
-    """A float that stands for an integer key stands for one only.
+    """Refuse a float that may stand for several integer keys.
 
-    From 2**53 on (2**24 for float32) neighbouring integers become one and the same float, so that whoever read an id
-    into a float may have lost it: its row would be another's.
+    From 2**53 on (2**24 for float32) neighbouring integers become the same float, so an id that was read into a float
+    may be lost: another row would be updated.
 
     Args:
         column: a key column as it was given.
@@ -142,14 +142,14 @@ def column_not_found(
 
 
 def check_timestamp_type(t: pa.DataType, name: str) -> None:
-    """A timestamp column has an order.
+    """Check that a timestamp column's type can be ordered.
 
     Raises:
-        UnsupportedTypeError: its type has none.
+        UnsupportedTypeError: it cannot.
     """
     if not types.is_orderable(t) and not pa.types.is_null(t):
         raise UnsupportedTypeError(
-            f"timestamp_col {name!r} of type {type_text(t)} has no order",
+            f"timestamp_col {name!r} of type {type_text(t)} cannot be ordered",
             hint="use a column of numbers, text, dates or times",
             column=name,
         )
@@ -158,9 +158,9 @@ def check_timestamp_type(t: pa.DataType, name: str) -> None:
 def deduplicate(
     batch: pa.Table, encoded: pa.Array, strategy: str, timestamp_col: str | None, *, keys: Sequence[str] = ()
 ) -> Positions | None:
-    """Which rows of a batch to keep so that each key stands once.
+    """Which rows of a batch to keep so that each key occurs once.
 
-    Rows that are equal in every column are one row under each strategy.
+    Rows that are equal in every column count as one row under every strategy.
 
     Args:
         batch: n rows.

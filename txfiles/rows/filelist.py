@@ -89,7 +89,7 @@ def from_adds(adds: Sequence[tuple[Add, int]], columns: Sequence[Column], keys: 
         columns: the table's columns.
         keys: the table's keys; a key range recorded under others is unknown.
     Raises:
-        CorruptTableError: a bound is no value of its column's type.
+        CorruptTableError: a bound is not a value of its column's type.
     Cost: O(n × columns), vectorised by type.
     """
     files = [add for add, _ in adds]
@@ -129,7 +129,7 @@ def from_adds(adds: Sequence[tuple[Add, int]], columns: Sequence[Column], keys: 
 
 
 def conform(files: pa.Table, columns: Sequence[Column], *, same_keys: bool) -> pa.Table:
-    """A file list as a table of `columns` has it: new columns unknown, dropped ones gone, widened ones widened.
+    """A file list in the columns of a table: new columns unknown, dropped ones gone, widened ones widened.
 
     Args:
         files: a file list made for earlier columns.
@@ -152,9 +152,9 @@ def conform(files: pa.Table, columns: Sequence[Column], *, same_keys: bool) -> p
 
 
 def follow(files: pa.Table, before: TableMetadata, after: TableMetadata) -> pa.Table:
-    """A file list as a later table action finds it: `conform`, and files go on with the columns they were written with.
+    """A file list as a later table action sees it: `conform`, and files keep the columns they were written with.
 
-    Cost: O(files) where columns change, vectorised.
+    Cost: O(files) if columns change, vectorised.
     """
     listed = conform(files, after.columns, same_keys=same_key_codes(before, after))
     if before.stored_ids == after.stored_ids:
@@ -191,7 +191,7 @@ def data_files(files: pa.Table, positions: Sequence[int] | np.ndarray | None = N
 
 
 def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str | None:
-    """What is wrong with a list that may be hostile; None where a table's log could have led to it.
+    """What is wrong with a list that may be hostile; None if a table's log could have led to it.
 
     Args:
         files: n files, in the columns of `schema`.
@@ -230,12 +230,12 @@ def _path_fault(paths: pa.ChunkedArray, table_id: str) -> str | None:
     some_file = names.data_file(table_id, "0" * 32, 0, "parquet")
     in_place = all(names.is_data_path(f"{folder}/{some_file}", table_id) for folder in pc.unique(folders).to_pylist())
     if not in_place or not pc.all(pc.match_substring_regex(paths, pattern), min_count=0).as_py():
-        return "it names a path that is no data file of this table"
+        return "it names a path that is not a data file of this table"
     return None
 
 
 def bounds(files: pa.Table, column: Column) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """The lower and upper bounds of one column, one per file, null where unknown."""
+    """The lower and upper bounds of one column, one per file, null if unknown."""
     return files[f"min.{column.id}"], files[f"max.{column.id}"]
 
 
@@ -264,7 +264,7 @@ def _widened(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     try:
         return values.cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        # A bound that the new type cannot hold is no bound: the file may then hold anything.
+        # Drop a bound that the new type cannot hold: the file may then hold anything.
         return pa.nulls(len(values), wanted)
 
 

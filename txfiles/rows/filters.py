@@ -51,7 +51,7 @@ class Filter:
         expression: true for the rows that match.
         columns: the columns that it looks at.
         conditions: what it was made of, normalised (``=`` is ``==``, values are of the column's type), all of
-            which hold; None where the caller gave an Arrow expression.
+            which must hold; None if the caller gave an Arrow expression.
     """
 
     expression: pc.Expression
@@ -69,7 +69,7 @@ class Filter:
         except pa.ArrowException as error:
             raise InputError(
                 f"the filter {one_line(self.expression)} fails on a row: {one_line(error)}",
-                hint="write it so that it has a value for every row, or read first and filter then",
+                hint="write it so that it has a value for every row, or read first and filter afterwards",
             ) from error
 
 
@@ -77,12 +77,12 @@ def parse(given: Any, schema: pa.Schema) -> Filter | None:
     """Check a filter and make it ready.
 
     Args:
-        given: None; an Arrow expression; or a list of (column, op, value), all of which hold. Ops are
+        given: None; an Arrow expression; or a list of (column, op, value), all of which must hold. Ops are
             ``= == != < <= > >= in "not in" "is null" "is not null"``. A value has the column's type, or one
             that casts to it without loss, or is its text form.
         schema: the table's.
     Raises:
-        InputError: an unknown column or op, or a value or expression that does not fit.
+        InputError: an unknown column or operator, or a value or expression that does not fit.
     """
     if given is None:
         return None
@@ -174,7 +174,7 @@ def _listed(value: Any, name: str, op: str) -> Any:
         return list(value)
     raise InputError(
         f"the filter on {name!r} compares with {op!r} and {shown(value)}",
-        hint=f"{op!r} wants a list of values",
+        hint=f"{op!r} needs a list of values",
         column=name,
     )
 

@@ -1,7 +1,7 @@
 """Values that a caller gives one by one, in filters and look-ups, as values of a column.
 
-Whatever Python, numpy, pandas or Arrow calls a value is used or refused with an error of ours: Arrow's own
-converter drops nanoseconds of pandas times, drops the zone of a time of day, and raises what it likes.
+Any Python, numpy, pandas or Arrow value is used, or refused with a txfiles error. Arrow's own converter would drop
+nanoseconds of pandas times, drop the zone of a time of day, and raise errors of many kinds.
 
 Source: specs/4-semantics.md, "Given values".
 """
@@ -25,7 +25,7 @@ from txfiles.rows.typenames import type_text
 
 _MOST_DIGITS = 76
 _NO_VALUE = ("NaTType", "NAType")
-"""What pandas writes for null; asked by name, since a filter must not import pandas."""
+"""What pandas writes for null; checked by name, since a filter must not import pandas."""
 
 _ARROW_UNITS = ("s", "ms", "us", "ns")
 _COARSE = ("Y", "M", "W", "D", "h", "m")

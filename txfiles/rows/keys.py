@@ -1,4 +1,4 @@
-"""Keys as bytes: one canonical, order-preserving, prefix-free code, and what is done with such codes.
+"""Keys as bytes: one canonical, order-preserving, prefix-free code, and operations on such codes.
 
 A key's code does not depend on integer width, time unit, zone or Arrow encoding: int32 5 and uint64 5 are
 one key. Comparing codes as bytes compares keys as tuples; no code is a prefix of another one of the same
@@ -46,9 +46,9 @@ def encode(table: pa.Table, columns: Sequence[str]) -> pa.Array:
 
     Args:
         table: n rows; key columns in any Arrow encoding, any chunks.
-        columns: the keys, at least one, in the order that the codes shall have.
+        columns: the keys, at least one, in the order of the code.
     Returns:
-        n codes, `binary`, or `large_binary` where they might exceed 2 GiB; null where any key column is null.
+        n codes, `binary`, or `large_binary` if they might exceed 2 GiB; null where any key column is null.
     Raises:
         UnsupportedTypeError: a column of a type that cannot be a key.
     Cost: O(bytes), vectorised; about 5 ns a row for one integer column, 25 to 60 with text.
@@ -160,7 +160,7 @@ def _biased(numbers: npt.NDArray[np.int64]) -> Words:
 
 
 def _raw(values: pa.Array, dtype: str, each: int = 1) -> npt.NDArray[Any]:
-    """The values as they lie in memory, whatever stands in those that are null."""
+    """The values as they are in memory; those that are null may hold anything."""
     start, count = values.offset * each, len(values) * each
     buffer = values.buffers()[1]
     return np.frombuffer(buffer, dtype, count, start * np.dtype(dtype).itemsize) if count else np.empty(0, dtype)
@@ -184,11 +184,11 @@ def _block(parts: list[Any], count: int, binary: pa.DataType) -> pa.Array:
 
 
 def prefixes(codes: pa.Array) -> npt.NDArray[np.bytes_]:
-    """The codes' first 64 bytes (fewer where all are shorter), filled up with zeros, sorted.
+    """The codes' first 64 bytes (fewer if all are shorter), padded with zeros, sorted.
 
     Args:
         codes: m codes; nulls are left out.
-    Cost: O(m log m), O(m) where they are sorted already; 64 bytes a code at most.
+    Cost: O(m log m), O(m) if they are already sorted; at most 64 bytes per code.
     """
     codes = codes.drop_null()
     longest = pc.max(pc.binary_length(codes)).as_py() or 0
@@ -198,7 +198,7 @@ def prefixes(codes: pa.Array) -> npt.NDArray[np.bytes_]:
 
 @dataclass(frozen=True, eq=False)
 class Keys:
-    """A batch's keys, made ready for pruning and looking up when first asked for.
+    """A batch's keys, prepared for pruning and looking up when first needed.
 
     Attributes:
         encoded: their codes.
@@ -218,7 +218,7 @@ class Keys:
 
 
 def key_range(encoded: pa.Array | pa.ChunkedArray) -> tuple[bytes, bytes] | None:
-    """The least and the greatest code; None where there is none. Nulls are left out. Cost: O(bytes)."""
+    """The least and the greatest code; None if there is none. Nulls are left out. Cost: O(bytes)."""
     found = pc.min_max(encoded).as_py()
     return None if found["min"] is None else (found["min"], found["max"])
 
@@ -239,15 +239,15 @@ def cut_outward(low: bytes, high: bytes, limit: int = CUT_BYTES) -> tuple[bytes,
 def candidates(
     prefixes: npt.NDArray[np.bytes_], key_min: pa.Array | pa.ChunkedArray, key_max: pa.Array | pa.ChunkedArray
 ) -> Mask:
-    """Which files may hold a key of the batch: those in whose range at least one of them lies.
+    """Which files may hold a key of the batch: those whose range contains at least one of them.
 
     Args:
         prefixes: of the batch's codes, as `prefixes` makes them.
         key_min: a lower bound for each of f files; null is unbounded.
-        key_max: likewise an upper bound.
+        key_max: an upper bound for each, in the same way.
     Returns:
-        f flags. False is certain: cutting and filling up both keep order, so a key in a range stays in it.
-    Cost: O(f) for files beyond the batch's own range, O(log m) for each of the others; vectorised.
+        f flags. False is certain: cutting and padding both preserve order, so a key in a range stays in it.
+    Cost: O(f) for files outside the batch's own range, O(log m) for each of the others; vectorised.
     """
     if not len(prefixes):
         return np.zeros(len(key_min), np.bool_)
@@ -255,7 +255,7 @@ def candidates(
     # numpy drops the zeros at an item's end: right for the least prefix, but the greatest has to have them.
     least, greatest = bytes(prefixes[0]), bytes(prefixes[-1]).ljust(width, b"\x00")
     low, high = _binary(key_min), _binary(key_max)
-    # A cut prefix stands for all codes that begin with it, so it is compared with equally cut bounds.
+    # A cut prefix represents all codes that begin with it, so it is compared with equally cut bounds.
     too_high = pc.greater(pc.binary_slice(low, 0, width), pa.scalar(greatest, low.type))
     too_low = pc.less(high, pa.scalar(least, high.type))
     may = ~_true(too_high) & ~_true(too_low)

@@ -32,7 +32,7 @@ def _lengths(a: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def offsets(lengths: npt.NDArray[np.int64]) -> pa.Array:
-    """List offsets (n + 1 of int32) from n lengths. Raises `pa.ArrowInvalid` where int32 does not do."""
+    """List offsets (n + 1 of int32) from n lengths. Raises `pa.ArrowInvalid` if int32 is too small."""
     ends = np.concatenate(([0], np.cumsum(lengths)))
     if ends[-1] > np.iinfo(np.int32).max:
         raise pa.ArrowInvalid(f"{ends[-1]} items do not fit one array")

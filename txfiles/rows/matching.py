@@ -19,7 +19,7 @@ HASHED_BYTES = 512
 """Bytes of a code that its hash looks at; what agrees in all of them is settled by comparing whole codes."""
 
 ARROW_UP_TO = 1 / 4
-"""Batch codes to a stored one up to which Arrow's look-up is faster, though it hashes the batch at each call."""
+"""Up to this many batch codes per stored one Arrow's look-up is faster, although each call hashes the batch again."""
 
 WALK_STEPS = 8
 """Entries of a bucket that are looked at one by one; buckets hold about one, unless values are crowded."""
@@ -31,11 +31,10 @@ _LAST_MIX = np.uint64(0xD6E8FEB86659FD93)
 class Matcher:
     """Finds, for a stream of stored rows, the batch rows with the same keys. Exact.
 
-    Codes are mapped to 64-bit numbers, which are looked up in a sorted array by way of a table of buckets.
-    Where all codes have one width and differ in their last eight bytes only (as those of an integer, a date or
-    a timestamp do) these bytes are the number, and equal numbers are equal keys. Else the number is a hash,
-    and hits are compared byte by byte; keys of the batch whose hashes clash are looked up by Arrow, as all are if the
-    batch is small.
+    Codes are mapped to 64-bit numbers, which are looked up in a sorted array through a table of buckets. If all codes
+    have one width and differ only in their last eight bytes (like those of an integer, a date or a timestamp), these
+    bytes are the number, and equal numbers are equal keys. Otherwise the number is a hash, and hits are compared byte
+    by byte. Keys of the batch whose hashes collide are looked up by Arrow, and so are all keys if the batch is small.
 
     Args:
         encoded: m codes, each at most once; null matches nothing.
@@ -155,7 +154,7 @@ class Matcher:
 
 
 def _common_lead(codes: pa.Array, view: bytewise.View) -> npt.NDArray[np.uint8] | None:
-    """What stands before the last eight bytes, if it is one and the same in all codes, and they are equally long."""
+    """What precedes the last eight bytes, if it is the same in all codes and they are equally long."""
     if not len(codes) or view.shortest != view.longest or view.shortest < bytewise.WORD_BYTES:
         return None
     lead = bytewise.matrix(codes, view.longest)[:, :-8]
@@ -166,7 +165,7 @@ def _common_lead(codes: pa.Array, view: bytewise.View) -> npt.NDArray[np.uint8] 
 
 
 def _hashes(view: bytewise.View) -> Words:
-    """A number for each code, equal for equal codes. Not keyed: a clash costs time, never an answer."""
+    """A number for each code, equal for equal codes. Not keyed: a collision costs time, but never changes an answer."""
     numbers = view.lengths.astype(np.uint64) * _MIX
     for at in range(0, min(view.longest, HASHED_BYTES), 8):
         rows: Any = slice(None) if at < view.shortest else np.flatnonzero(view.lengths > at)

@@ -26,10 +26,10 @@ class Fates:
     Attributes:
         merged: one row for each entry of `replaces`: the batch's, with stored values in the columns it lacks.
         replaces: indices of hits whose stored row is replaced, ascending by batch row.
-        deletes: indices of hits whose stored row is surplus (its key stood there more than once).
+        deletes: indices of hits whose stored row is surplus (its key was there more than once).
         inserts: batch rows without a hit, ascending.
         updated: number of batch rows that replace a different row.
-        unchanged: number of batch rows that stand in the table already.
+        unchanged: number of batch rows that are in the table already.
         stale: number of batch rows older than the table's.
     """
 
@@ -59,10 +59,10 @@ def decide(
         hit_rows: h batch row numbers, one for each hit, in the order of the table.
         stored: the h stored rows, in the batch's columns.
         missing: columns that the batch lacks: updated rows keep their stored values there.
-        missing_fields: likewise fields of structs; those within lists and maps are null, since nothing says which
-            stored item an item replaces.
+        missing_fields: the same for fields of structs; those within lists and maps become null, since nothing says
+            which stored item an item replaces.
         timestamp_col: by which rows are newer or older.
-        skip_stale: whether a batch row strictly older than the stored one is passed over.
+        skip_stale: whether a batch row strictly older than the stored one is skipped.
     Cost: O(m + h log h).
     """
     newest = _newest_hits(hit_rows, stored, timestamp_col)  # one hit for each batch row that was hit
@@ -90,14 +90,14 @@ def decide(
 
 
 def replace_rows(old: pa.Table, at: np.ndarray, rows: pa.Table, without: np.ndarray) -> pa.Table:
-    """Some rows of `old` replaced in place, some left out, the others as they were.
+    """Replace some rows of `old` in place, leave some out, and keep the others.
 
     Args:
         old: n rows.
         at: k distinct positions in `old`, ascending.
-        rows: k rows that take their places, in the columns of `old`.
+        rows: k rows that replace them, in the columns of `old`.
         without: positions in `old` to leave out.
-    Cost: O(n + k); columns are replaced with a mask where their type allows, else gathered.
+    Cost: O(n + k); columns are replaced with a mask if their type allows, otherwise gathered.
     """
     if len(at):
         mask = np.zeros(old.num_rows, bool)

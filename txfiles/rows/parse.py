@@ -1,4 +1,4 @@
-"""Scalar values out of their text form, a whole column at once. The form is defined in `rows.text`."""
+"""Scalar values from their text form, a whole column at once. The form is defined in `rows.text`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parse(text: pa.Array, t: pa.DataType) -> pa.Array:
     """All texts as values; null stays null.
 
     Raises:
-        pa.ArrowInvalid: any text is not a value of the type; which one is not said.
+        pa.ArrowInvalid: a text is not a value of the type; does not say which.
     """
     is_ = pa.types
     parsers: tuple[tuple[Callable[[Any], Any], Callable[[Any, Any], Any]], ...] = (

@@ -1,4 +1,4 @@
-"""Partitions: their folders, and those of live files by value, since a widened column may spell its values otherwise.
+"""Partitions: their folders, and those of live files by value, since widening may change how a value is spelled.
 
 Source: specs/4-semantics.md, "Modes"; specs/2-layout.md, "Partition folders".
 """
@@ -23,7 +23,7 @@ def check(table: TableMetadata, rows: pa.Table) -> None:
     """Refuse rows whose partition values cannot be folders.
 
     Raises:
-        LossyCastError: what is no value of its type, or a time whose text not every reader takes.
+        LossyCastError: an invalid value, or a time whose text not every reader accepts.
         InputError: a value makes a folder name longer than file systems allow.
     Cost: O(n), and O(partitions).
     """
@@ -45,7 +45,7 @@ def folder(column: str, value: str | None) -> str:
     size = len(found.encode())
     if size > names.SEGMENT_LIMIT_BYTES:
         raise InputError(
-            f"partition column {column!r} has a value of which the folder name would be {size} bytes long "
+            f"partition column {column!r} has a value whose folder name would be {size} bytes long "
             f"(at most {names.SEGMENT_LIMIT_BYTES})",
             hint="partition by a column with shorter values",
             column=column,
@@ -54,7 +54,7 @@ def folder(column: str, value: str | None) -> str:
 
 
 def of_files(table: TableMetadata, files: pa.Table) -> list[Partition]:
-    """The partition of each file of a list, spelled as the table's types of today spell it: 1.0 may be 1.00 by now."""
+    """The partition of each file of a list, as the table's current types spell it: 1.0 may be 1.00 by now."""
     schema = types.arrow_schema(table.columns)
     texts = [
         to_text(from_text(pc.list_element(files["partition"], number), schema.field(name).type))

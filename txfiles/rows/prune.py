@@ -1,8 +1,8 @@
 """Which files or row groups a filter can leave out, by their recorded bounds. Sound: unknown means "may match".
 
 Conditions `(column, op, value)` are judged for all files at once. An Arrow expression is judged by Arrow's own
-simplifier, which is given the bounds as a guarantee: first those of whole blocks of files that lie beside each
-other, then those of the files in the blocks that are left.
+simplifier, which is given the bounds as a guarantee: first those of whole blocks of neighbouring files, then those of
+the files in the remaining blocks.
 
 Source: specs/4-semantics.md, "Filters".
 """
@@ -24,12 +24,12 @@ BLOCKS = (4_096, 64, 1)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one column: three arrays, one entry a file, null where it is not known.
+    """What is known about one column: three arrays, one entry per file, null if not known.
 
     Attributes:
         low: a lower bound of the values that are not null.
         high: an upper bound of them.
-        nulls: how many nulls; None: not known of any file.
+        nulls: how many nulls; None: not known for any file.
     """
 
     low: Any
@@ -38,7 +38,7 @@ class Known:
 
 
 Bounds = Callable[[str], Known | None]
-"""What is known of a column; None: nothing."""
+"""What is known about a column; None: nothing."""
 
 Condition = tuple[str, str, Any]
 """(column, op, scalar of the column's type, or an array of them for in / not in)."""
@@ -61,7 +61,7 @@ def by_expression(
     """Which of `count` files may hold a row for which the expression is true.
 
     Args:
-        bounds: what is known of the files.
+        bounds: what is known about the files.
         count: how many files there are.
         where: the expression.
         schema: the table's.
@@ -94,7 +94,7 @@ _INNERMOST_CALL = re.compile(r"\w\(([^()]*)\)")
 def _may_have_nan(where: str, columns: Sequence[str]) -> bool:
     """Whether an expression compares with NaN, or with a constant that is computed and so may be NaN.
 
-    The simplifier takes ``~(x < nan)`` for ``x >= nan``: a truth for a falsehood.
+    The simplifier turns ``~(x < nan)``, which is true, into ``x >= nan``, which is false.
     """
     calls = _INNERMOST_CALL.findall(_DECIMAL.sub("", where))
     return bool(_NAN.search(where)) or not all(any(name in said for name in columns) for said in calls)

@@ -1,4 +1,4 @@
-"""What of CSV text stands outside quotes: the rule by which data files and inputs fall into records."""
+"""Which CSV text is outside quotes: the rule that splits data files and inputs into records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def outside(positions: Positions, quotes: Positions, before: int = 0) -> Positio
     Args:
         positions: of characters in a block of text, ascending.
         quotes: of the block's quotes, ascending, counted from the same start.
-        before: how many quotes stand before the block.
+        before: how many quotes precede the block.
     """
     found: Positions = positions[(np.searchsorted(quotes, positions) + before) % 2 == 0]
     return found

@@ -1,4 +1,4 @@
-"""A batch's columns against a table's: which columns a write leads to, and the batch in their form.
+"""A batch's columns against a table's: the columns after a write, and the batch in their form.
 
 Columns go by their exact names, in any order. `reconcile` looks at types alone; `conform` moves values.
 
@@ -47,11 +47,11 @@ class Reconciled:
 
 @dataclass(frozen=True)
 class Texts:
-    """What a batch says of types beside the types.
+    """What a batch says about its types besides the types themselves.
 
     Attributes:
         rules: how its columns were inferred from CSV text, by name.
-        declared: columns whose type the caller declares; a declared column is no longer an inferred one.
+        declared: columns whose type the caller declares; a declared column no longer counts as inferred.
         fixed: columns that never become text.
     """
 
@@ -64,10 +64,10 @@ NO_TEXTS = Texts()
 
 
 def check_batch_schema(schema: pa.Schema) -> None:
-    """Whether a table could have these columns at all.
+    """Check that a table could have these columns at all.
 
     Raises:
-        InputError: no column, a name that is empty or stands twice.
+        InputError: no column, or a name that is empty or occurs twice.
         UnsupportedTypeError: a column whose type no table can hold; names it.
     """
     names = schema.names
@@ -97,7 +97,7 @@ def reconcile(
     """The table's columns after a batch of this schema is written.
 
     Args:
-        columns: the table's; none where it is new (then every mode takes the batch's).
+        columns: the table's; empty for a new one (then every mode takes the batch's).
         batch: the batch's, checked by `check_batch_schema`.
         mode: what may change. ``strict``: nothing but a type null, which takes the batch's type. ``merge``:
             columns are added, types are widened, structs get the fields of both. ``overwrite``: the batch's columns
@@ -139,7 +139,7 @@ def reconcile(
 
 
 def without_types(table: pa.Table, columns: Sequence[Column], mode: Mode) -> pa.Table:
-    """The batch with type null for columns that have rows but no value, where their type would not fit the table's.
+    """The batch with type null for columns that have rows but no value, if their type would not fit the table's.
 
     Args:
         table: the batch.
@@ -260,7 +260,7 @@ def _joined(column: Column, given: pa.Field | None, mode: Mode, texts: Texts) ->
 
 
 def _refuse_text(column: Column, inferred: Inferred, *, fixed: bool) -> None:
-    """Refuse that a column becomes text whose values' texts are not known, or whose values stand elsewhere too."""
+    """Refuse to turn a column into text if its values' texts are not known, or its values are also used elsewhere."""
     if inferred.how == "exact" and not inferred.nulls and not fixed:
         return
     why = (
@@ -272,7 +272,7 @@ def _refuse_text(column: Column, inferred: Inferred, *, fixed: bool) -> None:
     )
     raise SchemaMismatchError(
         f"column {column.name!r} was inferred as {column.type}, and cannot become string: {why}",
-        hint=f"write the table anew from all its files with mode='overwrite', schema_mode='overwrite', "
+        hint=f"rewrite the table from all its files with mode='overwrite', schema_mode='overwrite', "
         f"schema={{{column.name!r}: 'string'}}",
         column=column.name,
     )
@@ -295,7 +295,7 @@ def _check_castable(column: Column, given: pa.DataType, to: pa.DataType) -> None
 
 
 def _mixes(given: pa.DataType, to: pa.DataType) -> bool:
-    """Whether floats may stand in a decimal column: in one that was inferred from text that others read as floats."""
+    """Whether floats may go into a decimal column: only if it was inferred from text that others read as floats."""
     return bool(pa.types.is_floating(normalise(given)) and pa.types.is_decimal(to))
 
 

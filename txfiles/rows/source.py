@@ -1,4 +1,4 @@
-"""The input side of a write: what every engine turns its data into.
+"""The input side of a write: what every kind of input is turned into.
 
 Source: specs/4-semantics.md, "Inputs".
 """
@@ -16,10 +16,10 @@ from txfiles.core.schema import Inferred
 
 @dataclass(frozen=True)
 class TextRules:
-    """What is known of a table's columns beside their types, for inputs that are text.
+    """What is known about a table's columns besides their types, for inputs that are text.
 
     Attributes:
-        inferred: how columns got their types, by name; a text that inference would not give such a type is refused.
+        inferred: how columns got their types, by name; a text that would not be inferred as that type is refused.
         exact: columns to be inferred by exact text only: keys and partition columns.
     """
 
@@ -36,13 +36,13 @@ class Batch:
 
     Attributes:
         table: n rows, types as given; may lie in a memory-mapped file rather than in memory.
-        inferred: the types that were guessed because nothing said them (CSV only), else None.
-        notes: what a person should know of how the input was read, one sentence each.
+        inferred: the types that were inferred (CSV only), otherwise None.
+        notes: what a person should know about how the input was read, one sentence each.
         index: names in the index of a DataFrame, which is not written.
         rules: how the types in `inferred` were, by name; text and null are not in it.
         declared: columns of which `schema=` says the type.
-        has_schema: False where an iterator yielded no chunk: `table` then has no column and no row, and
-            says nothing about what the columns would have been.
+        has_schema: False if an iterator yielded no chunk: `table` then has no columns and no rows, and says nothing
+            about what the columns would have been.
     """
 
     table: pa.Table
@@ -61,7 +61,7 @@ class Source(Protocol):
         """The rows.
 
         Args:
-            known: the table's schema, by which a CSV input is typed; None where the table is new.
+            known: the table's schema, by which a CSV input is typed; None for a new table.
             rules: what else decides how text is typed.
         """
 

@@ -23,12 +23,12 @@ _SURROGATES = range(0xD800, 0xE000)
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is known of a column so far.
+    """What is known about a column so far.
 
     Attributes:
         nulls: how many.
         bounds: one-element arrays of the least and greatest value; None before there is a value.
-        has_nan: floats only; NaN lies between no bounds, so there are none.
+        has_nan: floats only; no bounds can contain NaN, so there are none.
     """
 
     nulls: int = 0
@@ -37,7 +37,7 @@ class _Seen:
 
 
 class StatsCollector:
-    """Collects the statistics of a file while its rows stream by. Memory: two values a column."""
+    """Collects the statistics of a file while its rows stream by. Memory: two values per column."""
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
@@ -66,9 +66,9 @@ class StatsCollector:
 def column_stats(table: pa.Table) -> dict[str, ColumnStats]:
     """The statistics of each column.
 
-    Bounds stand in the text form of `rows.text`. Text and binary bounds over 64 bytes are cut outward.
+    Bounds are in the text form of `rows.text`. Text and binary bounds over 64 bytes are cut outward.
     There are none (the column may hold anything) for nested columns, floats with a NaN, binary of a fixed size over
-    64 bytes, and where there are no values.
+    64 bytes, and columns without values.
     """
     collector = StatsCollector()
     collector.add(table)
@@ -87,7 +87,7 @@ def _with(seen: _Seen, column: pa.ChunkedArray) -> _Seen:
 
 
 def _extremes(values: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
-    """The least and greatest value; None where there is none."""
+    """The least and greatest value; None if there is none."""
     t = values.type
     # Arrow has no order for these two; those of the stand-ins are the same.
     if pa.types.is_duration(t):
@@ -109,7 +109,7 @@ def _cut(low: pa.Array, high: pa.Array) -> tuple[pa.Array, pa.Array, bool]:
         try:
             least, greatest, exact = cut(low[0].as_py(), high[0].as_py())
         except UnicodeDecodeError:
-            # Arrow does not check its text. Bytes that are none cannot stand in the log: unknown is sound.
+            # Arrow does not check its text. Invalid bytes cannot be written to the log: "unknown" is sound.
             return pa.nulls(1, t), pa.nulls(1, t), True
         return pa.array([least], t), pa.array([greatest], t), exact
     if pa.types.is_fixed_size_binary(t) and t.byte_width > CUT_BYTES:

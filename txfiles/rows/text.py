@@ -32,11 +32,11 @@ _MOST_SHOWN = 20
 def to_text(a: pa.Array | pa.ChunkedArray, form: pa.DataType | None = None) -> pa.Array:
     """Values in their text form; null stays null.
 
-    What is no value of its type (a time of 24:00) gets some text too, but none that is read back.
+    An invalid value (a time of 24:00) gets some text too, but one that nothing reads back.
 
     Args:
         a: values of any type that does not nest, encoded or not.
-        form: string, the default, or large_string, where the text may pass 2 GiB.
+        form: string, the default, or large_string, if the text may exceed 2 GiB.
     Raises:
         UnsupportedTypeError: a nested type.
     Cost: O(bytes), vectorised; years beyond four digits one by one.
@@ -104,8 +104,8 @@ def _plain_decimal(text: pa.Array, scale: int) -> pa.Array:
 def from_text(a: pa.Array | pa.ChunkedArray, t: pa.DataType, *, error: type[TxFilesError] = InputError) -> pa.Array:
     """Values from their text form: the inverse of `to_text`; null stays null.
 
-    More is read than `to_text` writes: a date alone or a blank for the T in a timestamp, an offset such as
-    ``+01:00`` in a zoned one. Nothing is rounded: digits that the type cannot hold are an error (but floats).
+    It accepts more than `to_text` writes: a date alone or a blank for the T in a timestamp, an offset such as
+    ``+01:00`` in a zoned one. Nothing is rounded, except for floats: digits that the type cannot hold are an error.
 
     Args:
         a: texts.
@@ -113,7 +113,7 @@ def from_text(a: pa.Array | pa.ChunkedArray, t: pa.DataType, *, error: type[TxFi
         error: what to raise; a reader of the log passes `CorruptTableError`.
     Raises:
         UnsupportedTypeError: a nested type.
-        InputError: (or `error`) a text that is no value of the type; names it and its row.
+        InputError: (or `error`) a text that is not a value of the type; names it and its row.
     Cost: O(bytes), vectorised.
     """
     t = normalise(t)
@@ -178,7 +178,7 @@ def _json_rows(a: pa.Array) -> list[Any]:
 
 
 def shown(one: pa.Array | pa.ChunkedArray | pa.Scalar) -> str:
-    """One value (a scalar, or an array of one) for a message: short, and also where it is no value of its type."""
+    """One value (a scalar, or an array of one) for a message: short, and even if it is invalid for its type."""
     if isinstance(one, pa.Scalar):
         one = pa.array([one], one.type)
     a = decode(next(chunk for chunk in (one.chunks if isinstance(one, pa.ChunkedArray) else [one]) if len(chunk)))
@@ -206,7 +206,7 @@ def _bytes(a: pa.Array) -> bytes:
 
 
 def to_python(one: pa.Array | pa.ChunkedArray) -> Any:
-    """One value (an array of one) as Python has it; its text where Python has none, as of years beyond 9999."""
+    """One value (an array of one) as a Python object; its text if Python has none, as for years beyond 9999."""
     try:
         return one[0].as_py()
     except (ValueError, OverflowError):

@@ -1,7 +1,7 @@
-"""Types in words: how messages write them, and what `schema=` and ``--schema`` take for one.
+"""Names of types: how messages write them, and which ones `schema=` and ``--schema`` accept.
 
-Arrow's own spelling is written, but for float32: Arrow calls it `float`, which is float64 to Python. Whatever is
-written is read back as the same type; read besides are the log's spelling and Python's, numpy's and pandas' words.
+Types are written in Arrow's spelling, except float32: Arrow calls it `float`, which is float64 in Python. Whatever is
+written is read back as the same type; the log's spelling and Python's, numpy's and pandas' names are accepted too.
 
 Source: specs/4-semantics.md, "Type names".
 """
@@ -89,7 +89,7 @@ _LISTS = ("list", "large_list", "list_view", "large_list_view")
 
 
 def type_text(t: pa.DataType) -> str:
-    """A type for a message: as Arrow writes it, but for float32."""
+    """A type for a message: as Arrow writes it, except for float32."""
     if "float" not in (text := str(t)):
         return text
     is_ = pa.types
@@ -120,10 +120,10 @@ def _field_text(field: pa.Field) -> str:
 def read_type(text: str) -> pa.DataType:
     """The type that a text names. Encodings, and whether a field may be null, are read and have no meaning.
 
-    A field's name is what stands before the first colon after which a type follows, blanks and all.
+    A field's name, with its blanks, ends at the first colon that is followed by a type.
 
     Raises:
-        OptionError: it names none; with the nearest words that do.
+        OptionError: it names none; the error has the nearest names that do.
     Cost: O(n) for each colon in it.
     """
     given = re.sub(r"\[(?:pyarrow|python)\]$", "", text.strip())
@@ -136,7 +136,7 @@ def read_type(text: str) -> pa.DataType:
         return found[0]
     word = parser.unknown[1] or given
     raise OptionError(
-        f"{short(word)!r} is not a type{_meant(word)}" + ("" if word == given else f"; it stands in {short(given)!r}"),
+        f"{short(word)!r} is not a type{_meant(word)}" + ("" if word == given else f", in {short(given)!r}"),
         hint=HINT,
     )
 
@@ -163,7 +163,7 @@ class _Parser:
     """What stands where in a text. Each method gives a type and where it ends, or None where there is none.
 
     Attributes:
-        unknown: the last place at which a word that is no type stands, and the word.
+        unknown: the last position of a word that is not a type, and the word.
     """
 
     def __init__(self, text: str) -> None:

@@ -1,7 +1,7 @@
 """Types: which ones a table can hold, and how the log spells them.
 
 A table's types are *normal*: Arrow's encodings of one and the same type (dictionary, run-end,
-``large_``, ``_view``) are told apart by nobody here. `normalise` maps a type to its normal form.
+``large_``, ``_view``) are not distinguished here. `normalise` maps a type to its normal form.
 
 Source: specs/3-manifest.md, "Types".
 """
@@ -22,7 +22,7 @@ from txfiles.rows.lists import flat_lists, offsets, small_offsets
 from txfiles.rows.typenames import type_text
 
 MAX_DEPTH = 32
-"""How deep a type nests: Parquet readers stop at 100 levels, of which one list or map takes up to three."""
+"""How deep a type may nest: Parquet readers stop at 100 levels, of which one list or map takes up to three."""
 
 MAX_WIDTH = 1 << 20
 """Bytes or items that one row of a fixed-size type takes: a null takes them too, so a hostile type would eat memory."""
@@ -182,7 +182,7 @@ def _spell(t: pa.DataType) -> TypeSpec:
 
 
 def _fault(t: pa.DataType) -> str | None:
-    """Why no table can hold a normal type; None where one can. Parquet sets the rules of scale and width."""
+    """Why no table can hold a normal type; None if one can. Parquet sets the rules of scale and width."""
     is_ = pa.types
     if t in _NAMES:
         return None
@@ -222,7 +222,7 @@ def _width_fault(t: pa.DataType) -> str | None:
 
 
 def _width(t: pa.DataType) -> int:
-    """Bytes or items that a row takes where nothing is stored in it."""
+    """Bytes or items that a row takes even if nothing is stored in it."""
     if pa.types.is_fixed_size_list(t):
         return int(t.list_size) * _width(t.value_type)
     if pa.types.is_struct(t):
@@ -287,13 +287,13 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """The Arrow schema of a table's columns, each with its id as the Parquet field id.
 
     Raises:
-        CorruptTableError: a type that is none, or a name or an id that stands twice or cannot be written.
+        CorruptTableError: an invalid type, or a name or an id that occurs twice or cannot be written.
     """
     names, ids = [c.name for c in columns], [c.id for c in columns]
     if len(set(names)) < len(names) or len(set(ids)) < len(ids):
-        raise CorruptTableError("the log holds two columns of one name or one id")
+        raise CorruptTableError("the log holds two columns with the same name or id")
     if any(not 0 <= i <= MAX_FIELD_ID for i in ids):
-        raise CorruptTableError("the log holds a column whose id is not an int32 from 0 on")
+        raise CorruptTableError("the log holds a column whose id is negative or over 32 bits")
     try:
         return pa.schema([pa.field(c.name, from_spec(c.type), metadata=_field_id(c.id)) for c in columns])
     except UnicodeEncodeError as error:

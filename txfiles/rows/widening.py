@@ -1,4 +1,4 @@
-"""Kinds of types, and the wider type that holds what two types hold.
+"""Kinds of types, and the wider type that holds the values of two types.
 
 Everything here looks at types alone, never at values, so that a table's schema does not depend on rows.
 
@@ -27,7 +27,7 @@ _INTEGERS = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.int8(), pa.in
 
 
 def children(given: pa.DataType, to: pa.DataType) -> list[tuple[pa.DataType, pa.DataType]] | None:
-    """The pairs of child types of two nested types, struct fields by name; None where the shapes differ.
+    """The pairs of child types of two nested types, struct fields by name; None if the shapes differ.
 
     A struct may lack fields of the other, which are null then; it may not have more, which would be lost.
     """
@@ -70,8 +70,8 @@ def widen(table_type: pa.DataType, batch_type: pa.DataType) -> pa.DataType | Non
     """The type that holds every value of both, by type alone, so that the schema never depends on rows.
 
     Returns:
-        The table's type where it holds all that the batch's type can; a wider one where there is one
-        in the same or a safe family; None where there is none (the table's type stays, values are judged).
+        The table's type if it holds all that the batch's type can; a wider one if there is one
+        in the same or a safe family; None if there is none (the table's type stays, values are judged).
         Nested types of one shape widen part by part, and a part of type null takes the other's type. A struct has
         the fields of both: the table's, then those that the batch adds.
     """
@@ -137,7 +137,7 @@ def path_text(path: FieldPath) -> str:
 def _rebuilt(
     table: pa.DataType, batch: pa.DataType, joined: Callable[[Any, Any], pa.DataType | None], *, grows: bool
 ) -> pa.DataType | None:
-    """A nested type with its parts joined with those of a type of the same shape; None where shapes differ.
+    """A nested type with its parts joined with those of a type of the same shape; None if the shapes differ.
 
     Args:
         table: the nested type.

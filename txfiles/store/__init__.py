@@ -30,7 +30,7 @@ def open_store(
         path: a folder, a `file://` URL, `memory://name` (one store for each name in this process), or the URL of a
             prefix in a bucket.
         storage_options: for a bucket: those of its library, `request_timeout` and `backend`; others take none.
-        lock: excludes every other writer; used where the store cannot create a name atomically.
+        lock: excludes every other writer; used if the store cannot create a name atomically.
     Raises:
         InputError: the path is empty or malformed; `OptionError`: a storage option is unknown.
         UnsupportedTableError: it is on a store that this release does not know.
@@ -38,12 +38,13 @@ def open_store(
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str):
-        raise InputError(f"a table's path is text or a pathlib.Path, not {text!r}", hint="name the table's folder")
+        raise InputError(f"a table's path must be text or a pathlib.Path, not {text!r}", hint="name the table's folder")
     if not isinstance(storage_options, Mapping | None):
-        raise OptionError("storage_options is a mapping of names to values")  # not shown: it may be a secret
+        raise OptionError("storage_options must be a mapping of names to values")  # not shown: it may be a secret
     if not isinstance(lock, str | os.PathLike | AbstractContextManager | None):
         raise OptionError(
-            f"lock is a path or a context manager, not {lock!r}", hint="give a filelock.FileLock, or the path of one"
+            f"lock must be a path or a context manager, not {lock!r}",
+            hint="give a filelock.FileLock, or the path of one",
         )
     found = _URL.match(text)
     if found is None or found[1].lower() == "file":
@@ -66,12 +67,12 @@ def _from_url(url: str, scheme: str, second_slash: str, rest: str) -> Store:
     )
     if not second_slash:
         hint = "give a URL as text: pathlib takes one of its slashes; a folder of that name is written ./name"
-    raise UnsupportedTableError(f"this release knows no tables at {redact(url)}", hint=hint)
+    raise UnsupportedTableError(f"this release does not support tables at {redact(url)}", hint=hint)
 
 
 def _memory(url: str, name: str) -> MemoryStore:
     if not name or redact(url) != url:
-        raise InputError(f"{redact(url)} is no name of a store in memory", hint="write memory://name")
+        raise InputError(f"{redact(url)} is not the name of an in-memory store", hint="write memory://name")
     return _memories.setdefault(name, MemoryStore(name))
 
 
@@ -80,8 +81,8 @@ def _file_path(url: str, second_slash: str, rest: str) -> str:
     host, slash, path = rest.partition("/") if second_slash else ("", "/", rest)
     if host not in ("", "localhost") or not slash or "?" in path or "#" in path:
         raise InputError(
-            f"{redact(url)} is no URL of a local folder",
+            f"{redact(url)} is not the URL of a local folder",
             hint="write file:///folder, with %3F for a question mark and %23 for a hash; or the plain path",
         )
-    # As the file system spells it: bytes that are no UTF-8 come back as they were.
+    # As the file system spells it: bytes that are not UTF-8 are preserved.
     return os.fsdecode(b"/" + unquote_to_bytes(path))

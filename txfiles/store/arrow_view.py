@@ -51,7 +51,7 @@ class _Handler(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has no 
         return path
 
     def get_file_info(self, paths: Sequence[str]) -> list[pafs.FileInfo]:
-        """What is there; a name that is not a file is not found."""
+        """What exists; a name that is not a file counts as not found."""
         return [self._info(path) for path in paths]
 
     def open_input_file(self, path: str) -> pa.NativeFile:
@@ -59,7 +59,7 @@ class _Handler(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has no 
         return self._store.open_input(self._name(path))
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
-        """The same; it is read from its begin."""
+        """The same, read from the start."""
         return self.open_input_file(path)
 
     def _name(self, path: str) -> str:

@@ -1,9 +1,9 @@
 """What a library for object stores does for one bucket, as `ObjectStore` needs it.
 
-A `Client` is an adapter of one library to one bucket or container. Each method is one request, made once: the library
-is told not to try again by itself where that can be told. A request that fails raises whatever the library raises, and
-`Client.failed` says what that means, by a table of the answers that this kind of server gives. The same status means
-different things: S3's 409 says that nothing was decided, Azure's that the name is taken.
+A `Client` adapts one library to one bucket or container. Each method is one request, sent once: the library's own
+retries are switched off if possible. A request that fails raises whatever the library raises, and `Client.failed` says
+what that means, by a table of the answers that this kind of server gives. The same status means different things: S3's
+409 says that nothing was decided, Azure's that the name is taken.
 
 `ObjectStore` does everything else, the same for all: names, retries, deadlines, parallel reads, sinks, errors.
 """
@@ -22,10 +22,10 @@ SECOND_US = 1_000_000
 
 
 class Failure(enum.Enum):
-    """What a request came to that did not succeed."""
+    """How a request failed."""
 
     ABSENT = "absent"
-    """There is no such object; the bucket is there."""
+    """There is no such object, but the bucket exists."""
     EXISTS = "exists"
     """The condition did not hold: the name is taken, perhaps by an earlier copy of this request."""
     UNDECIDED = "undecided"
@@ -46,7 +46,7 @@ class Failure(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A failure and what was said of it.
+    """A failure and how the server described it.
 
     Attributes:
         failure: which.
@@ -64,7 +64,7 @@ Answers = Mapping[str | int, Failure]
 
 
 def meaning(answers: Answers, code: str | None, status: int | None) -> Failure:
-    """What an answer means: by its code, else by its status. Anything unknown but a 4xx is unclear."""
+    """What an answer means: by its code, otherwise by its status. An unknown one is unclear, except for a 4xx."""
     for known in (code, status):
         if known is not None and known in answers:
             return answers[known]
@@ -99,7 +99,7 @@ class Body:
 
 
 class Upload(Protocol):
-    """A large object in the making. Invisible until `complete`."""
+    """A large object being written. Invisible until `complete`."""
 
     def part(self, number: int, data: bytes) -> None:
         """Send a part; numbers count from 1 and a number may be sent again."""
@@ -172,17 +172,17 @@ class Client(Protocol):
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
         """The objects whose keys begin with `prefix`, and sort after `after` if the store lists from a name.
 
-        One request for each page, as it is asked for. In order of key if the store lists from a name.
+        One request for each page, when it is needed. In order of key if the store lists from a name.
         """
 
     def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
-        """Delete objects; returns those that were not deleted. What is not there is deleted."""
+        """Delete objects; returns those that were not deleted. A missing one counts as deleted."""
 
     def upload(self, key: str) -> Upload:
         """Begin a large object."""
 
     def uploads(self, prefix: str) -> Sequence[Begun]:
-        """The uploads of keys with a prefix that were begun and not ended; none where the store forgets them itself."""
+        """The uploads of keys with a prefix that were begun and not ended; none if the store drops them itself."""
 
     def now_us(self) -> int:
         """The store's clock."""

@@ -1,4 +1,4 @@
-"""What all stores say alike: which names there are, and what is wrong with an object."""
+"""What all stores have in common: which names are valid, and the errors for what is wrong with an object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def split(name: str, *, reserved: int = 0) -> tuple[tuple[str, ...], str]:
         name: as the store spells it.
         reserved: bytes that the last segment has to leave, for a mark while the file is being written.
     Raises:
-        InputError: it could leave the root, means no file, or has a segment that file systems cannot hold.
+        InputError: it could leave the root, is not a file's name, or has a segment that file systems cannot hold.
     """
     *folders, last = name.split("/")
     for position, segment in enumerate((*folders, last)):
@@ -41,7 +41,7 @@ def folder_of(prefix: str) -> tuple[str, ...]:
     """The folders of a listing's prefix: "" or "a/b/".
 
     Raises:
-        InputError: it is no folder, or none below the root.
+        InputError: it is not a folder below the root.
     """
     if prefix == "":
         return ()
@@ -74,7 +74,7 @@ def ranges_of(source: pa.NativeFile, ranges: Sequence[tuple[int, int]], where: s
     for offset, length in ranges:
         if offset + length > size:
             raise CorruptTableError(
-                f"{where} has {size} bytes, and bytes up to {offset + length} were asked for",
+                f"{where} has {size} bytes, but bytes up to {offset + length} were requested",
                 hint="it is damaged: restore the file from a backup",
                 path=where,
             )
@@ -96,7 +96,7 @@ def holding(lock: AbstractContextManager[Any], where: str) -> Iterator[None]:
         except (OSError, ValueError) as error:  # filelock's time-out is an OSError, a NUL in a path a ValueError
             raise StoreError(
                 f"{where} was not written: the lock that was given could not be taken ({error})",
-                hint="see who holds it, and that its folder is there; then run the same call again",
+                hint="check who holds it and that its folder exists; then run the same call again",
                 path=where,
             ) from error
         yield
@@ -117,10 +117,10 @@ def missing(where: str) -> CorruptTableError:
 
 
 def taken(where: str) -> StoreError:
-    """The error for a data file's name that somebody has."""
+    """The error for a data file's name that is taken."""
     return StoreError(
-        f"{where} exists already; it was left as it is",
-        hint="names of data files are never used twice: run the same call again",
+        f"{where} already exists; it was left unchanged",
+        hint="names of data files are never reused: run the same call again",
         path=where,
     )
 

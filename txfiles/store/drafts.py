@@ -1,12 +1,12 @@
-"""How the local store makes a file appear whole or not at all: under a temporary name, and then by `link`.
+"""How the local store makes a file appear completely or not at all: under a temporary name, and then by `link`.
 
-The bytes go to a temporary name beside the file's own (`.tmp-…`), are fsynced, and are then given their name by `link`,
-which never replaces; then the folder is fsynced. A crash leaves at most a temporary name, which readers ignore and
-vacuum removes. A process that dies between the link and the last fsync leaves a name that stands, and that the file
-system makes durable in its own time.
+The bytes go to a temporary name beside the file's own (`.tmp-…`) and are fsynced. `link`, which never replaces, gives
+them their name; then the folder is fsynced. A crash leaves at most a temporary name, which readers ignore and vacuum
+deletes. If the process dies between the link and the last fsync, the name exists, and the file system makes it durable
+in its own time.
 
-Where the file system has no hard links, something else must see to it that there is one writer at a time: with a
-lock given, a name is looked for and then given by `rename` while that lock is held; without one, nothing is written.
+If the file system has no hard links, something else must ensure that there is only one writer at a time. If a lock was
+given, the store holds it while it checks that the name is free and renames the file; without one, nothing is written.
 
 Source: link(2), fsync(2); specs/5-commit.md.
 """
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 TEMPORARY_PREFIX = ".tmp-"
 LOCK_POLL_SECONDS = 0.001
-"""A commit holds the lock for two or three milliseconds, and a try costs microseconds."""
+"""A commit holds the lock for two or three milliseconds; an attempt costs microseconds."""
 GIVEN_LOCK_SECONDS = 60.0
-"""How long a lock that was given as a path is waited for; a lock object has its own time-out."""
+"""How long to wait for a lock that was given as a path; a lock object has its own time-out."""
 WRITE_BUFFER_BYTES = 1 << 20
 """Pieces smaller than this are collected, since a Parquet writer emits page headers of a few bytes."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """How file systems say that they have no hard links."""
 _NOT_LINKED = frozenset({errno.EACCES, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.EROFS})
-"""A `link` that fails so was refused. After any other failure (EIO, a network's) the name may stand."""
+"""A `link` that fails like this was refused. After any other failure (EIO, a network's) the name may exist."""
 
 
 class LocalSink:
-    """A data file in the making. For one thread at a time.
+    """A data file being written. For one thread at a time.
 
-    It is not itself a file for pyarrow, which closes the files that it is given, also on the way out of an error:
-    wrap it in an object whose `close` does nothing, and call this `close` at the end.
+    Do not pass it to pyarrow as a file, which closes the files that it is given, even after an error: wrap it in an
+    object whose `close` does nothing, and call this `close` at the end.
     """
 
     def __init__(self, draft: Draft, where: str) -> None:
@@ -73,7 +73,7 @@ class LocalSink:
         return self._bytes
 
     def close(self) -> None:
-        """Publish, durably. Again: does nothing. After `abort`, or where somebody has the name: `StoreError`."""
+        """Publish, durably. A second call does nothing. `StoreError` after `abort`, or if the name is taken."""
         if self._published:
             return
         if self._draft.over:
@@ -87,7 +87,7 @@ class LocalSink:
         self._published = True
 
     def abort(self) -> None:
-        """Forget what was written. After `close` it does nothing: the file stands."""
+        """Drop what was written. Does nothing after `close`: the file stays."""
         self._buffer = bytearray()
         self._draft.discard()
 
@@ -103,10 +103,10 @@ class Draft:
         folders: the table's.
         name: what it is to be called.
         temporary: what it is called until then, in the same folder.
-        doubt: what to say of the commit where the name may stand, or stands but may not be durable.
-        lock: what excludes every other writer where there are no hard links.
+        doubt: what an error says about the commit if the name may exist, or exists but may not be durable.
+        lock: excludes every other writer if there are no hard links.
     Raises:
-        StoreError: it could not be made; also where somebody has the temporary name.
+        StoreError: it could not be created, or the temporary name is taken.
     """
 
     def __init__(self, folders: Folders, name: str, temporary: str, doubt: Committed, lock: Lock | None = None) -> None:
@@ -137,7 +137,7 @@ class Draft:
             raise
 
     def publish(self, *, remember: bool = False) -> bool:
-        """Give the file its name, durably; False where the name is taken. `remember`: and remember that it is."""
+        """Give the file its name, durably; False if the name is taken. `remember`: note that the name is durable."""
         with telling("write", self._where):
             os.fsync(self._fd)
         if not self._link():
@@ -154,13 +154,13 @@ class Draft:
         return True
 
     def replace(self) -> None:
-        """Give the file its name, whatever had it, and not durably."""
+        """Give the file its name, replacing any other file, and not durably."""
         with telling("write", self._where):
             os.rename(self._temporary, self._last, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         self._has_temporary = False
 
     def discard(self) -> None:
-        """Close the file, and remove its temporary name where it still has it. Never raises."""
+        """Close the file, and remove its temporary name if it still has one. Never raises."""
         if self.over:
             return
         self.over = True
@@ -186,8 +186,8 @@ class Draft:
             if error.errno in _NO_LINKS:
                 raise NoAtomicCreateError(
                     f"{self._where} could not be created: its file system has no hard links ({error.strerror})",
-                    hint="exFAT, SMB and most mounts of buckets have none, and no commit could be trusted there: "
-                    "keep the table on a local disk or NFS, or let every writer name the same lock (lock=, --lock)",
+                    hint="exFAT, SMB and most mounts of buckets have none, so commits would not be safe there: "
+                    "keep the table on a local disk or NFS, or have every writer pass the same lock (lock=, --lock)",
                     path=self._where,
                     errno=error.errno,
                 ) from error
@@ -196,7 +196,7 @@ class Draft:
         return True
 
     def _rename(self, lock: AbstractContextManager[Any]) -> bool:
-        """What `_link` does, while every other writer is excluded: see that the name is free, and take it."""
+        """What `_link` does, while every other writer is excluded: check that the name is free, and take it."""
         with common.holding(lock, self._where):
             try:
                 with suppress(FileNotFoundError):

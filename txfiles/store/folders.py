@@ -1,8 +1,8 @@
 """The folders below a table's root, and the one way into them: step by step, never through a link.
 
-Each folder is opened from its open parent, without following links, and a file from its open folder, so that
-there is no moment between a check and its use. Opening never waits: a pipe or a device under a file's name is an
-error. The root itself may be a link.
+Each folder is opened from its open parent, without following links, and a file from its open folder, so nothing can
+change between a check and its use. Opening never blocks: a pipe or a device under a file's name is an error. The root
+itself may be a link.
 
 Source: openat(2), fsync(2).
 """
@@ -19,13 +19,13 @@ from pathlib import Path
 
 from txfiles.errors import Committed, CorruptTableError, InputError, StoreError, UnsupportedTableError
 
-# Windows has none of these flags: there the module is imported all the same, and `Folders` refuses.
+# Windows has none of these flags: the module can still be imported there, and `Folders` refuses.
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _STEP = _FOLDER | _NOFOLLOW
 _SAFELY = _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
-"""How a file is made that must not be there yet."""
+"""How to create a file that must not exist yet."""
 
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
 """The file system has no fsync of folders (SMB, some FUSE): its server decides when a name is durable."""
@@ -50,9 +50,9 @@ _KINDS = {
 
 
 _DURABLE: set[tuple[int, int]] = set()
-"""Device and inode of the folders of which this process knows that their names are durable."""
+"""Device and inode of the folders whose names this process knows to be durable."""
 _DURABLE_NAMES: dict[tuple[int, int], tuple[int, int]] = {}
-"""Of folders likewise: the file whose name this process last made durable there."""
+"""For each folder, the file whose name this process last made durable there."""
 
 
 class Folders:
@@ -95,8 +95,8 @@ class Folders:
             create: make what is missing, durably.
         Raises:
             FileNotFoundError: it is missing, and `create` is not asked for.
-            CorruptTableError: something else stands in its place, or in that of a folder above it.
-        Cost: one open for each step; with `create`, one fsync more for each folder that is new to this object.
+            CorruptTableError: something else is in its place, or in that of a folder above it.
+        Cost: one open for each step; with `create`, one more fsync for each folder that is new to this object.
         """
         fd = self._open_root(create=create)
         for depth in range(len(folders)):
@@ -128,13 +128,13 @@ class Folders:
         return fd
 
     def status(self, folder: int, name: str) -> os.stat_result:
-        """What the file system says of the regular file `name` in its open folder; raises as `open_file`."""
+        """What the file system says about the regular file `name` in its open folder; raises as `open_file`."""
         status = os.stat(name.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
         self.check_file(name, status)
         return status
 
     def check_file(self, name: str, status: os.stat_result, expected: int = stat.S_IFREG) -> None:
-        """Raises `CorruptTableError` where something else stands in the place of a file."""
+        """Raises `CorruptTableError` if something else is in the place of a file."""
         kind = stat.S_IFMT(status.st_mode)
         if kind != expected:
             where = self.url(name)
@@ -145,7 +145,7 @@ class Folders:
             )
 
     def _refuse_other(self, folder: int, name: str, expected: int) -> None:
-        """Raise `CorruptTableError` if opening failed because of what stands there; systems differ in the errno."""
+        """Raise `CorruptTableError` if opening failed because of what is there; systems differ in the errno."""
         with suppress(FileNotFoundError):
             status = os.stat(name.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
             self.check_file(name, status, expected)
@@ -155,7 +155,7 @@ class Folders:
         try:
             fd = os.open(self.root, _FOLDER)
         except NotADirectoryError as error:
-            raise InputError(f"{self.root} is no folder", hint="a table is a folder of files") from error
+            raise InputError(f"{self.root} is not a folder", hint="a table is a folder of files") from error
         except FileNotFoundError:
             if not create:
                 raise
@@ -164,7 +164,7 @@ class Folders:
             fd = os.open(self.root, _FOLDER)
         if create:
             with _closed_on_error(fd), suppress(PermissionError):
-                # Who may not open its parent did not make it in this race.
+                # A process that may not open its parent cannot have created it just now.
                 _make_durable(fd, lambda: _sync_path(self.root.parent), already=made)
         return fd
 
@@ -209,7 +209,7 @@ def failure(error: OSError, doing: str, where: str, committed: Committed = "no")
         error: the system's.
         doing: "read", "look at", "list", "write" or "delete".
         where: the file's path.
-        committed: whether the call's effect is there all the same.
+        committed: whether the call took effect anyway.
     """
     hint = _HINTS.get(error.errno or 0, "see that the disk works and is mounted, then run the same call again")
     if isinstance(error, PermissionError):
@@ -231,7 +231,7 @@ def sync(folder: int) -> None:
 
 
 def ensure_durable(folder: int, file: os.stat_result) -> None:
-    """Make the name of a file in its open folder durable, if it is not the one of which that is known."""
+    """Make the name of a file in its open folder durable, unless it is known to be."""
     status = os.fstat(folder)
     if _DURABLE_NAMES.get((status.st_dev, status.st_ino)) != (file.st_dev, file.st_ino):
         sync(folder)
@@ -247,9 +247,9 @@ def remember_durable(folder: int, file: os.stat_result) -> None:
 def _make_durable(folder: int, sync_parent: Callable[[], None], *, already: bool) -> None:
     """Make an open folder's name durable, once for each folder that this process meets.
 
-    Also where the folder was there before: whoever made it may be about to do this, and may be killed before.
-    Folders are known by their inode; one that was removed and whose number was given to another folder counts as
-    known, which matters only if its maker dies and the power fails in the same moment.
+    Even if the folder existed before: the process that created it may be killed before it does this. Folders are known
+    by their inode. If one was removed and its number reused, the new folder counts as known; this matters only if its
+    creator dies and the power fails at the same moment.
     """
     status = os.fstat(folder)
     identity = (status.st_dev, status.st_ino)
@@ -268,7 +268,7 @@ def _sync_path(folder: Path) -> None:
 
 
 def _make(folder: Path) -> None:
-    """Make a folder and those above it, each durable in its parent."""
+    """Create a folder and those above it, each durable in its parent."""
     try:
         folder.mkdir()
     except FileExistsError:

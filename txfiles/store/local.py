@@ -1,6 +1,6 @@
 """A store in a folder of this machine's file system, or of one that is mounted on it.
 
-A name appears whole or not at all (see `drafts`), and each way to a name is walked without links (see `folders`).
+A file appears completely or not at all (see `drafts`), and no path to it follows a link (see `folders`).
 
 Source: specs/5-commit.md.
 """
@@ -33,21 +33,21 @@ _Found = list[Entry | str]
 
 
 class LocalStore:
-    """Named bytes below a folder. Folders come into being with the first file in them.
+    """Named bytes below a folder. A folder is created with the first file in it.
 
     Args:
         root: the table's folder; made absolute at once, so that a later `chdir` changes nothing. `~` is not
             expanded. It may be a symbolic link, and need not exist.
-        lock: taken where the file system has no hard links, and only there.
+        lock: taken only if the file system has no hard links.
     Raises:
-        InputError: the path is empty, or holds what no name can.
+        InputError: the path is empty, or contains something that no name can.
         UnsupportedTableError: the system is neither Linux nor macOS.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, lock: Lock | None = None) -> None:
         text = os.fspath(root)
         if not text or "\0" in text or not _is_name(text):
-            raise InputError(f"{text!r} is no path of a folder", hint="name the table's folder")
+            raise InputError(f"{text!r} is not the path of a folder", hint="name the table's folder")
         self._folders = Folders(Path(text).absolute())
         self._given_lock = Path(lock).absolute() if isinstance(lock, str | os.PathLike) else lock
 
@@ -62,7 +62,7 @@ class LocalStore:
         return Capabilities(lists_from_a_name=False, requests_at_once=1, resends=True)
 
     def get(self, name: str, *, limit: int) -> bytes | None:
-        """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
+        """The whole object, or None if there is none. Over `limit` bytes: `CorruptTableError`."""
         with telling("read", self.url(name)):
             fd = self._open_file(name)
             if fd is None:
@@ -81,20 +81,20 @@ class LocalStore:
         return data
 
     def stat(self, name: str) -> Entry | None:
-        """Size and last change, or None where there is none."""
+        """Size and last change, or None if there is none."""
         folders, _ = common.split(name)
         with telling("look at", self.url(name)), suppress(FileNotFoundError), self._folders.opened(folders) as folder:
             return _entry(name, self._folders.status(folder, name))
         return None
 
     def put_if_absent(self, name: str, data: bytes) -> Put:
-        """Create the object, whole and durable, only if the name is free.
+        """Create the object, complete and durable, only if the name is free.
 
         Raises:
             NoAtomicCreateError: the file system has no hard links, and no lock was given.
-            StoreError: with ``committed="unknown"`` where it stands but may not be durable, or where the file system
-                failed while giving it its name. It is not tried again: after a failed fsync the next one may claim
-                a success that is none. Otherwise it was not created.
+            StoreError: with ``committed="unknown"`` if it exists but may not be durable, or if the file system failed
+                while giving it its name. It is not retried: after a failed fsync the next one may falsely report
+                success. Otherwise it was not created.
         Cost: two fsyncs and about 15 other system calls; half a millisecond on a virtual disk.
         """
         with self._draft(name, "unknown") as draft:
@@ -108,9 +108,9 @@ class LocalStore:
             draft.replace()
 
     def ensure_durable(self, name: str) -> None:
-        """Ensure an existing name is durable: its maker may have been killed before the last fsync.
+        """Ensure an existing name is durable: its creator may have been killed before the last fsync.
 
-        Cost: an fsync of its folder, unless this process made or settled that name there last.
+        Cost: an fsync of its folder, unless this process did that for the same name last.
         """
         folders, _ = common.split(name)
         with telling("write", self.url(name)), self._folders.opened(folders) as folder:
@@ -120,14 +120,14 @@ class LocalStore:
         """All files below the folder `prefix` that sort after `after`, in order of name (code points).
 
         Links and special files are skipped, and so are names that `get` would refuse: none of them is a table's.
-        Temporary names are listed, for vacuum. A file that comes or goes meanwhile may be listed or not.
+        Temporary names are listed, for vacuum. A file that appears or disappears meanwhile may be listed or not.
         Cost: an open for each step to each folder, a stat for each file; memory for the files of one folder.
         """
         common.folder_of(prefix)
         return self._walk(prefix, after)
 
     def delete(self, name: str) -> bool:
-        """Delete one file; False where there was none. Anything else of that name stays, with an error."""
+        """Delete one file; False if there was none. Anything else with that name stays, and is an error."""
         folders, last = common.split(name)
         with telling("delete", self.url(name)), suppress(FileNotFoundError), self._folders.opened(folders) as folder:
             self._folders.status(folder, name)
@@ -136,14 +136,14 @@ class LocalStore:
         return False
 
     def delete_many(self, names: Sequence[str]) -> None:
-        """Delete files; what is not there is no error. Anything else of such a name stays, with an error at the end."""
+        """Delete files; a missing one is not an error. Anything else with such a name stays, and is an error."""
         common.delete_each(self.delete, names)
 
     def now_us(self) -> int:
-        """This machine's clock: on a local disk the one that modification times are told by.
+        """This machine's clock: on a local disk, the one that sets modification times.
 
-        On NFS the server tells them, by its own clock: where the two differ, files look older or younger by as much.
-        Nothing but the ages in vacuum rests on it, and vacuum is safe at any age.
+        On NFS the server sets them by its own clock; if the two differ, files look older or younger by as much. Only
+        the ages in vacuum depend on it, and vacuum is safe at any age.
         """
         return time.time_ns() // 1_000
 
@@ -168,7 +168,7 @@ class LocalStore:
                 os.close(fd)
 
     def create(self, name: str) -> LocalSink:
-        """Begin a new data file, under a temporary name beside its own. An existing name is an error."""
+        """Begin a new data file, under a temporary name beside its final one. A name that exists is an error."""
         folders, last = common.split(name, reserved=len(TEMPORARY_PREFIX))
         with telling("write", self.url(name)), suppress(FileNotFoundError), self._folders.opened(folders) as folder:
             os.stat(last, dir_fd=folder, follow_symlinks=False)
@@ -188,7 +188,7 @@ class LocalStore:
 
     @contextmanager
     def lock(self, timeout_seconds: float) -> Iterator[bool]:
-        """An advisory lock on the table; yields whether it is held, False too where it cannot be made.
+        """An advisory lock on the table; yields whether it is held (not if it cannot be created).
 
         It excludes processes, threads, and stores of one table in one thread. It ends with its process.
         """
@@ -200,12 +200,12 @@ class LocalStore:
                 release()
 
     def _take_lock(self, timeout_seconds: float) -> Callable[[], object] | None:
-        """What lets go of the lock; None if it is not held."""
+        """The function that releases the lock; None if it is not held."""
         folders, _ = common.split(names.LOCK_FILE)
         try:
             folder = self._folders.open(folders, create=True)
             try:
-                # Made here, as the umask wants it and through no link: what filelock opens is then known.
+                # Created here, by the umask and through no link, so that what filelock opens is known.
                 os.close(self._folders.open_file(folder, names.LOCK_FILE, os.O_RDWR | os.O_CREAT))
             finally:
                 os.close(folder)
@@ -216,7 +216,7 @@ class LocalStore:
         return lock.release
 
     def _open_file(self, name: str) -> int | None:
-        """A descriptor for reading, or None where there is no such file."""
+        """A descriptor for reading, or None if there is no such file."""
         folders, _ = common.split(name)
         with suppress(FileNotFoundError), self._folders.opened(folders) as folder:
             return self._folders.open_file(folder, name, os.O_RDONLY)
@@ -242,7 +242,7 @@ class LocalStore:
             os.scandir(folder) as entries,
         ):
             found = [item for entry in entries if (item := _found(prefix, entry, after)) is not None]
-        # A folder stands where its files do: by its name and a slash.
+        # A folder sorts where its files do: by its name and a slash.
         return sorted(found, key=lambda item: item if isinstance(item, str) else item.name, reverse=True)
 
     @contextmanager
@@ -255,7 +255,7 @@ class LocalStore:
 
 
 def _is_name(text: str) -> bool:
-    """Whether the system has bytes for a path: any but lone surrogates other than those that stand for a byte."""
+    """Whether a path has a form in bytes: lone surrogates have none, except those that stand for a byte."""
     try:
         os.fsencode(text)
     except UnicodeEncodeError:

@@ -33,7 +33,7 @@ class MemoryStore:
     """Named bytes in a dictionary.
 
     Args:
-        name: told in errors, as `memory://name`.
+        name: shown in errors, as `memory://name`.
         now_us: the store's clock, microseconds since 1970.
     """
 
@@ -58,18 +58,18 @@ class MemoryStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """A listing looks at every name; an answer is there at once; nothing is sent again."""
+        """A listing looks at every name; answers are immediate; nothing is sent again."""
         return Capabilities(lists_from_a_name=False, requests_at_once=1, resends=False)
 
     def get(self, name: str, *, limit: int) -> bytes | None:
-        """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
+        """The whole object, or None if there is none. Over `limit` bytes: `CorruptTableError`."""
         found = self._find(name)
         if found is not None and len(found.data) > limit:
             raise common.over_limit(self.url(name), len(found.data), limit)
         return None if found is None else found.data
 
     def stat(self, name: str) -> Entry | None:
-        """Size and last change, or None where there is none."""
+        """Size and last change, or None if there is none."""
         found = self._find(name)
         return None if found is None else Entry(name, len(found.data), found.modified_us)
 
@@ -96,13 +96,13 @@ class MemoryStore:
         return (Entry(name, len(held.data), held.modified_us) for name, held in sorted(found, key=lambda item: item[0]))
 
     def delete(self, name: str) -> bool:
-        """Delete one object; False where there was none."""
+        """Delete one object; False if there was none."""
         common.split(name)
         with self._guard:
             return self._objects.pop(name, None) is not None
 
     def delete_many(self, names: Sequence[str]) -> None:
-        """Delete objects; what is not there is no error."""
+        """Delete objects; a missing one is not an error."""
         common.delete_each(self.delete, names)
 
     def now_us(self) -> int:
@@ -156,7 +156,7 @@ class MemoryStore:
 
 @dataclass(slots=True)
 class MemorySink:
-    """A data file in the making, in memory. For one thread at a time."""
+    """A data file being written, in memory. For one thread at a time."""
 
     _store: MemoryStore
     _name: str
@@ -175,7 +175,7 @@ class MemorySink:
         return len(self._data)
 
     def close(self) -> None:
-        """Publish. Again: does nothing. After `abort`, or where somebody has the name: `StoreError`."""
+        """Publish. A second call does nothing. `StoreError` after `abort`, or if the name is taken."""
         if self._state == "published":
             return
         self._require_open()
@@ -185,7 +185,7 @@ class MemorySink:
         self._state = "published"
 
     def abort(self) -> None:
-        """Forget what was written. After `close` it does nothing: the file stands."""
+        """Drop what was written. Does nothing after `close`: the file stays."""
         if self._state == "open":
             self._state = "aborted"
 

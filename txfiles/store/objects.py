@@ -258,9 +258,9 @@ class ObjectStore:
             raise self._error("write to", "", found)
         if self._lock is None:
             raise NoAtomicCreateError(
-                f"{self.client.root} cannot create a name once and only once: {found.said}; nothing was written",
+                f"{self.client.root} cannot create a name exactly once: {found.said}; nothing was written",
                 hint="two writers could commit the same version there, and one commit would be lost: keep the table "
-                "on a store that honours If-None-Match, or let every writer name the same lock (lock=, --lock)",
+                "on a store that honours If-None-Match, or have every writer pass the same lock (lock=, --lock)",
                 path=self.root,
             )
         return False
@@ -326,8 +326,8 @@ class ObjectStore:
 
     def _out_of_order(self, prefix: str) -> StoreError:
         return StoreError(
-            f"{self.url(prefix)} is not listed in the order of names, which finding the newest version needs",
-            hint="S3's directory buckets list so: use a general purpose bucket",
+            f"{self.url(prefix)} does not list names in order, which is needed to find the newest version",
+            hint="S3's directory buckets do not: use a general purpose bucket",
             path=self.url(prefix),
         )
 
@@ -400,7 +400,7 @@ class _Ranged:
 
 def _past_the_end(where: str, size: int, end: int) -> CorruptTableError:
     return CorruptTableError(
-        f"{where} has {size} bytes, and bytes up to {end} were asked for",
+        f"{where} has {size} bytes, but bytes up to {end} were requested",
         hint="it is damaged: restore the file from a backup",
         path=where,
     )

@@ -6,13 +6,13 @@ Two kinds of things go through the port, and they have different verbs:
 - small objects (the log): `get`, `stat`, `put_if_absent`, `put`, `list_from`, `delete_many`;
 - data files: `open_input`, `read_ranges` and `create`.
 
-Each verb is one request (a listing: one a page), so that callers can count. Three answers, not two: a conditional put
-*created* the name, found that it *exists*, or its outcome is *unknown* (the request may have been applied, or may yet
-be). `None` from `get` and `stat` means "is not there"; whatever cannot be read raises `StoreError`, it is never taken
-for absent.
+Each verb is one request (a listing: one per page), so that callers can count them. Three answers, not two: a
+conditional put *created* the name, found that it *exists*, or its outcome is *unknown* (the request may have been
+applied, or may yet be). `None` from `get` and `stat` means "does not exist"; if something cannot be read, they raise
+`StoreError`: it is never taken for absent.
 
-What only some stores have is not in `Store`: `EnsuresDurable`, `Locks`, `HasUploads` and `ReadByArrow` are protocols of
-their own, asked for by the functions at the end of this module. What stores do differently is in their `Capabilities`.
+What only some stores can do is not in `Store`: `EnsuresDurable`, `Locks`, `HasUploads` and `ReadByArrow` are separate
+protocols, used by the functions at the end of this module. How stores differ is in their `Capabilities`.
 
 Source: specs/5-commit.md, "Stores".
 """
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 Lock = str | os.PathLike[str] | AbstractContextManager[Any]
-"""What excludes every other writer of a table, where its store cannot create a name atomically: the path of a lock
-file, or a context manager that can be entered again and again."""
+"""Excludes every other writer of a table if its store cannot create a name atomically: the path of a lock file, or a
+context manager that can be entered again and again."""
 
 
 class Put(enum.Enum):
@@ -48,14 +48,14 @@ class Put(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a store does in its own way. The log asks for no more than this.
+    """How a store differs from others, as far as the log needs to know.
 
     Attributes:
-        lists_from_a_name: a listing that begins at a name costs what it returns, not what lies before that name.
-        requests_at_once: how many small requests are worth having under way together; 1 where an answer comes
-            sooner than a thread starts.
-        resends: whether the store, or a client below it, sends a request again by itself, so that *exists* may be
-            the answer to our own put. The commit reads back what stands either way.
+        lists_from_a_name: a listing that begins at a name costs what it returns, not what comes before that name.
+        requests_at_once: how many small requests are worth running together; 1 if an answer comes sooner than a
+            thread starts.
+        resends: whether the store, or a client below it, may send a request again, so that *exists* may be the answer
+            to our own put. The commit reads the object back either way.
     """
 
     lists_from_a_name: bool
@@ -65,7 +65,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object: its name, size in bytes, last change in microseconds since 1970 by the store's clock."""
+    """One object: its name, size in bytes, and last change in microseconds since 1970 by the store's clock."""
 
     name: str
     bytes: int
@@ -73,7 +73,7 @@ class Entry:
 
 
 class Sink(Protocol):
-    """A data file in the making. Only `close` publishes it; leaving it, or an exception, never does."""
+    """A data file being written. Only `close` publishes it; dropping it, or an exception, never does."""
 
     def write(self, data: bytes | memoryview | pa.Buffer) -> int:
         """Append bytes; returns how many."""
@@ -82,10 +82,10 @@ class Sink(Protocol):
         """Bytes written so far."""
 
     def close(self) -> None:
-        """Make the file durable under its name, then return. Raises `StoreError`."""
+        """Make the file durable under its name. Raises `StoreError`."""
 
     def abort(self) -> None:
-        """Forget what was written; the name is not there afterwards. Never raises."""
+        """Drop what was written; the name does not exist afterwards. Never raises."""
 
 
 class Store(Protocol):
@@ -97,19 +97,19 @@ class Store(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store does in its own way."""
+        """How this store differs from others."""
 
     def get(self, name: str, *, limit: int) -> bytes | None:
-        """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
+        """The whole object, or None if there is none. Over `limit` bytes: `CorruptTableError`."""
 
     def stat(self, name: str) -> Entry | None:
-        """Size and last change, or None where there is none."""
+        """Size and last change, or None if there is none."""
 
     def put_if_absent(self, name: str, data: bytes) -> Put:
-        """Create the object, whole and durable, only if the name is free.
+        """Create the object, complete and durable, only if the name is free.
 
-        Raises `StoreError` with ``committed="no"`` where it was certainly not created, and with
-        ``committed="unknown"`` where it stands but may not be durable (a failed fsync of its folder).
+        Raises `StoreError` with ``committed="no"`` if it was certainly not created, and with ``committed="unknown"`` if
+        it exists but may not be durable (a failed fsync of its folder).
         """
 
     def put(self, name: str, data: bytes) -> None:
@@ -119,18 +119,17 @@ class Store(Protocol):
         """All objects whose name starts with the folder `prefix` ("" or "a/b/") and sorts after `after`.
 
         In order of name (code points), recursive, without folders, links or special files; a server that keeps objects
-        in folders may list those of a folder where the folder's own name stands. Pages are asked for as they are
-        needed.
+        in folders may list those of a folder where the folder's own name sorts. Pages are requested as they are needed.
         """
 
     def delete_many(self, names: Sequence[str]) -> None:
-        """Delete objects; what is not there is no error. Never follows a link.
+        """Delete objects; a missing one is not an error. Never follows a link.
 
-        Tries every name, and raises the first error after that.
+        Tries every name, then raises the first error.
         """
 
     def now_us(self) -> int:
-        """The store's clock, microseconds since 1970: the one that `Entry.modified_us` is told by."""
+        """The store's clock, microseconds since 1970: the one behind `Entry.modified_us`."""
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], size: int | None = None) -> list[bytes]:
         """Some ranges (offset, length) of a data file, in the order asked for.
@@ -144,13 +143,13 @@ class Store(Protocol):
         """
 
     def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
-        """Random access to a data file; with its `size`, no request asks for it.
+        """Random access to a data file; if its `size` is given, no request asks for it.
 
-        Missing: `CorruptTableError`, now or from the first read.
+        If it is missing: `CorruptTableError`, now or from the first read.
         """
 
     def create(self, name: str) -> Sink:
-        """Begin a new data file. Names are unique by construction: one that exists is an error where a look is free."""
+        """Begin a new data file. Names are unique by construction; one that exists is an error if checking is free."""
 
     def url(self, name: str) -> str:
         """The absolute path or URL by which other tools open the object."""
@@ -167,14 +166,14 @@ class Locks(Protocol):
     """A store with an advisory lock for each table."""
 
     def lock(self, timeout_seconds: float) -> AbstractContextManager[bool]:
-        """An advisory lock on the table; yields whether it is held. Correctness never rests on it."""
+        """An advisory lock on the table; yields whether it is held. Correctness never depends on it."""
 
 
 class HasUploads(Protocol):
-    """A store where a large file that was begun and never completed stays, invisible."""
+    """A store that keeps large files that were begun and never completed, invisibly."""
 
     def abort_uploads(self, is_own: Callable[[str], bool], before_us: int) -> int:
-        """Abort those of which the name is one's own and which began before a time of the store's; how many."""
+        """Abort uploads that began before a time by the store's clock and have one's own names; returns how many."""
 
 
 class ReadByArrow(Protocol):
@@ -185,26 +184,26 @@ class ReadByArrow(Protocol):
 
 
 def ensure_durable(store: Store, name: str) -> None:
-    """Ensure an existing object is durable; at once where objects are durable as soon as they can be read."""
+    """Ensure an existing object is durable; does nothing if objects are durable as soon as they can be read."""
     own: EnsuresDurable | None = _if_it_has(store, "ensure_durable")
     if own is not None:
         own.ensure_durable(name)
 
 
 def lock(store: Store, timeout_seconds: float) -> AbstractContextManager[bool]:
-    """The store's advisory lock; yields whether it is held: False where the store has none."""
+    """The store's advisory lock; yields whether it is held: False if the store has none."""
     own: Locks | None = _if_it_has(store, "lock")
     return nullcontext(enter_result=False) if own is None else own.lock(timeout_seconds)
 
 
 def backend(store: Store) -> str | None:
-    """The library that serves the store, such as `s3fs`; None if it is this one itself."""
+    """The library that serves the store, such as `s3fs`; None if txfiles does so itself."""
     found: str | None = getattr(store, "backend", None)
     return found
 
 
 def abort_uploads(store: Store, is_own: Callable[[str], bool], before_us: int) -> int:
-    """Abort uploads that were begun before a time, and whose name is one's own; 0 where the store has none."""
+    """Abort uploads that began before a time and have one's own names; 0 if the store has no uploads."""
     own: HasUploads | None = _if_it_has(store, "abort_uploads")
     return 0 if own is None else own.abort_uploads(is_own, before_us)
 

@@ -88,7 +88,7 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
     if redact(url) != url or not _BUCKET.fullmatch(bucket):
         raise InputError(
             f"{redact(url)} is not the URL of a folder in a bucket",
-            hint=f"write {scheme}://bucket/folder, without @, ? or #; credentials belong into storage_options",
+            hint=f"write {scheme}://bucket/folder, without @, ? or #; credentials belong in storage_options",
         )
     if prefix:
         common.split(prefix)

@@ -1,4 +1,4 @@
-"""The targets there are, and which of them a call means. Nothing here reads or writes."""
+"""The available targets, and the choice of one for a call. Nothing here reads or writes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from txfiles.targets.files_target import FILES
 from txfiles.targets.protocol import Place, Target
 
 TARGETS: tuple[Target, ...] = (FILES,)
-"""In the order in which they are asked whether a place is theirs; the first serves whatever nobody claims."""
+"""In the order in which they are asked whether a place is theirs; the first serves places that nobody claims."""
 
 
 def for_write(place: Place, options: WriteOptions) -> Target:
-    """The target of a write, which can do what is asked for.
+    """The target of a write; it supports the mode and options of the request.
 
     Raises:
         OptionError: no target has that format, or the target lacks the mode or an option.
@@ -48,7 +48,7 @@ def require_verb(target: Target, verb: str, path: str) -> None:
     if verb not in target.capabilities.verbs:
         others = tuple(one for one in TARGETS if verb in one.capabilities.verbs)
         raise UnsupportedVerbError(
-            f"{path} is a {target.name} table, and these have no {verb!r}", hint=_who_has_it(others), verb=verb
+            f"{path} is a {target.name} table, which does not support {verb!r}", hint=_who_has_it(others), verb=verb
         )
 
 
@@ -57,7 +57,7 @@ def _lacks(message: str, others: list[Target]) -> OptionError:
 
 
 def _who_has_it(others: tuple[Target, ...]) -> str | None:
-    return f"tables of format {one_of(_formats(others))} have it" if others else None
+    return f"tables of format {one_of(_formats(others))} support it" if others else None
 
 
 def _formats(targets: tuple[Target, ...]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""The target of plain Parquet and CSV folders with our own log.
+"""The target of plain Parquet and CSV folders with txfiles' own log.
 
-Each public operation is one function: it makes the call's attempt, runs its story and tells what came of it.
+Each public operation is one function: it makes the call's attempt, runs the operation and reports the result.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from txfiles.log.commit import Attempt, Outcome, acknowledged, run
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.operations import abandoned
-from txfiles.operations import vacuum as vacuum_story
+from txfiles.operations import vacuum as vacuum_operation
 from txfiles.operations.append import append
 from txfiles.operations.append_once import append_once
 from txfiles.operations.context import PlanContext
@@ -51,7 +51,7 @@ OPERATIONS: dict[str, Callable[[PlanContext], CommitPlan]] = {
 }
 
 PATIENCE_SECONDS = 60.0
-"""How long `set` and `vacuum` go on after the first lost race."""
+"""How long `set` and `vacuum` keep trying after the first lost race."""
 
 FOREIGN_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
 FOREIGN_LOGS = (
@@ -80,7 +80,7 @@ def write(session: Session, request: Request) -> WriteResult:
     attempt = _attempt(session, operation, request.timeout)
     done = run(attempt, plan_on, base=base)
     if done.already_committed:
-        _known_batch(session, request, versions.head(session))  # an error if it was as another mode
+        _known_batch(session, request, versions.head(session))  # an error if it was committed in another mode
         return _already(session, request, done.version, started, done.attempts)
     assert done.plan is not None
     elapsed = session.environment.monotonic() - started
@@ -88,7 +88,7 @@ def write(session: Session, request: Request) -> WriteResult:
 
 
 def plan(session: Session, request: Request) -> Plan:
-    """What the same write would do now; writes nothing. See `txfiles.plan`."""
+    """Find out what the same write would do now; writes nothing. See `txfiles.plan`."""
     started = session.environment.monotonic()
     base = versions.head(session)
     attempt = _attempt(session, _operation(session, request, base), request.timeout)
@@ -111,10 +111,10 @@ def plan(session: Session, request: Request) -> Plan:
 
 
 def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, object]) -> Snapshot:
-    """Commit new values of table properties; the snapshot after it."""
+    """Commit new values of table properties; returns the snapshot after it."""
     wanted: dict[str, PropertyValue] = properties.read_properties(given)
     if not wanted:
-        raise OptionError("no property is given", hint=f"there are {', '.join(properties.PROPERTIES)}")
+        raise OptionError("no properties were given", hint=f"the properties are {', '.join(properties.PROPERTIES)}")
     newest = versions.advance(session, base)
     operation = Operation(
         name="set", read_version=newest.state.version, library=LIBRARY, writer=session.environment.writer
@@ -131,7 +131,7 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
     newest = versions.advance(session, base)
     rules = _vacuum_rules(newest, options)
     if options.dry_run:
-        found = vacuum_story.find(session, newest, rules)
+        found = vacuum_operation.find(session, newest, rules)
         deleted = tuple(entry.name for entry in found.entries)
         size = sum(entry.bytes for entry in found.entries)
         return VacuumResult(
@@ -142,14 +142,14 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
     )
 
     def plan_on(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
-        return vacuum_story.plan_vacuum(session, snapshot or newest, rules)
+        return vacuum_operation.plan_vacuum(session, snapshot or newest, rules)
 
     done = run(_attempt(session, operation), plan_on, base=newest)
     assert done.plan is not None
     committed = done.plan.vacuum
     paths = committed.deletes if committed and done.committed else ()
-    with _after_commit(session, done, hint="the next vacuum deletes what this one has left"):
-        vacuum_story.delete(
+    with _after_commit(session, done, hint="the next vacuum deletes what this one left"):
+        vacuum_operation.delete(
             session.store, paths, lambda count: options.progress(Progress("deleting files", count, len(paths)))
         )
         abandoned.abort_uploads(session.store, newest.state.table_id, rules.grace_us)
@@ -166,7 +166,7 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
 
 @contextmanager
 def _after_commit(session: Session, done: Outcome, hint: str) -> Iterator[None]:
-    """A frame around what a call does once it has committed: an error in it says that the commit stands."""
+    """Context manager for what a call does after its commit: errors report that the commit is in the table."""
     try:
         yield
     except StoreError as error:
@@ -184,12 +184,12 @@ def resolve(session: Session, commit_id: str) -> Resolution:
     """Whether a commit is in the log. Cost: reads manifests from the newest back until it is found.
 
     Raises:
-        TableNotFoundError: nobody has ever begun to create a table there, so that the path must be another.
+        TableNotFoundError: nobody has ever begun to create a table there, so the path must be wrong.
     """
     if not re.fullmatch("[0-9a-f]{32}", text(commit_id)):
         raise OptionError(
             f"{shown(commit_id)} is not a commit id",
-            hint="it is the 32 hex digits that the error named (error.commit_id)",
+            hint="pass the 32 hex digits from the error (error.commit_id)",
         )
     newest = versions.head(session)
     if newest is None and identity.table_id(session.store) is not None:
@@ -202,7 +202,7 @@ def resolve(session: Session, commit_id: str) -> Resolution:
 
 
 def refuse_foreign_files(session: Session) -> None:
-    """A table is not created among somebody's data files.
+    """Refuse to create a table among somebody's data files.
 
     Raises:
         FolderNotEmptyError: names the first such file.
@@ -212,25 +212,25 @@ def refuse_foreign_files(session: Session) -> None:
     for entry in store.list_from(""):
         if entry.name.startswith(names.LOG_DIR) or not (_log_of(entry.name) or entry.name.endswith(FOREIGN_SUFFIXES)):
             continue
-        # Asked for only now: another creation's id stands before the first of its files that the listing showed.
+        # Read only now: another creation writes its id before the first of its files that the listing could show.
         own = own or identity.table_id(store)
         if own is not None and (names.is_data_name(entry.name, own) or names.is_temporary(entry.name, own)):
             continue
         name, what = _foreign_log(store) or (entry.name, "data files")
         raise FolderNotEmptyError(
             f"{store.root} has no txfiles log and holds {what} ({name}); nothing was written",
-            hint="write to a new folder; taking over files that are there already is called adopt, and comes later",
+            hint="write to a new folder; this release cannot adopt existing files",
             file=name,
         )
 
 
 def _log_of(name: str) -> str | None:
-    """The kind of table whose log a name belongs to."""
+    """The kind of table to whose log a name belongs."""
     return next((what for what, pattern in FOREIGN_LOGS if pattern.match(name)), None)
 
 
 def _foreign_log(store: Store) -> tuple[str, str] | None:
-    """A file of another kind of table's log, and which kind. Its data files may be listed before it."""
+    """A file of the log of another kind of table, and which kind. Its data files may be listed before it."""
     for folder in ("_delta_log/", ".hoodie/", "metadata/"):
         for entry in store.list_from(folder):
             what = _log_of(entry.name)
@@ -243,14 +243,14 @@ def _known_batch(session: Session, request: Request, base: Snapshot | None) -> B
     """Where the request's batch id was committed, if it was.
 
     Raises:
-        BatchIdMismatchError: as another mode, or with other keys.
+        BatchIdMismatchError: it was committed in another mode, or with other keys.
     """
     known = base.state.batch_ids.get(request.batch_id) if base and request.batch_id is not None else None
     if known is None or base is None:
         return None
     keys = _keys(request, base)
     by_id = {column.id: column.name for column in base.state.table.columns}
-    then = [by_id.get(key) for key in known.keys]  # None: a column that the table has no longer
+    then = [by_id.get(key) for key in known.keys]  # None: a column that the table no longer has
     if known.mode != request.mode or (None not in then and set(then) != set(keys)):
         raise BatchIdMismatchError(
             f"batch id {request.batch_id!r} was committed to {session.store.root} in version {known.version} as "
@@ -262,7 +262,7 @@ def _known_batch(session: Session, request: Request, base: Snapshot | None) -> B
 
 
 def _keys(request: Request, base: Snapshot | None) -> tuple[str, ...]:
-    """The keys that the write works with, in the table's order where it has them."""
+    """The keys that the write works with, in the table's order if it has recorded them."""
     if request.mode == "append" or (request.mode == "overwrite" and not request.keys):
         return ()
     recorded = base.state.table.keys if base else ()
@@ -293,11 +293,11 @@ def _at(operation: Operation, request: Request, snapshot: Snapshot | None) -> Op
     )
 
 
-def _vacuum_rules(snapshot: Snapshot, options: VacuumOptions) -> vacuum_story.Rules:
+def _vacuum_rules(snapshot: Snapshot, options: VacuumOptions) -> vacuum_operation.Rules:
     known, retain, keep_versions = snapshot.state.table.properties, options.retain, options.keep_versions
     if keep_versions is not None and (type(keep_versions) is not int or keep_versions < 1):
-        raise OptionError(f"keep_versions is a whole number of at least 1, not {shown(keep_versions)}")
-    return vacuum_story.Rules(
+        raise OptionError(f"keep_versions must be a whole number of at least 1, not {shown(keep_versions)}")
+    return vacuum_operation.Rules(
         retain_us=properties.duration_us(properties.text(known, "vacuum_retain") if retain is None else retain),
         keep_versions=keep_versions or 1,
         grace_us=properties.duration_us(properties.text(known, "vacuum_grace")),

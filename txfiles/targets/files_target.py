@@ -1,4 +1,4 @@
-"""The target of plain files: how its calls and tables look from above. What they do is in `targets.files`."""
+"""The target of plain files, as the layers above see it. `targets.files` does the work."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _SNAPSHOTS = SnapshotCache()
 
 
 def open_session(place: Place) -> Session:
-    """The store at a place, the real environment, and what this process has opened before."""
+    """The store at a place, the real environment, and the snapshots that this process has already opened."""
     return Session(open_store(place.path, place.storage_options, lock=place.lock), environment.real(), _SNAPSHOTS)
 
 
 class FilesTarget:
-    """Parquet and CSV folders with our own log."""
+    """Parquet and CSV folders with txfiles' own log."""
 
     name = "files"
     capabilities = Capabilities(
@@ -50,7 +50,7 @@ class FilesTarget:
     )
 
     def claims(self, place: Place) -> bool:
-        """Nothing by its look: folders of other targets look the same."""
+        """Claims no place: folders of other targets look the same."""
         return False
 
     def write(self, place: Place, request: Request) -> WriteResult:
@@ -67,7 +67,7 @@ class FilesTarget:
         return FilesTable(place, session, versions.require_head(session))
 
     def exists(self, place: Place) -> bool:
-        """Whether there is a table; an interrupted creation is none."""
+        """Whether there is a table; an interrupted creation is not one."""
         session = open_session(place)
         return versions.head(session) is not None
 
@@ -84,8 +84,8 @@ class FilesTable:
     """A table of plain files at one version.
 
     Attributes:
-        given: where it is, as its user said it.
-        session: the place's store and the world around it.
+        given: where it is, as the user gave it.
+        session: the place's store and its environment.
         snapshot: the version.
     """
 
@@ -95,7 +95,7 @@ class FilesTable:
 
     @property
     def place(self) -> Place:
-        """Where it is: absolute, whatever the folder of the process that opens it again."""
+        """Where it is, as an absolute path: another process may open it from another folder."""
         lock = self.given.lock
         return replace(
             self.given,
@@ -115,7 +115,7 @@ class FilesTable:
 
     @cached_property
     def state(self) -> TableState:
-        """What it is, as the log says."""
+        """What the log says about it."""
         table = self.snapshot.state.table
         return TableState(
             version=self.snapshot.state.version,
@@ -133,7 +133,7 @@ class FilesTable:
         return self.snapshot.state.sha256
 
     def row_count(self) -> int:
-        """By the log: no data file is read."""
+        """From the log: no data file is read."""
         return live.total_rows(self.snapshot.files)
 
     def to_arrow(self, columns: Sequence[str] | None, filter: Any) -> pa.Table:
@@ -148,7 +148,7 @@ class FilesTable:
         return pa.RecordBatchReader.from_batches(schema, self._reported(batches))
 
     def dataset(self) -> ds.Dataset:
-        """Of the live files (Parquet), or in memory (CSV, which is verified whole)."""
+        """A dataset of the live files (Parquet), or of the rows in memory (CSV, fully verified)."""
         if self.state.format == "csv":
             import pyarrow.dataset as ds
 
@@ -196,7 +196,7 @@ class FilesTable:
         return self._at(versions.advance(self.session, self.snapshot))
 
     def at(self, version: int | None, timestamp: datetime | str | None) -> FilesTable:
-        """That version, which must not be beyond the newest nor below the oldest readable one."""
+        """That version, which must be neither newer than the newest nor older than the oldest readable one."""
         newest = versions.advance(self.session, self.snapshot).state
         if timestamp is not None:
             return self._at(versions.at_time(self.session, newest, times.point_us(timestamp)))

@@ -1,7 +1,7 @@
 """What a target is: one small protocol, and what it can do as data that is checked before any I/O.
 
-A target is a kind of table: plain files with our log, and later Delta and SQL. What holds for all of them stands above
-(options, inputs, results, errors); each target is an independent sibling, the only place that knows its library.
+A target is a kind of table: plain files with txfiles' log, and later Delta and SQL. What they have in common is in the
+layers above (options, inputs, results, errors). Targets are independent of each other; only a target knows its library.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a table is, as its user said it, and how to get there. It pickles; its text holds no secret.
+    """Where a table is, as the user gave it, and how to get there. It pickles; its repr contains no secret.
 
     Attributes:
         path: a folder or URL.
@@ -43,10 +43,10 @@ class Capabilities:
     """What a target can do.
 
     Attributes:
-        formats: the words of `format=` that mean this target.
-        modes: modes of `write` that it has.
-        options: options of `write` that it takes, beside `mode` and `format`.
-        verbs: methods of `Table` that it has, beside reading its state and its rows.
+        formats: the values of `format=` that mean this target.
+        modes: modes of `write` that it supports.
+        options: options of `write` that it takes, besides `mode` and `format`.
+        verbs: methods of `Table` that it supports, besides reading its state and its rows.
     """
 
     formats: tuple[str, ...]
@@ -69,14 +69,14 @@ class TableState:
 
 
 class OpenTable(Protocol):
-    """A table as a target opened it, at one version. A value: what moves on returns another one.
+    """A table as a target opened it, at one version. A value: a method that moves to another version returns a new one.
 
     Methods as in `txfiles.Table`; those that `Capabilities.verbs` lacks are never called.
     """
 
     @property
     def place(self) -> Place:
-        """Where it is, in a form that opens it from any folder and process."""
+        """Where it is, in a form that any process can open from any folder."""
 
     @property
     def path(self) -> str:
@@ -84,7 +84,7 @@ class OpenTable(Protocol):
 
     @property
     def backend(self) -> str | None:
-        """The library through which it is reached; None if that is this one itself."""
+        """The library through which it is reached; None if txfiles reaches it itself."""
 
     @property
     def state(self) -> TableState:
@@ -92,10 +92,10 @@ class OpenTable(Protocol):
 
     @property
     def identity(self) -> str:
-        """A text that no other table and no other version has: a table that was created anew has another."""
+        """A text that is unique to this table and version: a table that was created again has another."""
 
     def row_count(self) -> int:
-        """Rows, without reading them where that can be."""
+        """The number of rows, without reading them if possible."""
 
     def to_arrow(self, columns: Sequence[str] | None, filter: Any) -> pa.Table:
         """Some or all rows."""
@@ -110,7 +110,7 @@ class OpenTable(Protocol):
         """Absolute names of its data files."""
 
     def file_table(self, *, physical: bool) -> pa.Table:
-        """Its data files with what is known of each."""
+        """Its data files with what is known about each."""
 
     def history(self, limit: int | None) -> list[Commit]:
         """Its commits, newest first."""
@@ -125,10 +125,10 @@ class OpenTable(Protocol):
         """The version asked for; one of the two is given."""
 
     def set(self, properties: Mapping[str, Any]) -> OpenTable:
-        """Commit properties; the version after that."""
+        """Commit properties; returns the version after that."""
 
     def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, OpenTable]:
-        """Delete what no kept version needs; what was deleted, and the version after that."""
+        """Delete what no retained version needs; returns what was deleted, and the version after that."""
 
 
 class Target(Protocol):
@@ -136,7 +136,7 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """For messages, such as ``files``."""
+        """Its name in messages, such as ``files``."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -152,7 +152,7 @@ class Target(Protocol):
         """What the same write would do. See `txfiles.plan`."""
 
     def open(self, place: Place) -> OpenTable:
-        """The newest version; no table is a `TableNotFoundError`."""
+        """The newest version. Raises `TableNotFoundError` if there is no table."""
 
     def exists(self, place: Place) -> bool:
         """Whether there is a table. See `txfiles.exists`."""

@@ -1,8 +1,8 @@
-"""Writing one data file, in whichever process: everything that its `Add` states is found while it is written.
+"""Writing one data file, in any process: everything that its `Add` states is collected while it is written.
 
-A `DataFileWriter` needs no session, no snapshot and no log. A process that coordinates a write makes the writers,
-sends them to its workers (they pickle), commits the `Add` actions that come back, and deletes the files of a write
-that it gives up. Until then no reader sees the files.
+A `DataFileWriter` needs no session, no snapshot and no log. A process that coordinates a write makes the writers, sends
+them to its workers (they pickle), and commits the `Add` actions that come back. If it abandons the write, it deletes
+the files. Until the commit no reader sees them.
 
 Source: specs/5-commit.md, "Staging".
 """
@@ -28,10 +28,10 @@ KeyBounds = tuple[bytes, bytes]
 
 
 class DataFileWriter:
-    """A data file in the making, with the facts that its `Add` will state.
+    """A data file being written, with the facts that its `Add` will state.
 
-    It pickles until the first row is written, if its store does. For one thread at a time. Left as a context manager
-    without `close`, it is aborted.
+    It pickles until the first row is written, if its store does. For one thread at a time. If its context exits without
+    `close`, it is aborted.
 
     Args:
         store: where the table is.
@@ -59,10 +59,10 @@ class DataFileWriter:
         self.abort()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process. Raises `InputError` once a row is written: an open file stays where it is."""
+        """What goes to another process. Raises `InputError` once a row is written: an open file cannot be moved."""
         if self._writer is not None:
             raise InputError(
-                f"the writer of {self._name} has begun its file and cannot be pickled",
+                f"the writer of {self._name} has already begun its file and cannot be pickled",
                 hint="send it to the other process before its first row, or send its Add after close()",
             )
         return vars(self).copy()
@@ -78,8 +78,8 @@ class DataFileWriter:
         Args:
             piece: n rows: all columns of the table, in its types.
         Raises:
-            LossyCastError: a value would not come back as it is.
-            StoreError: the store failed, or somebody has the name.
+            LossyCastError: a value would not be read back unchanged.
+            StoreError: the store failed, or the name is taken.
         """
         self._check_open()
         if not piece.num_rows:
@@ -95,8 +95,8 @@ class DataFileWriter:
         """Publish the file, durably; returns the action that makes it part of a table.
 
         Raises:
-            InputError: no row was written, so that there is no file.
-            StoreError: the store failed; the file is not there.
+            InputError: no row was written, so there is no file.
+            StoreError: the store failed; the file does not exist.
         """
         self._check_open()
         if self._writer is None:
@@ -118,14 +118,14 @@ class DataFileWriter:
         )
 
     def abort(self) -> None:
-        """Forget what was written. After `close` it does nothing: the file stands. Never raises."""
+        """Drop what was written. Does nothing after `close`: the file stays. Never raises."""
         if not self._over and self._writer is not None:
             self._writer.abort()
         self._over = True
 
     def _check_open(self) -> None:
         if self._over:
-            raise InputError(f"the writer of {self._name} is closed or aborted", hint="make a new one, of a new name")
+            raise InputError(f"the writer of {self._name} is closed or aborted", hint="make a new one with a new name")
 
     def _begin(self) -> FileWriter:
         options = WriteOptions(
@@ -151,7 +151,7 @@ class DataFileWriter:
 
 
 def name(table: TableMetadata, partition: Partition, table_id: str, commit_id: str, number: int) -> str:
-    """The name of a new data file, for the store: its partition's folders, and what no other file is called.
+    """The name of a new data file, for the store: its partition's folders, and a unique last segment.
 
     Args:
         table: the table that the file is for.

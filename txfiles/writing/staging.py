@@ -1,7 +1,7 @@
 """Writing data files that no commit names yet.
 
-`Staging` writes them and can take them back; `Estimate` only says what would be written, for `plan`.
-Both split rows by partition, and close a file when it has reached the table's target size.
+`Staging` writes them and can delete them again; `Estimate` only says what would be written, for `plan`. Both split rows
+by partition, and close a file when it has reached the table's target size.
 
 Source: specs/4-semantics.md, "Files"; specs/5-commit.md, "Staging".
 """
@@ -33,7 +33,7 @@ SLICE_ROWS = 65_536
 
 
 class Stage(Protocol):
-    """What a story needs in order to write rows, or to find out what writing them would take."""
+    """What an operation needs in order to write rows, or to find out what writing them would take."""
 
     def rows(self, table: TableMetadata, rows: pa.Table) -> list[Add]:
         """Write rows into new files, split by partition, in their order."""
@@ -50,8 +50,8 @@ class Staging:
     Args:
         session: where the table is.
         commit_id: of the call; file names begin with it.
-        numbers: what tells its files apart.
-        table_id: of the table; None where it is to be created.
+        numbers: distinguish its files.
+        table_id: of the table; None if it is to be created.
         begin: called before each file is begun.
     """
 
@@ -73,7 +73,7 @@ class Staging:
 
     @property
     def table_id(self) -> str:
-        """The table's id; creates `table.json` where there is none, since it must be durable before any data file."""
+        """The table's id; creates `table.json` if there is none, since it must be durable before any data file."""
         if self._table_id is None:
             store = self._session.store
             found = identity.table_id(store)
@@ -125,11 +125,11 @@ class Staging:
         self._names.clear()
 
     def keep(self) -> None:
-        """The files belong to a commit, or may from here on."""
+        """From now on the files belong to a commit, or may do so."""
         self._kept = True
 
     def give_up(self) -> None:
-        """It has turned out for certain that no manifest names the files."""
+        """It is now certain that no manifest names the files."""
         self._kept = False
 
     def _open(self, table: TableMetadata, partition: Partition) -> DataFileWriter:

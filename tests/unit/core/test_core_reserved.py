@@ -98,7 +98,7 @@ def test_a_feature_is_not_taken_back(written: Path, monkeypatch: pytest.MonkeyPa
         if fine:
             assert tx.Table(written).version == 1
         else:
-            with pytest.raises(CorruptTableError, match="takes back a required feature"):
+            with pytest.raises(CorruptTableError, match="drops a required feature"):
                 tx.Table(written)
 
 

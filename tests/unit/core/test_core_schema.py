@@ -50,7 +50,7 @@ def test_only_a_new_clash_of_case_is_refused(before: list[str], after: list[str]
     if not expected:
         refuse_case_clashes(columns(before, where), columns(after, where))
         return
-    with pytest.raises(SchemaMismatchError, match="differ in case only") as caught:
+    with pytest.raises(SchemaMismatchError, match="differ only in case") as caught:
         refuse_case_clashes(columns(before, where), columns(after, where))
     assert caught.value.names in expected
     assert caught.value.where == where
@@ -64,5 +64,5 @@ def test_a_renamed_or_retyped_column_keeps_the_names_of_its_fields() -> None:
     old = columns(["a", "A"], "c")
     refuse_case_clashes(old, [Column(id=1, name="renamed", type=old[0].type)])
     refuse_case_clashes(old, [Column(id=2, name="c", type=old[0].type)])
-    with pytest.raises(SchemaMismatchError, match=r"fields of 'd' differ in case only: 'a' and 'A'"):
+    with pytest.raises(SchemaMismatchError, match=r"fields of 'd' differ only in case: 'a' and 'A'"):
         refuse_case_clashes(old, [*old, Column(id=2, name="d", type=old[0].type)])

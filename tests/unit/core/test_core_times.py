@@ -47,7 +47,7 @@ def test_known_times() -> None:
 def test_a_day_that_does_not_exist_is_damage(text: str) -> None:
     """A time that fits the pattern and is none is refused."""
     assert re.search(times.PATTERN, text)
-    with pytest.raises(CorruptTableError, match="not a time of the log"):
+    with pytest.raises(CorruptTableError, match="not a valid time in the log"):
         times.parse_us(text)
 
 

@@ -241,7 +241,7 @@ def test_two_columns_of_one_name_are_damage() -> None:
     buffer = io.BytesIO()
     pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), buffer)
     files, file = adopted(buffer.getvalue(), 1)
-    with pytest.raises(CorruptTableError, match="one name"):
+    with pytest.raises(CorruptTableError, match="the same name"):
         PARQUET.open(files, file, pa.schema([("a", pa.int64())]))
 
 

@@ -77,11 +77,11 @@ REFUSED = [
     (b"a,a\n1,2\n", "names column 'a' twice"),
     (b"\xff\xfea\x00\n\x00", "looks like UTF-16"),
     (b"a\xff,b\n1,2\n", "the header is not UTF-8"),
-    (b"a,b\n1,2\n3\n", "row 1 has 1 values, the header 2"),
-    (b"a,b\n1,2\n\n3,4\n5", "row 2 has 1 values, the header 2"),
-    (b"a,b\n1,2\n\n3,4\n5\n", "row 2 has 1 values, the header 2"),
-    (b"a,b\n1,2\n3,4,5\n", "row 1 has 3 values, the header 2"),
-    (b"a,b\n1,2\n3,\xff,5\n", "row 1 has 3 values, the header 2"),
+    (b"a,b\n1,2\n3\n", "row 1 has 1 values, but the header has 2"),
+    (b"a,b\n1,2\n\n3,4\n5", "row 2 has 1 values, but the header has 2"),
+    (b"a,b\n1,2\n\n3,4\n5\n", "row 2 has 1 values, but the header has 2"),
+    (b"a,b\n1,2\n3,4,5\n", "row 1 has 3 values, but the header has 2"),
+    (b"a,b\n1,2\n3,\xff,5\n", "row 1 has 3 values, but the header has 2"),
     (b'a,b\n1,"2\n', "ends within quotes"),
     (b'a,b\n1,"2', "ends within quotes"),
     (b'a,b\n1,x"y\n', "line 2: a quote within a value"),
@@ -264,7 +264,7 @@ def test_several_files_bind_by_name(file):
 def test_several_files_with_other_columns(file, header):
     """A file that lacks a column, or has one more, is refused by its name."""
     one, two = file(b"a,b\n1,x\n", "1.csv"), file(header, "2.csv")
-    with pytest.raises(SchemaMismatchError, match="other columns") as caught:
+    with pytest.raises(SchemaMismatchError, match="different columns") as caught:
         read([one, two])
     assert str(two) in caught.value.message
 
@@ -287,7 +287,7 @@ def test_gzip_bomb(file, monkeypatch):
     """A file that inflates far beyond what text does is refused before it fills the disk."""
     monkeypatch.setattr(csv_input, "INFLATED_FREE_BYTES", 1000)
     monkeypatch.setattr(csv_input, "BLOCK_BYTES", 1000)
-    with pytest.raises(UnreadableInputError, match="fold"):
+    with pytest.raises(UnreadableInputError, match="times its size"):
         read(file(gzip.compress(b"a\n" + b"1" * 5_000_000), "in.csv.gz"))
 
 

@@ -151,9 +151,9 @@ def test_columns_without_an_arrow_type(values):
 
 
 NAMES = [
-    (["a", "a"], "'a' is there twice", "rename"),
-    ([1, 2], "1 is no text", "astype(str)"),
-    (["a", None], "is no text", "astype(str)"),
+    (["a", "a"], "two columns are named 'a'", "rename"),
+    ([1, 2], "1 is not text", "astype(str)"),
+    (["a", None], "is not text", "astype(str)"),
     (pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")]), "2 levels", "join"),
 ]
 

@@ -42,7 +42,7 @@ def test_an_arrow_array(wrap):
 
 def test_an_arrow_array_of_one_column():
     """An array that has no fields is not a table."""
-    with pytest.raises(InputError, match="AnArray is one column without a name"):
+    with pytest.raises(InputError, match="AnArray is a single unnamed column"):
         rows(AnArray(pa.array([1])))
 
 
@@ -168,6 +168,6 @@ def test_a_generator_that_has_ended(tmp_path):
     generator = (chunk for chunk in [TABLE, pa.table({"z": [1]})])
     with pytest.raises(SchemaMismatchError):
         tx.write(generator, tmp_path, mode="append")
-    with pytest.raises(InputError, match="has ended"):
+    with pytest.raises(InputError, match="was exhausted"):
         tx.write(generator, tmp_path, mode="append")
     assert tx.Table(tmp_path).version == 0

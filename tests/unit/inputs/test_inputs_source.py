@@ -68,7 +68,7 @@ def test_chunks_that_are_no_tables(data, number):
 @pytest.mark.parametrize("data", [pd.Series([1]), pl.Series([1]), [pl.Series([1])]])
 def test_one_column_is_no_table(data):
     """A column alone is an error that says so."""
-    with pytest.raises(InputError, match="Series is one column without a name"):
+    with pytest.raises(InputError, match="Series is a single unnamed column"):
         read(data)
 
 

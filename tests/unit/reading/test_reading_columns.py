@@ -1,4 +1,4 @@
-"""A data file is read by the ids of its columns, in its own order: never by names that stand in it."""
+"""A data file is read by the ids of its columns, in its own order: never by names found in it."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_the_error_stays_short():
         ("newest", "t", OptionError, "newest_wins"),
         ("newest_wins", None, OptionError, "requires 'timestamp_col'"),
         ("newest_wins", "tt", SchemaMismatchError, "'tt' not found"),
-        ("newest_wins", "l", UnsupportedTypeError, "'l'.*no order"),
+        ("newest_wins", "l", UnsupportedTypeError, "'l'.*cannot be ordered"),
     ],
 )
 def test_wrong_options_are_refused_without_duplicates_too(strategy, timestamp_col, error, says):

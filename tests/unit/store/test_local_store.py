@@ -251,7 +251,7 @@ def test_folders_that_cannot_be_fsynced(store, monkeypatch, number):
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
 @pytest.mark.parametrize("use", [put, write_data])
 def test_no_hard_links(store, root, monkeypatch, use, number):
-    """A file system that cannot create a name once and only once is refused, and nothing replaces the link."""
+    """A file system that cannot create a name exactly once is refused, and nothing replaces the link."""
     failing(monkeypatch, "link", number)
     with pytest.raises(NoAtomicCreateError, match="no hard links") as raised:
         use(store)
@@ -640,7 +640,7 @@ def test_a_file_for_a_root(tmp_path, below):
     (tmp_path / "data.csv").write_bytes(b"a\n1\n")
     store = LocalStore(f"{tmp_path}/data.csv{below}")
     for use in (lambda: store.get("x", limit=1), lambda: put(store), lambda: list(store.list_from(""))):
-        with pytest.raises(InputError, match="is no folder"):
+        with pytest.raises(InputError, match="is not a folder"):
             use()
 
 

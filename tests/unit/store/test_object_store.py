@@ -231,7 +231,7 @@ def test_a_listing_goes_on_after_a_failure(clock, in_order, fails_at):
 def test_a_listing_out_of_order(store, client):
     """A store that says that it lists in order and does not is refused: the head would be missed."""
     client.pages = lambda prefix, after: iter([[clients.Entry("t/b", 0, 0), clients.Entry("t/a", 0, 0)]])
-    with pytest.raises(StoreError, match="not listed in the order"):
+    with pytest.raises(StoreError, match="does not list names in order"):
         list(store.list_from(""))
 
 
@@ -394,7 +394,7 @@ def test_a_store_that_ignores_the_condition(write, there):
         client.objects["t/_txfiles/table.json"] = (b"whose", 1)
     before = {key: data for key, (data, _) in client.objects.items()}
     for _ in range(2):
-        with pytest.raises(NoAtomicCreateError, match="once and only once") as raised:
+        with pytest.raises(NoAtomicCreateError, match="cannot create a name exactly once") as raised:
             WRITES[write](store)
         assert "--lock" in raised.value.hint
         assert {key: data for key, (data, _) in client.objects.items()} == before

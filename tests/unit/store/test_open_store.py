@@ -68,7 +68,7 @@ def test_memory_stores_are_found_by_name():
 )
 def test_other_stores_are_refused(url):
     """A place that this release does not know is refused, by name, and no folder of that name is made."""
-    with pytest.raises(UnsupportedTableError, match="knows no tables at") as raised:
+    with pytest.raises(UnsupportedTableError, match="does not support tables at") as raised:
         open_store(url)
     assert str(url) in str(raised.value)
     assert raised.value.hint

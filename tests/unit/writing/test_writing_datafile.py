@@ -144,7 +144,7 @@ def test_a_closed_file_stays(path):
     writer.abort()
     with pytest.raises(InputError, match="closed or aborted"):
         writer.close()
-    with pytest.raises(StoreError, match="exists already"):
+    with pytest.raises(StoreError, match="already exists"):
         writer_of(path).write(rows(10))
     kept = (path / add.path).read_bytes()
     assert len(kept) == add.bytes
