@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings
 
 from tests import guarantees
 from tests.guarantees import cases, sweep
-from tests.services.fixtures import s3, s3_client, service
+from tests.services.fixtures import azure, azure_client, s3, s3_client, service
 
-__all__ = ["cases", "s3", "s3_client", "service", "sweep"]
+__all__ = ["azure", "azure_client", "cases", "s3", "s3_client", "service", "sweep"]
 
 settings.register_profile(
     "ci",

@@ -19,27 +19,66 @@ from tests.services.servers import Server, make_bucket, s3_options
 S3_KINDS = ("ministack", "weed")
 
 
+_unavailable: dict[str, str] = {}
+
+
+def started(kind: str) -> Server:
+    """A server that runs; without one the test is skipped, or fails if `CI=true`."""
+    if kind not in _unavailable:
+        try:
+            return servers.start(kind)
+        except servers.Unavailable as error:
+            _unavailable[kind] = f"no {kind} here: {error}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(_unavailable[kind])
+    pytest.skip(_unavailable[kind])
+
+
 @pytest.fixture(scope="session")
 def service() -> Iterator[Callable[[str], Server]]:
     """A function from a kind of server to one that runs."""
     running: dict[str, Server] = {}
-    unavailable: dict[str, str] = {}
 
     def get(kind: str) -> Server:
-        if kind not in running and kind not in unavailable:
-            try:
-                running[kind] = servers.start(kind)
-            except servers.Unavailable as error:
-                unavailable[kind] = f"no {kind} here: {error}"
-        if kind in unavailable:
-            if os.environ.get("CI") == "true":
-                pytest.fail(unavailable[kind])
-            pytest.skip(unavailable[kind])
+        if kind not in running:
+            running[kind] = started(kind)
         return running[kind]
 
     yield get
     for server in running.values():
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def azure() -> Iterator[Server]:
+    """Azurite with the container, for one module: it stops answering after ten minutes with many overwrites."""
+    from azure.storage.blob import BlobServiceClient
+
+    server = started("azurite")
+    connection = azure_options(server.url)["connection_string"]
+    with BlobServiceClient.from_connection_string(connection) as service:
+        service.create_container(servers.BUCKET)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def azure_client(azure: Server) -> Any:
+    """The one client of its container."""
+    from txfiles.store.adls import AzureClient
+
+    return AzureClient(servers.BUCKET, azure_options(azure.url), 10.0)
+
+
+def azure_options(url: str, key: str = servers.AZURE_KEY) -> dict[str, Any]:
+    """The storage options of Azurite's only account."""
+    parts = (
+        "DefaultEndpointsProtocol=http",
+        f"AccountName={servers.AZURE_ACCOUNT}",
+        f"AccountKey={key}",
+        f"BlobEndpoint={url}/{servers.AZURE_ACCOUNT}",
+    )
+    return {"connection_string": ";".join(parts)}
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +107,9 @@ def fresh_prefix() -> str:
     return f"{uuid.uuid4().hex}/täble a"
 
 
-def fresh_url() -> str:
+def fresh_url(scheme: str = "s3") -> str:
     """Its URL."""
-    return f"s3://{servers.BUCKET}/{fresh_prefix()}"
+    return f"{scheme}://{servers.BUCKET}/{fresh_prefix()}"
 
 
 def told(error: BaseException | None) -> str:

@@ -15,6 +15,8 @@ URL_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+):/"
 """How a URL begins. One letter is a Windows drive. pathlib turns two slashes into one."""
 
 _URL = re.compile(rf"\s*{URL_SCHEME}")
+_CONTAINER = re.compile(r"\s*(?i:abfss?|az)://[a-z0-9$-]+@[a-z0-9]+\.(?:dfs|blob)\.[a-z0-9.]+(?=/|$)")
+"""An Azure container and its account, which stand where other URLs have a user and a host."""
 
 NAMED = 50
 """How many valid names a hint lists: enough for the columns of most tables."""
@@ -93,8 +95,9 @@ def redact(path: str) -> str:
 
     A secret may itself contain `@`, `/` or `?`, so no rule for cutting out just the secret is safe.
     """
-    found = _URL.match(path)
-    return f"{found[1]}://…" if found and any(mark in path for mark in "@?#") else path
+    found, container = _URL.match(path), _CONTAINER.match(path)
+    rest = path[container.end() :] if container else path
+    return f"{found[1]}://…" if found and any(mark in rest for mark in "@?#") else path
 
 
 def plain(value: Any) -> Any:

@@ -31,6 +31,7 @@ _ENVIRONMENT = ("AWS_", "AZURE_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "http_
 """How the names of variables begin that the libraries read."""
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_CONTAINER = re.compile(r"[a-z0-9$][a-z0-9-]{1,62}(@[a-z0-9]{3,24}\.(dfs|blob)\.[a-z0-9.]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,15 @@ class Backend:
         name: what `storage_options={"backend": …}` says.
         extra: of this package, by which it is installed.
         connect: (bucket, the library's options, seconds for one try) → a client; imports the library.
+        bucket: what a bucket is called.
+        written: how a URL is written, for a hint.
     """
 
     name: str
     extra: str
     connect: Callable[[str, Mapping[str, Any], float], Client]
+    bucket: re.Pattern[str] = _BUCKET
+    written: str = "bucket/folder, without @, ? or #"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,18 @@ def _s3fs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client
     return S3Client(bucket, options, try_seconds)
 
 
-S3 = (Backend("s3fs", "s3", _s3fs),)
+def _adlfs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
+    from txfiles.store.adls import AzureClient
 
-SCHEMES: dict[str, tuple[Backend, ...]] = {"s3": S3, "s3a": S3}
+    return AzureClient(bucket, options, try_seconds)
+
+
+S3 = (Backend("s3fs", "s3", _s3fs),)
+AZURE = (
+    Backend("adlfs", "azure", _adlfs, _CONTAINER, "container/folder or container@account.dfs.core.windows.net/folder"),
+)
+
+SCHEMES: dict[str, tuple[Backend, ...]] = {"s3": S3, "s3a": S3, "abfs": AZURE, "abfss": AZURE, "az": AZURE}
 """The backends of each scheme, the usual one first."""
 
 
@@ -85,14 +99,14 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
     """
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
-    if redact(url) != url or not _BUCKET.fullmatch(bucket):
+    backend = _backend(scheme, options.get("backend"))
+    if redact(url) != url or not backend.bucket.fullmatch(bucket):
         raise InputError(
             f"{redact(url)} is not the URL of a folder in a bucket",
-            hint=f"write {scheme}://bucket/folder, without @, ? or #; credentials belong in storage_options",
+            hint=f"write {scheme}://{backend.written}; credentials belong in storage_options",
         )
     if prefix:
         common.split(prefix)
-    backend = _backend(scheme, options.get("backend"))
     patience = Patience(_request_seconds(options.get("request_timeout", REQUEST_SECONDS)))
     others = {name: value for name, value in options.items() if name not in ("backend", "request_timeout")}
     try:

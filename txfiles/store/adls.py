@@ -1,0 +1,384 @@
+"""Azure's blobs (and ADLS Gen2) through `adlfs`, with its users' options: one request a method, no cache, no retries.
+
+adlfs finds the credentials and makes the client of the Azure SDK; the requests go to that client, which, unlike adlfs,
+can be told not to try again. What an answer means is read off Azure's error code and status.
+
+Source: specs/decisions/0012-azure-through-adlfs.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from io import BytesIO
+from typing import Any, TypeVar
+
+import adlfs
+from azure.core import exceptions as azure
+from azure.storage.blob import BlobBlock
+from fsspec.asyn import sync
+
+from txfiles.core.messages import nearest, one_line
+from txfiles.errors import OptionError
+from txfiles.store import client
+from txfiles.store.client import SECOND_US, Begun, Body, Failed, Failure
+from txfiles.store.port import Capabilities, Entry
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 10.0
+"""A server that is there accepts a connection sooner."""
+
+DELETES_AT_ONCE = 16
+"""Deletes under way together: batches are refused to many SAS tokens, and are priced by the delete all the same."""
+
+ANSWERS: client.Answers = {
+    "BlobNotFound": Failure.ABSENT,
+    "PathNotFound": Failure.ABSENT,
+    **dict.fromkeys(("BlobAlreadyExists", "PathAlreadyExists", "BlobImmutableDueToPolicy"), Failure.EXISTS),
+    412: Failure.EXISTS,
+    **dict.fromkeys(
+        ("ContainerBeingDeleted", "ContainerDisabled", "InvalidBlobType", "SnapshotsPresent", "ResourceTypeMismatch"),
+        Failure.REFUSED,
+    ),
+    409: Failure.UNDECIDED,
+    "InvalidRange": Failure.SHORT,
+    416: Failure.SHORT,
+    "PublicAccessNotPermitted": Failure.DENIED,
+    401: Failure.DENIED,
+    403: Failure.DENIED,
+    429: Failure.THROTTLED,
+    503: Failure.THROTTLED,
+    408: Failure.UNCLEAR,
+    **dict.fromkeys((301, 302, 307, 501), Failure.REFUSED),
+}
+"""Azure's error codes and statuses. A missing container is none of them: a 4xx that is not here is refused.
+
+Source: learn.microsoft.com/rest/api/storageservices/blob-service-error-codes.
+"""
+
+_RAISED: tuple[tuple[type[Exception], Failure], ...] = (
+    (azure.ServiceRequestError, Failure.UNREACHABLE),
+    (azure.ClientAuthenticationError, Failure.DENIED),
+    (TypeError, Failure.REFUSED),
+    (ValueError, Failure.REFUSED),
+)
+"""What is raised before there is an answer; anything else is unclear."""
+
+_ALIASES = {
+    "azure_storage_account_name": "account_name",
+    "azure_storage_account_key": "account_key",
+    "azure_storage_access_key": "account_key",
+    "access_key": "account_key",
+    "azure_storage_sas_token": "sas_token",
+    "azure_storage_sas_key": "sas_token",
+    "sas_key": "sas_token",
+    "azure_storage_connection_string": "connection_string",
+    "azure_storage_client_id": "client_id",
+    "azure_client_id": "client_id",
+    "azure_storage_client_secret": "client_secret",
+    "azure_client_secret": "client_secret",
+    "azure_storage_tenant_id": "tenant_id",
+    "azure_tenant_id": "tenant_id",
+}
+"""What polars, delta-rs and obstore call adlfs' options."""
+_CACHES = frozenset(
+    {"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths", "socket_timeout"}
+    | {"default_fill_cache", "default_cache_type", "blocksize", "max_concurrency", "assume_container_exists"}
+)
+"""Options that change nothing here: nothing is cached, and sizes and widths are ours."""
+_OURS = frozenset({"asynchronous", "loop", "version_aware", "request_session", "timeout"})
+"""Options that this client decides."""
+_IDENTITY = frozenset({"managed_identity_client_id", "workload_identity_client_id", "authority"})
+"""What adlfs hands to `DefaultAzureCredential`, beside `exclude_…`."""
+_SAFE = frozenset({"account_name", "account_host", "location_mode", "tenant_id", "client_id"})
+"""Options whose values may be shown; all others may be secret."""
+SECRET_CHARACTERS = 4
+"""Shorter values are not looked for in what is shown."""
+
+_BUCKET = re.compile(r"([^@]+)(?:@([^.]+)\.(?:dfs|blob)\.(.+))?")
+
+
+class AzureClient:
+    """One container.
+
+    Args:
+        bucket: its name, or as in a URL `container@account.dfs.core.windows.net`.
+        options: as for `adlfs.AzureBlobFileSystem`; the names that polars and delta-rs use are known too.
+        try_seconds: how long a single request may take without an answer.
+    Raises:
+        OptionError: adlfs has no such option, no account was named, or the URL names another.
+    """
+
+    backend = "adlfs"
+    capabilities = Capabilities(lists_from_a_name=False, requests_at_once=8, resends=True)
+    deletes_at_once = DELETES_AT_ONCE
+    parts_at_once = 4
+
+    def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
+        self._bucket = bucket
+        self._options = adlfs_options(bucket, options)
+        self._try_seconds = try_seconds
+        self._connect()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AzureClient, (self._bucket, self._options, self._try_seconds)
+
+    @property
+    def root(self) -> str:
+        """`abfs://container`, with the account if it was named so."""
+        return f"abfs://{self._bucket}"
+
+    @property
+    def identity(self) -> str:
+        """The endpoint and the container."""
+        return f"azure {self._container.primary_hostname} {self._container.container_name}"
+
+    def failed(self, error: Exception) -> Failed:
+        """What an exception means: by the answer's code and status, if there was one."""
+        response = getattr(error, "response", None)
+        if response is None:
+            means = next((failure for kind, failure in _RAISED if isinstance(error, kind)), Failure.UNCLEAR)
+            return Failed(means, self._shown(f"{type(error).__name__}: {error}"))
+        code, status = response.headers.get("x-ms-error-code"), response.status_code
+        if status < 300:  # noqa: PLR2004  # a success whose body was cut, or made no sense
+            return Failed(Failure.UNCLEAR, self._shown(f"{status}: {type(error).__name__}"))
+        return Failed(
+            client.meaning(ANSWERS, code, status),
+            self._shown(f"{status} {code}: {response.reason}"),  # the body may repeat what was signed
+            client.retry_after_seconds(response.headers.get("retry-after")),
+        )
+
+    def get(self, key: str, limit: int) -> Body:
+        """One GET; of what is too large just the head is read."""
+
+        async def request() -> Body:
+            response, stream = await self._download(key)
+            size = int(response.headers["content-length"])
+            if size <= limit:
+                return Body(await _whole(stream), size)
+            response.internal_response.close()
+            return Body(b"", size)
+
+        return self._run(request)
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """One GET of a range."""
+
+        async def request() -> bytes:
+            response, stream = await self._download(key, range=f"bytes={offset}-{offset + length - 1}")
+            if "content-range" not in response.headers:
+                response.internal_response.close()
+                raise azure.IncompleteReadError("the server sent the whole object in place of a range")
+            return await _whole(stream)
+
+        return self._run(request)
+
+    def stat(self, key: str) -> Entry:
+        """One HEAD."""
+        found = self._run(lambda: self._blob(key).get_blob_properties(**self._once))
+        return Entry(key, found.size, _seconds_us(found.last_modified))
+
+    def create(self, key: str, data: bytes) -> None:
+        """One Put Blob with `If-None-Match: *`."""
+        self._put(key, data, {"If-None-Match": "*"})
+
+    def put(self, key: str, data: bytes) -> None:
+        """One Put Blob."""
+        self._put(key, data, {})
+
+    def pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
+        """List Blobs, all below the prefix: a marker of a name on is not known to all servers."""
+        pages = self._container.list_blobs(prefix, include=["metadata"], **self._once).by_page()
+
+        async def next_page() -> Sequence[Entry] | None:
+            async for page in pages:
+                return [
+                    Entry(blob.name, blob.size, _seconds_us(blob.last_modified))
+                    async for blob in page
+                    if (blob.metadata or {}).get("hdi_isfolder", "").lower() != "true"  # a folder of ADLS Gen2
+                ]
+            return None
+
+        while (page := self._run(next_page)) is not None:
+            yield page
+
+    def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
+        """A Delete Blob for each, under way together."""
+
+        async def request() -> list[Any]:
+            deletes = [self._blob(key).delete_blob(**self._once) for key in keys]
+            return await asyncio.gather(*deletes, return_exceptions=True)
+
+        failed = {key: self.failed(error) for key, error in zip(keys, self._run(request), strict=True) if error}
+        return {key: one for key, one in failed.items() if one.failure is not Failure.ABSENT}
+
+    def upload(self, key: str) -> AzureUpload:
+        """No request: blocks are staged under the blob's own name."""
+        return AzureUpload(self, key)
+
+    def uploads(self, prefix: str) -> Sequence[Begun]:
+        """None: Azure forgets blocks that were not committed within a week."""
+        return ()
+
+    def now_us(self) -> int:
+        """The `Date` of an answer, whatever it says: not every user may list or look at the container."""
+        met: list[str] = []
+        hook = {"raw_response_hook": lambda answer: met.append(answer.http_response.headers["date"])}
+        try:
+            self._run(lambda: self._blob("_").get_blob_properties(**self._once, **hook))
+        except azure.HttpResponseError as error:
+            if self.failed(error).failure not in (Failure.ABSENT, Failure.REFUSED, Failure.DENIED):
+                raise
+            if error.response is None:  # denied by where the credentials come from
+                raise
+        return client.http_time_us(met[-1])
+
+    # ------------------------------------------------------------ for uploads
+
+    def stage(self, key: str, block: str, data: bytes) -> None:
+        """Put Block."""
+        self._run(lambda: self._blob(key).stage_block(block, BytesIO(data), length=len(data), **self._once))
+
+    def commit(self, key: str, blocks: Sequence[str]) -> None:
+        """Put Block List: sent again it finds the same blocks, committed."""
+        listed = [BlobBlock(block) for block in blocks]
+        self._run(lambda: self._blob(key).commit_block_list(listed, **self._once))
+
+    # ------------------------------------------------------------ inside
+
+    def _connect(self) -> None:
+        known = self._options
+        seconds = {"connection_timeout": min(CONNECT_SECONDS, self._try_seconds), "read_timeout": self._try_seconds}
+        self._once = {**seconds, **{name: known[name] for name in seconds if name in known}, "retry_total": 0}
+        try:
+            self._fs = adlfs.AzureBlobFileSystem(**known, use_listings_cache=False, skip_instance_cache=True)
+            self._container = self._fs.service_client.get_container_client(_parts(self._bucket)[0])
+        except (ValueError, TypeError, azure.AzureError) as error:
+            told = one_line(_without(_secrets(known), str(error)))
+            raise OptionError(
+                f"no client for {self.root}: {told}",
+                hint="give account_name, and account_key, sas_token or credential; or connection_string",
+            ) from None
+        account = _parts(self._bucket)[1]
+        if account and account != self._container.account_name:
+            raise OptionError(
+                f"the URL {self.root} and the storage options name different accounts",
+                hint="leave the account out of one of them",
+            )
+        self._process = os.getpid()
+
+    def _blob(self, key: str) -> Any:
+        return self._container.get_blob_client(key)
+
+    def _put(self, key: str, data: bytes, condition: Mapping[str, str]) -> None:
+        """Put Blob. The SDK's `upload_blob` hands aiohttp bytes, which it warns of if they are many."""
+        blobs = self._blob(key)._client.block_blob  # noqa: SLF001
+        self._run(lambda: blobs.upload(len(data), BytesIO(data), headers={**condition}, **self._once))
+
+    async def _download(self, key: str, **where: str) -> tuple[Any, Any]:
+        """Get Blob: its head and its body. The SDK's `download_blob` may send more than one request."""
+        blobs = self._blob(key)._client.blob  # noqa: SLF001
+        answer: tuple[Any, Any] = await blobs.download(
+            **where, **self._once, cls=lambda answer, stream, _: (answer.http_response, stream)
+        )
+        return answer
+
+    def _run(self, request: Callable[[], Awaitable[T]]) -> T:
+        if self._process != os.getpid():  # its event loop stayed in the parent
+            self._connect()
+        done: T = sync(self._fs.loop, request)
+        return done
+
+    def _shown(self, text: str) -> str:
+        """A server's or library's words, with no value of an option that may be secret in them."""
+        found = {name: getattr(self._fs, name, None) for name in ("account_key", "sas_token", "connection_string")}
+        return one_line(_without([*_secrets(self._options), *_secrets(found)], text))
+
+
+class AzureUpload:
+    """Blocks of one blob.
+
+    Args:
+        blobs: the client.
+        key: of the blob.
+    """
+
+    def __init__(self, blobs: AzureClient, key: str) -> None:
+        self._blobs = blobs
+        self._key = key
+        self._blocks: set[str] = set()
+
+    def part(self, number: int, data: bytes) -> None:
+        """Stage a block; all ids of a blob have one length."""
+        block = f"{number:08}"
+        self._blobs.stage(self._key, block, data)
+        self._blocks.add(block)
+
+    def complete(self) -> None:
+        """Commit the blocks."""
+        self._blobs.commit(self._key, sorted(self._blocks))
+
+    def abort(self) -> None:
+        """Nothing: blocks that are not committed are seen by nobody, and Azure forgets them."""
+
+
+def adlfs_options(bucket: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Storage options as adlfs takes them, with the account that a URL names.
+
+    Raises:
+        OptionError: adlfs has no such option, or it is not the caller's to decide; no value is shown.
+    """
+    options = {_ALIASES.get(name, name): value for name, value in given.items() if name not in _CACHES}
+    parameters = inspect.signature(adlfs.AzureBlobFileSystem.__init__).parameters
+    known = (frozenset(parameters) | _IDENTITY) - _OURS - _CACHES - {"self", "kwargs"}
+    for name in options:
+        if name not in known and not name.startswith("exclude_"):
+            raise OptionError(
+                f"{name!r} is not a storage option for Azure{nearest(name, known)}",
+                hint="the options are those of adlfs.AzureBlobFileSystem, such as account_name, account_key, "
+                "sas_token, connection_string, credential, client_id and anon, and request_timeout and backend",
+            )
+    if isinstance(options.get("anon"), str):  # the shell's; adlfs takes any text for yes
+        options["anon"] = options["anon"].lower() not in ("false", "0", "f", "no", "")
+    _, account, suffix = _parts(bucket)
+    if account:
+        options.setdefault("account_name", account)
+        if suffix != "core.windows.net":
+            options.setdefault("account_host", f"{account}.blob.{suffix}")
+    return options
+
+
+def _parts(bucket: str) -> tuple[str, str | None, str | None]:
+    """The container, the account and the cloud's domain."""
+    found = _BUCKET.fullmatch(bucket)
+    assert found is not None, bucket
+    return found[1], found[2], found[3]
+
+
+async def _whole(stream: Any) -> bytes:
+    return b"".join([piece async for piece in stream])
+
+
+def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
+    """Every text in the options that may be a secret, and the parts of those that are made of parts."""
+    for name, value in options.items():
+        if isinstance(value, str) and name not in _SAFE:
+            yield value
+            yield from (part.partition("=")[2] for part in re.split(r"[;&?]", value))
+
+
+def _without(secrets: Sequence[str] | Iterator[str], text: str) -> str:
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        if len(secret) >= SECRET_CHARACTERS:
+            text = text.replace(secret, "…")
+    return text
+
+
+def _seconds_us(time: datetime) -> int:
+    """Whole seconds, as HTTP tells them."""
+    return int(time.timestamp()) * SECOND_US
