@@ -10,6 +10,9 @@ from txfiles.core.environment import Environment
 from txfiles.log.cache import SnapshotCache
 from txfiles.store.port import Store
 
+FILES_AT_ONCE = 8
+"""Data files of a slow store that are under way together."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -27,22 +30,19 @@ class Session:
         """Whether the store is so slow that several requests should run at once."""
         return self.store.capabilities.requests_at_once > 1
 
-    @property
-    def _width(self) -> int | None:
-        """How many requests go together; None if that is not for the store to say."""
-        return self.store.capabilities.requests_at_once if self.is_parallel else None
-
     def together(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of a function that makes a request for each item, in order; one round trip if the store is slow."""
-        return self.environment.map(function, items, width=self._width) if self.is_parallel else map(function, items)
+        if not self.is_parallel:
+            return map(function, items)
+        return self.environment.map(function, items, width=self.store.capabilities.requests_at_once)
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of a function that reads or writes a data file for each item, in order, several at a time.
 
-        As many as keep the cores busy; on a slow store as many as it answers at once, since most of it is waiting.
-        Each holds about one row group in memory.
+        As many as keep the cores busy; on a slow store `FILES_AT_ONCE`, since most of it is waiting. Each holds about
+        one row group in memory.
         """
-        return self.environment.map(function, items, width=self._width)
+        return self.environment.map(function, items, width=FILES_AT_ONCE if self.is_parallel else None)
 
     def both(self, first: Callable[[], Item], second: Callable[[], Result]) -> tuple[Item, Result]:
         """The results of two functions that make requests and do not wait for each other."""

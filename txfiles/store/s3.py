@@ -33,7 +33,7 @@ CONNECT_SECONDS = 10.0
 """A server that is there accepts a connection sooner."""
 
 CONNECTIONS = 32
-"""Kept by the client: twice the requests of one table that are under way together."""
+"""Kept by the client, and small requests that go together: a cold open reads a checkpoint and up to 28 manifests."""
 
 ANSWERS: client.Answers = {
     "NoSuchKey": Failure.ABSENT,
@@ -117,7 +117,7 @@ class S3Client:
     """
 
     backend = "s3fs"
-    capabilities = Capabilities(lists_from_a_name=True, requests_at_once=8, resends=True)
+    capabilities = Capabilities(lists_from_a_name=True, requests_at_once=CONNECTIONS, resends=True)
     deletes_at_once = 1_000
     parts_at_once = 4
 
