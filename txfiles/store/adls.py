@@ -115,7 +115,7 @@ class AzureClient:
     """
 
     backend = "adlfs"
-    capabilities = Capabilities(lists_from_a_name=False, requests_at_once=8, resends=True)
+    capabilities = Capabilities(lists_from_a_name=False, requests_at_once=32, resends=True)
     deletes_at_once = DELETES_AT_ONCE
     parts_at_once = 4
 

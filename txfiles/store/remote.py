@@ -16,7 +16,7 @@ from typing import Any
 
 from txfiles.core.messages import one_of, redact
 from txfiles.errors import InputError, OptionError, StoreError
-from txfiles.store import common
+from txfiles.store import common, obstore_options
 from txfiles.store.client import Client
 from txfiles.store.drafts import lock_of
 from txfiles.store.objects import ObjectStore
@@ -42,6 +42,8 @@ class Backend:
         name: what `storage_options={"backend": …}` says.
         extra: of this package, by which it is installed.
         connect: (bucket, the library's options, seconds for one try) → a client; imports the library.
+        unmapped: why it cannot take some options; None if it can.
+        differs: why it is not used by itself: with these options it may do something else than the usual library.
         bucket: what a bucket is called.
         written: how a URL is written, for a hint.
     """
@@ -49,6 +51,8 @@ class Backend:
     name: str
     extra: str
     connect: Callable[[str, Mapping[str, Any], float], Client]
+    unmapped: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+    differs: Callable[[Mapping[str, Any]], str | None] = lambda _: None
     bucket: re.Pattern[str] = _BUCKET
     written: str = "bucket/folder, without @, ? or #"
 
@@ -72,19 +76,40 @@ def _s3fs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client
     return S3Client(bucket, options, try_seconds)
 
 
+def _obstore(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
+    from txfiles.store.obstore_client import ObstoreClient
+
+    return ObstoreClient(bucket, options, try_seconds)
+
+
+def _obstore_differs(options: Mapping[str, Any]) -> str | None:
+    from txfiles.store import obstore_client
+
+    forked = "this process was forked after it was used" if obstore_client.forked() else None
+    return obstore_options.unmapped(options) or forked or obstore_options.differs(options)
+
+
 def _adlfs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
     from txfiles.store.adls import AzureClient
 
     return AzureClient(bucket, options, try_seconds)
 
 
-S3 = (Backend("s3fs", "s3", _s3fs),)
+S3FS = Backend("s3fs", "s3", _s3fs)
+OBSTORE = Backend("obstore", "obstore", _obstore, obstore_options.unmapped, _obstore_differs)
+S3 = (OBSTORE, S3FS)
 AZURE = (
-    Backend("adlfs", "azure", _adlfs, _CONTAINER, "container/folder or container@account.dfs.core.windows.net/folder"),
+    Backend(
+        "adlfs",
+        "azure",
+        _adlfs,
+        bucket=_CONTAINER,
+        written="container/folder or container@account.dfs.core.windows.net/folder",
+    ),
 )
 
 SCHEMES: dict[str, tuple[Backend, ...]] = {"s3": S3, "s3a": S3, "abfs": AZURE, "abfss": AZURE, "az": AZURE}
-"""The backends of each scheme, the usual one first."""
+"""The backends of each scheme, the fastest first and the usual one last: it takes all options."""
 
 
 def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lock: Lock | None) -> ObjectStore:
@@ -99,7 +124,8 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
     """
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
-    backend = _backend(scheme, options.get("backend"))
+    others = {name: value for name, value in options.items() if name not in ("backend", "request_timeout")}
+    backend = _backend(scheme, options.get("backend"), others)
     if redact(url) != url or not backend.bucket.fullmatch(bucket):
         raise InputError(
             f"{redact(url)} is not the URL of a folder in a bucket",
@@ -108,7 +134,6 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
     if prefix:
         common.split(prefix)
     patience = Patience(_request_seconds(options.get("request_timeout", REQUEST_SECONDS)))
-    others = {name: value for name, value in options.items() if name not in ("backend", "request_timeout")}
     try:
         client = _connected(backend, bucket, others, patience.try_seconds)
     except ImportError as error:
@@ -140,13 +165,30 @@ def _connected(backend: Backend, bucket: str, options: Mapping[str, Any], try_se
     return client
 
 
-def _backend(scheme: str, wanted: object) -> Backend:
+def _backend(scheme: str, wanted: object, options: Mapping[str, Any]) -> Backend:
+    """The one that is wanted; else the first that is installed and does with these options what the last would."""
     backends = {backend.name: backend for backend in SCHEMES[scheme]}
     if wanted is None:
-        return next(iter(backends.values()))
+        *others, usual = backends.values()
+        for backend in others:
+            try:
+                why = backend.differs(options)
+            except ImportError as error:
+                why = f"it cannot be imported ({error})"
+            if why is None:
+                return backend
+            logger.debug("%s is not used for %s://: %s", backend.name, scheme, why)
+        return usual
     if not isinstance(wanted, str) or wanted not in backends:
         raise OptionError(f"storage option 'backend' must be {one_of(backends)} for {scheme}://")
-    return backends[wanted]
+    backend = backends[wanted]
+    why = backend.unmapped(options)
+    if why is not None:
+        raise OptionError(
+            f"{backend.name} cannot take these storage options: {why}",
+            hint="leave out backend, or that option",
+        )
+    return backend
 
 
 def _request_seconds(given: object) -> float:

@@ -21,9 +21,9 @@ from botocore import exceptions as boto
 from botocore.handlers import add_expect_header
 from fsspec.asyn import sync
 
-from txfiles.core.messages import nearest, one_line
+from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import client
+from txfiles.store import client, s3_words
 from txfiles.store.client import SECOND_US, Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
@@ -34,31 +34,6 @@ CONNECT_SECONDS = 10.0
 
 CONNECTIONS = 32
 """Kept by the client, and small requests that go together: a cold open reads a checkpoint and up to 28 manifests."""
-
-ANSWERS: client.Answers = {
-    "NoSuchKey": Failure.ABSENT,
-    "NoSuchUpload": Failure.ABSENT,
-    "PreconditionFailed": Failure.EXISTS,
-    412: Failure.EXISTS,
-    "ConditionalRequestConflict": Failure.UNDECIDED,
-    "OperationAborted": Failure.UNDECIDED,
-    409: Failure.UNDECIDED,
-    "InvalidRange": Failure.SHORT,
-    416: Failure.SHORT,
-    **dict.fromkeys(("AccessDenied", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"), Failure.DENIED),
-    401: Failure.DENIED,
-    403: Failure.DENIED,
-    **dict.fromkeys(("SlowDown", "Throttling", "TooManyRequests", "RequestLimitExceeded"), Failure.THROTTLED),
-    429: Failure.THROTTLED,
-    503: Failure.THROTTLED,
-    **dict.fromkeys(("InternalError", "RequestTimeout", "IncompleteBody"), Failure.UNCLEAR),
-    408: Failure.UNCLEAR,
-    **dict.fromkeys(("PermanentRedirect", 301, 307, 501), Failure.REFUSED),
-}
-"""S3's error codes and statuses. A missing bucket is none of them: a 4xx that is not here is refused.
-
-Source: docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and API_PutObject.html.
-"""
 
 _RAISED: tuple[tuple[type[Exception], Failure], ...] = (
     (boto.EndpointConnectionError, Failure.UNREACHABLE),
@@ -81,28 +56,8 @@ _RAISED: tuple[tuple[type[Exception], Failure], ...] = (
 )
 """What is raised before there is an answer; anything else is unclear."""
 
-_ALIASES = {
-    "aws_access_key_id": "key",
-    "access_key_id": "key",
-    "aws_secret_access_key": "secret",
-    "secret_access_key": "secret",
-    "aws_session_token": "token",
-    "session_token": "token",
-    "aws_endpoint_url": "endpoint_url",
-    "aws_endpoint": "endpoint_url",
-    "endpoint": "endpoint_url",
-    "aws_profile": "profile",
-}
-"""What polars, delta-rs and obstore call s3fs' options."""
-_REGIONS = ("region", "region_name", "aws_region")
-_CACHES = frozenset({"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths"})
-"""Options that change nothing here: nothing is cached."""
 _OURS = frozenset({"asynchronous", "loop", "version_aware"})
 """Options that this client decides."""
-_SAFE = frozenset({"endpoint_url", "region_name", "signature_version", "addressing_style", "anon", "use_ssl"})
-"""Options whose values may be shown; all others may be secret."""
-SECRET_CHARACTERS = 4
-"""Shorter values are not looked for in what is shown."""
 
 
 class S3Client:
@@ -152,7 +107,7 @@ class S3Client:
             code = "NoSuchKey"  # a HEAD has no body to say it
         headers = answered.get("HTTPHeaders", {})
         return Failed(
-            client.meaning(ANSWERS, code, status),
+            client.meaning(s3_words.ANSWERS, code, status),
             self._shown(f"{status} {code}: {said.get('Message', '')}"),
             client.retry_after_seconds(headers.get("retry-after")),
         )
@@ -280,13 +235,10 @@ class S3Client:
 
     def _left(self, said: Mapping[str, str]) -> Failed:
         code = said.get("Code")
-        return Failed(client.meaning(ANSWERS, code, None), self._shown(f"{code}: {said.get('Message', '')}"))
+        return Failed(client.meaning(s3_words.ANSWERS, code, None), self._shown(f"{code}: {said.get('Message', '')}"))
 
     def _shown(self, text: str) -> str:
-        """A server's or library's words, with no value of an option that may be secret in them."""
-        for secret in _secrets(self._options):
-            text = text.replace(secret, "…")
-        return one_line(text)
+        return s3_words.shown(self._options, text)
 
 
 class S3Upload:
@@ -323,11 +275,7 @@ def s3fs_options(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         OptionError: s3fs has no such option, or it is not the caller's to decide; no value is shown.
     """
-    dropped = _CACHES.union(_REGIONS)
-    options = {_ALIASES.get(name, name): value for name, value in given.items() if name not in dropped}
-    for name in _REGIONS:
-        if name in given:
-            options["client_kwargs"] = {"region_name": given[name], **options.get("client_kwargs", {})}
+    options = s3_words.renamed(given)
     known = (_names(s3fs.S3FileSystem) | _names(aiobotocore.session.AioSession)) - _OURS
     for name in options:
         if name not in known:
@@ -342,15 +290,6 @@ def s3fs_options(given: Mapping[str, Any]) -> dict[str, Any]:
 def _names(made: type) -> frozenset[str]:
     parameters = inspect.signature(vars(made)["__init__"]).parameters.values()
     return frozenset(one.name for one in parameters if one.kind is not one.VAR_KEYWORD) - {"self", "args"}
-
-
-def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
-    """Every text in the options that may be a secret."""
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _secrets(value)
-        elif isinstance(value, str) and len(value) >= SECRET_CHARACTERS and (name not in _SAFE or "@" in value):
-            yield value
 
 
 def _seconds_us(time: datetime) -> int:

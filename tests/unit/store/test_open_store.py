@@ -168,7 +168,7 @@ def test_a_library_that_is_missing(monkeypatch):
     [
         ({"secrt": CANARY}, "did you mean 'secret'"),
         ({"asynchronous": CANARY}, "'asynchronous' is not a storage option"),
-        ({"backend": CANARY}, "'backend' must be 's3fs'"),
+        ({"backend": CANARY}, "'backend' must be 'obstore' or 's3fs'"),
         ({"request_timeout": CANARY}, "'request_timeout' is a number of seconds"),
         ({"request_timeout": 0}, "'request_timeout' is a number of seconds"),
         ({"request_timeout": True}, "'request_timeout' is a number of seconds"),
@@ -211,9 +211,10 @@ def test_request_timeout():
 
 def test_clients_are_used_again(monkeypatch):
     """The same bucket with the same options and environment has one client, which keeps its connections."""
-    options = {"endpoint_url": "http://127.0.0.1:1", "key": "k", "secret": "s"}
+    options = {"endpoint_url": "http://127.0.0.1:1", "key": "k", "secret": "s", "backend": "s3fs"}
     first = open_store("s3://bucket/t", options).client
-    assert open_store("s3://bucket/u", {**options, "backend": "s3fs"}).client is first
+    assert open_store("s3://bucket/u", {**options}).client is first
+    assert open_store("s3://bucket/u", {**options, "backend": "obstore"}).client is not first
     for url, given in (("s3://other/t", options), ("s3://bucket/t", {**options, "secret": "S"}), ("s3://bucket/t", {})):
         assert open_store(url, given).client is not first
     monkeypatch.setenv("AWS_PROFILE", "p")

@@ -1,0 +1,221 @@
+"""Through which library a bucket is reached: obstore where it would do the same as s3fs, and only there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import sys
+
+import pytest
+from botocore.exceptions import ProfileNotFound
+
+from txfiles.errors import OptionError, StoreError
+from txfiles.store import obstore_client, obstore_options, open_store
+from txfiles.store.client import Failure
+from txfiles.store.obstore_client import ObstoreClient
+
+CANARY = "CANARY-2f7a"
+WHOLE = {"key": "k", "secret": "s", "endpoint_url": "http://127.0.0.1:1"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_around(monkeypatch, tmp_path):
+    """No variables and no files of AWS' tools."""
+    for name in os.environ:
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def backend(options):
+    return open_store("s3://bucket/t", options).client.backend
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        WHOLE,
+        {**WHOLE, "token": "t", "request_timeout": 5, "use_listings_cache": False, "profile": None},
+        {"aws_access_key_id": "k", "aws_secret_access_key": "s", "aws_region": "eu-central-1"},
+        {"client_kwargs": {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "x"}},
+        {"anon": True, "endpoint": "https://h"},
+        {**WHOLE, "anon": False, "client_kwargs": {}, "config_kwargs": {}},
+    ],
+)
+def test_options_that_map(options):
+    """Credentials and a place that are named are the same to both libraries: obstore is used by itself."""
+    assert backend(options) == "obstore"
+    assert backend({**options, "backend": "s3fs"}) == "s3fs"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({**WHOLE, "profile": CANARY}, "'profile' has no counterpart"),
+        ({**WHOLE, "s3_additional_kwargs": {"SSECustomerKey": CANARY}}, "'s3_additional_kwargs' has no"),
+        ({**WHOLE, "config_kwargs": {"proxies": CANARY}}, "'config_kwargs' has no counterpart"),
+        ({**WHOLE, "client_kwargs": {"verify": CANARY}}, r"client_kwargs\['verify'\]"),
+        ({**WHOLE, "anon": "true"}, "'anon' is not True or False"),
+        ({**WHOLE, "token": b"t"}, "'token' is not text"),
+        ({"key": CANARY, "endpoint_url": "http://h"}, "'key' and 'secret' come together"),
+        ({"token": CANARY, "endpoint_url": "http://h"}, "'key' and 'secret' come together"),
+    ],
+)
+def test_options_that_do_not_map(options, why, caplog):
+    """An option that obstore cannot take as s3fs would leaves it to s3fs, and a debug log says why; forced, it is an
+    error. Neither shows a value."""
+    caplog.set_level(logging.DEBUG, logger="txfiles")
+    with pytest.raises(OptionError, match=why) as raised:
+        open_store("s3://bucket/t", {**options, "backend": "obstore"})
+    assert CANARY not in f"{raised.value!r} {raised.value.hint} {raised.value.evidence}"
+    if options.get("token") != b"t":
+        assert backend(options) == "s3fs"
+        assert "obstore is not used for s3://" in caplog.text
+    assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "why"),
+    [
+        ({}, {}, "looks for credentials in other places"),
+        ({"key": "k", "secret": "s"}, {}, "does not find out a bucket's region"),
+        (WHOLE, {"AWS_PROFILE": CANARY}, "reads AWS_PROFILE differently"),
+        (WHOLE, {"AWS_SKIP_SIGNATURE": "true"}, "reads AWS_SKIP_SIGNATURE differently"),
+        ({**WHOLE, "endpoint_url": "https://h"}, {"AWS_CA_BUNDLE": CANARY}, "reads AWS_CA_BUNDLE differently"),
+    ],
+)
+def test_an_environment_that_differs(options, environment, why, monkeypatch, caplog):
+    """What only s3fs finds outside of the options leaves it to s3fs; whoever forces obstore knows."""
+    caplog.set_level(logging.DEBUG, logger="txfiles")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert backend({**options, "backend": "obstore"}) == "obstore"
+    try:
+        assert backend(options) == "s3fs"
+    except ProfileNotFound:
+        assert "AWS_PROFILE" in environment
+    assert why in caplog.text
+    assert CANARY not in caplog.text
+
+
+def test_a_configuration_file(tmp_path):
+    """A configuration file of AWS' tools may say anything: it leaves a bucket to s3fs."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/config").write_text("[default]\nregion = eu-central-1\n")
+    assert backend(WHOLE) == "s3fs"
+
+
+@pytest.mark.parametrize("token", ["", "T"])
+def test_the_environment(monkeypatch, token):
+    """Credentials, region and endpoint of the environment are taken as botocore takes them; a key of the options
+    never goes with a token of the environment."""
+    for name, value in (
+        ("ACCESS_KEY_ID", "K"),
+        ("SECRET_ACCESS_KEY", "S"),
+        ("SESSION_TOKEN", token),
+        ("DEFAULT_REGION", "r"),
+        ("REGION", "other"),
+        ("ENDPOINT_URL", "http://general"),
+        ("ENDPOINT_URL_S3", "http://special"),
+    ):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    assert backend({}) == "obstore"
+    config = obstore_options.config_of({})
+    assert (config["region_name"], config["endpoint_url"]) == ("r", "http://special")
+    means = {"access_key_id": "K", "secret_access_key": "S", "token": token or None, "expires_at": None}
+    assert obstore_options.credentials(config)() == means
+    given = obstore_options.credentials(obstore_options.config_of({"key": "k", "secret": "s"}))()
+    assert given == {"access_key_id": "k", "secret_access_key": "s", "token": None, "expires_at": None}
+    assert obstore_options.credentials(obstore_options.config_of({"anon": True})) is None
+
+
+def test_obstore_is_missing(monkeypatch, caplog):
+    """Where obstore is not installed s3fs serves, and a debug log says so; forced, the error says what to install."""
+    caplog.set_level(logging.DEBUG, logger="txfiles")
+    monkeypatch.setitem(sys.modules, "txfiles.store.obstore_client", None)
+    monkeypatch.delattr("txfiles.store.obstore_client", raising=False)
+    assert backend(WHOLE) == "s3fs"
+    assert "cannot be imported" in caplog.text
+    with pytest.raises(StoreError, match="need the package obstore") as raised:
+        backend({**WHOLE, "backend": "obstore"})
+    assert raised.value.hint == "pip install 'txfiles[obstore]'"
+
+
+def test_a_forked_process(monkeypatch):
+    """obstore's threads stay in the parent: a process that was forked after they began is served by s3fs."""
+    monkeypatch.setattr(obstore_client, "_runtime_process", os.getpid() + 1)
+    assert backend(WHOLE) == "s3fs"
+    monkeypatch.setattr(obstore_client, "_runtime_process", os.getpid())
+    assert backend(WHOLE) == "obstore"
+
+
+def test_pickling():
+    """A client pickles as what it was made of, and shows no secret."""
+    store = open_store("s3://bucket/t", {**WHOLE, "secret": CANARY})
+    again = pickle.loads(pickle.dumps(store))
+    assert (again.root, again.client.backend) == (store.root, "obstore")
+    assert again.client._options == store.client._options
+    for shown in (store, store.client, store.client._store, again, again.client):
+        assert CANARY not in f"{shown!r} {shown}"
+    assert CANARY not in repr(store.client._store.config)
+
+
+def test_one_bucket():
+    """Both libraries are known to reach the same bucket, which is probed once."""
+    ways = [open_store("s3://bucket/t", {**WHOLE, "backend": name}).client for name in ("obstore", "s3fs")]
+    assert ways[0].identity == ways[1].identity
+
+
+# ---------------------------------------------------------------- answers, as obstore tells them
+
+
+def told(status, code, body=True):
+    xml = f"<Error><Code>{code}</Code><Message>m</Message></Error>" if body else ""
+    return (
+        f"Generic S3 error: Error performing PUT http://h/b/k in 1.5ms - Server returned non-2xx status code: "
+        f"{status} Some Reason: {xml}\n\nDebug source:\nGeneric {{ kind: Connect }}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "means"),
+    [
+        (obstore_client.raised.AlreadyExistsError(told(412, "PreconditionFailed")), Failure.EXISTS),
+        (obstore_client.raised.AlreadyExistsError(told(409, "ConditionalRequestConflict")), Failure.UNDECIDED),
+        (obstore_client.raised.AlreadyExistsError("Object at location a already exists"), Failure.UNCLEAR),
+        (FileNotFoundError(told(404, "NoSuchKey")), Failure.ABSENT),
+        (FileNotFoundError(told(404, "", body=False)), Failure.ABSENT),
+        (FileNotFoundError(told(404, "NoSuchBucket")), Failure.REFUSED),
+        (FileNotFoundError("whatever"), Failure.UNCLEAR),
+        (obstore_client.raised.GenericError(told(416, "InvalidRange")), Failure.SHORT),
+        (obstore_client.raised.PermissionDeniedError(told(403, "AccessDenied")), Failure.DENIED),
+        (obstore_client.raised.UnauthenticatedError(told(401, "x")), Failure.DENIED),
+        (obstore_client.raised.GenericError(told(400, "ExpiredToken")), Failure.DENIED),
+        (obstore_client.raised.GenericError(told(429, "TooManyRequests")), Failure.THROTTLED),
+        (obstore_client.raised.GenericError(told(503, "SlowDown")), Failure.THROTTLED),
+        (obstore_client.raised.GenericError(told(500, "InternalError")), Failure.UNCLEAR),
+        (obstore_client.raised.GenericError(told(502, "Odd")), Failure.UNCLEAR),
+        (obstore_client.raised.GenericError(told(400, "EntityTooLarge")), Failure.REFUSED),
+        (obstore_client.raised.GenericError("HTTP error\n\nDebug source:\nkind: Connect,"), Failure.UNREACHABLE),
+        (obstore_client.raised.GenericError("HTTP error\n\nDebug source:\nkind: Timeout,"), Failure.UNCLEAR),
+        (obstore_client.raised.GenericError("PUT http://169.254.169.254/latest/api/token"), Failure.DENIED),
+        (obstore_client.raised.InvalidPathError("x"), Failure.REFUSED),
+        (ValueError("Could not parse path"), Failure.REFUSED),
+        (OSError("anything"), Failure.UNCLEAR),
+    ],
+)
+def test_what_answers_mean(error, means):
+    """An answer means what its status and code say, whatever obstore raises; without one nothing is decided."""
+    failed = ObstoreClient("bucket", WHOLE, 1.0).failed(error)
+    assert failed.failure is means
+    assert "Debug source" not in failed.said
+
+
+def test_a_server_that_repeats_the_secret(monkeypatch):
+    """A server's message is told without any value that may be secret, of the options or of the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k" * 9)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s" * 9)
+    client = ObstoreClient("bucket", {}, 1.0)
+    said = client.failed(obstore_client.raised.GenericError(told(400, f"a{'s' * 9}b{'k' * 9}c"))).said
+    assert said == "400 a…b…c: m"

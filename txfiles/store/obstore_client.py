@@ -1,0 +1,404 @@
+"""S3 through `obstore`, Rust's `object_store`: several times faster a small request than s3fs, and never required.
+
+It takes the storage options that mean the same to both libraries; `obstore_options` says which. It sends each request
+once. What an answer means is read off the status and code in its text, never off the exception: obstore makes *exists*
+of S3's 409, which decides nothing. What obstore cannot do (keys that XML cannot hold, in a request or a listing,
+unfinished uploads, a forked process) s3fs does where it is installed.
+
+Source: specs/decisions/0009-s3-through-obstore.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import os
+import queue
+import re
+import secrets
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import obstore
+from obstore import exceptions as raised
+from obstore.store import S3Store
+
+from txfiles.store import client, obstore_options, s3_words
+from txfiles.store.client import SECOND_US, Begun, Body, Client, Failed, Failure, Upload
+from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
+from txfiles.store.port import Capabilities, Entry
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
+logger = logging.getLogger("txfiles")
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+CONNECT_SECONDS = 10.0
+"""A server that is there accepts a connection sooner."""
+BODY_SECONDS = 600.0
+"""A single answer that trickles is given up after this time; one that stops, after the time of a try."""
+LARGE_BYTES = 1 << 20
+LARGE_SECONDS = 60.0
+"""What the body of a large request may take beyond the time of a try: obstore counts it as waiting for an answer."""
+UPLOAD_RETRIES = 5
+"""An upload is one call of obstore's, which has to try its requests again itself."""
+PAGE = 1_000
+DEFAULT_REGION = "us-east-1"
+
+_ANSWER = re.compile(
+    r"Error performing [A-Z]+ \S+ in \S+ - Server returned non-2xx status code: (\d{3})[^:]*: ?"
+    r"(.*?)(?:\n\nDebug source:|\Z)",
+    re.DOTALL,
+)
+_NOT_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
+_REPLACED = "\ufffd"
+"""What some servers list in place of a character that XML cannot hold."""
+_REFUSED = (raised.InvalidPathError, raised.NotSupportedError, raised.UnknownConfigurationKeyError, ValueError)
+_METADATA_SERVERS = ("169.254.169.254", "169.254.170.2")
+
+_runtime_process: int | None = None
+"""The process in which obstore's threads run: in a fork of it every request would hang."""
+
+
+class NonsenseError(Exception):
+    """An answer that makes no sense."""
+
+
+class ElsewhereError(Exception):
+    """A failure that is known already."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.said)
+        self.failed = failed
+
+
+def _beyond(keys: str | Sequence[str]) -> bool:
+    return forked() or _NOT_XML.search("".join(keys)) is not None
+
+
+def _or_s3fs(method: F) -> F:
+    """Let s3fs do what obstore cannot."""
+
+    @functools.wraps(method)
+    def call(self: ObstoreClient, keys: str | Sequence[str], *more: Any) -> Any:
+        if not _beyond(keys):
+            return method(self, keys, *more)
+        return self.by_s3fs(lambda theirs: getattr(theirs, method.__name__)(keys, *more))
+
+    return cast("F", call)
+
+
+class ObstoreClient:
+    """One bucket.
+
+    Args:
+        bucket: its name.
+        options: storage options that map.
+        try_seconds: how long a single request may take without an answer.
+    """
+
+    backend = "obstore"
+    capabilities = Capabilities(lists_from_a_name=True, requests_at_once=32, resends=False)
+    deletes_at_once = 1_000
+    parts_at_once = 1
+
+    def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
+        self._bucket = bucket
+        self._options = dict(options)
+        self._try_seconds = try_seconds
+        self._s3fs: Client | None = None
+        self._config = config = obstore_options.config_of(options)
+        region = config.get("region_name", DEFAULT_REGION)
+        self._endpoint = config.get("endpoint_url", f"https://s3.{region}.amazonaws.com").rstrip("/")
+        make = functools.partial(
+            S3Store,
+            bucket,
+            config={
+                "aws_endpoint_url_s3": self._endpoint,
+                "region": region,
+                "skip_signature": bool(config.get("anon", False)),
+                "conditional_put": "etag",
+            },
+            credential_provider=obstore_options.credentials(config),
+        )
+        self._store = make(
+            client_options=_timeouts(self._endpoint, try_seconds, try_seconds), retry_config={"max_retries": 0}
+        )
+        # For what may be sent again without harm: names that are unique, without a condition.
+        self._large = make(
+            client_options=_timeouts(self._endpoint, try_seconds, try_seconds + LARGE_SECONDS),
+            retry_config={"max_retries": UPLOAD_RETRIES, "retry_timeout": timedelta(seconds=3 * try_seconds)},
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ObstoreClient, (self._bucket, self._options, self._try_seconds)
+
+    @property
+    def root(self) -> str:
+        """`s3://bucket`."""
+        return f"s3://{self._bucket}"
+
+    @property
+    def identity(self) -> str:
+        """The endpoint and the bucket."""
+        return f"s3 {self._endpoint} {self._bucket}"
+
+    def failed(self, error: Exception) -> Failed:
+        """What an exception means: by the answer's status and code, if there was one."""
+        if isinstance(error, ElsewhereError):
+            return error.failed
+        if isinstance(error, urllib.error.HTTPError):
+            return Failed(client.meaning(s3_words.ANSWERS, None, error.code), self._shown(str(error)))
+        text = str(error)
+        found = _ANSWER.search(text)
+        if found is None:
+            said = text.partition("\n\nDebug source:")[0].removeprefix("Generic S3 error: ")
+            return Failed(_without_answer(error, text), self._shown(f"{type(error).__name__}: {said}"))
+        status, body = int(found[1]), found[2]
+        code = _element("Code", body)
+        if not body and isinstance(error, FileNotFoundError):
+            code = "NoSuchKey"  # a HEAD has no body to say it
+        return Failed(
+            client.meaning(s3_words.ANSWERS, code, status), self._shown(f"{status} {code}: {_element('Message', body)}")
+        )
+
+    @_or_s3fs
+    def get(self, key: str, limit: int) -> Body:
+        """One GET; of what is too large just the head is read."""
+        found = obstore.get(_used(self._store), key)
+        size = found.meta["size"]
+        return Body(bytes(found.bytes()) if size <= limit else b"", size)
+
+    @_or_s3fs
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """One GET of a range."""
+        return bytes(obstore.get_range(_used(self._store), key, start=offset, length=length))
+
+    @_or_s3fs
+    def stat(self, key: str) -> Entry:
+        """One HEAD."""
+        found = obstore.head(_used(self._store), key)
+        if not found["last_modified"].timestamp():
+            raise NonsenseError("the answer is not about an object")
+        return _entry(found)
+
+    @_or_s3fs
+    def create(self, key: str, data: bytes) -> None:
+        """One PUT with `If-None-Match: *`."""
+        obstore.put(_used(self._store), key, data, mode="create", use_multipart=False)
+
+    @_or_s3fs
+    def put(self, key: str, data: bytes) -> None:
+        """One PUT."""
+        store = self._large if len(data) > LARGE_BYTES else self._store
+        obstore.put(_used(store), key, data, use_multipart=False)
+
+    def pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
+        """ListObjectsV2, from a key on; the key itself is asked for, so that an empty listing is rare.
+
+        Cost: a HEAD more if nothing is listed. obstore reads any XML as a listing: a server that answers for an object
+        that nobody has is none.
+        """
+        if _beyond(prefix + after):
+            yield from self._their_pages(prefix, after)
+            return
+        folder, last, met = prefix.rstrip("/") or None, after, False
+        try:
+            for page in obstore.list(_used(self._store), folder, offset=after[:-1] or None, chunk_size=PAGE):
+                met = met or bool(page)
+                if any(_REPLACED in one["path"] for one in page):
+                    raise raised.InvalidPathError  # noqa: TRY301  # the same as below
+                found = [_entry(one) for one in page if one["path"].startswith(prefix) and one["path"] > after]
+                last = found[-1].name if found else last
+                yield found
+        except raised.InvalidPathError:  # an object that is not a table's
+            yield from self._their_pages(prefix, last)
+        else:
+            if not met:
+                self._expect_nothing(f"{prefix}{secrets.token_hex(16)}")
+
+    @_or_s3fs
+    def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
+        """One DeleteObjects."""
+        obstore.delete(_used(self._store), list(keys))
+        return {}
+
+    @_or_s3fs
+    def upload(self, key: str) -> Upload:
+        """An upload of obstore's, in a thread of its own."""
+        return ObstoreUpload(_used(self._large), key)
+
+    def uploads(self, prefix: str) -> Sequence[Begun]:
+        """What s3fs lists; nothing where it is not installed."""
+        if not _s3fs_is_there():
+            logger.debug("%s: unfinished uploads are not looked for without s3fs", self.root)
+            return ()
+        return self.by_s3fs(lambda theirs: theirs.uploads(prefix))
+
+    def now_us(self) -> int:
+        """The `Date` of an answer, whatever it says: it needs no permission, so that it is not signed."""
+        request = urllib.request.Request(f"{self._endpoint}/{self._bucket}/_", method="HEAD")  # noqa: S310  # as given
+        try:
+            with urllib.request.urlopen(request, timeout=self._try_seconds) as answer:  # noqa: S310
+                headers = answer.headers
+        except urllib.error.HTTPError as error:
+            if self.failed(error).failure not in (Failure.ABSENT, Failure.REFUSED, Failure.DENIED):
+                raise
+            headers = error.headers
+        return client.http_time_us(headers["date"])
+
+    def by_s3fs(self, request: Callable[[Client], T]) -> T:
+        """Ask the same bucket through s3fs, and understand how that fails."""
+        if not _s3fs_is_there():
+            said = (
+                "obstore cannot serve keys that XML cannot hold, or with empty segments, nor a process that was forked "
+                "after it was used, and s3fs is not installed: pip install 'txfiles[s3]'"
+            )
+            raise ElsewhereError(Failed(Failure.REFUSED, said))
+        if self._s3fs is None:
+            from txfiles.store.s3 import S3Client
+
+            logger.debug("%s: through s3fs what obstore cannot do", self.root)
+            self._s3fs = S3Client(self._bucket, self._options, self._try_seconds)
+        try:
+            return request(self._s3fs)
+        except Exception as error:  # noqa: BLE001  # s3fs knows what it means
+            raise ElsewhereError(self._s3fs.failed(error)) from None
+
+    def _their_pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
+        pages = self.by_s3fs(lambda theirs: theirs.pages(prefix, after))
+        while (page := self.by_s3fs(lambda _: next(pages, None))) is not None:
+            yield page
+
+    def _expect_nothing(self, key: str) -> None:
+        """See that the server is one that says of a missing object that it is missing."""
+        try:
+            self.stat(key)
+        except Exception as error:
+            if self.failed(error).failure not in (Failure.ABSENT, Failure.DENIED):
+                raise
+        else:
+            raise NonsenseError("the server lists nothing, and has an object that nobody put there")
+
+    def _shown(self, text: str) -> str:
+        return s3_words.shown(self._config, text)
+
+
+class ObstoreUpload:
+    """A multipart upload: obstore takes the parts in order, from a thread that waits for them.
+
+    Args:
+        store: that tries again by itself.
+        key: of the object.
+    """
+
+    def __init__(self, store: S3Store, key: str) -> None:
+        self._parts: queue.Queue[bytes | None] = queue.Queue(1)
+        self._given_up = False
+        self._ended = threading.Event()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(store, key), daemon=True, name="txfiles-upload")
+        self._thread.start()
+
+    def part(self, number: int, data: bytes) -> None:
+        """Hand over a part; waits while those before it are under way."""
+        self._hand_over(data)
+
+    def complete(self) -> None:
+        """Wait until the object is published."""
+        if not self._ended.is_set():
+            self._hand_over(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def abort(self) -> None:
+        """Obstore aborts the upload when its parts end with an error."""
+        self._given_up = True
+        if not self._ended.is_set():
+            self._hand_over(None, told=False)
+        self._thread.join()
+
+    def _hand_over(self, data: bytes | None, *, told: bool = True) -> None:
+        while not self._ended.is_set():
+            try:
+                self._parts.put(data, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+        if told and self._error is not None:
+            raise self._error
+
+    def _run(self, store: S3Store, key: str) -> None:
+        try:
+            obstore.put(
+                store,
+                key,
+                self._each(),
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AHEAD,
+            )
+        except Exception as error:  # noqa: BLE001  # told by whoever waits
+            self._error = error
+        finally:
+            self._ended.set()
+
+    def _each(self) -> Iterator[bytes]:
+        while (part := self._parts.get()) is not None:
+            yield part
+        if self._given_up:
+            raise NonsenseError("given up")
+
+
+def _timeouts(endpoint: str, try_seconds: float, answer_seconds: float) -> ClientConfig:
+    return {
+        "allow_http": endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, try_seconds)),
+        "read_timeout": timedelta(seconds=answer_seconds),
+        "timeout": timedelta(seconds=BODY_SECONDS + answer_seconds),
+    }
+
+
+def _used(store: S3Store) -> S3Store:
+    """The store, for a request: from now on obstore belongs to this process."""
+    global _runtime_process  # noqa: PLW0603  # the runtime is one for the process
+    _runtime_process = os.getpid()
+    return store
+
+
+def _s3fs_is_there() -> bool:
+    return importlib.util.find_spec("s3fs") is not None
+
+
+def forked() -> bool:
+    """Whether obstore's threads stayed in the process that this one was forked from."""
+    return _runtime_process not in (None, os.getpid())
+
+
+def _without_answer(error: Exception, text: str) -> Failure:
+    if isinstance(error, raised.UnauthenticatedError | raised.PermissionDeniedError):
+        return Failure.DENIED
+    if isinstance(error, _REFUSED):
+        return Failure.REFUSED
+    if any(one in text for one in _METADATA_SERVERS):
+        return Failure.DENIED  # no credentials: it looked for a machine's role
+    return Failure.UNREACHABLE if "kind: Connect" in text else Failure.UNCLEAR
+
+
+def _element(name: str, xml: str) -> str | None:
+    found = re.search(rf"<{name}>(.*?)</{name}>", xml, re.DOTALL)
+    return found and found[1]
+
+
+def _entry(found: Mapping[str, Any]) -> Entry:
+    """In whole seconds, as a HEAD tells them; some servers' listings say more."""
+    return Entry(found["path"], found["size"], int(found["last_modified"].timestamp()) * SECOND_US)

@@ -1,0 +1,82 @@
+"""What S3 says and what its options are called, the same through every library.
+
+Source: specs/decisions/0027-s3-through-s3fs.md; docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from txfiles.core.messages import one_line
+from txfiles.store import client
+from txfiles.store.client import Failure
+
+ANSWERS: client.Answers = {
+    "NoSuchKey": Failure.ABSENT,
+    "NoSuchUpload": Failure.ABSENT,
+    "PreconditionFailed": Failure.EXISTS,
+    412: Failure.EXISTS,
+    "ConditionalRequestConflict": Failure.UNDECIDED,
+    "OperationAborted": Failure.UNDECIDED,
+    409: Failure.UNDECIDED,
+    "InvalidRange": Failure.SHORT,
+    416: Failure.SHORT,
+    **dict.fromkeys(("AccessDenied", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"), Failure.DENIED),
+    401: Failure.DENIED,
+    403: Failure.DENIED,
+    **dict.fromkeys(("SlowDown", "Throttling", "TooManyRequests", "RequestLimitExceeded"), Failure.THROTTLED),
+    429: Failure.THROTTLED,
+    503: Failure.THROTTLED,
+    **dict.fromkeys(("InternalError", "RequestTimeout", "IncompleteBody"), Failure.UNCLEAR),
+    408: Failure.UNCLEAR,
+    **dict.fromkeys(("PermanentRedirect", 301, 307, 501), Failure.REFUSED),
+}
+"""S3's error codes and statuses. A missing bucket is none of them: a 4xx that is not here is refused."""
+
+_ALIASES = {
+    "aws_access_key_id": "key",
+    "access_key_id": "key",
+    "aws_secret_access_key": "secret",
+    "secret_access_key": "secret",
+    "aws_session_token": "token",
+    "session_token": "token",
+    "aws_endpoint_url": "endpoint_url",
+    "aws_endpoint": "endpoint_url",
+    "endpoint": "endpoint_url",
+    "aws_profile": "profile",
+}
+"""What polars, delta-rs and obstore call s3fs' options."""
+_REGIONS = ("region", "region_name", "aws_region")
+_CACHES = frozenset({"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths"})
+"""Options that change nothing here: nothing is cached."""
+_SAFE = frozenset({"endpoint_url", "region_name", "signature_version", "addressing_style", "anon", "use_ssl"})
+"""Options whose values may be shown; all others may be secret."""
+SECRET_CHARACTERS = 4
+"""Shorter values are not looked for in what is shown."""
+
+
+def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Storage options by s3fs' names, a region among the `client_kwargs`, without those that change nothing."""
+    dropped = _CACHES.union(_REGIONS)
+    options = {_ALIASES.get(name, name): value for name, value in given.items() if name not in dropped}
+    for name in _REGIONS:
+        if name in given:
+            options["client_kwargs"] = {"region_name": given[name], **options.get("client_kwargs", {})}
+    return options
+
+
+def shown(options: Mapping[str, Any], text: str) -> str:
+    """A server's or library's words, with no value of an option that may be secret in them."""
+    for secret in _secrets(options):
+        text = text.replace(secret, "…")
+    return one_line(text)
+
+
+def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
+    """Every text in the options that may be a secret."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _secrets(value)
+        elif isinstance(value, str) and len(value) >= SECRET_CHARACTERS and (name not in _SAFE or "@" in value):
+            yield value
