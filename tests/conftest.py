@@ -8,6 +8,7 @@ example back with `@reproduce_failure`.
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,10 @@ from tests.guarantees import cases, sweep
 from tests.services.fixtures import azure, azure_client, s3, s3_client, service
 
 __all__ = ["azure", "azure_client", "cases", "s3", "s3_client", "service", "sweep"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores Ctrl-C, and so would each process that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "ci",
