@@ -121,7 +121,7 @@ class Examiner:
 
 def _examine(root: Path) -> Found:
     try:
-        versions = len(check(root).versions)
+        versions = len(check(root, lost_power=True).versions)
         rows = tx.Table(root).to_arrow().to_pylist() if tx.exists(root) else []
     except (AssertionError, OSError, ValueError, tx.TxFilesError) as error:
         return Found(wrong=f"{type(error).__name__}: {error}")
