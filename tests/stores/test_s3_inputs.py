@@ -71,7 +71,7 @@ def test_what_is_wrong_is_told_by_its_url(bucket, options, tmp_path):
         assert "s3://" in told
         assert str(tmp_path / "tmp") not in told
         assert not (tmp_path / "t").exists()
-    with pytest.raises(tx.UnsupportedTableError, match="nowhere://"):
+    with pytest.raises(tx.UnreadableInputError, match="nowhere://"):
         tx.write("nowhere://x/y.csv", tmp_path / "t", mode="append")
 
 

@@ -24,6 +24,7 @@ from txfiles.inputs.paths import PathSource
 from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.store import open_store
 from txfiles.store.port import Store
+from txfiles.store.remote import SCHEMES
 
 _URL = re.compile(r"(?!file:|memory:)[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -65,7 +66,7 @@ class RemoteSource:
         """As `PathSource.read`.
 
         Raises:
-            StoreError: a file could not be fetched; `UnreadableInputError`: there is none.
+            StoreError: a file could not be fetched; `UnreadableInputError`: there is none, or its URL is refused.
         Cost: each file is fetched once, and held on the disk until the source is closed.
         """
         try:
@@ -107,12 +108,19 @@ class RemoteSource:
         return found
 
     def _fetch(self, url: str, folder: str) -> Iterator[str]:
+        told = redact(url)
+        if told != url or url.partition("://")[0].lower() not in SCHEMES:
+            raise UnreadableInputError(
+                f"{told!r} is neither a local path nor the URL of a file or folder in a bucket",
+                hint=f"URLs begin with {', '.join(f'{scheme}://' for scheme in SCHEMES)} and contain no @, ? or #; "
+                "credentials belong in storage_options",
+                path=told,
+            )
         parent, _, last = url.rstrip("/").rpartition("/")
         store = open_store(parent, self._storage_options)
         single = None if url.endswith("/") else store.stat(last)
         entries = [single] if single else [one for one in store.list_from(f"{last}/") if is_input(one.name)]
         if not entries:
-            told = redact(url)
             raise UnreadableInputError(f"there is no input at {told!r}", hint="check the URL", path=told)
         for entry in entries:
             local = os.path.join(folder, entry.name)
