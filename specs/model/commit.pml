@@ -105,7 +105,7 @@ proctype call(byte me; byte kind; byte key)
     provided (RUNS)
 #endif
 {   byte base, seen, pass, tries;
-    int added, removed, listed; bool again, derive;             /* by the manifests that are newer than the base */
+    int added, removed, listed; bool again, derive, beaten;             /* by the manifests that are newer than the base */
 
     atomic { FOUND <= newest && ON(HEAD, FOUND) -> base = FOUND; seen = base; DID }
 plan:                                                           /* [Commit 1] */
@@ -137,8 +137,9 @@ newer:                                                          /* [Commit 2, Co
         :: !FREE(seen + 1) && ON(SEE, seen + 1) -> seen++; added = added | log[seen].adds;
                                          removed = removed | log[seen].removes; listed = listed | log[seen].lists; DID
         :: FREE(seen + 1) -> break
+        :: TRACED && !beaten -> break       /* without the lock, the put is the look; as if it had been made before */
         :: tries == 0 && !FAULTLESS -> goto abort               /* an error, or the time is over */
-        od;
+        od; beaten = false;
         again = base == 0 && seen != 0 ||                                       /* they created the table */
                 BUG != LIST_UNREAD && (listed & mine[me].adds) ||               /* a vacuum lists what I staged */
                 BUG != GONE_UNREAD && KEYED && (removed & mine[me].removes) ||  /* what I rely on is gone */
@@ -163,7 +164,7 @@ create:                                                         /* [Commit 3] */
     if                                                          /* [Commit 4] not "created": read it back */
     :: BUG == NO_READ_BACK -> goto newer :: BUG == EXISTS_IS_MINE && !FREE(N) -> goto created
     :: atomic { log[N].by == me + 1 && ON(MINE, N) -> flight[me] = 0; DID } goto created
-    :: atomic { !FREE(N) && log[N].by != me + 1 && ON(OTHERS, N) -> flight[me] = 0; tries = 0; DID } goto newer
+    :: atomic { !FREE(N) && log[N].by != me + 1 && ON(OTHERS, N) -> flight[me] = 0; tries = 0; beaten = TRACED; DID } goto newer
     :: atomic { FREE(N) && tries < TRIES && ON(ABSENT, N) -> tries++; DID }
        if :: BUG == NEXT_NUMBER -> goto newer :: BUG != NEXT_NUMBER -> goto create :: TRACED -> goto unknown fi
     :: !FAULTLESS -> goto unknown                               /* out of tries, or it cannot be read */
