@@ -78,6 +78,7 @@ def test_each_operation_fails(
     scenario: Scenario, tmp_path: Path, templates: Templates, cases: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever operation fails, and however, the answer is true, and the table is as before the call or after it."""
+    monkeypatch.setattr("txfiles.environment.WORKERS", 1)  # else files are written in an order that nobody knows
     if scenario is SIDECAR:
         monkeypatch.setattr(codec, "INLINE_ACTIONS", 1)
     steps = operations(scenario, tmp_path / "0", templates)
