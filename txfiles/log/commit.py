@@ -298,10 +298,19 @@ def _commit(attempt: Attempt, plan: CommitPlan, base: _Base, staging: Staged) ->
             looks = True
 
 
-def _remembered(session: Session, base: Snapshot | None, plan: CommitPlan, manifest: Manifest, data: bytes) -> Snapshot:
-    """The version that was committed. It is cached, so that the next call need not read it."""
+def _remembered(
+    session: Session, base: Snapshot | None, plan: CommitPlan, manifest: Manifest, data: bytes
+) -> Snapshot | None:
+    """The version that was committed. It is cached, so that the next call need not read it.
+
+    None if the list of files that it builds on is damaged: the commit stands, and whoever reads that list reports it.
+    """
     whole = replace_struct(manifest, add=plan.add, remove=_removes(plan), vacuum=plan.vacuum, sidecar=None)
-    made = extend(base, [Loaded(whole, codec.sha256(data))])
+    try:
+        made = extend(base, [Loaded(whole, codec.sha256(data))])
+    except CorruptTableError as error:
+        logger.warning("version %d is committed; after that: %s", manifest.version, error)
+        return None
     if session.cache is not None:
         session.cache.keep(session.store.root, made)
     return made

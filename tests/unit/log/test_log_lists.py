@@ -8,7 +8,8 @@ import pytest
 import txfiles as tx
 from tests.counting import CountingStore
 from txfiles import environment, inputs
-from txfiles.log import cache, checkpoint, versions
+from txfiles.errors import CorruptTableError
+from txfiles.log import cache, checkpoint, commit, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.options import Request, check
@@ -129,6 +130,20 @@ def test_a_damaged_checkpoint_leads_to_the_one_before(store):
     for name in names:
         store.delete_many([name])
     assert versions.require_head(session(store)).files.equals(newest.files)
+
+
+def test_damage_after_a_commit_does_not_deny_it(store, monkeypatch):
+    """Damage in an old list that is found once the manifest stands is no failure of the write."""
+
+    def damaged(*given):
+        raise CorruptTableError("the list is damaged")
+
+    fresh = session(store)
+    versions.require_head(fresh)
+    monkeypatch.setattr(commit, "extend", damaged)
+    result = write(fresh, 1_000)
+    assert (result.committed, result.version) == (True, VERSIONS)
+    assert versions.require_head(session(store)).file_count == VERSIONS + 1
 
 
 def test_lists_do_not_depend_on_the_way(tmp_path):
