@@ -75,6 +75,18 @@ def test_what_is_wrong_is_told_by_its_url(bucket, options, tmp_path):
         tx.write("nowhere://x/y.csv", tmp_path / "t", mode="append")
 
 
+def test_a_table_is_no_folder_of_inputs(bucket, options, tmp_path):
+    """A table with a log is refused as an input, as in a local folder: its superseded files would be read."""
+    tx.write(pa.table({"id": [1]}), f"{bucket}/table", mode="append", storage_options=options)
+    store = open_store(bucket, options)
+    store.put("delta/1.parquet", b"PAR1")
+    store.put("delta/_delta_log/0.json", b"{}")
+    for name in ("table", "delta"):
+        with pytest.raises(tx.UnreadableInputError, match="is a table with a log"):
+            tx.write(f"{bucket}/{name}", tmp_path / "t", mode="append", storage_options=options)
+    assert not (tmp_path / "t").exists()
+
+
 def test_the_shell(bucket, options, tmp_path):
     """`txfiles write s3://… --to folder` with the options of the bucket."""
     given = [f"--storage-option={name}={options[name]}" for name in ("key", "secret", "endpoint_url")]

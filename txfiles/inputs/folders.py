@@ -69,8 +69,8 @@ def _existing(path: str) -> str:
 def _below(root: str) -> list[str]:
     found = []
     for folder, folders, names in os.walk(root, onerror=_unreadable):
-        _refuse_table(folder, folders)
-        folders[:] = [name for name in folders if not _is_hidden(name)]
+        refuse_table(folder, folders)
+        folders[:] = [name for name in folders if not is_hidden(name)]
         found += [str(Path(folder, name)) for name in names if is_input(name)]
     found.sort(key=lambda file: Path(file).relative_to(root).parts)
     if not found:
@@ -87,7 +87,8 @@ def _below(root: str) -> list[str]:
     return found
 
 
-def _refuse_table(folder: str, folders: list[str]) -> None:
+def refuse_table(folder: str, folders: list[str]) -> None:
+    """Raise `UnreadableInputError` if one of the folders in a folder is a table's log."""
     for log, hint in _LOGS.items():
         if log in folders:
             raise UnreadableInputError(
@@ -100,13 +101,14 @@ def _refuse_table(folder: str, folders: list[str]) -> None:
 def is_input(path: str) -> bool:
     """Whether a file of a folder is read: by its suffix, or because Hadoop's tools name a table's parts so."""
     name = path.rpartition("/")[2]
-    return not _is_hidden(name) and (_kind(name) != "" or _PART.fullmatch(name) is not None)
+    return not is_hidden(name) and (_kind(name) != "" or _PART.fullmatch(name) is not None)
 
 
 _PART = re.compile(r"part-[-0-9a-z]+")
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is for tools, not for readers, by its name."""
     return name.startswith(("_", "."))
 
 

@@ -19,11 +19,11 @@ import pyarrow as pa
 from txfiles.core.messages import redact
 from txfiles.errors import StoreError, TxFilesError, UnreadableInputError
 from txfiles.inputs.dialect import Dialect
-from txfiles.inputs.folders import is_input
+from txfiles.inputs.folders import is_hidden, is_input, refuse_table
 from txfiles.inputs.paths import PathSource
 from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.store import open_store
-from txfiles.store.port import Store
+from txfiles.store.port import Entry, Store
 from txfiles.store.remote import SCHEMES
 
 _URL = re.compile(r"(?!file:|memory:)[A-Za-z][A-Za-z0-9+.-]*://")
@@ -119,7 +119,7 @@ class RemoteSource:
         parent, _, last = url.rstrip("/").rpartition("/")
         store = open_store(parent, self._storage_options)
         single = None if url.endswith("/") else store.stat(last)
-        entries = [single] if single else [one for one in store.list_from(f"{last}/") if is_input(one.name)]
+        entries = [single] if single else list(_inputs(store, url, f"{last}/"))
         if not entries:
             raise UnreadableInputError(f"there is no input at {told!r}", hint="check the URL", path=told)
         for entry in entries:
@@ -140,6 +140,15 @@ class RemoteSource:
 
     def _shown(self, value: Any) -> Any:
         return self._told(value) if isinstance(value, str) else value
+
+
+def _inputs(store: Store, url: str, folder: str) -> Iterator[Entry]:
+    """What `folders.expand` would read of a folder; likewise, a table with a log is refused."""
+    for entry in store.list_from(folder):
+        inner = entry.name.removeprefix(folder).split("/")[:-1]
+        refuse_table(url, inner)
+        if is_input(entry.name) and not any(map(is_hidden, inner)):
+            yield entry
 
 
 def _copy(store: Store, name: str, size: int, local: str) -> None:
