@@ -139,8 +139,8 @@ newer:                                                          /* [Commit 2, Co
         :: FREE(seen + 1) -> break
         :: TRACED && !beaten -> break       /* without the lock, the put is the look; as if it had been made before */
         :: tries == 0 && !FAULTLESS -> goto abort               /* an error, or the time is over */
-        od; beaten = false;
-        again = base == 0 && seen != 0 ||                                       /* they created the table */
+        od;
+        beaten = false; again = base == 0 && seen != 0 ||                                       /* they created the table */
                 BUG != LIST_UNREAD && (listed & mine[me].adds) ||               /* a vacuum lists what I staged */
                 BUG != GONE_UNREAD && KEYED && (removed & mine[me].removes) ||  /* what I rely on is gone */
                 BUG != NO_PROBE && KEYED && (added & ~removed & keyed[key]);    /* probe: they added my key */
@@ -176,8 +176,7 @@ created:
 redo:
     unstage; pass++; base = seen;
     if :: pass < PASSES -> goto plan :: else -> goto abort fi;
-same:
-    unstage;
+same: unstage;
     atomic { FOUND <= newest && ON(SAME, FOUND) -> settled = settled | BIT(me); DID } goto done
 abort:
     unstage;

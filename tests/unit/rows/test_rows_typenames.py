@@ -39,10 +39,10 @@ def wrapped(inner: st.SearchStrategy[pa.DataType]) -> st.SearchStrategy[pa.DataT
         inner.map(pa.large_list),
         inner.map(pa.list_view),
         inner.map(pa.large_list_view),
-        st.builds(lambda t, name: pa.list_(pa.field(name, t, nullable=False)), inner, NAMES),
+        st.builds(lambda t, name: pa.list_(pa.field(name, t, nullable=t == pa.null())), inner, NAMES),
         st.builds(pa.list_, inner, st.integers(1, 3)),
         st.dictionaries(NAMES, inner, min_size=1, max_size=3).map(lambda fields: pa.struct(list(fields.items()))),
-        st.dictionaries(NAMES, inner, min_size=1, max_size=2).map(
+        st.dictionaries(NAMES, inner.filter(lambda t: t != pa.null()), min_size=1, max_size=2).map(
             lambda fields: pa.struct([pa.field(name, t, nullable=False) for name, t in fields.items()])
         ),
         st.builds(lambda key, item: pa.map_(key, item, keys_sorted=True), st.sampled_from(DECIMALS), inner),
