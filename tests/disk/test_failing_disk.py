@@ -27,7 +27,7 @@ from tests.processes.calls import perform, row
 from tests.processes.checks import check, residue, tree
 from tests.processes.failpoints import Failpoint
 from tests.processes.scenarios import SCENARIOS, Scenario, Templates, write
-from txfiles.core import manifest as codec
+from txfiles.core import codec
 from txfiles.store import folders
 
 pytestmark = pytest.mark.guarantees("S2 S4 S5 S6 S7 S16 L3")

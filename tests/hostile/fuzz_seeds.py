@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 
 from tests.hostile.fuzz_targets import CSV_SCHEMA, TABLE_ID, TYPES, VERSION, _Files
 from txfiles import formats
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 from txfiles.core.manifest import (
     Actions,
     Add,

@@ -22,8 +22,7 @@ import pyarrow.parquet as pq
 import txfiles as tx
 from txfiles import environment, formats, inputs, store
 from txfiles.cli import params
-from txfiles.core import manifest as codec
-from txfiles.core import names, properties, times
+from txfiles.core import codec, names, properties, times
 from txfiles.errors import CorruptTableError, OptionError, TxFilesError, UnsupportedTypeError
 from txfiles.formats.common import WriteOptions
 from txfiles.formats.source import FileToRead

@@ -16,8 +16,7 @@ import pytest
 import txfiles as tx
 from tests.hostile import tables
 from tests.hostile.test_limits import _with_content
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 
 pytestmark = pytest.mark.guarantees("S7 S14 S18")
 

@@ -13,7 +13,7 @@ import pytest
 
 import txfiles as tx
 from tests.model import bag
-from txfiles.core import manifest as codec
+from txfiles.core import codec
 
 pytestmark = pytest.mark.guarantees("S7 S17 S18 S20")
 

@@ -20,8 +20,7 @@ from tests.hostile import parquet_forgeries as forged
 from tests.hostile import tables
 from tests.hostile.fuzz_targets import sealed
 from txfiles.cli.main import cli
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 from txfiles.core.manifest import Actions, Add
 from txfiles.errors import InputError
 from txfiles.formats import parquet

@@ -15,7 +15,7 @@ from tests.guarantees import DEEP
 from tests.hostile import fuzz, fuzz_targets
 from tests.hostile.fuzz_seeds import PIECES, seeds
 from tests.hostile.fuzz_targets import NATIVE, TARGETS
-from txfiles.core import manifest as codec
+from txfiles.core import codec
 
 pytestmark = pytest.mark.guarantees("S17 S18 S20 S23")
 

@@ -13,8 +13,7 @@ from typing import Any
 import greenlet
 
 from tests.simulation.calls import CALLS, EMPTY, KEYED, ROWS, Content, Other, Write, made, row
-from txfiles.core import manifest as codec
-from txfiles.core import names, times
+from txfiles.core import codec, names, times
 from txfiles.core.manifest import Add, Manifest, Metrics, Operation, Remove
 from txfiles.errors import SnapshotExpiredError
 from txfiles.store.port import Put

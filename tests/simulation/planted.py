@@ -21,9 +21,9 @@ from tests.simulation.explore import Failed, every
 from tests.simulation.outside import body
 from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import Scene, pairs, scene
-from txfiles.core import conflicts, names, protocol, times
-from txfiles.core import manifest as codec
+from txfiles.core import codec, conflicts, names, protocol, times
 from txfiles.core import plan as plans
+from txfiles.core.manifest import Manifest
 from txfiles.core.protocol import Answer, Next, Sent
 from txfiles.core.replay import State
 from txfiles.errors import StoreError
@@ -184,7 +184,7 @@ def files_are_deleted_though_the_commit_may_stand() -> Iterator[None]:
 def each_try_of_a_commit_has_an_id_of_its_own() -> Iterator[None]:
     real = codec.encode
 
-    def encode(manifest: codec.Manifest) -> bytes:
+    def encode(manifest: Manifest) -> bytes:
         return real(replace_struct(manifest, commit_id=body().session.environment.new_id()))
 
     with (
@@ -198,7 +198,7 @@ def each_try_of_a_commit_has_an_id_of_its_own() -> Iterator[None]:
 def the_time_of_a_commit_is_just_the_clock() -> Iterator[None]:
     real = codec.encode
 
-    def encode(manifest: codec.Manifest) -> bytes:
+    def encode(manifest: Manifest) -> bytes:
         return real(replace_struct(manifest, time=times.format_us(body().session.environment.now_us())))
 
     with patch.object(codec, "encode", encode):
@@ -337,7 +337,7 @@ def a_change_of_columns_goes_unnoticed() -> Iterator[None]:
         yield
 
 
-def _made_by(theirs: Sequence[codec.Manifest], path: str) -> bool:
+def _made_by(theirs: Sequence[Manifest], path: str) -> bool:
     """Whether one of the commits wrote the file, by its name."""
     return path.rpartition("-")[0][-32:] in {manifest.commit_id for manifest in theirs}
 
@@ -346,7 +346,7 @@ def _made_by(theirs: Sequence[codec.Manifest], path: str) -> bool:
 def a_file_that_comes_back_is_not_fresh() -> Iterator[None]:
     real = conflicts.change
 
-    def change(theirs: Sequence[codec.Manifest]) -> conflicts.Change:
+    def change(theirs: Sequence[Manifest]) -> conflicts.Change:
         net = real(theirs)
         return replace(net, fresh=tuple(add for add in net.fresh if _made_by(theirs, add.path)))
 
@@ -358,7 +358,7 @@ def a_file_that_comes_back_is_not_fresh() -> Iterator[None]:
 def a_vacuum_deletes_a_file_that_comes_back() -> Iterator[None]:
     real = conflicts.change
 
-    def change(theirs: Sequence[codec.Manifest]) -> conflicts.Change:
+    def change(theirs: Sequence[Manifest]) -> conflicts.Change:
         net = real(theirs)
         return replace(net, held=frozenset(name for name in net.held if _made_by(theirs, name)))
 

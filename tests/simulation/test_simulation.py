@@ -18,7 +18,7 @@ from tests.simulation.calls import CALLS, CREATING
 from tests.simulation.explore import Report, by_chance, every, replay
 from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import crowd, pairs, scene
-from txfiles.core import manifest as codec
+from txfiles.core import codec
 from txfiles.store.port import Capabilities
 from txfiles.targets import files
 

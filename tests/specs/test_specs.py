@@ -22,8 +22,8 @@ import pytest
 import txfiles as tx
 from tests.model import bag
 from txfiles.cli.main import cli
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
+from txfiles.core import manifest as nouns
 from txfiles.core.properties import PROPERTIES
 from txfiles.errors import CorruptTableError, UnsupportedTableError
 from txfiles.inputs.declared import declared_types
@@ -100,8 +100,8 @@ def test_schema_is_in_sync(tmp_path: Path) -> None:
 def test_fields_are_documented() -> None:
     """Every field of the manifest stands on its page, and every property with its default and meaning."""
     page = (SPECS / "3-manifest.md").read_text(encoding="utf-8")
-    structs = (codec.Manifest, codec.Operation, codec.Metrics, codec.TableAction, codec.Add, codec.ColumnStats)
-    for struct in (*structs, codec.KeyRange, codec.CheckpointRef, codec.SidecarRef, codec.Vacuum):
+    structs = (nouns.Manifest, nouns.Operation, nouns.Metrics, codec.TableAction, nouns.Add, nouns.ColumnStats)
+    for struct in (*structs, nouns.KeyRange, nouns.CheckpointRef, nouns.SidecarRef, nouns.Vacuum):
         for field in set(struct.__struct_fields__) - {"extra"}:
             assert f"`{field}`" in page, (struct.__name__, field)
     for name, known in PROPERTIES.items():

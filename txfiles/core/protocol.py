@@ -1,4 +1,4 @@
-"""The put of a manifest, step by step: after this answer, do that. No I/O here; `log.commit` does what it says.
+"""The put of a manifest, step by step: after this answer, do that. No I/O here; `log.put` does what it says.
 
 The outcome of a put is decided by reading the object back, never by the error that the store gave: a reply may be lost
 after the request was applied, and "exists" may refer to the caller's own object.

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import pyarrow as pa
 
-from txfiles.core import manifest as codec
-from txfiles.core import names, properties, times
-from txfiles.core.manifest import CheckpointRef, TableAction
+from txfiles.core import codec, names, properties, times
+from txfiles.core.manifest import CheckpointRef, Count, Hash, Id
 from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import ColumnId
 from txfiles.errors import CorruptTableError, StoreError
@@ -56,15 +55,15 @@ _METADATA_KEY = b"txfiles"
 class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     """The metadata of a checkpoint: a `State` without the reference to itself."""
 
-    version: codec.Count
+    version: Count
     table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN)]
-    commit_id: codec.Id
-    sha256: codec.Hash
+    commit_id: Id
+    sha256: Hash
     time: str
-    table: TableAction
+    table: codec.TableAction
     batch_ids: list[tuple[str, int, str, tuple[ColumnId, ...]]]
-    oldest_readable_version: codec.Count
-    columns_since: codec.Count = 0
+    oldest_readable_version: Count
+    columns_since: Count = 0
 
 
 def encode(state: State, files: pa.Table) -> bytes:

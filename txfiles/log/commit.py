@@ -15,45 +15,42 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace as replace_struct
 
-from txfiles.core import conflicts, names, protocol, times
-from txfiles.core import manifest as codec
+from txfiles.core import codec, conflicts, names, times
 from txfiles.core import plan as plans
 from txfiles.core.conflicts import Verdict
-from txfiles.core.manifest import Actions, CheckpointRef, Manifest, Operation, Remove, SidecarRef, TableMetadata
+from txfiles.core.manifest import COUNT_LIMIT, Actions, Manifest, Operation, Remove, SidecarRef, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, Replaces
-from txfiles.core.protocol import Answer, Next, Sent
+from txfiles.core.protocol import Next
 from txfiles.errors import (
     CommitConflictError,
     CommitStateUnknownError,
     CorruptTableError,
     SnapshotExpiredError,
     StoreError,
-    TxFilesError,
 )
-from txfiles.log import checkpoint, newest, versions
+from txfiles.log import put, versions
+from txfiles.log.base import Base
+from txfiles.log.put import BACKOFF_FIRST_SECONDS
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Loaded, Snapshot, extend
 from txfiles.rows import filelist, partitions
 from txfiles.store import port
-from txfiles.store.port import Put, Store
+from txfiles.store.port import Store
 
 logger = logging.getLogger("txfiles")
 
 LOCK_SECONDS = 5.0
 """How long to wait for the advisory lock: longer than any commit takes, and short compared to the default `timeout`."""
 
-BACKOFF_FIRST_SECONDS = 0.005
 BACKOFF_MOST_SECONDS = 1.0
 
 
@@ -204,7 +201,7 @@ def _pass(attempt: Attempt, operation: PlanOperation, snapshot: Snapshot | None)
         return Outcome(None, known.version, committed=False, already_committed=True, attempts=attempt.count)
     session = attempt.session
     table_id = snapshot.state.table_id if snapshot else None
-    base = _Base(session, snapshot)
+    base = Base(session, snapshot)
     staging = attempt.new_staging(session, attempt.commit_id, attempt.numbers, table_id, base.begin)
     try:
         with versions.ExpiryReported(session, snapshot.state) if snapshot else nullcontext():
@@ -219,58 +216,7 @@ def _pass(attempt: Attempt, operation: PlanOperation, snapshot: Snapshot | None)
         staging.discard()
 
 
-class _Base:
-    """The base of the commit, and what must be known about it before the put.
-
-    Args:
-        session: the table's.
-        snapshot: None if the commit creates the table.
-    """
-
-    def __init__(self, session: Session, snapshot: Snapshot | None) -> None:
-        self.snapshot = snapshot
-        self._session = session
-        self._begun: list[Callable[[], Any]] | None = None
-        self._guard = threading.Lock()
-
-    def begin(self) -> None:
-        """There will be a commit: on a slow store, do what it needs while its files are being written."""
-        with self._guard:
-            if self._session.is_parallel and self._begun is None:
-                self._begun = [self._session.environment.start(work) for work in self._work]
-
-    def is_still_there(self) -> bool:
-        """Whether its manifest is still the one that was read."""
-        return bool(self._result(0))
-
-    def checkpoint(self) -> CheckpointRef | None:
-        """Save it if that is due. Returns what the next manifest says of the newest checkpoint."""
-        found: CheckpointRef | None = self._result(1)
-        return found
-
-    def _result(self, number: int) -> Any:
-        self.begin()
-        return self._begun[number]() if self._begun else self._work[number]()
-
-    @property
-    def _work(self) -> tuple[Callable[[], Any], ...]:
-        session, base = self._session, self.snapshot
-        if base is None:
-            return lambda: True, lambda: None
-        return partial(versions.is_still_there, session.store, base.state), partial(_checkpoint, session, base)
-
-
-def _checkpoint(session: Session, base: Snapshot) -> CheckpointRef | None:
-    """Save the base if that is due, and leave a hint to it now and then: it certainly exists."""
-    state, ref = base.state, base.state.checkpoint
-    if checkpoint.due(state):
-        ref = checkpoint.write(session, base) or ref
-    if state.version % newest.HINT_INTERVAL == 0:
-        newest.write_hint(session.store, state.version, ref)
-    return ref
-
-
-def _commit(attempt: Attempt, plan: CommitPlan, base: _Base, staging: Staged) -> Outcome | Snapshot:
+def _commit(attempt: Attempt, plan: CommitPlan, base: Base, staging: Staged) -> Outcome | Snapshot:
     """Commit a plan, rebasing as long as it stands; if it returns a snapshot, plan again on that.
 
     Under the advisory lock, looking for newer versions first avoids the race. Without it, the put itself shows them.
@@ -287,7 +233,7 @@ def _commit(attempt: Attempt, plan: CommitPlan, base: _Base, staging: Staged) ->
                 decided = _rebase(attempt, plan, base.snapshot, theirs)
                 if not isinstance(decided, tuple):
                     return decided
-                plan, base = decided[0], _Base(session, decided[1])
+                plan, base = decided[0], Base(session, decided[1])
             if base.snapshot is not None:  # a crash must not keep what is built on it, and lose it
                 port.ensure_durable(session.store, names.manifest(base.snapshot.state.version))
             manifest, data = _write_down(attempt, plan, base, staging)
@@ -370,14 +316,14 @@ def replaced_files(replaces: Replaces, table: TableMetadata, snapshot: Snapshot 
     return tuple(files["path"].to_pylist()), int(pc.sum(files["rows"]).as_py() or 0)
 
 
-def _write_down(attempt: Attempt, plan: CommitPlan, on: _Base, staging: Staged) -> tuple[Manifest, bytes]:
+def _write_down(attempt: Attempt, plan: CommitPlan, on: Base, staging: Staged) -> tuple[Manifest, bytes]:
     """The manifest of this commit on top of a snapshot, and its bytes."""
     environment = attempt.session.environment
     store = attempt.session.store
     base = on.snapshot.state if on.snapshot else None
     version = base.version + 1 if base else 0
     time_us = max(environment.now_us(), base.time_us + 1 if base else 0)
-    if time_us > times.LAST_US or version > codec.COUNT_LIMIT:
+    if time_us > times.LAST_US or version > COUNT_LIMIT:
         raise CorruptTableError(
             f"no version can follow version {version - 1} of {store.root}: its number or time is the last possible one",
             hint="commits alone never get there: restore _txfiles/ from a backup",
@@ -416,7 +362,7 @@ def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
         return manifest
     data = codec.encode_actions(Actions(add=manifest.add, remove=manifest.remove, deletes=deletes))
     name = names.sidecar(manifest.version, session.environment.new_id())
-    settled = settle(session, names.SIDECAR_DIR + name, data)
+    settled = put.settle(session, names.SIDECAR_DIR + name, data)
     if settled.end is not Next.COMMITTED:
         raise StoreError(
             f"{session.store.root}/{names.SIDECAR_DIR}{name} could not be written; nothing was committed",
@@ -439,7 +385,7 @@ def _put_manifest(attempt: Attempt, manifest: Manifest, data: bytes, staging: St
     """
     attempt.versions.append(manifest.version)
     staging.keep()
-    settled = settle(attempt.session, names.manifest(manifest.version), data)
+    settled = put.settle(attempt.session, names.manifest(manifest.version), data)
     if settled.end is Next.COMMITTED:
         return True
     if settled.end is Next.UNKNOWN:
@@ -448,53 +394,6 @@ def _put_manifest(attempt: Attempt, manifest: Manifest, data: bytes, staging: St
     if settled.error is not None:
         raise settled.error
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """How a put ended: one of `protocol.ENDS`, and the error that the store gave, if any."""
-
-    end: Next
-    error: TxFilesError | None = None
-
-
-def settle(session: Session, name: str, data: bytes) -> Settled:
-    """Put an object under a free name until its outcome is known, as `core.protocol` prescribes.
-
-    Cost: one put if the store answers; at most `MOST_PUTS` puts, each read back at most `MOST_READS` times.
-    """
-    sent, following, error = Sent(), Next.PUT, None
-    while following not in protocol.ENDS:
-        if following is Next.PUT:
-            answer, error = _put(session.store, name, data)
-        else:
-            answer, failure = _read_back(session.store, name, data)
-            error = failure or error
-        following, after = protocol.step(sent, answer)
-        if following not in protocol.ENDS and after != sent:
-            session.environment.sleep(BACKOFF_FIRST_SECONDS * 2 ** max(after.puts, after.reads))
-        sent = after
-    return Settled(following, None if following in (Next.COMMITTED, Next.LOST) else error)
-
-
-def _put(store: Store, name: str, data: bytes) -> tuple[Answer, TxFilesError | None]:
-    try:
-        put = store.put_if_absent(name, data)
-    except TxFilesError as error:
-        return (Answer.IN_DOUBT if error.committed == "unknown" else Answer.REFUSED), error
-    return {Put.CREATED: Answer.CREATED, Put.EXISTS: Answer.EXISTS, Put.UNKNOWN: Answer.UNCLEAR}[put], None
-
-
-def _read_back(store: Store, name: str, data: bytes) -> tuple[Answer, TxFilesError | None]:
-    """What is stored under a name after an unclear put."""
-    try:
-        found = store.get(name, limit=max(len(data), codec.MANIFEST_LIMIT_BYTES))
-    except StoreError as error:
-        logger.warning("reading back %s failed: %s", name, error)
-        return Answer.UNREADABLE, error
-    if found is None:
-        return Answer.ABSENT, None
-    return (Answer.MINE if codec.sha256(found) == codec.sha256(data) else Answer.ANOTHERS), None
 
 
 def _unknown(attempt: Attempt) -> CommitStateUnknownError:

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 from txfiles.errors import CorruptTableError, StoreError, UnsupportedTableError
 from txfiles.store.port import Put, Store
 

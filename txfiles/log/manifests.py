@@ -12,8 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 from txfiles.core.manifest import Manifest
 from txfiles.errors import CorruptTableError
 from txfiles.log.session import Session

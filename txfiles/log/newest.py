@@ -15,9 +15,8 @@ from itertools import pairwise
 
 import msgspec
 
-from txfiles.core import manifest as codec
 from txfiles.core import names
-from txfiles.core.manifest import CheckpointRef
+from txfiles.core.manifest import CheckpointRef, Count
 from txfiles.errors import CorruptTableError, StoreError
 from txfiles.log import manifests
 from txfiles.log.identity import SMALL_FILE_LIMIT_BYTES
@@ -42,7 +41,7 @@ class Hint(msgspec.Struct, frozen=True, kw_only=True):
         checkpoint: the newest one that its manifest names.
     """
 
-    version: codec.Count
+    version: Count
     checkpoint: CheckpointRef | None = None
 
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from operator import index
 
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 from txfiles.core.manifest import CheckpointRef
 from txfiles.core.messages import shown
 from txfiles.core.replay import State

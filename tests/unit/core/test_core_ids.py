@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import txfiles as tx
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.schema import Column
 from txfiles.errors import UnsupportedTableError

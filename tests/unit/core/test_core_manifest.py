@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import TABLE_ID, actions, manifests, tables
-from txfiles.core import manifest as codec
-from txfiles.core import names
-from txfiles.core.manifest import Manifest
+from txfiles.core import codec, names
+from txfiles.core.manifest import Actions, Manifest, TableMetadata
 from txfiles.errors import CorruptTableError, InputError, UnsupportedTableError
 
 FEWER = settings(max_examples=max(1, settings.default.max_examples // 4))
@@ -86,7 +85,7 @@ def test_decode_is_the_inverse_of_encode(manifest: Manifest) -> None:
 
 
 @given(actions)
-def test_a_sidecar_comes_back_as_it_was(found: codec.Actions) -> None:
+def test_a_sidecar_comes_back_as_it_was(found: Actions) -> None:
     """Every list of actions comes back from its sidecar."""
     assert codec.decode_actions(codec.encode_actions(found), table_id=TABLE_ID, where=WHERE) == found
 
@@ -110,7 +109,7 @@ def test_the_example_of_these_tests_is_valid() -> None:
 
 
 @given(tables())
-def test_unknown_fields_of_the_table_are_carried_along(found: codec.TableMetadata) -> None:
+def test_unknown_fields_of_the_table_are_carried_along(found: TableMetadata) -> None:
     """A newer writer's optional facts about the table survive an older one's rewriting of the table action."""
     manifest = decode(document())
     written = codec.encode(msgspec.structs.replace(manifest, table=found))

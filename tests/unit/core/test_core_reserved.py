@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import txfiles as tx
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 from txfiles.errors import CorruptTableError, UnsupportedTableError
 from txfiles.log import checkpoint
 

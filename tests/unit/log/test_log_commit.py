@@ -14,11 +14,10 @@ import pytest
 import txfiles as tx
 from tests.model import bag
 from txfiles import environment
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 from txfiles.core.protocol import Next
 from txfiles.errors import StoreError
-from txfiles.log import commit
+from txfiles.log import commit, put
 from txfiles.log.session import Session
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Put
@@ -75,7 +74,7 @@ class Unclear(MemoryStore):
 def test_an_unclear_put_is_read_back(applied: tuple[bool, ...], puts: int) -> None:
     """Sidecars too: what was applied counts, what was not is sent again under the same name."""
     store = Unclear(*applied)
-    settled = commit.settle(Session(store, environment.real()), "_txfiles/sidecars/x", b"data")
+    settled = put.settle(Session(store, environment.real()), "_txfiles/sidecars/x", b"data")
     assert (settled.end, settled.error, store.puts) == (Next.COMMITTED, None, puts)
     assert store.get("_txfiles/sidecars/x", limit=10) == b"data"
 
@@ -83,7 +82,7 @@ def test_an_unclear_put_is_read_back(applied: tuple[bool, ...], puts: int) -> No
 def test_a_put_that_stays_unclear_is_unknown() -> None:
     """It is not sent for ever, and never called done."""
     store = Unclear(*[False] * 9)
-    settled = commit.settle(Session(store, environment.real()), "_txfiles/sidecars/x", b"data")
+    settled = put.settle(Session(store, environment.real()), "_txfiles/sidecars/x", b"data")
     assert (settled.end, store.puts) == (Next.UNKNOWN, 5)
     assert store.get("_txfiles/sidecars/x", limit=10) is None
 
@@ -91,17 +90,17 @@ def test_a_put_that_stays_unclear_is_unknown() -> None:
 def test_a_sidecar_whose_answer_was_lost_serves_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lost answer to a sidecar's put neither fails the call nor loses what was staged."""
     monkeypatch.setattr(codec, "INLINE_ACTIONS", 0)
-    real: Any = commit._put
+    real: Any = put._put
     lost = []
 
-    def put(store: Any, name: str, data: bytes) -> Any:
+    def lossy(store: Any, name: str, data: bytes) -> Any:
         answer = real(store, name, data)
         if name.startswith(names.SIDECAR_DIR) and not lost:
             lost.append(name)
-            return commit.Answer.UNCLEAR, None
+            return put.Answer.UNCLEAR, None
         return answer
 
-    monkeypatch.setattr(commit, "_put", put)
+    monkeypatch.setattr(put, "_put", lossy)
     result = tx.write(rows(1, 2), tmp_path / "table", mode="append")
     assert (result.version, len(lost)) == (0, 1)
     assert tx.Table(tmp_path / "table").to_arrow().num_rows == 2
@@ -111,10 +110,10 @@ def test_a_sidecar_that_cannot_be_written_aborts(tmp_path: Path, monkeypatch: py
     """Nothing is committed, nothing stays behind, and the store's own error is told beneath ours."""
     monkeypatch.setattr(codec, "INLINE_ACTIONS", 0)
 
-    def put(store: Any, name: str, data: bytes) -> Any:
-        return commit.Answer.REFUSED, StoreError("the disk is full")
+    def refusing(store: Any, name: str, data: bytes) -> Any:
+        return put.Answer.REFUSED, StoreError("the disk is full")
 
-    monkeypatch.setattr(commit, "_put", put)
+    monkeypatch.setattr(put, "_put", refusing)
     with pytest.raises(StoreError, match="could not be written; nothing was committed") as caught:
         tx.write(rows(1), tmp_path / "table", mode="append")
     assert "the disk is full" in str(caught.value.__cause__)

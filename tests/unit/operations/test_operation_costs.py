@@ -18,7 +18,7 @@ import pytest
 import txfiles
 from tests.counting import CountingStore
 from txfiles import environment, inputs
-from txfiles.core import manifest
+from txfiles.core import codec
 from txfiles.formats.parquet import ParquetFile
 from txfiles.log import manifests, versions
 from txfiles.log.cache import SnapshotCache
@@ -219,7 +219,7 @@ def test_a_vacuum_reads_manifests_in_parallel_where_that_is_faster(far):
 
 def test_a_vacuum_reads_no_manifest_twice(monkeypatch):
     """Manifests with a sidecar cost a request more each; those of versions that have expired, one without it."""
-    monkeypatch.setattr(manifest, "INLINE_ACTIONS", 0)
+    monkeypatch.setattr(codec, "INLINE_ACTIONS", 0)
     found = []
     for count in (FILES, 2 * FILES):
         world = World(count)

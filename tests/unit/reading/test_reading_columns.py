@@ -11,8 +11,7 @@ import pyarrow as pa
 import pytest
 
 import txfiles as tx
-from txfiles.core import manifest as codec
-from txfiles.core import names
+from txfiles.core import codec, names
 from txfiles.errors import CorruptTableError
 from txfiles.log import checkpoint
 from txfiles.rows import filelist

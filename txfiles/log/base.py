@@ -1,0 +1,67 @@
+"""The version that a commit builds on, and what must be known about it before the put.
+
+Source: specs/5-commit.md, "Commit".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from txfiles.core.manifest import CheckpointRef
+from txfiles.log import checkpoint, newest, versions
+from txfiles.log.session import Session
+from txfiles.log.snapshot import Snapshot
+
+
+class Base:
+    """The base of the commit, and what must be known about it before the put.
+
+    Args:
+        session: the table's.
+        snapshot: None if the commit creates the table.
+    """
+
+    def __init__(self, session: Session, snapshot: Snapshot | None) -> None:
+        self.snapshot = snapshot
+        self._session = session
+        self._begun: list[Callable[[], Any]] | None = None
+        self._guard = threading.Lock()
+
+    def begin(self) -> None:
+        """There will be a commit: on a slow store, do what it needs while its files are being written."""
+        with self._guard:
+            if self._session.is_parallel and self._begun is None:
+                self._begun = [self._session.environment.start(work) for work in self._work]
+
+    def is_still_there(self) -> bool:
+        """Whether its manifest is still the one that was read."""
+        return bool(self._result(0))
+
+    def checkpoint(self) -> CheckpointRef | None:
+        """Save it if that is due. Returns what the next manifest says of the newest checkpoint."""
+        found: CheckpointRef | None = self._result(1)
+        return found
+
+    def _result(self, number: int) -> Any:
+        self.begin()
+        return self._begun[number]() if self._begun else self._work[number]()
+
+    @property
+    def _work(self) -> tuple[Callable[[], Any], ...]:
+        session, base = self._session, self.snapshot
+        if base is None:
+            return lambda: True, lambda: None
+        return partial(versions.is_still_there, session.store, base.state), partial(_checkpoint, session, base)
+
+
+def _checkpoint(session: Session, base: Snapshot) -> CheckpointRef | None:
+    """Save the base if that is due, and leave a hint to it now and then: it certainly exists."""
+    state, ref = base.state, base.state.checkpoint
+    if checkpoint.due(state):
+        ref = checkpoint.write(session, base) or ref
+    if state.version % newest.HINT_INTERVAL == 0:
+        newest.write_hint(session.store, state.version, ref)
+    return ref
