@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from txfiles.core.manifest import CheckpointRef
@@ -27,14 +27,17 @@ class Base:
     def __init__(self, session: Session, snapshot: Snapshot | None) -> None:
         self.snapshot = snapshot
         self._session = session
-        self._begun: list[Callable[[], Any]] | None = None
+        self._begun: list[Callable[[], Any]] = []
         self._guard = threading.Lock()
 
     def begin(self) -> None:
-        """There will be a commit: on a slow store, do what it needs while its files are being written."""
+        """There will be a commit: on a slow store, do what it needs while its files are being written.
+
+        Each piece of work is done once at most, however many races are lost to a store that then shows nothing new.
+        """
+        start = self._session.environment.start if self._session.is_parallel else cache
         with self._guard:
-            if self._session.is_parallel and self._begun is None:
-                self._begun = [self._session.environment.start(work) for work in self._work]
+            self._begun = self._begun or [start(work) for work in self._work]
 
     def is_still_there(self) -> bool:
         """Whether its manifest is still the one that was read."""
@@ -47,7 +50,7 @@ class Base:
 
     def _result(self, number: int) -> Any:
         self.begin()
-        return self._begun[number]() if self._begun else self._work[number]()
+        return self._begun[number]()
 
     @property
     def _work(self) -> tuple[Callable[[], Any], ...]:

@@ -13,14 +13,16 @@ import pytest
 
 import txfiles as tx
 from tests.model import bag
-from txfiles import environment
+from txfiles import environment, inputs
 from txfiles.core import codec, names
 from txfiles.core.protocol import Next
 from txfiles.errors import StoreError
-from txfiles.log import commit, put
+from txfiles.log import commit, manifests, put
 from txfiles.log.session import Session
+from txfiles.options import Request, check
 from txfiles.store.memory import MemoryStore
-from txfiles.store.port import Put
+from txfiles.store.port import Capabilities, Put
+from txfiles.targets import files
 
 
 def rows(*ids: int) -> pa.Table:
@@ -120,6 +122,52 @@ def test_a_sidecar_that_cannot_be_written_aborts(tmp_path: Path, monkeypatch: py
     assert caught.value.committed == "no"
     assert not tx.exists(tmp_path / "table")
     assert not list((tmp_path / "table").glob("*.parquet"))
+
+
+class Phantom(MemoryStore):
+    """Says once that a manifest exists, and shows another's bytes when it is read back; after that there is none."""
+
+    def __init__(self, requests_at_once: int) -> None:
+        super().__init__()
+        self.requests_at_once = requests_at_once
+        self.phantom = self.read_back = ""
+        self.checkpoints: list[str] = []
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(lists_from_a_name=False, requests_at_once=self.requests_at_once, resends=False)
+
+    def put_if_absent(self, name: str, data: bytes) -> Put:
+        if name != self.phantom:
+            return super().put_if_absent(name, data)
+        self.read_back, self.phantom = name, ""
+        return Put.EXISTS
+
+    def get(self, name: str, *, limit: int) -> bytes | None:
+        if name == self.read_back:
+            self.read_back = ""
+            return b"another's"
+        return super().get(name, limit=limit)
+
+    def put(self, name: str, data: bytes) -> None:
+        if names.checkpoint_version(name) is not None:
+            self.checkpoints.append(name)
+        super().put(name, data)
+
+
+@pytest.mark.parametrize("requests_at_once", [1, 8])
+def test_a_checkpoint_is_put_once_for_a_base(requests_at_once: int) -> None:
+    """A race lost to a manifest that nobody then finds leaves no second checkpoint of the same version behind."""
+    store = Phantom(requests_at_once)
+    session = Session(store, environment.real())
+    options: dict[str, Any] = {"mode": "append", "properties": {"checkpoint_interval": 1}}
+    files.write(session, check(Request(source=inputs.source(rows(0)), **options)))
+    store.phantom = names.manifest(1)
+    outcome = files.write(session, check(Request(source=inputs.source(rows(1)), **options)))
+    assert (outcome.version, outcome.attempts, outcome.committed, store.read_back) == (1, 2, True, "")
+    ref = manifests.summary(store, 1).checkpoint
+    assert ref is not None
+    assert store.checkpoints == [names.checkpoint(0, ref.id)]
 
 
 @pytest.mark.parametrize("format", ["parquet", "csv"])
