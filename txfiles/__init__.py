@@ -43,7 +43,7 @@ from txfiles.version import __version__
 if TYPE_CHECKING:
     from txfiles.api import exists, plan, resolve, write
     from txfiles.options import Progress
-    from txfiles.results import Commit, Plan, Resolution, VacuumResult, WriteResult
+    from txfiles.results import Commit, CompactResult, Plan, Resolution, VacuumResult, WriteResult
     from txfiles.table import Table
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "Commit",
     "CommitConflictError",
     "CommitStateUnknownError",
+    "CompactResult",
     "ConfirmationRequiredError",
     "CorruptTableError",
     "DuplicateKeyError",
@@ -91,7 +92,9 @@ _LATER = {
     **dict.fromkeys(("exists", "plan", "resolve", "write"), "txfiles.api"),
     "Table": "txfiles.table",
     "Progress": "txfiles.options",
-    **dict.fromkeys(("Commit", "Plan", "Resolution", "VacuumResult", "WriteResult"), "txfiles.results"),
+    **dict.fromkeys(
+        ("Commit", "CompactResult", "Plan", "Resolution", "VacuumResult", "WriteResult"), "txfiles.results"
+    ),
 }
 
 

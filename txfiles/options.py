@@ -60,6 +60,17 @@ class VacuumOptions:
     progress: Callable[[Progress], None] = no_progress
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompactOptions:
+    """What a caller may ask of a compaction. See `Table.compact`."""
+
+    target_file_bytes: int | None = None
+    sort: bool = False
+    where: Any = None
+    dry_run: bool = False
+    progress: Callable[[Progress], None] = no_progress
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known about an option besides its type.

@@ -99,6 +99,37 @@ class VacuumResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompactResult:
+    """What a compaction joined, or under `dry_run` would join: then the files and bytes after it are an estimate.
+
+    Attributes:
+        version: the compaction's commit, or the version that it was decided against.
+        committed: whether it made a version; it makes none if there is nothing to join.
+        files_before: small files that were joined.
+        files_after: files that hold their rows now.
+        bytes_before: of the files that were joined.
+        bytes_after: of the files that hold their rows now.
+        rows: how many rows they have.
+        groups: how many times neighbours were joined into one file.
+        groups_skipped: those that were given up because another commit had removed one of their files.
+        dry_run: nothing was written.
+        commit_id: of this call's commit, for `txfiles.resolve`; None if it made none.
+    """
+
+    version: int
+    committed: bool
+    files_before: int
+    files_after: int
+    bytes_before: int
+    bytes_after: int
+    rows: int
+    groups: int
+    groups_skipped: int
+    dry_run: bool
+    commit_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resolution:
     """What became of a commit. `version` is None if it was not committed."""
 

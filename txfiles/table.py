@@ -14,8 +14,8 @@ from txfiles.arguments import public
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.messages import shown
 from txfiles.errors import OptionError, TableNotFoundError
-from txfiles.options import Progress, VacuumOptions, no_progress
-from txfiles.results import Commit, VacuumResult
+from txfiles.options import CompactOptions, Progress, VacuumOptions, no_progress
+from txfiles.results import Commit, CompactResult, VacuumResult
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import OpenTable, Place, TableState, Target
 
@@ -303,6 +303,42 @@ class Table:
             progress=progress or no_progress,
         )
         result, self._opened = self._with("vacuum").vacuum(options)
+        return result
+
+    @public
+    def compact(
+        self,
+        target_file_bytes: int | None = None,
+        *,
+        sort: bool = False,
+        where: Any = None,
+        dry_run: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> CompactResult:
+        """Join small files that follow each other, in a commit that changes no row; the table moves to it.
+
+        Args:
+            target_file_bytes: how large files are to become; the property `target_file_bytes` by default. Files of
+                half that size or more are left alone.
+            sort: sort the rows of each new file by key, so that reads of some keys skip more of it.
+            where: join only files that may hold a matching row; as the filter of `to_arrow`.
+            dry_run: only say what would be joined.
+            progress: called with how many files have been read.
+        Raises:
+            KeysRequiredError: `sort` on a table without keys.
+            CorruptTableError: a file is missing or damaged; the table is as it was.
+        Cost: the rows of the small files are read and written once, as a stream. With `sort`, the rows of one new file
+            are in memory at a time, and those of many tiny files are written more than once.
+        """
+        self._require_writable("compact")
+        options = CompactOptions(
+            target_file_bytes=target_file_bytes,
+            sort=sort,
+            where=where,
+            dry_run=dry_run,
+            progress=progress or no_progress,
+        )
+        result, self._opened = self._with("compact").compact(options)
         return result
 
     @property

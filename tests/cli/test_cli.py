@@ -60,7 +60,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_verbs() -> None:
     """The verbs of this release are all there."""
-    assert set(VERBS) >= {"write", "log", "show", "files", "read", "plan", "set", "vacuum", "resolve"}
+    assert set(VERBS) >= {"write", "log", "show", "files", "read", "plan", "set", "compact", "vacuum", "resolve"}
 
 
 @pytest.mark.parametrize("verb", VERBS)

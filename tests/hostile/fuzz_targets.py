@@ -82,6 +82,7 @@ def opened_table(data: bytes) -> None:
         lambda table: table.history(),
         lambda table: table.to_arrow(),
         lambda table: table.lookup([1]),
+        lambda table: table.compact(dry_run=True),
         lambda table: table.vacuum(dry_run=True),
         lambda table: table.set(checkpoint_interval=1),
     ]

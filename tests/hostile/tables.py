@@ -26,6 +26,7 @@ VERBS: dict[str, list[str]] = {
     "log": ["log"],
     "show": ["show"],
     "files": ["files"],
+    "compact": ["compact"],
     "vacuum": ["vacuum", "--retain", "0", "--force"],
 }
 

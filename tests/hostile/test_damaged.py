@@ -89,6 +89,7 @@ def calls(path: Path) -> dict[str, Callable[[], Any]]:
         "lookup": lambda: tx.Table(path).lookup([1, 3]),
         "upsert": lambda: tx.write(rows(1, 3, 6, x=9.0), path, mode="upsert"),
         "append_once": lambda: tx.write(rows(1, 9), path, mode="append_once"),
+        "compact": lambda: tx.Table(path).compact(),
         "vacuum": lambda: tx.Table(path).vacuum(retain="0", force=True),
     }
 

@@ -43,7 +43,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "Table": tx.Table,
 }
 
-VERBS = ("show", "log", "files", "read", "vacuum", "set", "resolve", "plan", "write")
+VERBS = ("show", "log", "files", "read", "compact", "vacuum", "set", "resolve", "plan", "write")
 
 
 def told(error: BaseException | None) -> str:

@@ -88,6 +88,11 @@ def _vacuum(path: str, lock: str | None = None, **options: Any) -> dict[str, Any
     return {"version": result.version, "committed": result.committed, "deleted": list(result.deleted)}
 
 
+def _compact(path: str, lock: str | None = None, **options: Any) -> dict[str, Any]:
+    result = tx.Table(path, lock=lock).compact(**options)
+    return {"version": result.version, "committed": result.committed, "groups": result.groups}
+
+
 def _read(path: str, version: int | None = None, back: int = 0, wait: float = 0.0) -> dict[str, Any]:
     """Read a version, by number or some versions back from the newest; `wait` seconds after opening it."""
     table = tx.Table(path)
@@ -97,4 +102,4 @@ def _read(path: str, version: int | None = None, back: int = 0, wait: float = 0.
     return {"version": table.version, "digest": digest(table.to_arrow().to_pylist())}
 
 
-_CALLS = {"write": _write, "set": _set, "vacuum": _vacuum, "read": _read}
+_CALLS = {"write": _write, "set": _set, "compact": _compact, "vacuum": _vacuum, "read": _read}

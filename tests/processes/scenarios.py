@@ -79,6 +79,7 @@ SCENARIOS = [
     Scenario("overwrite partitions", write("overwrite", BATCH, overwrite_partitions=True), 25),
     Scenario("replace", write("overwrite", [row(30, n=0, at=9)], replace_where=[["n", "==", 0]], batch_id="two"), 24),
     Scenario("set", {"do": "set", "row_group_rows": 77}, 15),
+    Scenario("compact", {"do": "compact"}, 20),
     Scenario("vacuum", {"do": "vacuum", "retain": "0"}, 15),
 ]
 

@@ -41,6 +41,10 @@ class Content:
         """The rows as a value."""
         return bag([dict(row) for row in self.rows])
 
+    def by_part(self) -> dict[Any, list[Any]]:
+        """The keys of each part, in row order."""
+        return {part: [row["k"] for row in self.rows if row["part"] == part] for part in {r["part"] for r in self.rows}}
+
     def same(self, other: Content) -> bool:
         """Whether nobody can tell them apart by their rows."""
         return self.columns == other.columns and self.bag() == other.bag()
@@ -184,6 +188,11 @@ def _vacuum(path: str, who: int) -> Any:
     return tx.Table(path).vacuum(retain="0", force=True)
 
 
+def _compact(path: str, who: int) -> Any:
+    done = tx.Table(path).compact()
+    return SimpleNamespace(version=done.version, committed=done.committed)
+
+
 KEYED = {"keys": ["k"]}
 
 CALLS: dict[str, Write | Other] = {
@@ -237,6 +246,7 @@ CALLS: dict[str, Write | Other] = {
             gives_up=True,
         ),
         Other("set", _set),
+        Other("compact", _compact),
         Other("vacuum", _vacuum),
         Other("read", _read),
         Other("read old", lambda path, who: _read(path, who, back=1)),

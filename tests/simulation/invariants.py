@@ -93,6 +93,10 @@ class Checker:
         found = _stored_content(live, content, state)
         if found is not None and not found.same(content):
             raise Violation("S10", f"version {number} holds {found.bag()}, the model {content.bag()}")
+        if found is not None and before and manifest["operation"]["name"] == "compact":
+            earlier = _stored_content(before[-1].live, content, state)
+            if earlier is not None and found.by_part() != earlier.by_part():
+                raise Violation("S10", f"version {number} has its rows in another order: {found.by_part()}")
         return Version(manifest, live, content)
 
     def _content(self, number: int, manifest: Mapping[str, Any], before: Sequence[Version], state: State) -> Content:
@@ -131,12 +135,14 @@ def _live(number: int, manifest: Mapping[str, Any], before: Mapping[str, Any]) -
     removed = {action["path"] for action in manifest.get("remove", ())}
     if not removed <= before.keys():
         raise Violation("S2", f"version {number} removes a file that is not live")
-    live = {path: add for path, add in before.items() if path not in removed}
-    for add in manifest.get("add", ()):
-        if add["path"] in before:
-            raise Violation("S2", f"version {number} adds a file twice")
-        live[add["path"]] = add
-    return live
+    added = manifest.get("add", ())
+    if any(add["path"] in before for add in added):
+        raise Violation("S2", f"version {number} adds a file twice")
+    live: dict[str, Any] = {}
+    for path, known in before.items():
+        live |= {add["path"]: add for add in added if add.get("place") == path}
+        live |= {} if path in removed else {path: known}
+    return live | {add["path"]: add for add in added if "place" not in add}
 
 
 # ---- what a call said -------------------------------------------------------------------------

@@ -327,7 +327,39 @@ def only_the_newest_commit_is_judged() -> Iterator[None]:
 @planted("overwrite", "append", breaks=("S10", "S12"), faults=0)
 def an_overwrite_does_not_list_anew() -> Iterator[None]:
     real = plans.on_head
-    with patch.object(plans, "on_head", lambda plan, table, oldest, held, _: real(plan, table, oldest, held, None)):
+
+    def on_head(plan: Any, table: Any, oldest: int, held: Any, _: Any, *, gone: Any) -> Any:
+        return real(plan, table, oldest, held, None, gone=gone)
+
+    with patch.object(plans, "on_head", on_head):
+        yield
+
+
+@planted("compact", "overwrite where", breaks=("S10", "S12"), faults=0)
+def a_compaction_brings_back_rows_that_are_gone() -> Iterator[None]:
+    real = plans.on_head
+
+    def on_head(plan: Any, table: Any, *more: Any, gone: frozenset[str]) -> Any:
+        if not plan.groups:
+            return real(plan, table, *more, gone=gone)
+        left = [
+            replace(group, inputs=tuple(path for path in group.inputs if path not in gone)) for group in plan.groups
+        ]
+        return plans.compaction(table, [group for group in left if group.inputs])
+
+    with patch.object(plans, "on_head", on_head):
+        yield
+
+
+@planted("compact", "append", breaks=("S10",), faults=0)
+def a_compaction_moves_rows_to_the_end() -> Iterator[None]:
+    real = plans.compaction
+
+    def compaction(table: Any, groups: Any, *, lost: int = 0) -> Any:
+        plan = real(table, groups, lost=lost)
+        return replace(plan, add=tuple(replace_struct(add, place=None) for add in plan.add))
+
+    with patch.object(plans, "compaction", compaction):
         yield
 
 

@@ -31,7 +31,7 @@ WALKS = 60
 WALK_SECONDS = float(os.environ.get("TXFILES_WALK_SECONDS", "300"))
 """In depth, the time for a part instead, and seeds that nobody has seen."""
 
-THREE = ("append", "append_once", "upsert", "overwrite", "overwrite part", "set", "vacuum")
+THREE = ("append", "append_once", "upsert", "overwrite", "overwrite part", "set", "compact", "vacuum")
 """Calls of which three meet."""
 
 THREE_STATES_MAX = 1_500_000
@@ -43,6 +43,7 @@ OPERATIONS = {
     "upsert": {"open data", "publish data", "create manifest"},
     "overwrite": {"publish data", "create manifest"},
     "set": {"create manifest"},
+    "compact": {"open data", "publish data", "create manifest"},
     "vacuum": {"list", "create manifest", "delete data"},
     "read": {"open data", "get manifest"},
 }
@@ -69,7 +70,7 @@ def threes() -> list[tuple[str, ...]]:
 
 def test_the_matrix_is_whole() -> None:
     """Every operation that commits has a call here, as mine and as theirs."""
-    assert {*files.OPERATIONS, "set", "vacuum"} <= CALLS.keys()
+    assert {*files.OPERATIONS, "set", "compact", "vacuum"} <= CALLS.keys()
     assert len(pairs()) == len(CALLS) * (len(CALLS) + 1) // 2
 
 

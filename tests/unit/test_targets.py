@@ -109,6 +109,7 @@ def test_another_target_serves_the_same_calls(shelf):
 
 VERBS = {
     "at": lambda table: table.at(version=0),
+    "compact": lambda table: table.compact(),
     "dataset": lambda table: table.dataset(),
     "file_table": lambda table: table.file_table(),
     "files": lambda table: table.files(),

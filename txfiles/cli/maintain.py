@@ -1,11 +1,22 @@
-"""`txfiles set`, `txfiles vacuum` and `txfiles resolve`."""
+"""`txfiles set`, `txfiles compact`, `txfiles vacuum` and `txfiles resolve`."""
 
 from __future__ import annotations
 
 import click
 
 from txfiles.cli import output, progress
-from txfiles.cli.params import Storage, example, json_option, lock_option, mapping, pair, storage_option
+from txfiles.cli.params import (
+    CONDITION_HELP,
+    Condition,
+    Storage,
+    conditions,
+    example,
+    json_option,
+    lock_option,
+    mapping,
+    pair,
+    storage_option,
+)
 
 
 @click.command(
@@ -29,6 +40,65 @@ def set_(path: str, pairs: dict[str, str], lock: str | None, storage_options: St
     output.emit(
         as_json, {"version": table.version, "properties": changed}, output.one_line(f"version {table.version}: {told}")
     )
+
+
+@click.command(
+    short_help="Join small files.",
+    epilog=example("txfiles compact lake/customers --dry-run", "txfiles compact lake/events --where day = 2026-11-24"),
+)
+@click.argument("path")
+@click.option(
+    "--target-file-bytes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How large files are to become; the table's property target_file_bytes by default.",
+)
+@click.option("--sort", is_flag=True, help="Sort the rows of each new file by the table's keys.")
+@click.option(
+    "--where",
+    nargs=3,
+    multiple=True,
+    metavar="COLUMN OP VALUE",
+    callback=conditions,
+    help=f"Only files that may hold a matching row. {CONDITION_HELP}",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be joined, and join nothing.")
+@lock_option
+@storage_option
+@json_option
+def compact(
+    path: str,
+    target_file_bytes: int | None,
+    sort: bool,
+    where: list[Condition],
+    dry_run: bool,
+    lock: str | None,
+    storage_options: Storage,
+    as_json: bool,
+) -> None:
+    """Join small files that follow each other, in one commit that changes no row.
+
+    A file is small below half the target size. The files that were joined stay until a vacuum. It is safe beside
+    running writers: what another one has changed meanwhile is left as it is.
+    """
+    import txfiles as tx
+
+    table = tx.Table(path, lock=lock, storage_options=storage_options)
+    with progress.bar(as_json=as_json) as report:
+        done = table.compact(target_file_bytes, sort=sort, where=where or None, dry_run=dry_run, progress=report)
+    about = "about " if done.dry_run else ""
+    lines = [
+        f"{'would join' if done.dry_run else 'joined'} {_files(done.files_before)} into {about}{done.files_after:,}: "
+        f"{done.rows:,} rows, {done.bytes_before:,} bytes, now {about}{done.bytes_after:,}"
+        if done.groups
+        else "there is nothing to join",
+        *([f"left out {_files(done.groups_skipped, 'group')} that others have changed"] if done.groups_skipped else []),
+    ]
+    output.emit(as_json, done, "\n".join(lines))
+
+
+def _files(count: int, noun: str = "file") -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 @click.command(
@@ -68,9 +138,8 @@ def vacuum(
     with progress.bar(as_json=as_json) as report:
         done = table.vacuum(retain=retain, keep_versions=keep_versions, dry_run=dry_run, force=force, progress=report)
     verb = "would delete" if done.dry_run else "deleted"
-    count = f"{len(done.deleted):,} file{'' if len(done.deleted) == 1 else 's'}"
     lines = [
-        f"{verb} {count}, {done.bytes:,} bytes",
+        f"{verb} {_files(len(done.deleted))}, {done.bytes:,} bytes",
         *(f"  {output.one_line(name)}" for name in done.deleted if done.dry_run),
     ]
     output.emit(as_json, done, "\n".join(lines))

@@ -270,12 +270,15 @@ def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...],
     """Every path is one that txfiles would have written for this table, and occurs once."""
     added = [action.path for action in add]
     removed = [action.path for action in remove]
+    gone = frozenset(removed)
     for path in (*added, *removed):
         if not names.is_data_path(path, table_id):
             raise _corrupt(where, f"it names the path {shown(path)}, which is not a data file of this table")
     for action in add:
         if action.columns is not None and len(set(action.columns)) != len(action.columns):
             raise _corrupt(where, f"the add of {action.path} names a column twice")
+        if action.place is not None and action.place not in gone:
+            raise _corrupt(where, f"the add of {action.path} takes the place of a file that it does not remove")
     if len(set(added)) != len(added) or len(set(removed)) != len(removed):
         raise _corrupt(where, "it names a path twice")
 

@@ -13,7 +13,8 @@ names of the operations in between, nor how many they were:
 
 A plan is redone if they created the table that it was to create, changed what the table is (properties aside), or
 both carry a `table` action; if a vacuum of theirs lists a file that it staged; if it is a vacuum and so was one of
-theirs; and if a file is gone in which it found a row or which it rewrites. Changing a row removes its file, so "this
+theirs; and if a file is gone in which it found a row or which it rewrites. A compaction is not planned again for that:
+the group of the file is left out (`core.plan.on_head`), and the others stand. Changing a row removes its file, so "this
 row is as I read it" holds as long as its file is there; and "no such row exists" holds if no fresh file has one. So the
 rule is sound for every operation, including those of later releases.
 
@@ -57,11 +58,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict, why, and the version that led to it."""
+    """A verdict, why, and the version that led to it.
+
+    Attributes:
+        only_moved: the rows that the plan relies on are where a compaction has put them: nobody has changed them.
+    """
 
     verdict: Verdict
     because: str = ""
     version: int | None = None
+    only_moved: bool = False
 
 
 def change(theirs: Sequence[Manifest]) -> Change:
@@ -109,7 +115,9 @@ def judge(mine: CommitPlan, theirs: Sequence[Manifest], net: Change) -> Decision
             return _redo(manifest, because)
     lost = net.gone & mine.read_set.relies_on
     if lost:
-        return _redo(_last_to_remove(theirs, lost), "removed a file that this one relies on")
+        removed_by = [manifest for manifest in theirs if not lost.isdisjoint(action.path for action in manifest.remove)]
+        moved = all(manifest.operation.name == "compact" for manifest in removed_by)
+        return _redo(removed_by[-1], "removed a file that this one relies on", only_moved=moved)
     newest = theirs[-1].version if theirs else None
     if net.fresh and mine.read_set.checks:
         return Decision(Verdict.PROBE, version=newest)
@@ -151,12 +159,6 @@ def _disturbs(mine: CommitPlan, theirs: Manifest) -> str:
     return ""
 
 
-def _last_to_remove(theirs: Sequence[Manifest], paths: frozenset[str]) -> Manifest:
-    return next(
-        manifest for manifest in reversed(theirs) if not paths.isdisjoint(action.path for action in manifest.remove)
-    )
-
-
-def _redo(theirs: Manifest, what: str) -> Decision:
+def _redo(theirs: Manifest, what: str, *, only_moved: bool = False) -> Decision:
     because = f"version {theirs.version} ({theirs.operation.name}) {what}"
-    return Decision(Verdict.REDO, because, version=theirs.version)
+    return Decision(Verdict.REDO, because, version=theirs.version, only_moved=only_moved)

@@ -73,6 +73,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         key_range: where the table had keys when the file was written.
         columns: ids of the file's own columns, in the file's order; absent where they are the table's at that version,
             less those of the partition. A file is read through it by position, never by names found in it.
+        place: path of a file removed by the same commit, whose place in the row order it takes; absent: it comes last.
         vector: reserved for ``deletion_vectors``; a file with one is refused.
     """
 
@@ -86,6 +87,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stats: dict[str, ColumnStats] = {}
     key_range: KeyRange | None = None
     columns: tuple[ColumnId, ...] | None = None
+    place: Annotated[str, msgspec.Meta(max_length=8_192)] | None = None
     vector: Any = None
 
 
@@ -99,7 +101,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked for, by whom.
 
     Attributes:
-        name: append, append_once, upsert, overwrite, set or vacuum.
+        name: append, append_once, upsert, overwrite, compact, set or vacuum.
         read_version: the version that the operation was planned on; None for a table's creation.
         keys: the keys of a keyed write, by the names that the caller used: it is history, not what the table is.
         batch_id: the caller's name for the batch.

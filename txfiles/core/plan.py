@@ -8,7 +8,7 @@ Source: specs/5-commit.md, "Conflicts".
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -82,6 +82,21 @@ class Replaces:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Files of a compaction that stand or fall together.
+
+    Attributes:
+        inputs: paths of the live files that it joins, in row order.
+        bytes: their size.
+        adds: what holds their rows from then on, in the place of the first input.
+    """
+
+    inputs: tuple[str, ...]
+    bytes: int
+    adds: tuple[Add, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
     """What planning looked at, for the caller's information.
 
@@ -114,6 +129,8 @@ class CommitPlan:
         remove: paths of files to remove.
         replaces: set if `remove` is listed again on the version that it is committed on.
         vacuum: set for a vacuum.
+        groups: set for a compaction: `add` and `remove` are theirs.
+        lost_groups: how many of its groups other commits took an input of.
         nothing: there is nothing to commit.
         looked: what planning looked at.
     """
@@ -125,6 +142,8 @@ class CommitPlan:
     remove: tuple[str, ...] = ()
     replaces: Replaces | None = None
     vacuum: Vacuum | None = None
+    groups: tuple[Group, ...] = ()
+    lost_groups: int = 0
     nothing: bool = False
     looked: Looked = Looked()
 
@@ -134,14 +153,40 @@ class CommitPlan:
         return self.read_set.changes_table
 
 
+def compaction(table: TableMetadata, groups: Sequence[Group], *, lost: int = 0) -> CommitPlan:
+    """The plan that commits some groups; nothing if there are none.
+
+    Args:
+        table: the table's metadata, which it leaves alone.
+        groups: what is joined, in row order.
+        lost: how many other groups were given up.
+    """
+    add = tuple(replace_struct(add, place=group.inputs[0]) for group in groups for add in group.adds)
+    remove = tuple(path for group in groups for path in group.inputs)
+    return CommitPlan(
+        table=table,
+        read_set=ReadSet(table=table, staged=frozenset(found.path for found in add)),
+        metrics=Metrics(
+            files_added=len(add), files_removed=len(remove), bytes_written=sum(found.bytes for found in add)
+        ),
+        add=add,
+        remove=remove,
+        groups=tuple(groups),
+        lost_groups=lost,
+        nothing=not groups,
+    )
+
+
 def on_head(
     plan: CommitPlan,
     table: TableMetadata,
     oldest_readable_version: int,
     held: Collection[str],
     replaced: tuple[tuple[str, ...], int] | None,
+    *,
+    gone: frozenset[str] = frozenset(),
 ) -> CommitPlan:
-    """A plan that stands, moved to the head.
+    """A plan that stands, moved to the head; nothing is left of a compaction if all its groups are lost.
 
     Args:
         plan: it was made on an earlier version.
@@ -149,7 +194,11 @@ def on_head(
         oldest_readable_version: the head's.
         held: names of all files that a version after the plan's base holds or names, URL-encoded: none may be deleted.
         replaced: paths that `plan.replaces` removes on the head, and how many rows they have; None if it replaces none.
+        gone: paths of files that were live at the plan's base and are not at the head.
     """
+    if plan.groups:
+        standing = [group for group in plan.groups if gone.isdisjoint(group.inputs)]
+        return compaction(table, standing, lost=plan.lost_groups + len(plan.groups) - len(standing))
     found = plan if plan.changes_table else replace(plan, table=table)
     if replaced is not None:
         paths, rows = replaced

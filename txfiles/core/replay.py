@@ -41,6 +41,7 @@ class State:
         checkpoint: the newest that its manifest names.
         columns_since: the version that last changed a column's name or type, or added or dropped one: files added
             before it may have other columns than the table.
+        unique_keys: it is known that no two rows have the same key; False means nothing.
     """
 
     version: int
@@ -53,6 +54,11 @@ class State:
     oldest_readable_version: int
     checkpoint: CheckpointRef | None
     columns_since: int = 0
+    unique_keys: bool = False
+
+
+KEEP_KEYS_UNIQUE = frozenset({"compact", "delete"})
+"""Operations that name no keys and whose new files hold only rows of the version before."""
 
 
 def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str) -> State:
@@ -84,6 +90,7 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
         oldest_readable_version=manifest.vacuum.oldest_readable_version if manifest.vacuum else whole,
         checkpoint=manifest.checkpoint,
         columns_since=state.columns_since if state and not _other_columns(state.table, table) else manifest.version,
+        unique_keys=_unique_keys(state, manifest, table),
     )
 
 
@@ -92,6 +99,21 @@ def _other_columns(before: TableMetadata, after: TableMetadata) -> bool:
     return {(column.id, column.name, str(column.type)) for column in before.columns} != {
         (column.id, column.name, str(column.type)) for column in after.columns
     }
+
+
+def _unique_keys(state: State | None, manifest: Manifest, table: TableMetadata) -> bool:
+    """Whether no key is in the table twice, as far as its operations tell.
+
+    A keyed write adds no key that is there. An overwrite that names keys replaces all rows, or checks those that stay
+    if the keys are new.
+    """
+    operation = manifest.operation
+    same_keys = state is not None and state.table.ids(state.table.keys) == table.ids(table.keys)
+    if not table.keys or (manifest.add and not operation.keys and operation.name not in KEEP_KEYS_UNIQUE):
+        return False
+    if operation.name == "overwrite" and operation.keys and (operation.scope == "table" or not same_keys):
+        return True
+    return bool(operation.keys) if state is None else same_keys and state.unique_keys
 
 
 def same_key_codes(before: TableMetadata, after: TableMetadata) -> bool:

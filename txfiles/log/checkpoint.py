@@ -64,6 +64,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     batch_ids: list[tuple[str, int, str, tuple[ColumnId, ...]]]
     oldest_readable_version: Count
     columns_since: Count = 0
+    unique_keys: bool = False
 
 
 def encode(state: State, files: pa.Table) -> bytes:
@@ -78,6 +79,7 @@ def encode(state: State, files: pa.Table) -> bytes:
         batch_ids=[(name, known.version, known.mode, known.keys) for name, known in state.batch_ids.items()],
         oldest_readable_version=state.oldest_readable_version,
         columns_since=state.columns_since,
+        unique_keys=state.unique_keys,
     )
     import pyarrow.parquet as pq  # here: 30 ms that only some calls need
 
@@ -122,6 +124,7 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str) -> Snapshot:
         oldest_readable_version=saved.oldest_readable_version,
         checkpoint=ref,
         columns_since=saved.columns_since,
+        unique_keys=saved.unique_keys,
     )
     return Snapshot(state, Listed(table, file.metadata.num_rows, cache(lambda: _files(data, state, where))))
 

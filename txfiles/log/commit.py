@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -91,6 +91,9 @@ class Staged(Protocol):
     def discard(self) -> None:
         """Delete what was staged, unless it is kept."""
 
+    def drop(self, paths: Collection[str]) -> None:
+        """Delete some of what was staged: no manifest will name it."""
+
 
 NewStaging = Callable[[Session, str, Iterator[int], str | None, Callable[[], None]], Staged]
 """(session, commit id, file numbers, table id or None, called before the first file) → the staging of one pass."""
@@ -129,17 +132,23 @@ class Attempt:
     numbers: Iterator[int] = field(default_factory=itertools.count)
     _first_loss: float | None = None
 
-    def lost(self, version: int, because: str) -> None:
+    def lost(self, version: int, because: str, *, only_moved: bool = False) -> None:
         """Count a lost race and wait a little, longer each time; give up when the time is up.
 
+        Args:
+            version: that came first.
+            because: why that matters.
+            only_moved: a compaction moved rows, which must not make a call fail: its patience begins anew.
         Raises:
             CommitConflictError: says who won.
         """
         environment = self.session.environment
         now = environment.monotonic()
-        if self._first_loss is None:
+        if only_moved:
+            self._first_loss = None
+        elif self._first_loss is None:
             self._first_loss = now
-        if now - self._first_loss >= self.timeout:
+        if self._first_loss is not None and now - self._first_loss >= self.timeout:
             raise CommitConflictError(
                 f"{self.operation.name} on {self.session.store.root} lost every race for {self.timeout:g} s, "
                 f"last to version {version}: {because}",
@@ -233,7 +242,11 @@ def _commit(attempt: Attempt, plan: CommitPlan, base: Base, staging: Staged) -> 
                 decided = _rebase(attempt, plan, base.snapshot, theirs)
                 if not isinstance(decided, tuple):
                     return decided
+                staging.drop(plan.read_set.staged - decided[0].read_set.staged)
                 plan, base = decided[0], Base(session, decided[1])
+                if plan.nothing:  # others took an input of each group of a compaction
+                    head = decided[1]
+                    return Outcome(plan, head.state.version, committed=False, attempts=attempt.count, snapshot=head)
             if base.snapshot is not None:  # a crash must not keep what is built on it, and lose it
                 port.ensure_durable(session.store, names.manifest(base.snapshot.state.version))
             manifest, data = _write_down(attempt, plan, base, staging)
@@ -284,11 +297,11 @@ def _rebase(
         because = "a file that was added since holds a row that this one has to see"
     if because:
         logger.info("planning again on version %d: %s", head.state.version, because)
-        attempt.lost(decision.version or head.state.version, because)
+        attempt.lost(decision.version or head.state.version, because, only_moved=decision.only_moved)
         return head
     replaced = replaced_files(plan.replaces, plan.table, head) if plan.replaces else None
     state = head.state
-    return plans.on_head(plan, state.table, state.oldest_readable_version, net.held, replaced), head
+    return plans.on_head(plan, state.table, state.oldest_readable_version, net.held, replaced, gone=net.gone), head
 
 
 def _checks_hold(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: conflicts.Change) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import msgspec
 import pyarrow as pa
 
 from txfiles.core import names, replay
@@ -55,7 +56,7 @@ class Changes:
     """What some successive commits have done to a list of files, as the last of them sees it.
 
     Attributes:
-        added: path → the action and the version that added it, in commit order.
+        added: path → the action and the version that added it, in row order; a `place` is that of a file in the list.
         removed: paths that were in the list.
     """
 
@@ -90,7 +91,8 @@ class Snapshot:
         if listed.num_rows - kept.num_rows != len(self.changes.removed):
             raise _impossible(self.state.version, "a removal of a file that is not there")
         added = list(self.changes.added.values())
-        return filelist.joined(kept, filelist.from_adds(added, table.columns, table.keys))
+        files = filelist.joined(kept, filelist.from_adds(added, table.columns, table.keys))
+        return filelist.in_place(files, [add.place for add, _ in added], listed["path"])
 
     @property
     def file_count(self) -> int:
@@ -114,11 +116,12 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, table_id: 
         state = replay.apply(state, manifest, sha256, table_id=identity)
         if before is not None and manifest.table is not None:
             added = _followed(added, before.table, manifest.table)
+        added = _placed(added, manifest)
         removed += [action.path for action in manifest.remove if added.pop(action.path, None) is None]
         for add in manifest.add:
-            if add.path in added or len(add.partition) != len(state.table.partition_by):
+            known = added.setdefault(add.path, (add, manifest.version))
+            if known[1] != manifest.version or len(add.partition) != len(state.table.partition_by):
                 raise _impossible(manifest.version, f"the add of {add.path}")
-            added[add.path] = (add, manifest.version)
     if state is None:
         raise TableNotFoundError("there is no version 0")  # pragma: no cover - callers pass at least one manifest
     if snapshot is not None and snapshot.state is state:
@@ -148,6 +151,22 @@ def _followed(
         return added
     same_keys = replay.same_key_codes(before, after)
     return {path: (replay.without_bounds(add, ids, keys=not same_keys), at) for path, (add, at) in added.items()}
+
+
+def _placed(added: dict[str, tuple[Add, int]], manifest: Manifest) -> dict[str, tuple[Add, int]]:
+    """Adds in row order, with those of a manifest that take the place of an earlier one right before it."""
+    news: dict[str, list[Add]] = {}
+    for add in manifest.add:
+        if add.place in added and add.path not in added:
+            news.setdefault(add.place, []).append(add)
+    if not news:
+        return added
+    ordered: dict[str, tuple[Add, int]] = {}
+    for path, (known, at) in added.items():
+        for add in news.get(path, ()):
+            ordered[add.path] = (msgspec.structs.replace(add, place=known.place), manifest.version)
+        ordered[path] = (known, at)
+    return ordered
 
 
 def _impossible(version: int, what: str) -> CorruptTableError:

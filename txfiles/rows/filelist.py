@@ -3,8 +3,8 @@
 Columns: `path`, `rows`, `bytes`, `sha256`, `footer_bytes`, `footer_sha256`, `partition` (list of text),
 `added_version`, `key_min`, `key_max` (canonical key bytes; null is unbounded or unknown), `columns` (ids of the file's
 own columns in its order; null: the table's), and for each table column with id n: `nulls.n`, `min.n`, `max.n`, the
-bounds in the column's own type. Null bounds mean "may hold anything". Row order is commit order; it is the order in
-which rows are read.
+bounds in the column's own type. Null bounds mean "may hold anything". Row order is commit order, but for files that
+take the place of another; it is the order in which rows are read.
 
 Source: specs/3-manifest.md, "Checkpoints".
 """
@@ -175,6 +175,23 @@ def joined(files: pa.Table, more: pa.Table) -> pa.Table:
     """Two lists of the same columns as one. Cost: O(1); now and then O(files)."""
     whole = pa.concat_tables([files, more]) if more.num_rows else files
     return whole.combine_chunks() if whole["path"].num_chunks > CHUNKS else whole
+
+
+def in_place(files: pa.Table, places: Sequence[str | None], before: pa.ChunkedArray) -> pa.Table:
+    """A list in row order: files that were added come last, but for those that take the place of another.
+
+    Args:
+        files: n files; the last ones, of which `places` says the places, were added.
+        places: of each file that was added, the path whose place it takes; None: it stays where it is.
+        before: paths of the list before, in row order, with all places among them.
+    Cost: O(1) if no file takes a place, otherwise O(n), vectorised.
+    """
+    if not any(places):
+        return files
+    kept = files["path"].slice(0, files.num_rows - len(places))
+    own = pa.chunked_array([*kept.chunks, pa.array(places, pa.string())], pa.string())
+    at = pc.fill_null(pc.index_in(own, value_set=before), len(before))
+    return files.take(pc.sort_indices(at))
 
 
 def data_files(files: pa.Table, positions: Sequence[int] | np.ndarray | None = None) -> list[DataFile]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TypeVar
@@ -17,7 +17,7 @@ from msgspec.structs import replace as replace_struct
 from txfiles.core import names, properties
 from txfiles.core.manifest import Operation, PropertyValue
 from txfiles.core.messages import plain, shown, text
-from txfiles.core.plan import CommitPlan
+from txfiles.core.plan import CommitPlan, Group
 from txfiles.core.replay import BatchRecord
 from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, SnapshotExpiredError, StoreError
 from txfiles.log import identity, manifests, versions
@@ -25,6 +25,7 @@ from txfiles.log.commit import Attempt, Outcome, acknowledged, run
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.operations import abandoned
+from txfiles.operations import compact as compact_operation
 from txfiles.operations import vacuum as vacuum_operation
 from txfiles.operations.append import append
 from txfiles.operations.append_once import append_once
@@ -32,9 +33,9 @@ from txfiles.operations.context import PlanContext
 from txfiles.operations.overwrite import overwrite
 from txfiles.operations.set_properties import set_properties
 from txfiles.operations.upsert import upsert
-from txfiles.options import Progress, Request, VacuumOptions, keys_required
+from txfiles.options import CompactOptions, Progress, Request, VacuumOptions, keys_required
 from txfiles.reading import checks
-from txfiles.results import Plan, Resolution, VacuumResult, WriteResult, counts
+from txfiles.results import CompactResult, Plan, Resolution, VacuumResult, WriteResult, counts
 from txfiles.store.port import Store
 from txfiles.version import LIBRARY
 from txfiles.writing.staging import Estimate, Staging
@@ -162,6 +163,58 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
         dry_run=False,
     )
     return result, done.snapshot or newest
+
+
+def compact(session: Session, base: Snapshot, options: CompactOptions) -> tuple[CompactResult, Snapshot]:
+    """Join small files. See `Table.compact`."""
+    newest = versions.advance(session, base)
+    if options.dry_run:
+        found = compact_operation.estimate(newest, _wanted(newest, options))
+        return _compacted(found, newest.state.version, dry_run=True), newest
+    operation = Operation(
+        name="compact", read_version=newest.state.version, library=LIBRARY, writer=session.environment.writer
+    )
+
+    def plan_on(snapshot: Snapshot | None, staging: Staging) -> CommitPlan:
+        base = snapshot or newest
+        attempt.operation = replace_struct(operation, read_version=base.state.version)
+        return compact_operation.plan_compaction(session, base, staging, _wanted(base, options))
+
+    attempt = _attempt(session, operation)
+    done = run(attempt, plan_on, base=newest)
+    assert done.plan is not None
+    result = _compacted(done.plan.groups, done.version or 0, skipped=done.plan.lost_groups)
+    if done.committed:
+        result = replace(result, committed=True, commit_id=attempt.commit_id)
+    return result, done.snapshot or newest
+
+
+def _wanted(snapshot: Snapshot, options: CompactOptions) -> compact_operation.Wanted:
+    known, target = snapshot.state.table.properties, options.target_file_bytes
+    if target is not None:
+        known = properties.read_properties({"target_file_bytes": target})
+    return compact_operation.Wanted(
+        target_bytes=properties.integer(known, "target_file_bytes"),
+        sort=options.sort,
+        where=options.where,
+        done=lambda count, total: options.progress(Progress("joining files", count, total)),
+    )
+
+
+def _compacted(groups: Sequence[Group], version: int, *, skipped: int = 0, dry_run: bool = False) -> CompactResult:
+    adds = [add for group in groups for add in group.adds]
+    return CompactResult(
+        version=version,
+        committed=False,
+        files_before=sum(len(group.inputs) for group in groups),
+        files_after=len(adds),
+        bytes_before=sum(group.bytes for group in groups),
+        bytes_after=sum(add.bytes for add in adds),
+        rows=sum(add.rows for add in adds),
+        groups=len(groups),
+        groups_skipped=skipped,
+        dry_run=dry_run,
+    )
 
 
 @contextmanager

@@ -18,10 +18,10 @@ from txfiles.log import manifests, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.options import DEFAULTS, FORMATS, MODES, Request, VacuumOptions
+from txfiles.options import DEFAULTS, FORMATS, MODES, CompactOptions, Request, VacuumOptions
 from txfiles.reading import live, lookup, scan
 from txfiles.reading.live import data_name
-from txfiles.results import Commit, Plan, Resolution, VacuumResult, WriteResult, commit_record
+from txfiles.results import Commit, CompactResult, Plan, Resolution, VacuumResult, WriteResult, commit_record
 from txfiles.rows import filelist, types
 from txfiles.store import open_store, port
 from txfiles.targets import files
@@ -46,7 +46,9 @@ class FilesTarget:
         formats=FORMATS,
         modes=frozenset(MODES),
         options=frozenset(DEFAULTS),
-        verbs=frozenset(("at", "dataset", "file_table", "files", "history", "lookup", "refresh", "set", "vacuum")),
+        verbs=frozenset(
+            ("at", "compact", "dataset", "file_table", "files", "history", "lookup", "refresh", "set", "vacuum")
+        ),
     )
 
     def claims(self, place: Place) -> bool:
@@ -210,6 +212,11 @@ class FilesTable:
     def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, FilesTable]:
         """See `files.vacuum`."""
         result, after = files.vacuum(self.session, self.snapshot, options)
+        return result, self._at(after)
+
+    def compact(self, options: CompactOptions) -> tuple[CompactResult, FilesTable]:
+        """See `files.compact`."""
+        result, after = files.compact(self.session, self.snapshot, options)
         return result, self._at(after)
 
     def _at(self, snapshot: Snapshot) -> FilesTable:

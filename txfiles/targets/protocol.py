@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from txfiles.core.manifest import PropertyValue
-from txfiles.options import Request, VacuumOptions
-from txfiles.results import Commit, Plan, Resolution, VacuumResult, WriteResult
+from txfiles.options import CompactOptions, Request, VacuumOptions
+from txfiles.results import Commit, CompactResult, Plan, Resolution, VacuumResult, WriteResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -129,6 +129,9 @@ class OpenTable(Protocol):
 
     def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, OpenTable]:
         """Delete what no retained version needs; returns what was deleted, and the version after that."""
+
+    def compact(self, options: CompactOptions) -> tuple[CompactResult, OpenTable]:
+        """Join small files; returns what was joined, and the version after that."""
 
 
 class Target(Protocol):

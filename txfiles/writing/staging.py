@@ -9,7 +9,7 @@ Source: specs/4-semantics.md, "Files"; specs/5-commit.md, "Staging".
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -101,7 +101,7 @@ class Staging:
             for piece in pieces:
                 if not piece.num_rows:
                     continue
-                current = current or self._open(table, partition)
+                current = current or self.open(table, partition)
                 current.write(piece)
                 if current.bytes >= target:
                     adds.append(current.close())
@@ -116,13 +116,23 @@ class Staging:
 
     def discard(self) -> None:
         """Delete what was staged, unless it is kept. Best effort; what stays is an orphan for vacuum."""
-        if self._kept or not self._names:
+        if not self._kept:
+            self._delete(self._names)
+            self._names.clear()
+
+    def drop(self, paths: Collection[str]) -> None:
+        """Delete some of what was staged: no manifest will name it. Best effort, as `discard`."""
+        dropped = [name for name in self._names if names.encode_path(name) in paths]
+        self._delete(dropped)
+        self._names = [name for name in self._names if name not in dropped]
+
+    def _delete(self, staged: Sequence[str]) -> None:
+        if not staged:
             return
         try:
-            self._session.store.delete_many(self._names)
+            self._session.store.delete_many(list(staged))
         except StoreError as error:
             logger.warning("what was staged stays behind until a vacuum: %s", error)
-        self._names.clear()
 
     def keep(self) -> None:
         """From now on the files belong to a commit, or may do so."""
@@ -132,7 +142,8 @@ class Staging:
         """It is now certain that no manifest names the files."""
         self._kept = False
 
-    def _open(self, table: TableMetadata, partition: Partition) -> DataFileWriter:
+    def open(self, table: TableMetadata, partition: Partition) -> DataFileWriter:
+        """Begin a new file of one partition."""
         self._begin()
         name = datafile.name(table, partition, self.table_id, self._commit_id, next(self._numbers))
         self._names.append(name)

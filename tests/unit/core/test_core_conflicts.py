@@ -22,7 +22,7 @@ from txfiles.core.manifest import (
     TableMetadata,
     Vacuum,
 )
-from txfiles.core.plan import CommitPlan, KeysAbsent, ReadSet, Replaces, on_head
+from txfiles.core.plan import CommitPlan, Group, KeysAbsent, ReadSet, Replaces, compaction, on_head
 from txfiles.core.schema import Column
 
 COLUMNS = (Column(id=1, name="id", type="int64"), Column(id=2, name="day", type="date32"))
@@ -137,6 +137,22 @@ def test_a_file_that_i_rely_on_is_gone(plan: CommitPlan, name: str) -> None:
         assert f"version 9 ({name})" in decision.because
     else:
         assert decision.verdict is Verdict.REBASE
+
+
+@pytest.mark.parametrize(
+    ("log", "moved"),
+    [
+        ([theirs("compact", removes=(5,))], True),
+        ([theirs("compact", removes=(5,)), theirs("upsert", version=9, removes=(7,))], True),
+        ([theirs("compact", removes=(5,)), theirs("compact", version=9, removes=(6,))], True),
+        ([theirs("compact", removes=(5,)), theirs("upsert", version=9, removes=(6,))], False),
+        ([theirs("upsert", removes=(5,))], False),
+    ],
+)
+def test_rows_that_only_moved_are_told_apart(log: list[Manifest], moved: bool) -> None:
+    """A plan that is made again knows whether a compaction alone took its files: that must not use up patience."""
+    decision = decide(mine(relies_on=(5, 6)), log)
+    assert (decision.verdict, decision.only_moved) == (Verdict.REDO, moved)
 
 
 def test_a_file_that_came_back_is_not_gone() -> None:
@@ -259,6 +275,32 @@ def test_what_an_overwrite_replaces_is_listed_anew() -> None:
     plan = CommitPlan(table=TABLE, read_set=ReadSet(table=TABLE), remove=("a",), replaces=Replaces())
     found = on_head(plan, TABLE, 0, (), (("b", "c"), 7))
     assert (found.remove, found.metrics.rows_deleted, found.metrics.files_removed) == (("b", "c"), 7, 2)
+
+
+GROUPS = (Group((path(1), path(2)), 20, (add(11),)), Group((path(3), path(4)), 30, (add(12),)))
+
+
+@pytest.mark.parametrize(("gone", "stands"), [((), [0, 1]), ((9,), [0, 1]), ((2,), [1]), ((3, 9), [0]), ((1, 4), [])])
+def test_a_group_that_has_lost_a_file_is_left_out(gone: tuple[int, ...], stands: list[int]) -> None:
+    """The other groups of a compaction are committed as they are; without any, there is nothing to commit."""
+    log = [theirs(removes=gone)]
+    plan = compaction(TABLE, GROUPS)
+    assert decide(plan, log).verdict is Verdict.REBASE
+    found = on_head(plan, FASTER, 0, (), None, gone=change(log).gone)
+    assert found == compaction(FASTER, [GROUPS[number] for number in stands], lost=2 - len(stands))
+    assert (found.nothing, found.lost_groups) == (not stands, 2 - len(stands))
+    assert (found.metrics.files_added, found.metrics.files_removed) == (len(stands), 2 * len(stands))
+    assert found.read_set.staged == {added.path for added in found.add}
+    again = on_head(found, FASTER, 0, (), None, gone=frozenset({path(1)}))
+    assert again.lost_groups == 2 - len(again.groups)
+
+
+def test_a_new_file_takes_the_place_of_its_first_input() -> None:
+    """So a compaction changes no order."""
+    assert [(found.path, found.place) for found in compaction(TABLE, GROUPS).add] == [
+        (path(11), path(1)),
+        (path(12), path(3)),
+    ]
 
 
 def test_a_vacuum_spares_what_a_version_since_holds() -> None:

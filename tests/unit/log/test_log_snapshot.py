@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from txfiles.core import times
-from txfiles.core.manifest import Add, ColumnStats, Manifest, Metrics, Operation, TableMetadata
+from txfiles.core.manifest import Add, ColumnStats, Manifest, Metrics, Operation, Remove, TableMetadata
 from txfiles.core.replay import State
 from txfiles.core.schema import Column
 from txfiles.errors import CorruptTableError
@@ -30,7 +32,11 @@ def added(version, bound=None):
 
 def plus(before, version, bound=None):
     """The next version, which adds a file."""
-    add, _ = added(version, bound)
+    return changed(before, version, [added(version, bound)[0]])
+
+
+def changed(before, version, adds, removes=()):
+    """The next version."""
     manifest = Manifest(
         format_version=1,
         version=version,
@@ -40,8 +46,8 @@ def plus(before, version, bound=None):
         time=times.format_us(version),
         operation=Operation(name="append"),
         metrics=Metrics(),
-        add=(add,),
-        remove=(),
+        add=tuple(adds),
+        remove=tuple(Remove(path=path) for path in removes),
     )
     return extend(before, [Loaded(manifest, str(version))])
 
@@ -77,3 +83,26 @@ def test_damage_is_told_when_the_list_is_made():
     for _ in range(2):
         with pytest.raises(CorruptTableError, match="'x' is not a value of type int64"):
             _ = found.files
+
+
+@given(data=st.data())
+def test_a_file_takes_the_place_of_another(data):
+    """Whenever lists are made, files stand where the log puts them: at the end, or in the place of a removed one."""
+    model: list[str] = []
+    found = EMPTY
+    for version in range(1, data.draw(st.integers(1, 12), "versions") + 1):
+        removed = data.draw(st.lists(st.sampled_from(model), unique=True), "removed") if model else []
+        places = data.draw(st.lists(st.sampled_from([None, *removed]), max_size=3), "places")
+        news = [f"{version}-{number}" for number in range(len(places))]
+        found = changed(found, version, [_placed(*pair) for pair in zip(news, places, strict=True)], removed)
+        taken = {path: [new for new, place in zip(news, places, strict=True) if place == path] for path in removed}
+        model = [one for path in model for one in taken.get(path, [path])]
+        model += [new for new, place in zip(news, places, strict=True) if place is None]
+        if data.draw(st.booleans(), "asked"):
+            assert found.files["path"].to_pylist() == model
+        assert found.file_count == len(model)
+    assert found.files["path"].to_pylist() == model
+
+
+def _placed(path, place):
+    return Add(path=path, rows=1, bytes=1, sha256="", place=place)

@@ -12,7 +12,7 @@ import pytest
 
 import txfiles as tx
 from tests.model import bag
-from txfiles.errors import DuplicateKeyError
+from txfiles.errors import CommitConflictError, DuplicateKeyError
 from txfiles.log import commit
 
 Row = dict[str, Any]
@@ -121,3 +121,88 @@ def test_a_row_stays_in_its_partition_when_its_type_is_widened(path: Path, texts
     assert (result.rows_updated, result.files_added, result.files_removed) == (1, 1, 1)
     assert {Path(name).parent.name for name in tx.Table(path).files()} == {f"p={texts[0]}", "p=2.2500"}
     assert {row["id"]: row["n"] for row in stored(path)} == {1: "new", 2: "old", 3: "x"}
+
+
+def _small(path: Path) -> None:
+    """Two files in each of two partitions, with unique keys."""
+    for number in range(2):
+        batch = table({"id": number, "p": "a", "n": 0}, {"id": 10 + number, "p": "b", "n": 0})
+        tx.write(batch, path, mode="upsert", keys=["id"], partition_by=["p"])
+
+
+def _data(path: Path) -> set[str]:
+    """The data files that stand there."""
+    return {str(file) for file in path.rglob("part-*") if file.is_file()}
+
+
+def test_a_compaction_beside_an_append(path: Path, between: Callable[..., None]) -> None:
+    """It is committed as it was planned; the rows that came stay behind those that were there."""
+    _small(path)
+    between(lambda: tx.write(table({"id": 5, "p": "a", "n": 5}), path, mode="append"))
+    compacted = tx.Table(path)
+    done = compacted.compact()
+    assert (done.version, done.groups, done.groups_skipped, done.files_before) == (3, 2, 0, 4)
+    assert compacted.to_arrow(["id"], [("p", "==", "a")])["id"].to_pylist() == [0, 1, 5]
+    assert len(compacted.files()) == 3
+
+
+def test_a_group_that_another_write_changed_is_left_out(path: Path, between: Callable[..., None]) -> None:
+    """The other group is committed, what was staged for the lost one is deleted, and the changed row stays changed."""
+    _small(path)
+    between(lambda: tx.write(table({"id": 1, "p": "a", "n": 9}), path, mode="upsert"))
+    standing = _data(path)
+    compacted = tx.Table(path)
+    done = compacted.compact()
+    assert (done.committed, done.version, done.groups, done.groups_skipped) == (True, 3, 1, 1)
+    assert (done.files_before, done.files_after, done.rows) == (2, 1, 2)
+    assert {row["id"]: row["n"] for row in stored(path)} == {0: 0, 1: 9, 10: 0, 11: 0}
+    [new] = [file for file in compacted.files() if "p=b" in file]
+    theirs = {file for file in compacted.files() if "p=a" in file}
+    assert _data(path) == standing | theirs | {new}
+    assert compacted.compact().groups == 1
+
+
+def test_a_compaction_that_lost_every_group_commits_nothing(path: Path, between: Callable[..., None]) -> None:
+    """It is no error, and nothing of it stays."""
+    _small(path)
+    between(lambda: tx.write(table({"id": 7, "p": "a", "n": 7}), path, mode="overwrite"))
+    compacted = tx.Table(path)
+    done = compacted.compact()
+    assert (done.committed, done.version, done.groups, done.groups_skipped) == (False, 2, 0, 2)
+    assert (done.commit_id, compacted.version) == (None, 2)
+    assert len(_data(path)) == 5
+    assert stored(path) == [{"id": 7, "p": "a", "n": 7}]
+
+
+def test_a_compaction_is_planned_again_for_other_columns(path: Path, between: Callable[..., None]) -> None:
+    """Its files would lack a column that the table has by now."""
+    _small(path)
+    more = table({"id": 1, "p": "a", "n": 0, "more": 1})
+    between(lambda: tx.write(more, path, mode="upsert", schema_mode="merge"))
+    done = tx.Table(path).compact()
+    assert (done.version, done.groups, done.groups_skipped, done.rows) == (3, 2, 0, 4)
+    assert {row["id"]: row["more"] for row in stored(path)} == {0: None, 1: 1, 10: None, 11: None}
+
+
+def test_a_compaction_never_makes_an_upsert_fail(path: Path, between: Callable[..., None]) -> None:
+    """An upsert whose rows were moved plans again, even without patience; one whose rows were changed gives up."""
+    _small(path)
+    mine = table({"id": 1, "p": "a", "n": 5})
+    between(lambda: tx.Table(path).compact())
+    result = tx.write(mine, path, mode="upsert", timeout=0)
+    assert (result.version, result.attempts, result.rows_updated) == (3, 2, 1)
+    assert {row["id"]: row["n"] for row in stored(path)} == {0: 0, 1: 5, 10: 0, 11: 0}
+    between(lambda: tx.write(table({"id": 1, "p": "a", "n": 6}), path, mode="upsert"))
+    with pytest.raises(CommitConflictError):
+        tx.write(table({"id": 1, "p": "a", "n": 7}), path, mode="upsert", timeout=0)
+    assert tx.Table(path).version == 4
+
+
+def test_append_once_beside_a_compaction(path: Path, between: Callable[..., None]) -> None:
+    """A key that was found, and has moved since, is found again."""
+    _small(path)
+    between(lambda: tx.Table(path).compact())
+    both = table({"id": 1, "p": "a", "n": 5}, {"id": 2, "p": "a", "n": 5})
+    result = tx.write(both, path, mode="append_once", timeout=0)
+    assert (result.version, result.rows_inserted, result.rows_skipped) == (3, 1, 1)
+    assert sorted(row["id"] for row in stored(path)) == [0, 1, 2, 10, 11]

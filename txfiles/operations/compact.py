@@ -1,0 +1,209 @@
+"""`compact`: join small files, and change no row.
+
+Files of one partition that follow each other are joined, in row order, into a file that takes the place of the first
+of them. A file is *small* below half the target size. A new file is closed once it is no longer small and the next one
+would take it beyond the target; so two small files that follow each other never remain, and a second compaction finds
+nothing to do.
+
+Source: specs/4-semantics.md, "Compaction"; specs/5-commit.md, "Conflicts".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.core import plan as plans
+from txfiles.core.manifest import Add, TableMetadata
+from txfiles.core.plan import CommitPlan, Group, Partition
+from txfiles.errors import KeysRequiredError
+from txfiles.log.session import Session
+from txfiles.log.snapshot import Snapshot
+from txfiles.reading import scan
+from txfiles.reading.live import groups, live_rows
+from txfiles.rows import filelist, filters, partitions, types
+from txfiles.rows import keys as key_codec
+from txfiles.rows.filelist import DataFile
+from txfiles.writing.staging import SLICE_ROWS, Staging
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a compaction is to do.
+
+    Attributes:
+        target_bytes: how large files are to become.
+        sort: whether the rows of a new file are sorted by key.
+        where: only files that may hold a match are joined; as the caller gave it.
+        done: told how many files have been read, and of how many.
+    """
+
+    target_bytes: int
+    sort: bool
+    where: Any
+    done: Callable[[int, int], None]
+
+    def is_small(self, size: int) -> bool:
+        """Whether a file of so many bytes is to be joined."""
+        return 2 * size < self.target_bytes
+
+    def is_full(self, size: int, more: int) -> bool:
+        """Whether a new file of so many bytes is closed, rather than that it takes another one of `more` bytes."""
+        return not self.is_small(size) and size + more > self.target_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Two or more small files of one partition, in row order, with nothing between them that must stay there."""
+
+    partition: Partition
+    files: tuple[DataFile, ...]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass: where to read, and where to write."""
+
+    session: Session
+    table: TableMetadata
+    stage: Staging
+    wanted: Wanted
+    done: Callable[[], None]
+
+    def rows(self, file: DataFile) -> Iterator[pa.Table]:
+        """A file's rows, in pieces."""
+        columns = [column.name for column in self.table.columns]
+        for group in groups(self.session.store, self.table, file, columns):
+            yield group.read(columns)
+        self.done()
+
+
+def plan_compaction(session: Session, base: Snapshot, stage: Staging, wanted: Wanted) -> CommitPlan:
+    """Join what is small.
+
+    Raises:
+        KeysRequiredError: it is to sort a table that has no keys.
+        CorruptTableError: a file is missing or damaged.
+    Cost: each row of the small files is read and written once; in memory is a row group of each partition under way.
+        If it sorts, the rows of a new file are in memory, and those of many tiny files are written more than once.
+    """
+    table, runs = base.state.table, find(base, wanted)
+    fill = _sorted if wanted.sort else _joined
+    total, count = sum(len(run.files) for run in runs), itertools.count(1)
+    work = _Pass(session, table, stage, wanted, lambda: wanted.done(next(count), total))
+
+    def one(run: Run) -> list[Group]:
+        return list(_groups(run, lambda waiting: fill(work, run.partition, waiting)))
+
+    return plans.compaction(table, [group for found in session.each(one, runs) for group in found])
+
+
+def estimate(base: Snapshot, wanted: Wanted) -> list[Group]:
+    """What would be joined, as if a new file were as large as what it joins. Cost: no file is read."""
+
+    def fill(waiting: Sequence[DataFile]) -> Group:
+        taken = _taken(waiting, wanted)
+        size = sum(file.bytes for file in taken)
+        return _group(taken, [Add(path="", rows=sum(map(live_rows, taken)), bytes=size, sha256="")])
+
+    return [group for run in find(base, wanted) for group in _groups(run, fill)]
+
+
+def find(base: Snapshot, wanted: Wanted) -> list[Run]:
+    """The runs of small files. Cost: the file list, nothing else is read.
+
+    A run ends at a file that is not joined: rows of a partition keep their order. If a key may be in two partitions, it
+    also ends at a file of another one, since an upsert takes the last of several rows with one key. Neither matters if
+    no key is in the table twice.
+    """
+    table, files, unique = base.state.table, base.files, base.state.unique_keys
+    if wanted.sort and not table.keys:
+        raise KeysRequiredError(
+            "sort=True sorts by the table's keys, and it has none",
+            hint="leave sort out, or record keys with a keyed write first",
+        )
+    apart = bool(table.keys) and not set(table.partition_by) <= set(table.keys)
+    of_files = partitions.of_files(table, files) if table.partition_by else [()] * files.num_rows
+    ended: list[tuple[Partition, list[int]]] = []
+    running: dict[Partition, list[int]] = {}
+    for at, (partition, joins) in enumerate(zip(of_files, _eligible(table, files, wanted), strict=True)):
+        ends = [] if unique else [other for other in running if (not joins if other == partition else apart)]
+        ended += [(other, running.pop(other)) for other in ends]
+        if joins:
+            running.setdefault(partition, []).append(at)
+    found = sorted((run for run in [*ended, *running.items()] if len(run[1]) > 1), key=lambda run: run[1][0])
+    return [Run(partition, tuple(filelist.data_files(files, positions))) for partition, positions in found]
+
+
+def _eligible(table: TableMetadata, files: pa.Table, wanted: Wanted) -> list[bool]:
+    """Which files of a list may be joined."""
+    small = [wanted.is_small(size) for size in files["bytes"].to_pylist()]
+    where = filters.parse(wanted.where, types.arrow_schema(table.columns))
+    return small if where is None else list(np.array(small, bool) & scan.may_match(files, table, where))
+
+
+Fill = Callable[[Sequence[DataFile]], Group]
+"""Joins two or more of some files, from the first one on."""
+
+
+def _groups(run: Run, fill: Fill) -> Iterator[Group]:
+    waiting = run.files
+    while len(waiting) > 1:
+        group = fill(waiting)
+        yield group
+        waiting = waiting[len(group.inputs) :]
+
+
+def _group(taken: Sequence[DataFile], adds: Sequence[Add]) -> Group:
+    return Group(tuple(file.path for file in taken), sum(file.bytes for file in taken), tuple(adds))
+
+
+def _taken(waiting: Sequence[DataFile], wanted: Wanted, times: int = 1) -> Sequence[DataFile]:
+    """The files that fill a new one, `times` over, by their own sizes; two at least."""
+    sizes = itertools.accumulate(file.bytes for file in waiting)
+    full = (
+        count
+        for count, (size, more) in enumerate(zip(sizes, waiting[1:], strict=False), 1)
+        if count > 1 and wanted.is_full(size // times, more.bytes)
+    )
+    return waiting[: next(full, len(waiting))]
+
+
+def _joined(work: _Pass, partition: Partition, waiting: Sequence[DataFile]) -> Group:
+    """Join files as a stream, until the new one is full."""
+    taken: list[DataFile] = []
+    with work.stage.open(work.table, partition) as writer:
+        for file in waiting:
+            if len(taken) > 1 and work.wanted.is_full(writer.bytes, file.bytes):
+                break
+            for piece in work.rows(file):
+                writer.write(piece)
+            taken.append(file)
+        return _group(taken, [writer.close()] if any(map(live_rows, taken)) else [])
+
+
+def _sorted(work: _Pass, partition: Partition, waiting: Sequence[DataFile]) -> Group:
+    """Join files in order of their keys. How large the new one is shows once it is written: if small, it takes more."""
+    table, stage, wanted = work.table, work.stage, work.wanted
+    pieces: list[pa.Table] = []
+    taken: Sequence[DataFile] = ()
+    times = 1
+    while True:
+        more = _taken(waiting, wanted, times)
+        pieces += [piece for file in more[len(taken) :] for piece in work.rows(file)]
+        taken, whole = more, pa.concat_tables(pieces)
+        order = pc.sort_indices(key_codec.encode(whole, table.keys))
+        with stage.open(table, partition) as writer:
+            for start in range(0, len(order), SLICE_ROWS):
+                writer.write(whole.take(order.slice(start, SLICE_ROWS)))
+            adds = [writer.close()] if len(order) else []
+        if len(taken) == len(waiting) or not wanted.is_small(sum(add.bytes for add in adds)):
+            return _group(taken, adds)
+        stage.drop({add.path for add in adds})
+        times *= 2
