@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import numpy as np
 import pyarrow as pa
 
 from txfiles.errors import SchemaMismatchError
 from txfiles.formats.source import Files, FileToRead
-from txfiles.rows import types
+from txfiles.rows import checks, types
 from txfiles.rows.text import to_text
 from txfiles.rows.typenames import type_text
 
@@ -310,12 +309,5 @@ def validate(column: pa.ChunkedArray) -> None:
 
     Cost: O(n); text that is ASCII throughout takes a tenth of the time of other text.
     """
-    if pa.types.is_string(column.type) and all(_is_ascii(chunk) for chunk in column.chunks):
-        return
-    column.validate(full=True)
-
-
-def _is_ascii(text: pa.StringArray) -> bool:
-    """Whether the array's buffer holds ASCII only. Its offsets are trusted: a decoder made them."""
-    data = text.buffers()[2]
-    return data is None or not data.size or int(np.frombuffer(data, np.int8).min()) >= 0
+    if not checks.is_ascii(column):
+        column.validate(full=True)

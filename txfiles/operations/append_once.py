@@ -22,7 +22,7 @@ def append_once(ctx: PlanContext) -> CommitPlan:
     files = ctx.files(batch.table)
     keys = batch_keys(batch.table, batch.rows, batch.keys)
     looked_in = filelist.data_files(files, candidates(keys, files))
-    hits = probe(ctx.session, keys, looked_in, (), ctx.progress("looking for keys", len(looked_in)))
+    hits = probe(ctx.session, keys, looked_in, (), done=ctx.progress("looking for keys", len(looked_in)))
     new = np.ones(batch.rows.num_rows, bool)
     for hit in hits:
         new[hit.batch_rows] = False

@@ -23,22 +23,24 @@ from txfiles.reading.key_finder import Hits, batch_keys, candidates, probe
 from txfiles.reading.live import groups, live_rows
 from txfiles.rows import filelist, partitions
 from txfiles.rows.filelist import DataFile
-from txfiles.rows.merge import Fates, decide, replace_rows
+from txfiles.rows.merge import Fates, decide, needed, replace_rows
 from txfiles.rows.text import to_text
 
 
 def upsert(ctx: PlanContext) -> CommitPlan:
     """Replace the rows with known keys if they differ, add the others.
 
-    Cost: the key columns of the row groups whose key range contains a batch key, and all columns of those that hold
-    one; only files in which a row really changes are rewritten, as a stream.
+    Cost: the key columns of the row groups whose key range contains a batch key, and of those that hold one the other
+    columns until it is known which rows differ; only files in which a row really changes are rewritten, as a stream.
     """
     batch = prepare(ctx.request, ctx.table)
     files = ctx.files(batch.table)
     keys = batch_keys(batch.table, batch.rows, batch.keys)
     looked_in = filelist.data_files(files, candidates(keys, files))
-    columns = batch.rows.column_names
-    hits = probe(ctx.session, keys, looked_in, columns, ctx.progress("looking for keys", len(looked_in)))
+    wanted = needed(batch.missing, batch.missing_fields, batch.table.timestamp_col)
+    compared = batch.rows.drop_columns([*{*wanted, *batch.table.keys}])  # equal keys have equal values
+    progress = ctx.progress("looking for keys", len(looked_in))
+    hits = probe(ctx.session, keys, looked_in, sorted(wanted), compared=compared, done=progress)
     fates = _decide(ctx, batch, hits)
     edits, moved = _edits(batch, hits, fates)
     rewritten = _rewrite(ctx, batch, edits)
@@ -75,10 +77,12 @@ class Edit:
 def _decide(ctx: PlanContext, batch: Prepared, hits: Sequence[Hits]) -> Fates:
     stored = pa.concat_tables([hit.stored for hit in hits]) if hits else batch.rows.slice(0, 0)
     hit_rows = np.concatenate([hit.batch_rows for hit in hits]) if hits else np.empty(0, np.int64)
+    differs = np.concatenate([hit.differs for hit in hits]) if hits else np.empty(0, bool)
     return decide(
         batch.rows,
         hit_rows,
         stored,
+        differs,
         missing=batch.missing,
         missing_fields=batch.missing_fields,
         timestamp_col=batch.table.timestamp_col,

@@ -1,6 +1,6 @@
 """Finding a batch's keys in the table: prune the files, then stream the key columns of the candidates.
 
-Memory: the batch, one row group for each file in progress, and the stored rows that were hit.
+Memory: the batch, one row group for each file in progress, and what is wanted of the stored rows that were hit.
 
 Source: specs/4-semantics.md, "Finding keys".
 """
@@ -18,6 +18,7 @@ from txfiles.log.session import Session
 from txfiles.reading.live import LiveGroup, expected, opened
 from txfiles.rows import filelist
 from txfiles.rows import keys as key_codec
+from txfiles.rows.equality import same
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.matching import Matcher
 
@@ -31,12 +32,14 @@ class Hits:
         positions: h rows of the file, ascending.
         batch_rows: h rows of the batch with the same keys.
         stored: the h stored rows in the columns that were asked for.
+        differs: h flags: the batch's row has another value in a column that was to be compared.
     """
 
     file: DataFile
     positions: np.ndarray
     batch_rows: np.ndarray
     stored: pa.Table
+    differs: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ def probe(
     found: BatchKeys,
     files: Sequence[DataFile],
     columns: Sequence[str],
+    *,
+    compared: pa.Table | None = None,
     done: Callable[[int], None] = lambda _: None,
 ) -> list[Hits]:
     """Look the keys up in files.
@@ -91,16 +96,19 @@ def probe(
         found: the batch's keys.
         files: candidates, in the table's order.
         columns: what to read of the stored rows that are hit.
+        compared: the batch's rows in other columns, with which those of the stored rows are compared.
         done: called with how many files have been searched.
     Returns:
         One `Hits` for each file that holds a key of the batch, in the order of `files`.
+    Cost: the key columns of the row groups that may hold a key. Of those that do, `columns`, and the columns to compare
+        until it is known of each row that was hit that it differs.
     """
     if not files:
         return []
     matcher = found.keys.matcher  # made here, once: not by each thread for itself
     hits = []
     for number, found_hits in enumerate(
-        session.each(lambda file: _probe_file(session, found, matcher, file, columns), files), 1
+        session.each(lambda file: _probe_file(session, found, matcher, file, _Look(columns, compared)), files), 1
     ):
         done(number)
         if len(found_hits.positions):
@@ -108,8 +116,8 @@ def probe(
     return hits
 
 
-def _probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: DataFile, columns: Sequence[str]) -> Hits:
-    positions, batch_rows, stored = [], [], []
+def _probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: DataFile, look: _Look) -> Hits:
+    positions, batch_rows, stored, differs = [], [], [], []
     with opened(session.store, found.table, file) as groups:
         # A group that is the whole file was already judged by the log's bounds, which are the same.
         may = [group for group in groups if group.physical_rows == file.rows or _may_hold(found, group)]
@@ -120,15 +128,53 @@ def _probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: Data
             if len(at):
                 positions.append(group.positions[at])
                 batch_rows.append(matches[at])
-                if columns:
-                    stored.append(group.read(columns).take(pa.array(at)))
+                rows, other = look.at(group, at, matches[at])
+                stored.append(rows)
+                differs.append(other)
     none = np.empty(0, np.int64)
     return Hits(
         file,
         np.concatenate(positions) if positions else none,
         np.concatenate(batch_rows) if batch_rows else none,
         pa.concat_tables(stored) if stored else pa.table({}),
+        np.concatenate(differs) if differs else none.astype(bool),
     )
+
+
+class _Look:
+    """What is read of the rows of one file that were hit: some columns, and others to compare.
+
+    Those of a fixed width, which cost least to decode, are compared first. A column that told every row of a group from
+    the batch's comes first, by itself, in the groups after it: often it is a status or the time of the last change.
+    """
+
+    def __init__(self, columns: Sequence[str], compared: pa.Table | None) -> None:
+        self._columns = list(columns)
+        self._batch = pa.table({}) if compared is None else compared
+        self._begin_with([field.name for field in self._batch.schema if pa.types.is_primitive(field.type)])
+
+    def at(self, group: LiveGroup, positions: np.ndarray, batch_rows: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+        """Some live rows of a group in the wanted columns, and which of them differ from these rows of the batch."""
+        places, rows = pa.array(positions), pa.array(batch_rows)
+        wanted, stored, differs = self._columns, pa.table({}), np.zeros(len(positions), bool)
+        group.expect([*wanted, *self._batch.column_names])
+        for names in self._turns:
+            read = group.read([*wanted, *names])
+            if wanted:
+                stored, wanted = read.select(wanted).take(places), []
+            for name in names:
+                other = ~same(self._batch[name].take(rows), read[name].take(places))
+                differs |= other
+                if differs.all():
+                    if other.all():
+                        self._begin_with([name])
+                    return stored, differs
+        return stored, differs
+
+    def _begin_with(self, first: Sequence[str]) -> None:
+        """Compare these columns first, and then the others."""
+        turns = list(first), [name for name in self._batch.column_names if name not in first]
+        self._turns = [names for names in turns if names] or ([[]] if self._columns else [])
 
 
 def _may_hold(found: BatchKeys, group: LiveGroup) -> bool:

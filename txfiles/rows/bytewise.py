@@ -22,13 +22,14 @@ Positions = npt.NDArray[np.int64]
 
 def data(codes: pa.Array) -> npt.NDArray[np.uint8]:
     """The bytes of all codes, end to end."""
-    ends = _offsets(codes)
+    ends = offsets(codes)
     buffer = codes.buffers()[2]
     first, last = int(ends[0]), int(ends[-1])
     return np.frombuffer(buffer, np.uint8, last - first, first) if last > first else np.empty(0, np.uint8)
 
 
-def _offsets(codes: pa.Array) -> npt.NDArray[Any]:
+def offsets(codes: pa.Array) -> npt.NDArray[Any]:
+    """Where each code begins in the buffer, and where the last one ends."""
     size = 8 if pa.types.is_large_binary(codes.type) else 4
     if not len(codes):
         return np.zeros(1, np.int64)
@@ -45,7 +46,7 @@ class View:
     """
 
     def __init__(self, codes: pa.Array) -> None:
-        ends = _offsets(codes).astype(np.int64)
+        ends = offsets(codes).astype(np.int64)
         self.lengths: Positions = np.diff(ends)
         self.shortest = int(self.lengths.min()) if len(codes) else 0
         self.longest = int(self.lengths.max()) if len(codes) else 0

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from txfiles.core.search import first_bad
 from txfiles.errors import LossyCastError
+from txfiles.rows import bytewise
 from txfiles.rows.lists import flat_lists
 from txfiles.rows.parse import per_day
 from txfiles.rows.text import shown
@@ -22,6 +23,8 @@ from txfiles.rows.typenames import type_text
 
 DAYS = (-719_162, 2_932_896)
 """The first and last day of the years 1 to 9999: other years have no text that every reader takes."""
+
+FIRST_NOT_ASCII = 0x80
 
 
 def check_column(column: pa.ChunkedArray, name: str, first_row: int) -> None:
@@ -86,8 +89,25 @@ def out_of_range(column: pa.ChunkedArray, low: int, high: int) -> int | None:
     return int(pc.index(outside, value=True).as_py())
 
 
+def is_ascii(column: pa.ChunkedArray) -> bool:
+    """Whether a column is text, well-formed, and ASCII throughout: most text is, and it is soon found out.
+
+    Cost: O(bytes), a tenth of what a check of UTF-8 takes.
+    """
+    return pa.types.is_string(column.type) and all(map(_is_ascii, column.chunks))
+
+
+def _is_ascii(text: pa.StringArray) -> bool:
+    try:
+        text.validate()  # the first and the last offset are within the data
+    except pa.ArrowInvalid:
+        return False
+    ends, data = bytewise.offsets(text), bytewise.data(text)
+    return bool((ends[:-1] <= ends[1:]).all()) and not (len(data) and int(data.max()) >= FIRST_NOT_ASCII)
+
+
 def _invalid(column: pa.ChunkedArray) -> bool:
-    if not _fails(column):
+    if is_ascii(column) or not _fails(column):
         return False
     # Arrow looks into what hides outside a slice of structs, or under a null, too: that is nobody's value.
     return not pa.types.is_nested(column.type) or any(_fails(leaf) for part in column.chunks for leaf in _leaves(part))

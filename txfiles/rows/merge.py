@@ -5,7 +5,7 @@ Source: specs/4-semantics.md, "Upsert".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.rows import dedup
-from txfiles.rows.equality import same_rows
+from txfiles.rows.equality import same
 from txfiles.rows.widening import FieldPath
 
 
@@ -42,10 +42,16 @@ class Fates:
     stale: int
 
 
+def needed(missing: Sequence[str], missing_fields: Sequence[FieldPath], timestamp_col: str | None) -> set[str]:
+    """The columns in which `decide` wants the stored rows; of the others it wants to know whether they differ."""
+    return {*missing, *(path[0] for path in missing_fields if path[0] is not None), *filter(None, [timestamp_col])}
+
+
 def decide(
     batch: pa.Table,
     hit_rows: np.ndarray,
     stored: pa.Table,
+    differs: np.ndarray,
     *,
     missing: Sequence[str],
     missing_fields: Sequence[FieldPath] = (),
@@ -57,7 +63,8 @@ def decide(
     Args:
         batch: m rows, each key once.
         hit_rows: h batch row numbers, one for each hit, in the order of the table.
-        stored: the h stored rows, in the batch's columns.
+        stored: the h stored rows, in the columns of `needed`.
+        differs: h flags: another column has another value in the batch's row.
         missing: columns that the batch lacks: updated rows keep their stored values there.
         missing_fields: the same for fields of structs; those within lists and maps become null, since nothing says
             which stored item an item replaces.
@@ -67,24 +74,26 @@ def decide(
     """
     newest = _newest_hits(hit_rows, stored, timestamp_col)  # one hit for each batch row that was hit
     rows = hit_rows[newest]
-    standing = stored.take(newest)
+    standing = {name: column.take(newest) for name, column in zip(stored.column_names, stored.columns, strict=True)}
     merged = _fill(batch.take(rows), standing, missing, missing_fields)
     stale = np.zeros(len(rows), bool)
     if timestamp_col is not None and skip_stale and timestamp_col not in missing:
         stale = np.asarray(dedup.older(merged[timestamp_col], standing[timestamp_col]))
-    differs = ~same_rows(merged, standing) & ~stale
+    changed = differs[newest] & ~stale
+    for name, column in standing.items():
+        changed |= ~same(merged[name], column) & ~stale
     surplus = np.ones(len(hit_rows), bool)
     surplus[newest] = False
     surplus &= ~np.isin(hit_rows, rows[stale])
     hit = np.zeros(batch.num_rows, bool)
     hit[rows] = True
     return Fates(
-        merged=merged.filter(pa.array(differs)),
-        replaces=newest[differs],
+        merged=merged.filter(pa.array(changed)),
+        replaces=newest[changed],
         deletes=np.flatnonzero(surplus),
         inserts=np.flatnonzero(~hit),
-        updated=int(differs.sum()),
-        unchanged=int((~differs & ~stale).sum()),
+        updated=int(changed.sum()),
+        unchanged=int((~changed & ~stale).sum()),
         stale=int(stale.sum()),
     )
 
@@ -97,14 +106,16 @@ def replace_rows(old: pa.Table, at: np.ndarray, rows: pa.Table, without: np.ndar
         at: k distinct positions in `old`, ascending.
         rows: k rows that replace them, in the columns of `old`.
         without: positions in `old` to leave out.
-    Cost: O(n + k); columns are replaced with a mask if their type allows, otherwise gathered.
+    Cost: O(k), and O(n) for each column that changes: with a mask if its type allows, otherwise gathered.
     """
     if len(at):
-        mask = np.zeros(old.num_rows, bool)
+        mask, places = np.zeros(old.num_rows, bool), pa.array(at)
         mask[at] = True
         arrow_mask = pa.array(mask)
         columns = [
-            _replace(column.combine_chunks(), arrow_mask, mask, new.combine_chunks())
+            column
+            if same(column.take(places), new).all()
+            else _replace(column.combine_chunks(), arrow_mask, mask, new.combine_chunks())
             for column, new in zip(old.columns, rows.select(old.column_names).columns, strict=True)
         ]
         old = pa.table(columns, schema=old.schema)
@@ -130,8 +141,9 @@ def _replace(old: pa.Array, arrow_mask: pa.Array, mask: np.ndarray, new: pa.Arra
 
 def _newest_hits(hit_rows: np.ndarray, stored: pa.Table, timestamp_col: str | None) -> np.ndarray:
     """For each batch row that was hit, its newest stored row: by time if there is one, else the last. Ascending."""
-    if len(hit_rows) == len(np.unique(hit_rows)):
-        return np.argsort(hit_rows, kind="stable")
+    ascending = np.argsort(hit_rows, kind="stable")
+    if (np.diff(hit_rows[ascending]) > 0).all():
+        return ascending
     order = np.arange(len(hit_rows))
     ranks = order if timestamp_col is None else dedup.ranks(stored[timestamp_col])
     by_row = np.lexsort((order, ranks, hit_rows))
@@ -139,13 +151,15 @@ def _newest_hits(hit_rows: np.ndarray, stored: pa.Table, timestamp_col: str | No
     return by_row[last]
 
 
-def _fill(rows: pa.Table, standing: pa.Table, missing: Sequence[str], missing_fields: Sequence[FieldPath]) -> pa.Table:
+def _fill(
+    rows: pa.Table, standing: Mapping[str, pa.ChunkedArray], missing: Sequence[str], missing_fields: Sequence[FieldPath]
+) -> pa.Table:
     for name in missing:
         rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), standing[name])
     for path in missing_fields:
         if None not in path:
             at = rows.schema.get_field_index(path[0])
-            filled = _filled(_one_array(rows.column(at)), _one_array(standing[path[0]]), path[1:])
+            filled = _filled(_one_array(rows.column(at)), _one_array(standing[rows.column_names[at]]), path[1:])
             rows = rows.set_column(at, rows.schema.field(at), filled)
     return rows
 

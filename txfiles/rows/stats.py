@@ -47,6 +47,11 @@ class StatsCollector:
         for name, column in zip(batch.column_names, batch.columns, strict=True):
             self._seen[name] = _with(self._seen.get(name, _Seen()), column)
 
+    def extremes(self, column: str) -> pa.Table:
+        """The least and the greatest value of a column of which there are bounds, in full; no row if there is none."""
+        bounds = self._seen[column].bounds
+        return pa.table({column: pa.chunked_array(bounds if bounds is not None else [pa.nulls(0)])})
+
     def result(self) -> dict[str, ColumnStats]:
         """The statistics of all rows taken in, by column name."""
         cut = {name: _cut(*seen.bounds) for name, seen in self._seen.items() if seen.bounds is not None}

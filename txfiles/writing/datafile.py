@@ -87,7 +87,7 @@ class DataFileWriter:
         writer = self._begin() if self._writer is None else self._writer
         self._stats.add(piece)
         self._rows += piece.num_rows
-        if self._table.keys:
+        if len(self._table.keys) > 1:
             self._widen_range(key_codec.key_range(key_codec.encode(piece, self._table.keys)))
         writer.write(piece.select(self._stored))
 
@@ -143,6 +143,9 @@ class DataFileWriter:
             self._range = min(known[0], found[0]), max(known[1], found[1])
 
     def _key_range(self) -> KeyRange | None:
+        if len(self._table.keys) == 1:  # its codes are ordered as its values are
+            bounds = self._stats.extremes(self._table.keys[0])
+            self._widen_range(key_codec.key_range(key_codec.encode(bounds, self._table.keys)))
         if self._range is None:
             return None
         low, high, exact = key_codec.cut_outward(*self._range)

@@ -116,6 +116,8 @@ def test_compression_is_the_one_asked_for(codec) -> None:
         (pa.array([f"v{i % 26}" for i in range(100)]), False),
         (pa.array([i % 6 for i in range(100)]), True),
         (pa.array([i % 7 for i in range(100)]), False),
+        (pa.array(["x"] * 75 + [f"v{i}" for i in range(25)]), False),
+        (pa.array([f"v{i}" for i in range(24)] + ["x"] * 76), True),
         (pa.array([None] * 100, pa.string()), True),
         (pa.array([i % 2 == 0 for i in range(100)]), False),
         (pa.array([[f"v{i % 2}"] for i in range(100)]), False),

@@ -105,8 +105,8 @@ CALLS = {
     "append": (lambda w, _: w.write(rows(w.files), "append"), (0, 0, 0, 1)),
     "append_once, new": (lambda w, _: w.write(rows(w.files), "append_once"), (0, 0, 0, 1)),
     "append_once, retried": (lambda w, _: w.write(rows(1), "append_once"), (1, 4, 4, 0)),
-    # The key column of the row group, its rows, then the file to be rewritten.
-    "upsert, clustered": (lambda w, _: w.write(changed(1), "upsert"), (2, 6, 11, 1)),
+    # The key column of the row group, the column that differs, then the file to be rewritten.
+    "upsert, clustered": (lambda w, _: w.write(changed(1), "upsert"), (2, 6, 10, 1)),
     "overwrite": (lambda w, _: w.write(rows(0), "overwrite"), (0, 0, 0, 1)),
     "overwrite, partitions": (lambda w, _: w.write(rows(1, 5), "overwrite", overwrite_partitions=True), (0, 0, 0, 1)),
     # The filter's column of the row group that may match, then the file to be rewritten.
@@ -116,7 +116,7 @@ CALLS = {
     ),
     "plan of an append": (lambda w, _: w.plan(rows(w.files), "append"), (0, 0, 0, 0)),
     "plan of an append_once": (lambda w, _: w.plan(rows(1), "append_once"), (1, 4, 4, 0)),
-    "plan of an upsert": (lambda w, _: w.plan(changed(1), "upsert"), (1, 2, 3, 0)),
+    "plan of an upsert": (lambda w, _: w.plan(changed(1), "upsert"), (1, 2, 2, 0)),
     "set": (lambda w, head: files.set_table_properties(w.session, head, {"compression": "zstd"}), (0, 0, 0, 0)),
     "history, limited": (lambda w, head: list(manifests.history(w.session, head.state.version, 3)), (0, 0, 0, 0)),
 }
@@ -124,7 +124,7 @@ CALLS = {
 GROWING = {
     "upsert, spread": (
         lambda w, _: w.write(w.spread, "upsert"),
-        {"open_input": 2, "groups": 6, "columns": 11, "create": 1},
+        {"open_input": 2, "groups": 6, "columns": 10, "create": 1},
     ),
     # In each file: the filter's column of the row group that may match, then all of it once, to be rewritten; and a new
     # file in its partition.
