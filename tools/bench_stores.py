@@ -1,6 +1,6 @@
-"""Measure txfiles on real servers, which it starts and ends: calls, commits a second, and a retry beside its peers.
+"""Measure txfiles on real servers, which it starts and ends: calls, and commits a second.
 
-    tools/bench stores [PART …] [--server KIND …] [--versions N …] [--rows N] [--runs N] [--delay MS] [--json FILE]
+    tools/bench stores [PART …] [--server KIND …] [--versions N …] [--runs N] [--delay MS] [--json FILE]
 
     calls    each call on a table of 10 versions and on one of 10,000, through a proxy that delays every answer:
              requests, round trips (requests that waited for one another), bytes sent and received, seconds. The last
@@ -9,30 +9,24 @@
              where it is a write, and is given an open one where it reads or vacuums.
     commits  8 processes, 20 appends each of 100 rows, to one table and to a table each: commits a second. None may
              fail or be lost. No proxy.
-    retry    append_once of 100,000 rows again, over 10,000,000 rows, beside the same by deltalake's and by Lance's
-             merge: seconds from the opening on, without a proxy, in turn, and the median of the ratios turn by turn;
-             then once more through the proxy, for requests, round trips and bytes. deltalake gets the batch's key
-             range in its condition, Lance an index of the keys. Peers are installed into `.venv-peers`.
 
-Machines are noisy: quote ratios.
+Peers: `tools/bench peers --only W13`. Machines are noisy: quote ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import bench_peers
-from bench_rows import BATCH, large_part, rows_from, small_batch
-from bench_servers import SCHEMES, Child, Row, counted, options_of, say, server_of, timed, url_of, wait_for_go
+from bench_child import Child, leave, say, together, wait_for_go
+from bench_history import FILE_ROWS, LIVE_FILES, copy_history
+from bench_rows import large_part, rows_from, small_batch
+from bench_servers import SCHEMES, Row, counted, options_of, server_of, timed, url_of
 
 from tests.services import proxy as proxies
 
@@ -41,9 +35,9 @@ if TYPE_CHECKING:
 
     import txfiles as tx
 
-LIVE_FILES, FILE_ROWS, CALL_ROWS = 10, 1_000, 10
+CALL_ROWS = 10
 RACERS, RACES = 8, 20
-COPIERS = 16
+SCRIPT = "bench_stores.py"
 
 # ---------------------------------------------------------------- calls
 
@@ -54,10 +48,10 @@ def calls(kind: str, options: argparse.Namespace) -> Iterator[Row]:
         proxy.delay_seconds = options.delay / 1e3
         for versions in options.versions:
             table = f"versions-{versions}"
-            copy_up(versions, table, kind, server)
+            copy_history(versions, url_of(kind, table), options_of(kind, server))
             found: dict[str, list[Row]] = {}
             for turn in range(options.runs):
-                for name, row in counted(Child("calls", kind, proxy.url, table, turn), proxy):
+                for name, row in counted(Child(SCRIPT, "--child", "calls", kind, proxy.url, table, turn), proxy):
                     found.setdefault(name, []).append(row)
             for name, rows in found.items():
                 yield {"server": kind, "versions": versions, "call": name} | medians(rows)
@@ -66,38 +60,6 @@ def calls(kind: str, options: argparse.Namespace) -> Iterator[Row]:
 def medians(rows: Sequence[Row]) -> Row:
     """The median of each figure."""
     return {name: statistics.median(float(row[name]) for row in rows) for name in rows[0]}
-
-
-def make_history(versions: int) -> str:
-    """A table in memory with so many versions, of which the last ten wrote what is live."""
-    import txfiles as tx
-
-    url = f"memory://versions-{versions}"
-    if not tx.exists(url):
-        print(f"making a table of {versions:,} versions", file=sys.stderr)
-        for number in range(versions):
-            part = max(0, number - (versions - LIVE_FILES))
-            if number:
-                tx.write(large_part(part, FILE_ROWS), url, mode="append" if part else "overwrite")
-            else:
-                tx.write(large_part(part, FILE_ROWS), url, mode="append_once", keys=["id"])
-    return url
-
-
-def copy_up(versions: int, table: str, kind: str, server: str) -> None:
-    """Copy it to a server, object by object."""
-    from txfiles.store import open_store
-
-    source = open_store(make_history(versions))
-    target = open_store(url_of(kind, table), options_of(kind, server))
-
-    def copy(name: str, size: int) -> None:
-        data = source.get(name, limit=size)
-        assert data is not None
-        target.put_if_absent(name, data)
-
-    with ThreadPoolExecutor(COPIERS) as pool:
-        list(pool.map(lambda entry: copy(entry.name, entry.bytes), source.list_from("")))
 
 
 def calls_child(kind: str, endpoint: str, table: str, turn: str) -> None:
@@ -151,15 +113,10 @@ def race(kind: str, server: str, name: str, tables: int) -> float:
     import txfiles as tx
 
     urls = [url_of(kind, f"{name}/{number}") for number in range(tables)]
-    racers = [Child("racer", kind, server, urls[number % tables], str(number)) for number in range(RACERS)]
-    for racer in racers:
-        assert racer.hear() == "ready"
-    began = time.perf_counter()
-    for racer in racers:
-        racer.go()
-    for racer in racers:
-        assert racer.hear() == "done"
-    seconds = time.perf_counter() - began
+    racers = [
+        Child(SCRIPT, "--child", "racer", kind, server, urls[number % tables], str(number)) for number in range(RACERS)
+    ]
+    seconds = together(racers)
     for racer in racers:
         assert racer.hear() is None
     ids = []
@@ -188,8 +145,6 @@ def racer_child(kind: str, server: str, url: str, number: str) -> None:
 CHILDREN: dict[str, Callable[..., None]] = {
     "calls": calls_child,
     "racer": racer_child,
-    "make": bench_peers.make_child,
-    "retry": bench_peers.retry_child,
 }
 
 # ---------------------------------------------------------------- what a person sees
@@ -197,7 +152,6 @@ CHILDREN: dict[str, Callable[..., None]] = {
 PARTS: dict[str, Callable[[str, argparse.Namespace], Iterator[Row]]] = {
     "calls": calls,
     "commits": commits,
-    "retry": bench_peers.retry,
 }
 
 
@@ -209,7 +163,6 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help="; ".join(PARTS))
     parser.add_argument("--server", nargs="+", choices=SCHEMES, default=list(SCHEMES))
     parser.add_argument("--versions", nargs="+", type=int, default=[10, 10_000])
-    parser.add_argument("--rows", type=int, default=10_000_000, help="of the table of the retry")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--delay", type=float, default=30.0, metavar="MS", help="of every answer to a call")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
@@ -217,14 +170,12 @@ def main(words: Sequence[str]) -> None:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown part {unknown.pop()!r}; there are {', '.join(PARTS)}")
-    if min(options.versions) < LIVE_FILES or options.rows < 4 * BATCH:
-        parser.error(f"too few versions or rows: at least {LIVE_FILES} and {4 * BATCH:,}")
+    if min(options.versions) < LIVE_FILES:
+        parser.error(f"too few versions: at least {LIVE_FILES}")
     result: dict[str, list[Row]] = {}
     for part in options.parts or PARTS:
         result[part] = []
         for kind in options.server:
-            if part == "retry" and SCHEMES[kind] != "s3":
-                continue
             for row in PARTS[part](kind, options):
                 if not result[part]:
                     print(f"\n{part}\n" + "".join(f"{name:>19}" for name in row))
@@ -244,6 +195,5 @@ def shown(value: str | float) -> str:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         CHILDREN[sys.argv[2]](*sys.argv[3:])
-        sys.stdout.flush()
-        os._exit(0)  # pyarrow's threads may abort a process that leaves by the ordinary way
+        leave()
     main(sys.argv[1:])
