@@ -179,7 +179,8 @@ class WriteOptions:
     storage_options: Mapping[str, Any] | None = _option(
         "storage",
         "An option of the bucket's library, such as endpoint_url=http://…; true and false are switches, {…} is JSON. "
-        "Leave secrets to the environment (AWS_…), since every process can see a command line. Repeatable.",
+        "Other users can see a command line: leave secrets to the environment (AWS_…), or write secret='${NAME}' to "
+        "have that variable read. Repeatable.",
         None,
         shown=False,
         flag="--storage-option",

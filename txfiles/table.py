@@ -16,6 +16,7 @@ from txfiles.core.messages import shown
 from txfiles.errors import OptionError, TableNotFoundError
 from txfiles.options import CompactOptions, Progress, VacuumOptions, no_progress
 from txfiles.results import Commit, CompactResult, VacuumResult
+from txfiles.store import secret_options
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import OpenTable, Place, TableState, Target
 
@@ -67,14 +68,21 @@ class Table:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the place and the version; unpickling opens the table again, in any process.
 
-        The pickle contains the storage options: protect it as you protect them.
+        The pickle contains the storage options, `${NAME}` as it was given: each process reads its own environment.
 
         Raises:
-            OptionError: the lock cannot be pickled.
+            OptionError: a storage option may be secret, or the lock cannot be pickled.
         """
         where = self._opened.place
+        secret_options.require_none(where.storage_options or {}, f"the Table at {self.path}")
         _require_picklable(where.lock)
         return _reopen, (where, self.version, self._opened.identity, self._read_only)
+
+    def __copy__(self) -> Table:
+        return _handle(self._target, self._opened, read_only=self._read_only)
+
+    def __deepcopy__(self, _: object) -> Table:
+        return self.__copy__()  # what was opened is a value
 
     @property
     def path(self) -> str:

@@ -95,14 +95,15 @@ def test_a_table(options, format_name):
     assert listed.isdisjoint(deleted)
 
 
-def test_one_table_by_all_its_urls(options):
+def test_one_table_by_all_its_urls(options, monkeypatch):
     """Each way to write its URL opens the same table, and a Table opens its version in another process."""
     url = fresh_url("abfs")
     tx.write(ROWS, url, mode="append", storage_options=options)
     path = url.removeprefix(f"abfs://{BUCKET}")
     for same in (f"abfss://{BUCKET}@{AZURE_ACCOUNT}.dfs.core.windows.net{path}", f"az://{BUCKET}{path}"):
         assert tx.Table(same, storage_options=options).row_count == 3
-    table = tx.Table(url, storage_options=options)
+    monkeypatch.setenv("LAKE_CONNECTION", options["connection_string"])
+    table = tx.Table(url, storage_options={"connection_string": "${LAKE_CONNECTION}"})
     code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).to_arrow().num_rows)"
     done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(table), capture_output=True, check=True)
     assert done.stdout == b"3\n"

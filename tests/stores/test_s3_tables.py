@@ -95,9 +95,12 @@ def test_a_table(options, format_name):
     assert listed.isdisjoint(deleted)
 
 
-def test_a_table_in_another_process(options):
+def test_a_table_in_another_process(options, monkeypatch):
     """A Table pickles with its options, and opens its version in another process."""
     url = fresh_url()
+    monkeypatch.setenv("LAKE_KEY", options["key"])
+    monkeypatch.setenv("LAKE_SECRET", options["secret"])
+    options = {**options, "key": "${LAKE_KEY}", "secret": "${LAKE_SECRET}"}
     tx.write(ROWS, url, mode="append", storage_options=options)
     table = tx.Table(url, storage_options=options)
     code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).to_arrow().num_rows)"

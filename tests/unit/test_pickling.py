@@ -9,6 +9,7 @@ import pickle
 import shutil
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import filelock
 import pyarrow as pa
@@ -86,6 +87,21 @@ def test_an_expired_version_says_so(path):
     tx.Table(path).vacuum("0s", keep_versions=1)
     with pytest.raises(errors.SnapshotExpiredError):
         pickle.loads(kept)
+
+
+def test_a_secret_is_not_pickled(path):
+    """A Table with an option that may be secret does not pickle, and the error names the option, not its value; copies
+    in this process do."""
+    table = tx.Table(path)
+    given = replace(table._opened.given, storage_options={"endpoint_url": "http://h", "secret": "CANARY-1"})
+    table._opened = replace(table._opened, given=given)
+    for protocol in PROTOCOLS:
+        with pytest.raises(errors.OptionError, match=r"cannot be pickled with storage options .*: 'secret'") as raised:
+            pickle.dumps(table, protocol)
+        assert "CANARY" not in f"{raised.value!r} {raised.value.hint}"
+        assert "${NAME}" in raised.value.hint
+    for found in (copy.copy(table), copy.deepcopy(table)):
+        assert (found.path, found.version, found.to_arrow()) == (table.path, table.version, table.to_arrow())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ import click
 from txfiles.core import foreign
 from txfiles.core.messages import nearest, one_of
 from txfiles.options import DEFAULTS, OPTIONS, Facts
+
+logger = logging.getLogger("txfiles")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Condition = tuple[str, str, Any]
@@ -45,6 +48,13 @@ def pair(given: str) -> tuple[str, str]:
     if not equals or not name:
         raise click.BadParameter(f"{given!r} is not of the form NAME=VALUE")
     return name, value
+
+
+def storage_pair(given: str) -> tuple[str, str]:
+    """``NAME=VALUE`` of a storage option; the error does not repeat what may be a secret (a type of click)."""
+    if not given.partition("=")[0] or "=" not in given:
+        raise click.BadParameter("it is not of the form NAME=VALUE")
+    return pair(given)
 
 
 def typed(given: str) -> tuple[str, str]:
@@ -93,7 +103,21 @@ def storage(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, 
                 found[name] = json.loads(value)
             except ValueError:
                 raise click.BadParameter(f"the value of {name!r} is not JSON", ctx, param) from None  # may be secret
+    if found:
+        from txfiles.store import secret_options  # here: it imports pyarrow, and help should not wait for that
+
+        for name in secret_options.secret_names(found):
+            logger.warning("the value of %r can be seen in the list of processes; write %s='${NAME}'", name, name)
     return found or None
+
+
+PAIRS: dict[str, tuple[Callable[[str], tuple[str, str]], Callable[..., Any]]] = {
+    "pairs": (pair, mapping),
+    "types": (typed, mapping),
+    "dialect": (pair, dialect),
+    "storage": (storage_pair, storage),
+}
+"""For each kind of repeated option, the type of click that reads one, and the callback that puts them together."""
 
 
 def conditions(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, str, str], ...]) -> list[Condition]:
@@ -156,10 +180,9 @@ def _option(name: str, facts: Facts) -> Callable[[Function], Function]:
             more |= {"is_flag": True, "metavar": None}
         case "columns":
             more["multiple"] = True
-        case "pairs" | "types":
-            more |= {"multiple": True, "type": typed if facts.kind == "types" else pair, "callback": mapping}
-        case "dialect" | "storage":
-            more |= {"multiple": True, "type": pair, "callback": dialect if facts.kind == "dialect" else storage}
+        case "pairs" | "types" | "dialect" | "storage":
+            kind, callback = PAIRS[facts.kind]
+            more |= {"multiple": True, "type": kind, "callback": callback}
         case "filter":
             more |= {"multiple": True, "nargs": 3, "callback": conditions, "help": f"{facts.help} {CONDITION_HELP}"}
         case "seconds":

@@ -22,9 +22,9 @@ from azure.core import exceptions as azure
 from azure.storage.blob import BlobBlock
 from fsspec.asyn import sync
 
-from txfiles.core.messages import nearest, one_line
+from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import client
+from txfiles.store import client, secret_options
 from txfiles.store.client import SECOND_US, Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
@@ -95,10 +95,6 @@ _OURS = frozenset({"asynchronous", "loop", "version_aware", "request_session", "
 """Options that this client decides."""
 _IDENTITY = frozenset({"managed_identity_client_id", "workload_identity_client_id", "authority"})
 """What adlfs hands to `DefaultAzureCredential`, beside `exclude_…`."""
-_SAFE = frozenset({"account_name", "account_host", "location_mode", "tenant_id", "client_id"})
-"""Options whose values may be shown; all others may be secret."""
-SECRET_CHARACTERS = 4
-"""Shorter values are not looked for in what is shown."""
 
 _BUCKET = re.compile(r"([^@]+)(?:@([^.]+)\.(?:dfs|blob)\.(.+))?")
 
@@ -121,12 +117,14 @@ class AzureClient:
 
     def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
         self._bucket = bucket
-        self._options = adlfs_options(bucket, options)
+        self._given = dict(options)
+        self._options = adlfs_options(bucket, secret_options.resolved(options))
         self._try_seconds = try_seconds
         self._connect()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return AzureClient, (self._bucket, self._options, self._try_seconds)
+        secret_options.require_none(self._given, self.root)
+        return AzureClient, (self._bucket, self._given, self._try_seconds)
 
     @property
     def root(self) -> str:
@@ -259,7 +257,7 @@ class AzureClient:
             self._fs = adlfs.AzureBlobFileSystem(**known, use_listings_cache=False, skip_instance_cache=True)
             self._container = self._fs.service_client.get_container_client(_parts(self._bucket)[0])
         except (ValueError, TypeError, azure.AzureError) as error:
-            told = one_line(_without(_secrets(known), str(error)))
+            told = secret_options.shown(str(error), known)
             raise OptionError(
                 f"no client for {self.root}: {told}",
                 hint="give account_name, and account_key, sas_token or credential; or connection_string",
@@ -297,7 +295,7 @@ class AzureClient:
     def _shown(self, text: str) -> str:
         """A server's or library's words, with no value of an option that may be secret in them."""
         found = {name: getattr(self._fs, name, None) for name in ("account_key", "sas_token", "connection_string")}
-        return one_line(_without([*_secrets(self._options), *_secrets(found)], text))
+        return secret_options.shown(text, self._options, found)
 
 
 class AzureUpload:
@@ -362,21 +360,6 @@ def _parts(bucket: str) -> tuple[str, str | None, str | None]:
 
 async def _whole(stream: Any) -> bytes:
     return b"".join([piece async for piece in stream])
-
-
-def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
-    """Every text in the options that may be a secret, and the parts of those that are made of parts."""
-    for name, value in options.items():
-        if isinstance(value, str) and name not in _SAFE:
-            yield value
-            yield from (part.partition("=")[2] for part in re.split(r"[;&?]", value))
-
-
-def _without(secrets: Sequence[str] | Iterator[str], text: str) -> str:
-    for secret in sorted(set(secrets), key=len, reverse=True):
-        if len(secret) >= SECRET_CHARACTERS:
-            text = text.replace(secret, "…")
-    return text
 
 
 def _seconds_us(time: datetime) -> int:

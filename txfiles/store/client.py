@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Protocol
+from weakref import WeakSet
 
 from txfiles.store.port import Capabilities, Entry
 
@@ -96,6 +97,10 @@ class Body:
 
     data: bytes
     size: int
+
+
+denied: WeakSet[Client] = WeakSet()
+"""Clients that were denied something: their credentials may have expired, and been renewed where they are found."""
 
 
 class Upload(Protocol):

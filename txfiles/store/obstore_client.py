@@ -28,7 +28,7 @@ import obstore
 from obstore import exceptions as raised
 from obstore.store import S3Store
 
-from txfiles.store import client, obstore_options, s3_words
+from txfiles.store import client, obstore_options, s3_words, secret_options
 from txfiles.store.client import SECOND_US, Begun, Body, Client, Failed, Failure, Upload
 from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
 from txfiles.store.port import Capabilities, Entry
@@ -112,10 +112,10 @@ class ObstoreClient:
 
     def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
         self._bucket = bucket
-        self._options = dict(options)
+        self._given = dict(options)
         self._try_seconds = try_seconds
         self._s3fs: Client | None = None
-        self._config = config = obstore_options.config_of(options)
+        self._config = config = obstore_options.config_of(secret_options.resolved(options))
         region = config.get("region_name", DEFAULT_REGION)
         self._endpoint = config.get("endpoint_url", f"https://s3.{region}.amazonaws.com").rstrip("/")
         make = functools.partial(
@@ -139,7 +139,8 @@ class ObstoreClient:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ObstoreClient, (self._bucket, self._options, self._try_seconds)
+        secret_options.require_none(self._given, self.root)
+        return ObstoreClient, (self._bucket, self._given, self._try_seconds)
 
     @property
     def root(self) -> str:
@@ -267,7 +268,7 @@ class ObstoreClient:
             from txfiles.store.s3 import S3Client
 
             logger.debug("%s: through s3fs what obstore cannot do", self.root)
-            self._s3fs = S3Client(self._bucket, self._options, self._try_seconds)
+            self._s3fs = S3Client(self._bucket, self._given, self._try_seconds)
         try:
             return request(self._s3fs)
         except Exception as error:  # noqa: BLE001  # s3fs knows what it means
@@ -289,7 +290,7 @@ class ObstoreClient:
             raise NonsenseError("the server lists nothing, and has an object that nobody put there")
 
     def _shown(self, text: str) -> str:
-        return s3_words.shown(self._config, text)
+        return secret_options.shown(text, self._config)
 
 
 class ObstoreUpload:

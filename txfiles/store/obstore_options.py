@@ -23,6 +23,11 @@ _BOTO = {
 """What of `client_kwargs` maps."""
 _OPTIONS = frozenset({"key", "secret", "token", "endpoint_url", "region_name", "anon"})
 
+FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+"""The files of AWS' tools, by the variable that says where else they are; each may say an endpoint and a region."""
+
+_ENDPOINT = re.compile(r"https?://[^\s/?#:@]+(:\d{1,5})?(/[^\s?#]*)?", re.IGNORECASE)
+
 _SHARED = re.compile(
     r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|(DEFAULT_)?REGION|ENDPOINT_URL(_S3)?"
     r"|EXECUTION_ENV|LAMBDA_\w+|MAX_ATTEMPTS|PAGER|RETRY_MODE)"
@@ -38,6 +43,9 @@ def unmapped(given: Mapping[str, Any]) -> str | None:
             return f"{name!r} has no counterpart"
         if not isinstance(value, bool if name == "anon" else str):
             return f"{name!r} is not {'True or False' if name == 'anon' else 'text'}"
+    endpoint = config_of(given).get("endpoint_url")
+    if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):  # obstore panics
+        return "the endpoint is not an http:// or https:// URL"
     if ("key" in options) != ("secret" in options) or ("token" in options and "key" not in options):
         return "'key' and 'secret' come together"
     return None
@@ -51,8 +59,9 @@ def differs(given: Mapping[str, Any]) -> str | None:
     for name in sorted(os.environ):
         if name.startswith("AWS_") and not _SHARED.fullmatch(name) and not (plain and name == "AWS_CA_BUNDLE"):
             return f"it reads {name} differently"
-    if os.path.exists(os.path.expanduser("~/.aws/config")):
-        return "it does not read ~/.aws/config"
+    for path in FILES.values():
+        if os.path.exists(os.path.expanduser(path)):
+            return f"it does not read {path}"
     if "key" not in config and not config.get("anon"):
         return "it looks for credentials in other places"
     if "region_name" not in config and not endpoint:

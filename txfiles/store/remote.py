@@ -5,6 +5,7 @@ Source: specs/decisions/0026-object-stores.md.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -16,7 +17,8 @@ from typing import Any
 
 from txfiles.core.messages import one_of, redact
 from txfiles.errors import InputError, OptionError, StoreError
-from txfiles.store import common, obstore_options
+from txfiles.store import client as clients
+from txfiles.store import common, obstore_options, secret_options
 from txfiles.store.client import Client
 from txfiles.store.drafts import lock_of
 from txfiles.store.objects import ObjectStore
@@ -29,6 +31,8 @@ CLIENT_SECONDS = 300.0
 CLIENTS_KEPT = 8
 _ENVIRONMENT = ("AWS_", "AZURE_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 """How the names of variables begin that the libraries read."""
+_OURS = frozenset({"backend", "request_timeout"})
+"""Options that no library is given."""
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _CONTAINER = re.compile(r"[a-z0-9$][a-z0-9-]{1,62}(@[a-z0-9]{3,24}\.(dfs|blob)\.[a-z0-9.]+)?")
@@ -124,8 +128,9 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
     """
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
-    others = {name: value for name, value in options.items() if name not in ("backend", "request_timeout")}
-    backend = _backend(scheme, options.get("backend"), others)
+    known = secret_options.resolved(options)
+    others, resolved = ({name: value for name, value in some.items() if name not in _OURS} for some in (options, known))
+    backend = _backend(scheme, known.get("backend"), resolved)
     if redact(url) != url or not backend.bucket.fullmatch(bucket):
         raise InputError(
             f"{redact(url)} is not the URL of a folder in a bucket",
@@ -133,9 +138,9 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
         )
     if prefix:
         common.split(prefix)
-    patience = Patience(_request_seconds(options.get("request_timeout", REQUEST_SECONDS)))
+    patience = Patience(_request_seconds(known.get("request_timeout", REQUEST_SECONDS)))
     try:
-        client = _connected(backend, bucket, others, patience.try_seconds)
+        client = _connected(backend, bucket, others, resolved, patience.try_seconds)
     except ImportError as error:
         raise StoreError(
             f"tables at {scheme}:// need the package {backend.name}, which cannot be imported ({error})",
@@ -145,24 +150,37 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
     return ObjectStore(client, prefix, patience=patience, lock=None if lock is None else lock_of(lock))
 
 
-def _connected(backend: Backend, bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
+def _connected(
+    backend: Backend, bucket: str, options: Mapping[str, Any], resolved: Mapping[str, Any], try_seconds: float
+) -> Client:
     """A client, the one that was used for the same bucket and options a moment ago: it keeps its connections.
 
-    It is used for a few minutes only, so that credentials that somebody changes in a file are looked at again; what
-    the environment says is a part of what must be the same.
+    It is used for a few minutes only, so that credentials are looked for again, and no more once it was denied
+    something; what the environment says, and when the files of AWS' tools changed, is a part of what must be the same.
     """
     environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
-    wanted = (backend.name, bucket, dict(options), try_seconds, environment, os.getpid())
+    wanted = (backend.name, bucket, dict(options), resolved, try_seconds, environment, _stamps(), os.getpid())
     now = time.monotonic()
     with _guard:
         _clients[:] = [held for held in _clients if now - held.since < CLIENT_SECONDS][-CLIENTS_KEPT:]
         for held in _clients:
-            if held.wanted == wanted:
+            if held.wanted == wanted and held.client not in clients.denied:
                 return held.client
     client = backend.connect(bucket, options, try_seconds)
     with _guard:
         _clients.append(_Held(wanted, client, now))
     return client
+
+
+def _stamps() -> list[tuple[str, int, int]]:
+    """Which of the files of AWS' tools there are, and when they changed."""
+    found = []
+    for variable, usual in obstore_options.FILES.items():
+        path = os.path.expanduser(os.environ.get(variable) or usual)
+        with contextlib.suppress(OSError):
+            facts = os.stat(path)
+            found.append((path, facts.st_mtime_ns, facts.st_size))
+    return found
 
 
 def _backend(scheme: str, wanted: object, options: Mapping[str, Any]) -> Backend:

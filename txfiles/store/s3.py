@@ -23,7 +23,7 @@ from fsspec.asyn import sync
 
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import client, s3_words
+from txfiles.store import client, s3_words, secret_options
 from txfiles.store.client import SECOND_US, Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
@@ -78,12 +78,14 @@ class S3Client:
 
     def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
         self._bucket = bucket
-        self._options = s3fs_options(options)
+        self._given = dict(options)
+        self._options = s3fs_options(secret_options.resolved(options))
         self._try_seconds = try_seconds
         self._connect()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return S3Client, (self._bucket, self._options, self._try_seconds)
+        secret_options.require_none(self._given, self.root)
+        return S3Client, (self._bucket, self._given, self._try_seconds)
 
     @property
     def root(self) -> str:
@@ -203,6 +205,14 @@ class S3Client:
             answer = response
         return client.http_time_us(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
+    @property
+    def _found(self) -> dict[str, Any]:
+        """The credentials in use, also those from outside of the options: a server may repeat them."""
+        signer = getattr(self._fs._s3, "_request_signer", None)  # noqa: SLF001
+        known = getattr(signer, "_credentials", None)
+        found = {} if known is None else vars(known)  # its properties would renew them
+        return {name: found.get(name, found.get(f"_{name}")) for name in ("access_key", "secret_key", "token")}
+
     def _connect(self) -> None:
         config = {
             "connect_timeout": min(CONNECT_SECONDS, self._try_seconds),
@@ -238,7 +248,7 @@ class S3Client:
         return Failed(client.meaning(s3_words.ANSWERS, code, None), self._shown(f"{code}: {said.get('Message', '')}"))
 
     def _shown(self, text: str) -> str:
-        return s3_words.shown(self._options, text)
+        return secret_options.shown(text, self._options, self._found)
 
 
 class S3Upload:

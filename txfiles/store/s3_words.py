@@ -5,10 +5,9 @@ Source: specs/decisions/0027-s3-through-s3fs.md; docs.aws.amazon.com/AmazonS3/la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from txfiles.core.messages import one_line
 from txfiles.store import client
 from txfiles.store.client import Failure
 
@@ -50,10 +49,6 @@ _ALIASES = {
 _REGIONS = ("region", "region_name", "aws_region")
 _CACHES = frozenset({"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths"})
 """Options that change nothing here: nothing is cached."""
-_SAFE = frozenset({"endpoint_url", "region_name", "signature_version", "addressing_style", "anon", "use_ssl"})
-"""Options whose values may be shown; all others may be secret."""
-SECRET_CHARACTERS = 4
-"""Shorter values are not looked for in what is shown."""
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,19 +59,3 @@ def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
         if name in given:
             options["client_kwargs"] = {"region_name": given[name], **options.get("client_kwargs", {})}
     return options
-
-
-def shown(options: Mapping[str, Any], text: str) -> str:
-    """A server's or library's words, with no value of an option that may be secret in them."""
-    for secret in _secrets(options):
-        text = text.replace(secret, "…")
-    return one_line(text)
-
-
-def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
-    """Every text in the options that may be a secret."""
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _secrets(value)
-        elif isinstance(value, str) and len(value) >= SECRET_CHARACTERS and (name not in _SAFE or "@" in value):
-            yield value

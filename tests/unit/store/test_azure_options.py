@@ -134,9 +134,10 @@ def test_request_timeout():
     assert open_store("abfs://lake/t", {**ACCOUNT, "read_timeout": 7}).client._once["read_timeout"] == 7
 
 
-def test_a_store_pickles():
+def test_a_store_pickles(monkeypatch):
     """A store pickles, and opens the same container elsewhere."""
-    store = open_store("abfs://lake@account.dfs.core.windows.net/t", {"account_key": KEY})
+    monkeypatch.setenv("LAKE_SECRET", KEY)
+    store = open_store("abfs://lake@account.dfs.core.windows.net/t", {"account_key": "${LAKE_SECRET}"})
     again = pickle.loads(pickle.dumps(store))
     assert (again.root, again.client.identity) == (store.root, store.client.identity)
 

@@ -99,10 +99,11 @@ def test_an_environment_that_differs(options, environment, why, monkeypatch, cap
     assert CANARY not in caplog.text
 
 
-def test_a_configuration_file(tmp_path):
-    """A configuration file of AWS' tools may say anything: it leaves a bucket to s3fs."""
+@pytest.mark.parametrize("name", ["config", "credentials"])
+def test_a_configuration_file(tmp_path, name):
+    """A file of AWS' tools may say anything, the one of credentials too: it leaves a bucket to s3fs."""
     (tmp_path / ".aws").mkdir()
-    (tmp_path / ".aws/config").write_text("[default]\nregion = eu-central-1\n")
+    (tmp_path / ".aws" / name).write_text("[default]\nregion = eu-central-1\n")
     assert backend(WHOLE) == "s3fs"
 
 
@@ -150,12 +151,13 @@ def test_a_forked_process(monkeypatch):
     assert backend(WHOLE) == "obstore"
 
 
-def test_pickling():
+def test_pickling(monkeypatch):
     """A client pickles as what it was made of, and shows no secret."""
-    store = open_store("s3://bucket/t", {**WHOLE, "secret": CANARY})
+    monkeypatch.setenv("LAKE_SECRET", CANARY)
+    store = open_store("s3://bucket/t", {**WHOLE, "key": "${LAKE_SECRET}", "secret": "${LAKE_SECRET}"})
     again = pickle.loads(pickle.dumps(store))
     assert (again.root, again.client.backend) == (store.root, "obstore")
-    assert again.client._options == store.client._options
+    assert again.client._config == store.client._config
     for shown in (store, store.client, store.client._store, again, again.client):
         assert CANARY not in f"{shown!r} {shown}"
     assert CANARY not in repr(store.client._store.config)
