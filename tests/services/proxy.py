@@ -11,7 +11,8 @@ sweep over the n-th of a call. Faults, by what the client sees and what the serv
     hang_after    the same, but the server has done it
     cut           half of the body of the answer, then the connection is closed
     late          connection closed; the server gets the request `LATE_SECONDS` later
-    409, 403      that answer, nothing reaches the server
+    409, 403      that answer, nothing reaches the server; "400 ExpiredToken" is one with another code, which repeats
+                  the token that was sent, as AWS does
 
 Any other word is the name of an action of the test's own: `Proxy.actions[word]()` runs before the request goes on.
 """
@@ -32,7 +33,10 @@ from urllib.parse import urlsplit
 LATE_SECONDS = 0.5
 UPSTREAM_SECONDS = 60.0
 HEAD_LIMIT_BYTES = 1 << 16
-XML_ERROR = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>injected</Message></Error>'
+XML_ERROR = (
+    '<?xml version="1.0" encoding="UTF-8"?>'
+    "<Error><Code>{code}</Code><Message>injected</Message><Token-0>{token}</Token-0></Error>"
+)
 CODES = {
     403: "AccessDenied",
     409: "ConditionalRequestConflict",
@@ -223,8 +227,9 @@ def _answer(proxy: Proxy, client: socket.socket, upstream: http.client.HTTPConne
         _wait(proxy, client)
         return False
     status, _, when = fault.partition("_")
+    status, _, code = status.partition(" ")
     if status.isdigit() and when != "after":
-        return _refuse(client, seen, int(status))
+        return _refuse(client, seen, int(status), code)
     reply, body = _forward(upstream, seen.request)
     proxy.stopping.wait(max(0.0, seen.request.started + proxy.delay_seconds - time.monotonic()))
     seen.status, seen.answer_bytes = reply.status, len(body)
@@ -280,8 +285,10 @@ def _reply_head(reply: http.client.HTTPResponse, request: Request, size: int) ->
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _refuse(client: socket.socket, seen: Seen, status: int) -> bool:
-    body = b"" if seen.request.method == "HEAD" else XML_ERROR.format(code=CODES.get(status, "Error")).encode()
+def _refuse(client: socket.socket, seen: Seen, status: int, code: str = "") -> bool:
+    token = seen.request.headers.get("x-amz-security-token", "")
+    said = XML_ERROR.format(code=code or CODES.get(status, "Error"), token=token)
+    body = b"" if seen.request.method == "HEAD" else said.encode()
     head = f"HTTP/1.1 {status} injected\r\ncontent-type: application/xml\r\ncontent-length: {len(body)}\r\n\r\n"
     seen.ended = time.monotonic()
     client.sendall(head.encode() + body)

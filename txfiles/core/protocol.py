@@ -9,7 +9,7 @@ after the request was applied, and "exists" may refer to the caller's own object
     exists        │ the name is taken, perhaps by us   │ READ_BACK
     unclear       │ applied, or not, or yet to be      │ READ_BACK
     refused       │ certainly not created by this put  │ ABORTED; UNKNOWN if an earlier put was unclear
-    in doubt      │ it exists, perhaps not durably     │ UNKNOWN
+    in doubt      │ it may exist, perhaps not durably  │ UNKNOWN
     mine          │ read back: our bytes               │ COMMITTED
     another's     │ read back: other bytes             │ LOST; our earlier puts are void, those on their way too
     absent        │ read back: nothing there           │ PUT the same bytes under the same name; UNKNOWN after MOST_PUTS

@@ -36,6 +36,7 @@ from txfiles.errors import (
     CorruptTableError,
     SnapshotExpiredError,
     StoreError,
+    TxFilesError,
 )
 from txfiles.log import put, versions
 from txfiles.log.base import Base
@@ -402,19 +403,22 @@ def _put_manifest(attempt: Attempt, manifest: Manifest, data: bytes, staging: St
     if settled.end is Next.COMMITTED:
         return True
     if settled.end is Next.UNKNOWN:
-        raise _unknown(attempt) from settled.error
+        raise _unknown(attempt, settled.error) from settled.error
     staging.give_up()
     if settled.error is not None:
         raise settled.error
     return False
 
 
-def _unknown(attempt: Attempt) -> CommitStateUnknownError:
+def _unknown(attempt: Attempt, error: TxFilesError | None) -> CommitStateUnknownError:
     root, tried = attempt.session.store.root, ", ".join(map(str, attempt.versions))
+    why, until = "the store did not answer", "the store answers again"
+    if error is not None and error.evidence.get("failure") == "denied":
+        why, until = error.message, "the credentials are valid again"
     return CommitStateUnknownError(
         f"it is unknown whether {attempt.operation.name} on {root} was committed (commit id {attempt.commit_id}, "
-        f"attempted as version {tried}): the store did not answer",
-        hint=f"txfiles.resolve(path, {attempt.commit_id!r}) tells once the store answers again; no file was deleted",
+        f"attempted as version {tried}): {why}",
+        hint=f"txfiles.resolve(path, {attempt.commit_id!r}) tells once {until}; no file was deleted",
         committed="unknown",
         commit_id=attempt.commit_id,
         versions=tuple(attempt.versions),

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from txfiles.errors import CorruptTableError, InputError, NoAtomicCreateError, StoreError, TxFilesError
 from txfiles.store import common, probe
-from txfiles.store.client import Client, Failed, Failure
+from txfiles.store.client import Client, Failed, Failure, denied
 from txfiles.store.object_sink import ObjectSink
 from txfiles.store.patience import TRIED_AGAIN, Patience
 from txfiles.store.port import Capabilities, Entry, Put
@@ -35,8 +35,8 @@ IN_DOUBT = frozenset({Failure.THROTTLED, Failure.UNREACHABLE, Failure.UNCLEAR})
 """Failures after which a put may have been applied, or may yet be."""
 
 _HINTS = {
-    Failure.DENIED: "see that the credentials are there, still valid, and may read and write this place; "
-    "they come from storage_options, or from where the store's own tools look for them",
+    Failure.DENIED: "see that the credentials are there, have not expired, and may read and write this place; they "
+    "come from storage_options, or from where the store's own tools look for them; then open the table again",
     Failure.REFUSED: "see that the bucket exists, and that the URL and the storage options are meant for this store",
     Failure.THROTTLED: "the store asks for fewer requests: run it again later, or give it more time with "
     "storage_options={'request_timeout': seconds}",
@@ -117,7 +117,9 @@ class ObjectStore:
 
         Raises:
             NoAtomicCreateError: the store ignores the condition, and no lock was given.
-            StoreError: certainly not created: denied or refused, and no try before that was unclear.
+            StoreError: denied or refused, and no try before that was unclear: certainly not created, unless something
+                below may send a request again. Then the first may have been applied before the credentials expired,
+                and its answer lost: the error says "unknown".
         """
         key, met = self._key(name), list[Failure]()
         if not self._honours_conditions():
@@ -129,7 +131,9 @@ class ObjectStore:
             return Put.UNKNOWN
         if failed.failure is Failure.EXISTS:
             return Put.EXISTS
-        raise self._error("create", name, failed)
+        error = self._error("create", name, failed)
+        error.committed = "unknown" if self.capabilities.resends else "no"
+        raise error
 
     def put(self, name: str, data: bytes) -> None:
         """Replace the object."""
@@ -280,7 +284,10 @@ class ObjectStore:
         raise self._error("create", name, failed)
 
     def _ask(self, request: Callable[[], T], met: list[Failure] | None = None) -> T | Failed:
-        return self._patience.ask(request, self.client.failed, met)
+        outcome = self._patience.ask(request, self.client.failed, met)
+        if isinstance(outcome, Failed) and outcome.failure is Failure.DENIED:
+            denied.add(self.client)
+        return outcome
 
     def _map(self, function: Callable[[Any], T], items: Sequence[Any]) -> Iterator[T]:
         return map(function, items) if len(items) < 2 else self.pool().map(function, items)  # noqa: PLR2004
