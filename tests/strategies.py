@@ -83,6 +83,7 @@ data_paths = data_names().map(names.encode_path)
 deletable_paths = st.one_of(
     data_paths,
     st.builds(names.checkpoint, st.integers(0, 10**20 - 1), ids),
+    st.builds(names.index_run, st.just(TABLE_ID), ids, st.integers(0, 10**9 - 1)),
     st.builds(lambda version, unique: names.SIDECAR_DIR + names.sidecar(version, unique), st.integers(0, 9), ids),
     ids.map(lambda unique: f"_txfiles/log/.tmp-{unique}"),
 )

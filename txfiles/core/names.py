@@ -19,6 +19,8 @@ HINT_FILE = "_txfiles/hint.json"
 MANIFEST_DIR = "_txfiles/log/"
 CHECKPOINT_DIR = "_txfiles/checkpoints/"
 SIDECAR_DIR = "_txfiles/actions/"
+INDEX_DIR = "_txfiles/index/"
+INDEX_SEED_FILE = "_txfiles/index/secret"
 
 TABLE_ID_PATTERN = r"^[0-9a-f]{16}$(?!\n)"
 SIDECAR_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.json$(?!\n)"
@@ -29,6 +31,7 @@ SEGMENT_LIMIT_BYTES = 255
 _MANIFEST = re.compile(r"_txfiles/log/([0-9]{20})\.json")
 _CHECKPOINT = re.compile(r"_txfiles/checkpoints/([0-9]{20})-[0-9a-f]{32}\.parquet")
 _SIDECAR = re.compile(r"_txfiles/actions/([0-9]{20})-[0-9a-f]{32}\.json")
+_INDEX_RUN = re.compile(r"_txfiles/index/([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.run")
 _DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv)")
 _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv))")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~=-]|%[0-9A-F]{2})+")
@@ -69,6 +72,17 @@ def sidecar_version(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def index_run(table_id: str, unique_id: str, number: int) -> str:
+    """The name of a run of the key index, unique by a commit's id or any other fresh one."""
+    return f"{INDEX_DIR}{table_id}-{unique_id}-{number:05d}.run"
+
+
+def is_index_run(name: str, table_id: str) -> bool:
+    """Whether a name found in the store is a run of this table's key index."""
+    found = _INDEX_RUN.fullmatch(name)
+    return found is not None and found[1] == table_id
+
+
 def data_file(table_id: str, commit_id: str, number: int, suffix: str) -> str:
     """The last segment of a data file's name: unique by its commit's id, and the table's own by the table's id."""
     return f"part-{table_id}-{commit_id}-{number:05d}.{suffix}"
@@ -99,12 +113,13 @@ def is_temporary(name: str, table_id: str) -> bool:
 
 
 def is_deletable(path: str, table_id: str) -> bool:
-    """Whether a vacuum may ever list this path: data and temporary files, checkpoints, sidecars; never a manifest."""
+    """Whether a vacuum may ever list this path: data, temporary and index files, checkpoints, sidecars; no manifest."""
     name = decode_path(path)
     if name is None:
         return False
-    own_log_file = checkpoint_version(name) is not None or sidecar_version(name) is not None
-    return own_log_file or is_data_name(name, table_id) or is_temporary(name, table_id)
+    if checkpoint_version(name) is not None or sidecar_version(name) is not None:
+        return True
+    return any(is_own(name, table_id) for is_own in (is_data_name, is_index_run, is_temporary))
 
 
 def encode_path(name: str) -> str:

@@ -29,6 +29,9 @@ from txfiles.rows.parse import PER_SECOND
 CUT_BYTES = 64
 """Bounds and prefixes are at most this long: room for a UUID as text and more, and small in the log."""
 
+CODE_VERSION = 1
+"""Of the codes of specs/7-keys.md. Digests that were kept of another version's codes are of no use."""
+
 OFFSET_LIMIT_BYTES = 2**31 - 1
 """What 32-bit offsets reach; more code bytes than this need a `large_binary`."""
 
@@ -64,6 +67,20 @@ def encode(table: pa.Table, columns: Sequence[str]) -> pa.Array:
         else:
             pieces.append(_block(list(group), table.num_rows, binary))
     return pieces[0] if len(pieces) == 1 else pc.binary_join_element_wise(*pieces, pa.scalar(b"", binary))
+
+
+def kind(t: pa.DataType) -> str:
+    """Which row of the table of codes a key type is in: two types have it in common iff they have codes in common."""
+    t, is_ = types.normalise(t), pa.types
+    judges = {
+        "integer": is_.is_integer,
+        "bool": is_.is_boolean,
+        "date": is_.is_date,
+        "timestamp": is_.is_timestamp,
+        "decimal": is_.is_decimal,
+        "text": _is_text,
+    }
+    return next(name for name, judge in judges.items() if judge(t))
 
 
 @dataclass(frozen=True)

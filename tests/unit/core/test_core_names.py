@@ -184,6 +184,7 @@ DELETABLE = {
     "temporary file of the folder": f"_txfiles/.tmp-{COMMIT}",
     "checkpoint": names.checkpoint(7, COMMIT),
     "sidecar": names.SIDECAR_DIR + names.sidecar(7, COMMIT),
+    "index run": names.index_run(TABLE_ID, COMMIT, 3),
 }
 
 KEPT = {
@@ -203,7 +204,10 @@ KEPT = {
     "a temporary file that is not the log's": f".tmp-{COMMIT}",
     "a data file within the log": f"_txfiles/{DATA}",
     "a temporary data file within the log": f"_txfiles/.tmp-{DATA}",
-    "an index run": f"_txfiles/index/{COMMIT}",
+    "something beside the index runs": f"_txfiles/index/{COMMIT}",
+    "an index run of another table": names.index_run(TABLE_ID[::-1], COMMIT, 3),
+    "an index run in another folder": names.index_run(TABLE_ID, COMMIT, 3).replace("index", "log"),
+    "the index's secret": names.INDEX_SEED_FILE,
     "a checkpoint's neighbour": f"_txfiles/checkpoints/{7:020d}.parquet",
     "a checkpoint of a table within": f"c=1/{names.checkpoint(7, COMMIT)}",
     "a manifest, by way of the checkpoints": f"_txfiles/checkpoints/../log/{7:020d}.json",
@@ -212,7 +216,7 @@ KEPT = {
 
 @pytest.mark.parametrize("path", DELETABLE.values(), ids=DELETABLE)
 def test_own_files_may_be_deleted(path: str) -> None:
-    """Vacuum may list data files, temporary files, checkpoints and sidecars of its own table."""
+    """Vacuum may list data and temporary files, checkpoints, sidecars and index runs of its own table."""
     assert names.is_deletable(path, TABLE_ID)
 
 

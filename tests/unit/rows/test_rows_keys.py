@@ -91,6 +91,23 @@ def test_codes_are_those_of_the_spec(columns, values, code):
     assert codes(table) == [code]
 
 
+def test_kinds_are_what_has_codes_in_common():
+    """Two types have codes of one kind exactly where the table of codes has them in one row."""
+    page = SPEC.read_text(encoding="utf-8").partition("\n## Codes")[2].partition("\n### ")[0]
+    rows = [line.split("|")[1] for line in page.splitlines() if re.match(r"\| [a-z]", line)][1:]
+    forms = {"integer": "int8 int32 int64 uint8 uint64", "bool": "bool", "date32": "date32 date64"}
+    forms |= {
+        "timestamp": "timestamp[s] timestamp[ns] timestamp[us,UTC]",
+        "decimal128": "decimal128(9,2) decimal128(3,0)",
+    }
+    forms |= {"string": "string binary fixed_size_binary[4]"}
+    assert [row.split()[0].strip(",") for row in rows] == list(forms)
+    kinds = [{keys.kind(types.from_spec(t.replace(",", ", "))) for t in names.split()} for names in forms.values()]
+    assert [len(found) for found in kinds] == [1] * len(rows)
+    assert len(set.union(*kinds)) == len(rows)
+    assert keys.kind(pa.dictionary(pa.int8(), pa.large_string())) == keys.kind(pa.string())
+
+
 @given(keyed_tables())
 def test_codes_order_as_keys_do(case):
     """Codes compare as the key tuples do, and are equal exactly where they are."""
