@@ -322,6 +322,8 @@ def _check_place(manifest: Manifest, version: int, where: str) -> None:
         why = "version 0 does not say what the table is"
     elif checkpoint is not None and checkpoint.version >= version:
         why = f"it names a checkpoint of version {checkpoint.version}"
+    elif checkpoint is not None and any(names.part_version(part) > checkpoint.version for part in checkpoint.parts):
+        why = "it names a part that is newer than its checkpoint"
     elif sidecar is not None and names.sidecar_version(names.SIDECAR_DIR + sidecar.name) != version:
         why = f"it names {sidecar.name}, which is another version's"
     elif sidecar is not None and (manifest.add or manifest.remove or (manifest.vacuum and manifest.vacuum.deletes)):

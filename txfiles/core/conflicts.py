@@ -93,7 +93,7 @@ def change(theirs: Sequence[Manifest]) -> Change:
         if manifest.sidecar is not None:
             held.add(names.encode_path(names.SIDECAR_DIR + manifest.sidecar.name))
         if manifest.checkpoint is not None:
-            held.add(names.encode_path(names.checkpoint(manifest.checkpoint.version, manifest.checkpoint.id)))
+            held.update(map(names.encode_path, manifest.checkpoint.files))
     return Change(tuple(fresh.values()), frozenset(gone), frozenset(held))
 
 

@@ -16,6 +16,9 @@ from txfiles.core.schema import Column, ColumnId
 PARTITION_VALUE_LIMIT = names.SEGMENT_LIMIT_BYTES
 """Characters of a partition value: it is part of a folder's name, and reading repeats it in each row of its file."""
 
+PARTS_LIMIT = 10_000
+"""Parts of a checkpoint: enough for some hundred million files."""
+
 COUNT_LIMIT = 2**62
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
 # `$` alone would also match before a newline at the end.
@@ -161,13 +164,29 @@ class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(column.id for column in self.columns if column.name not in self.partition_by)
 
 
-class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest checkpoint known to a manifest's writer; `id` is the unique part of its name."""
+class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The newest checkpoint known to a manifest's writer.
+
+    Attributes:
+        version: the version that it holds.
+        id: the unique part of its name.
+        bytes: its size.
+        sha256: its hash.
+        parts: names of the files beside it that hold most of a long list of files, in row order.
+    """
 
     version: Count
     id: Id
     bytes: Count
     sha256: Hash
+    parts: Annotated[
+        tuple[Annotated[str, msgspec.Meta(pattern=names.PART_PATTERN)], ...], msgspec.Meta(max_length=PARTS_LIMIT)
+    ] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of all its files, below the table's root."""
+        return names.checkpoint(self.version, self.id), *(names.CHECKPOINT_DIR + part for part in self.parts)
 
 
 class SidecarRef(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ INDEX_DIR = "_txfiles/index/"
 INDEX_SEED_FILE = "_txfiles/index/secret"
 
 TABLE_ID_PATTERN = r"^[0-9a-f]{16}$(?!\n)"
+PART_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.parquet$(?!\n)"
 SIDECAR_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.json$(?!\n)"
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 SEGMENT_LIMIT_BYTES = 255
@@ -59,6 +60,11 @@ def checkpoint_version(name: str) -> int | None:
     """The version in a checkpoint's name; None for any other name."""
     found = _CHECKPOINT.fullmatch(name)
     return int(found[1]) if found else None
+
+
+def part_version(part: str) -> int:
+    """The version of the checkpoint that a part of a later one was first written for."""
+    return int(part[:20])
 
 
 def sidecar(version: int, unique_id: str) -> str:

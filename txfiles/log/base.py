@@ -45,8 +45,9 @@ class Base:
 
     def checkpoint(self) -> CheckpointRef | None:
         """Save it if that is due. Returns what the next manifest says of the newest checkpoint."""
-        found: CheckpointRef | None = self._result(1)
-        return found
+        found: tuple[CheckpointRef | None, Snapshot | None] = self._result(1)
+        ref, self.snapshot = found
+        return ref
 
     def _result(self, number: int) -> Any:
         self.begin()
@@ -56,15 +57,15 @@ class Base:
     def _work(self) -> tuple[Callable[[], Any], ...]:
         session, base = self._session, self.snapshot
         if base is None:
-            return lambda: True, lambda: None
+            return lambda: True, lambda: (None, None)
         return partial(versions.is_still_there, session.store, base.state), partial(_checkpoint, session, base)
 
 
-def _checkpoint(session: Session, base: Snapshot) -> CheckpointRef | None:
+def _checkpoint(session: Session, base: Snapshot) -> tuple[CheckpointRef | None, Snapshot]:
     """Save the base if that is due, and leave a hint to it now and then: it certainly exists."""
     state, ref = base.state, base.state.checkpoint
     if checkpoint.due(state):
-        ref = checkpoint.write(session, base) or ref
+        ref, base = checkpoint.write(session, versions.in_named_parts(session, base)) or (ref, base)
     if state.version % newest.HINT_INTERVAL == 0:
         newest.write_hint(session.store, state.version, ref)
-    return ref
+    return ref, base

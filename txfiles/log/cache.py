@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import MutableMapping
+from weakref import WeakValueDictionary
 
 from txfiles.log.snapshot import Snapshot
+from txfiles.rows.segments import Part
 
 TABLES = 16
 """Tables remembered; a pipeline works on a few at a time."""
@@ -20,9 +23,14 @@ FILES = 1_000_000
 
 
 class SnapshotCache:
-    """The newest snapshot seen of each of a few tables. Safe for threads."""
+    """The newest snapshot seen of each of a few tables. Safe for threads.
+
+    Attributes:
+        parts: by name, the parts of checkpoints that some snapshot in this process uses: they never change.
+    """
 
     def __init__(self) -> None:
+        self.parts: MutableMapping[str, Part] = WeakValueDictionary()
         self._mutex = threading.Lock()
         self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
 

@@ -1,7 +1,8 @@
 """Checkpoints: a complete snapshot as one Parquet file, so that opening need not replay the history.
 
-The rows are the list of files (`rows.filelist`); everything else is JSON in the file's metadata. A checkpoint of
-version v is written by a writer that holds all of v and is about to commit after it, under a unique name. The manifest
+The rows are the list of files (`rows.filelist`); everything else is JSON in the file's metadata. Most of a long list
+stands in *parts*: files of their own, which later checkpoints use again (`rows.segments`). A checkpoint of version v is
+written by a writer that holds all of v and is about to commit after it, under a unique name. The manifest
 of that commit is the first to name it, with its size and hash. A checkpoint that no manifest names is never used, so a
 stray file in that folder misleads nobody.
 
@@ -10,11 +11,10 @@ Source: specs/3-manifest.md, "Checkpoints"; specs/decisions/0002-checkpoint-befo
 
 from __future__ import annotations
 
-import io
 import logging
-import tempfile
-from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Annotated
 
 import msgspec
 import pyarrow as pa
@@ -23,31 +23,15 @@ from txfiles.core import codec, names, properties, times
 from txfiles.core.manifest import CheckpointRef, Count, Hash, Id
 from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import ColumnId
-from txfiles.errors import CorruptTableError, StoreError
+from txfiles.errors import StoreError
+from txfiles.log import parts
+from txfiles.log.parts import SavedPart
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Listed, Snapshot
-from txfiles.rows import filelist
+from txfiles.rows.segments import FileList, Segment, packed
 from txfiles.store.port import Store
 
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
-
 logger = logging.getLogger("txfiles")
-
-ONE_THREAD_FILES = 10_000
-"""Up to this many files, one thread reads the list faster than several."""
-
-MAPPED_FILES = 100_000
-"""A longer list (some 100 MB) is memory-mapped."""
-
-LIMIT_BYTES = 1024**3
-"""A list of several million files; a larger one is ignored rather than read into memory, and never written."""
-
-DECODED_LIMIT_BYTES = 4 * 1024**3
-"""The decoded size that a checkpoint may claim."""
-
-ERROR_SHOWN = 300
-"""How many characters of a decoder's own message an error shows."""
 
 _METADATA_KEY = b"txfiles"
 
@@ -65,10 +49,18 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     oldest_readable_version: Count
     columns_since: Count = 0
     unique_keys: bool = False
+    parts: tuple[SavedPart, ...] = ()
 
 
-def encode(state: State, files: pa.Table) -> bytes:
-    """The checkpoint's bytes; the same snapshot gives the same bytes. Cost: O(files), in memory."""
+def encode(state: State, files: pa.Table, segments: Sequence[Segment] = ()) -> bytes:
+    """The checkpoint's bytes; the same snapshot gives the same bytes.
+
+    Args:
+        state: all but the list of files.
+        files: the end of the list.
+        segments: what comes before it, in parts.
+    Cost: O(files), in memory.
+    """
     saved = _Saved(
         version=state.version,
         table_id=state.table_id,
@@ -80,39 +72,40 @@ def encode(state: State, files: pa.Table) -> bytes:
         oldest_readable_version=state.oldest_readable_version,
         columns_since=state.columns_since,
         unique_keys=state.unique_keys,
+        parts=tuple(map(parts.saved, segments)),
     )
-    import pyarrow.parquet as pq  # here: 30 ms that only some calls need
-
-    buffer = io.BytesIO()
-    # One chunk, so that the bytes do not depend on how the list was put together.
-    whole = files.combine_chunks().replace_schema_metadata({_METADATA_KEY: msgspec.json.encode(saved)})
-    pq.write_table(whole, buffer, compression="zstd", use_dictionary=["partition"], write_page_checksum=True)
-    return buffer.getvalue()
+    return parts.encoded(files.replace_schema_metadata({_METADATA_KEY: msgspec.json.encode(saved)}))
 
 
-def decode(data: bytes, ref: CheckpointRef | None, *, where: str) -> Snapshot:
+def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Session | None = None) -> Snapshot:
     """The inverse of `encode`, for bytes whose hash a manifest vouches for. The list of files is read on demand.
 
     Args:
         data: the file's bytes.
         ref: what names it.
         where: for errors.
+        session: where the parts are that `ref` names; None if it names none. Loading them may raise `PartLost`.
     Raises:
         CorruptTableError: not a valid checkpoint, or it contradicts itself: a hash vouches for bytes, not for sense.
         UnsupportedTableError: it needs a feature that this release does not know.
     """
     try:
-        file = _opened(data)
+        file = parts.opened(data)
         metadata = (file.schema_arrow.metadata or {})[_METADATA_KEY]
         # First of all: a feature may change the form of what follows, and what it adds is for other releases to read.
         codec.refuse_unknown_features(msgspec.json.decode(metadata, type=codec.NeedsOf).table.required_features, where)
         saved = msgspec.json.decode(metadata, type=_Saved)
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-        raise _corrupt(where, str(error)[:ERROR_SHOWN]) from error
+        raise parts.corrupt(where, str(error)[: parts.ERROR_SHOWN]) from error
     table = codec.read_table(saved.table, where)
     versions = [saved.oldest_readable_version, saved.columns_since, *(version for _, version, _, _ in saved.batch_ids)]
     if not 0 <= min(versions) <= max(versions) <= saved.version:
-        raise _corrupt(where, "it names versions that come after it")
+        raise parts.corrupt(where, "it names versions that come after it")
+    named = tuple(part.name for part in saved.parts)
+    if named != (ref.parts if ref else ()) or len(set(named)) < len(named):
+        raise parts.corrupt(where, "its parts are not those that the manifest names, once each")
+    if not all(part.is_sound for part in saved.parts):
+        raise parts.corrupt(where, "it does not say which files of a part are live")
     state = State(
         version=saved.version,
         table_id=saved.table_id,
@@ -126,54 +119,16 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str) -> Snapshot:
         columns_since=saved.columns_since,
         unique_keys=saved.unique_keys,
     )
-    return Snapshot(state, Listed(table, file.metadata.num_rows, cache(lambda: _files(data, state, where))))
+    count = file.metadata.num_rows + sum(part.live for part in saved.parts)
 
+    def listing() -> FileList:
+        rest = Segment(parts.rows(data, state, where))
+        if session is None or not saved.parts:
+            return FileList((rest,))
+        load = partial(parts.load, session, state, mapped=count > parts.MAPPED_FILES)
+        return FileList((*session.each(load, saved.parts), rest))
 
-def _files(data: bytes, state: State, where: str) -> pa.Table:
-    """The list of files of a checkpoint. A very long one is memory-mapped, so that the system can page it out."""
-    wanted = filelist.schema(state.table.columns)
-    try:
-        file = _opened(data)
-        files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES)
-        files = files.replace_schema_metadata(None).select(wanted.names).cast(wanted)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise _corrupt(where, str(error)[:ERROR_SHOWN]) from error
-    fault = filelist.fault(files, state.table_id, len(state.table.partition_by), state.version)
-    if fault is not None:
-        raise _corrupt(where, fault)
-    return _mapped(files) if files.num_rows > MAPPED_FILES else files
-
-
-def _mapped(files: pa.Table) -> pa.Table:
-    """The same list in a temporary file without a name, which is deleted with it."""
-    try:
-        with tempfile.NamedTemporaryFile(prefix="txfiles-", suffix=".arrow") as spool:
-            with pa.ipc.new_file(spool, files.schema) as writer:
-                writer.write_table(files)
-            spool.flush()
-            with pa.memory_map(spool.name) as source:
-                return pa.ipc.open_file(source).read_all()
-    except OSError as error:
-        logger.debug("a list of %d files stays in memory: %s", files.num_rows, error)
-        return files
-
-
-def _opened(data: bytes) -> pq.ParquetFile:
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-    if file.metadata.num_rows > len(data):  # each file has a path of its own
-        raise ValueError(f"{file.metadata.num_rows} files do not fit in {len(data)} bytes")
-    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
-    if sum(group.total_byte_size for group in groups) > DECODED_LIMIT_BYTES:
-        raise ValueError(f"it claims to take more than {DECODED_LIMIT_BYTES:,} bytes")
-    return file
-
-
-def _corrupt(where: str, why: str) -> CorruptTableError:
-    return CorruptTableError(
-        f"{where} is not a valid checkpoint: {why}", hint="restore all of _txfiles/ from one backup", file=where
-    )
+    return Snapshot(state, Listed(table, count, cache(listing)))
 
 
 def due(state: State) -> bool:
@@ -182,36 +137,37 @@ def due(state: State) -> bool:
     return state.version - newest >= properties.integer(state.table.properties, "checkpoint_interval")
 
 
-def write(session: Session, snapshot: Snapshot) -> CheckpointRef | None:
-    """Save a snapshot and return the reference to it for the next manifest.
+def write(session: Session, snapshot: Snapshot) -> tuple[CheckpointRef, Snapshot] | None:
+    """Save a snapshot.
 
     Best effort: if the store fails here, the next openers lose time, but the commit must not fail.
+
+    Returns:
+        The reference to it for the next manifest, and the snapshot with its files in the parts that now hold them; None
+        if it could not be saved.
+    Cost: the files added since the last checkpoint, and their share of joining parts; not the whole list.
     """
-    state, files, store = snapshot.state, snapshot.files, session.store
-    data = encode(state, files)
-    if len(data) > LIMIT_BYTES or files.nbytes > DECODED_LIMIT_BYTES // 2:  # Parquet's pages are a little larger
-        logger.warning("no checkpoint at version %d of %s: it has too many files", state.version, store.root)
-        return None
-    ref = CheckpointRef(
-        version=state.version, id=session.environment.new_id(), bytes=len(data), sha256=codec.sha256(data)
-    )
+    state, store = snapshot.state, session.store
+    named = state.checkpoint.parts if state.checkpoint else ()
+    segments, rest = packed(snapshot.listing, named)
+    save = partial(parts.save, session, state.version, mapped=snapshot.file_count > parts.MAPPED_FILES)
     try:
+        saved = tuple(session.each(save, segments))
+        data = encode(state, rest, saved)
+        ref = CheckpointRef(
+            version=state.version,
+            id=session.environment.new_id(),
+            bytes=len(data),
+            sha256=codec.sha256(data),
+            parts=tuple(segment.part.name for segment in saved if segment.part is not None),
+        )
         store.put(names.checkpoint(ref.version, ref.id), data)
     except StoreError as error:
         logger.warning("no checkpoint at version %d of %s: %s", state.version, store.root, error)
         return None
-    return ref
+    return ref, Snapshot(state, Listed.of(state.table, FileList((*saved, Segment(rest)))))
 
 
 def read(store: Store, ref: CheckpointRef) -> bytes | None:
     """The bytes of a checkpoint; None if it is lost or damaged, which costs time and no data."""
-    name = names.checkpoint(ref.version, ref.id)
-    try:
-        data = store.get(name, limit=min(ref.bytes, LIMIT_BYTES))
-    except CorruptTableError as error:
-        logger.warning("%s/%s is ignored: %s", store.root, name, error)
-        return None
-    if data is None or len(data) != ref.bytes or codec.sha256(data) != ref.sha256:
-        logger.warning("%s/%s is missing or damaged and is ignored", store.root, name)
-        return None
-    return data
+    return parts.vouched(store, names.checkpoint(ref.version, ref.id), ref.bytes, ref.sha256)

@@ -18,6 +18,7 @@ from txfiles.core.replay import State
 from txfiles.core.schema import became_text
 from txfiles.errors import CorruptTableError, TableNotFoundError
 from txfiles.rows import filelist
+from txfiles.rows.segments import FileList
 
 PENDING = 32
 """If there are more actions than this, the next version builds the list: they take less memory there."""
@@ -43,12 +44,12 @@ class Listed:
 
     table: TableMetadata
     count: int
-    load: Callable[[], pa.Table]
+    load: Callable[[], FileList]
 
     @classmethod
-    def of(cls, table: TableMetadata, files: pa.Table) -> Listed:
+    def of(cls, table: TableMetadata, files: FileList) -> Listed:
         """A file list that is in memory."""
-        return cls(table, files.num_rows, lambda: files)
+        return cls(table, files.count, lambda: files)
 
 
 @dataclass(frozen=True)
@@ -79,20 +80,27 @@ class Snapshot:
     changes: Changes = field(default_factory=Changes)
 
     @cached_property
-    def files(self) -> pa.Table:
-        """Its files as one Arrow table (`rows.filelist`).
+    def listing(self) -> FileList:
+        """Its files.
 
         Raises:
             CorruptTableError: the log removes a file that is not there, or a bound is not of its column's type.
         Cost: O(files) when first asked for.
         """
-        table, listed = self.state.table, self.base.load()
-        kept = filelist.without(filelist.follow(listed, self.base.table, table), self.changes.removed)
-        if listed.num_rows - kept.num_rows != len(self.changes.removed):
+        table = self.state.table
+        before = self.base.load().followed(self.base.table, table)
+        kept = before.without(self.changes.removed)
+        if before.count - kept.count != len(self.changes.removed):
             raise _impossible(self.state.version, "a removal of a file that is not there")
         added = list(self.changes.added.values())
-        files = filelist.joined(kept, filelist.from_adds(added, table.columns, table.keys))
-        return filelist.in_place(files, [add.place for add, _ in added], listed["path"])
+        return kept.placed(
+            filelist.from_adds(added, table.columns, table.keys), [add.place for add, _ in added], before
+        )
+
+    @property
+    def files(self) -> pa.Table:
+        """Its files as one Arrow table (`rows.filelist`). Raises and costs as `listing`."""
+        return self.listing.files
 
     @property
     def file_count(self) -> int:
@@ -126,7 +134,7 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, table_id: 
         raise TableNotFoundError("there is no version 0")  # pragma: no cover - callers pass at least one manifest
     if snapshot is not None and snapshot.state is state:
         return snapshot
-    base = base or Listed.of(state.table, filelist.empty(state.table.columns))
+    base = base or Listed.of(state.table, FileList.of(filelist.empty(state.table.columns)))
     if len(removed) > base.count:
         raise _impossible(state.version, f"the removal of {removed[-1]}")
     return Snapshot(state, base, Changes(added, tuple(removed)))
@@ -136,8 +144,8 @@ def _start(snapshot: Snapshot | None) -> tuple[Listed | None, Changes]:
     """What the next version builds on: the list of files if it has been built, otherwise its parts."""
     if snapshot is None:
         return None, Changes()
-    if "files" in vars(snapshot) or len(snapshot.changes.added) + len(snapshot.changes.removed) > PENDING:
-        return Listed.of(snapshot.state.table, snapshot.files), Changes()
+    if "listing" in vars(snapshot) or len(snapshot.changes.added) + len(snapshot.changes.removed) > PENDING:
+        return Listed.of(snapshot.state.table, snapshot.listing), Changes()
     return snapshot.base, snapshot.changes
 
 

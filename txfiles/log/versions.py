@@ -9,21 +9,25 @@ Source: specs/5-commit.md, "Opening".
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from operator import index
 
 from txfiles.core import codec, names
 from txfiles.core.manifest import CheckpointRef
 from txfiles.core.messages import shown
 from txfiles.core.replay import State
-from txfiles.errors import CorruptTableError, OptionError, SnapshotExpiredError, TableNotFoundError
-from txfiles.log import checkpoint, identity, manifests, newest
+from txfiles.errors import CorruptTableError, OptionError, SnapshotExpiredError, StoreError, TableNotFoundError
+from txfiles.log import checkpoint, identity, manifests, newest, parts
 from txfiles.log.newest import Hint
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Loaded, Snapshot, extend
+from txfiles.rows.segments import FileList
 from txfiles.store.port import Store
+
+logger = logging.getLogger("txfiles")
 
 FAR = 32
 """Versions behind, beyond which the head's checkpoint is nearer: over `checkpoint_interval` and `HINT_INTERVAL`."""
@@ -72,7 +76,10 @@ class _Known:
 
     def snapshot(self, table_id: str, version: int) -> Snapshot:
         """The snapshot at a version whose manifest was read, from the nearest checkpoint before it."""
-        ref = self._confirmed(version) or self.manifests[version].manifest.checkpoint
+        return self.since(self._confirmed(version) or self.manifests[version].manifest.checkpoint, table_id, version)
+
+    def since(self, ref: CheckpointRef | None, table_id: str, version: int) -> Snapshot:
+        """The snapshot at a version, from a checkpoint before it or, if that is lost, from an earlier one."""
         while ref is not None:
             self.fetch(ref, range(ref.version + 1, version))
             if ref in self.checkpoints:
@@ -101,10 +108,40 @@ class _Known:
 
     def _decoded(self, ref: CheckpointRef, table_id: str) -> Snapshot:
         root = self.session.store.root
-        found = checkpoint.decode(self.checkpoints[ref], ref, where=f"{root}/{names.checkpoint(ref.version, ref.id)}")
+        where = f"{root}/{names.checkpoint(ref.version, ref.id)}"
+        found = checkpoint.decode(self.checkpoints[ref], ref, where=where, session=self.session)
         if found.state.table_id != table_id or found.state.version != ref.version:
             raise CorruptTableError(f"checkpoint {ref.version} of {root} belongs to another table or version")
-        return found
+        return replace(found, base=replace(found.base, load=cache(partial(_listing, self.session, found))))
+
+
+def _listing(session: Session, saved: Snapshot) -> FileList:
+    """The list of a checkpoint; if a part of it is lost, from an earlier checkpoint and the manifests after that."""
+    try:
+        return saved.base.load()
+    except parts.PartLost as lost:
+        known, version = _Known(session), saved.state.version
+        known.fetch(None, {lost.version, version})
+        earlier = known.manifests[lost.version].manifest.checkpoint
+        return known.since(earlier, saved.state.table_id, version).listing
+
+
+def in_named_parts(session: Session, snapshot: Snapshot) -> Snapshot:
+    """The same version, its list of files in the parts that its newest checkpoint names.
+
+    Another writer may have saved the list in other parts than this process knows. Only those that the checkpoint names
+    are safe from a vacuum, and to use them again saves writing them.
+    """
+    ref = snapshot.state.checkpoint
+    if snapshot.listing.parts == set(ref.parts if ref else ()):
+        return snapshot
+    known = _Known(session)
+    try:
+        known.fetch(None, [snapshot.state.version])
+        return known.snapshot(snapshot.state.table_id, snapshot.state.version)
+    except StoreError as error:
+        logger.warning("the list of files of %s is saved anew: %s", session.store.root, error)
+        return snapshot
 
 
 def head(session: Session) -> Snapshot | None:

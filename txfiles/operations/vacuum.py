@@ -224,9 +224,10 @@ def _spare_log_files(session: Session, paths: Collection[str], history: _History
         if manifest.sidecar is not None
     }
     named = {
-        names.checkpoint(ref.version, ref.id)
+        name
         for version, manifest in history.manifests.items()
-        if version >= oldest_kept and (ref := manifest.checkpoint) is not None
+        if version >= oldest_kept and manifest.checkpoint is not None
+        for name in manifest.checkpoint.files
     }
     # A sidecar of a version beyond the head is deleted too: its writer will write another for its next number. A
     # checkpoint of the head may be about to be named.

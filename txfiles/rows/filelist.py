@@ -45,9 +45,6 @@ _FIXED = pa.schema(
 
 _REQUIRED = _FIXED.names[: _FIXED.names.index("key_min")]
 
-CHUNKS = 32
-"""A list in more pieces than this is put together: each piece costs every later look at it."""
-
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
@@ -162,19 +159,6 @@ def follow(files: pa.Table, before: TableMetadata, after: TableMetadata) -> pa.T
     at = listed.schema.get_field_index("columns")
     own = pa.scalar(before.stored_ids, listed.schema.field(at).type)
     return listed.set_column(at, listed.schema.field(at), pc.coalesce(listed["columns"], own))
-
-
-def without(files: pa.Table, paths: Sequence[str]) -> pa.Table:
-    """The list without some paths. Cost: O(files), vectorised."""
-    if not paths:
-        return files
-    return files.filter(pc.invert(pc.is_in(files["path"], value_set=pa.array(paths, pa.string()))))
-
-
-def joined(files: pa.Table, more: pa.Table) -> pa.Table:
-    """Two lists of the same columns as one. Cost: O(1); now and then O(files)."""
-    whole = pa.concat_tables([files, more]) if more.num_rows else files
-    return whole.combine_chunks() if whole["path"].num_chunks > CHUNKS else whole
 
 
 def in_place(files: pa.Table, places: Sequence[str | None], before: pa.ChunkedArray) -> pa.Table:

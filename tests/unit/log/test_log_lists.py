@@ -9,7 +9,7 @@ import txfiles as tx
 from tests.counting import CountingStore
 from txfiles import environment, inputs
 from txfiles.errors import CorruptTableError
-from txfiles.log import cache, checkpoint, commit, versions
+from txfiles.log import cache, commit, parts, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.options import Request, check
@@ -48,13 +48,13 @@ def store():
 @pytest.fixture
 def decoded(monkeypatch):
     """How often the list in a checkpoint is decoded."""
-    found, real = [], checkpoint._files
+    found, real = [], parts.rows
 
     def decode(*given):
         found.append(given)
         return real(*given)
 
-    monkeypatch.setattr(checkpoint, "_files", decode)
+    monkeypatch.setattr(parts, "rows", decode)
     return found
 
 
@@ -74,9 +74,9 @@ def test_who_only_appends_reads_no_list(store, decoded):
 def test_a_long_list_is_memory_mapped(store, monkeypatch):
     """A list beyond the limit stands in a file that the system may page out; it is the same list."""
     short = versions.require_head(session(store)).files
-    monkeypatch.setattr(checkpoint, "MAPPED_FILES", 10)
+    monkeypatch.setattr(parts, "MAPPED_FILES", 10)
     before = pa.total_allocated_bytes()
-    mapped = versions.at_version(session(store), versions.require_head(session(store)).state, 40).base.load()
+    mapped = versions.at_version(session(store), versions.require_head(session(store)).state, 40).base.load().files
     assert mapped.num_rows == 40
     assert mapped.equals(short.slice(0, 40))
     assert pa.total_allocated_bytes() - before < mapped.nbytes / 2
@@ -84,8 +84,8 @@ def test_a_long_list_is_memory_mapped(store, monkeypatch):
 
 def test_where_there_is_no_temporary_file_it_stays_in_memory(store, monkeypatch):
     """Without room for a temporary file the list is read all the same."""
-    monkeypatch.setattr(checkpoint, "MAPPED_FILES", 10)
-    monkeypatch.setattr(checkpoint.tempfile, "NamedTemporaryFile", lambda **_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(parts, "MAPPED_FILES", 10)
+    monkeypatch.setattr(parts.tempfile, "NamedTemporaryFile", lambda **_: (_ for _ in ()).throw(OSError("full")))
     assert versions.require_head(session(store)).files.num_rows == VERSIONS
 
 

@@ -16,6 +16,7 @@ from txfiles.errors import CorruptTableError
 from txfiles.log import snapshot
 from txfiles.log.snapshot import Listed, Loaded, Snapshot, extend
 from txfiles.rows import filelist
+from txfiles.rows.segments import FileList
 
 TABLE = TableMetadata(format="parquet", columns=(Column(id=1, name="a", type="int64"),), last_column_id=1)
 VERSIONS = 8
@@ -52,7 +53,7 @@ def changed(before, version, adds, removes=()):
     return extend(before, [Loaded(manifest, str(version))])
 
 
-EMPTY = Snapshot(state(0), Listed.of(TABLE, filelist.empty(TABLE.columns)))
+EMPTY = Snapshot(state(0), Listed.of(TABLE, FileList.of(filelist.empty(TABLE.columns))))
 
 
 @pytest.mark.parametrize("asked", list(itertools.product([False, True], repeat=4)))

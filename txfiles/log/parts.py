@@ -1,0 +1,215 @@
+"""Rows of a list of files as bytes, and the parts of a checkpoint: files of such rows that later checkpoints use again.
+
+Source: specs/3-manifest.md, "Checkpoints"; specs/decisions/0055-checkpoints-in-parts.md.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+from typing import TYPE_CHECKING
+
+import msgspec
+import pyarrow as pa
+
+from txfiles.core import codec, names
+from txfiles.core.manifest import Count, Hash
+from txfiles.core.replay import State
+from txfiles.errors import CorruptTableError
+from txfiles.log.session import Session
+from txfiles.rows import filelist
+from txfiles.rows.segments import Part, Segment
+from txfiles.store.port import Store
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+logger = logging.getLogger("txfiles")
+
+ONE_THREAD_FILES = 10_000
+"""Up to this many files, one thread reads the list faster than several."""
+
+MAPPED_FILES = 100_000
+"""The parts of a longer list (some 100 MB) are memory-mapped."""
+
+LIMIT_BYTES = 1024**3
+"""A larger file is ignored rather than read into memory, and never written."""
+
+DECODED_LIMIT_BYTES = 4 * 1024**3
+"""The decoded size that a file may claim."""
+
+ERROR_SHOWN = 300
+"""How many characters of a decoder's own message an error shows."""
+
+
+Bits = bytes
+"""By another name, since `SavedPart` has a field of that name."""
+
+
+class PartLost(Exception):  # noqa: N818 - not an error: the list is put together from the log
+    """A part of a checkpoint is missing or damaged, which costs time and no data.
+
+    Attributes:
+        version: of the checkpoint that it was first written for; no earlier one has it.
+    """
+
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.version = version
+
+
+class SavedPart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a checkpoint says of a part.
+
+    Attributes:
+        name: of its file.
+        files: how many rows it has.
+        bytes: its size.
+        sha256: its hash.
+        gone: base64 of a bit for each row, set if the file is not live any more; the first one is the highest bit of
+            the first byte. Empty: all are live.
+    """
+
+    name: str
+    files: Count
+    gone: Bits = b""
+    bytes: Count
+    sha256: Hash
+
+    @property
+    def live(self) -> int:
+        """How many of its files are live."""
+        return self.files - int.from_bytes(self.gone).bit_count()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether `gone` has a bit for each row, and no other one is set."""
+        spare = -self.files % 8
+        return not self.gone or (8 * len(self.gone) == self.files + spare and self.gone[-1] % (1 << spare) == 0)
+
+
+def saved(segment: Segment) -> SavedPart:
+    """What a checkpoint says of a segment that a part holds."""
+    part = segment.part
+    assert part is not None
+    return SavedPart(name=part.name, files=part.files.num_rows, bytes=part.bytes, sha256=part.sha256, gone=segment.gone)
+
+
+def load(session: Session, state: State, saved: SavedPart, *, mapped: bool) -> Segment:
+    """What is left of a part, which is read unless this process has it.
+
+    Args:
+        session: the table's.
+        state: the checkpoint's.
+        saved: what the checkpoint says of the part.
+        mapped: keep it in a temporary file.
+    Raises:
+        PartLost: it is missing or damaged.
+        CorruptTableError: a hash vouches for it, and it makes no sense.
+    """
+    store, known = session.store, session.cache.parts if session.cache else {}
+    part = known.get(saved.name)
+    if part is None:
+        name = names.CHECKPOINT_DIR + saved.name
+        where = f"{store.root}/{name}"
+        data = vouched(store, name, saved.bytes, saved.sha256)
+        if data is None:
+            raise PartLost(names.part_version(saved.name))
+        files = rows(data, state, where)
+        if files.num_rows != saved.files:
+            raise corrupt(where, f"it has {files.num_rows} rows, and {saved.files} are expected")
+        part = Part(saved.name, saved.bytes, saved.sha256, _mapped(files) if mapped else files)
+        known[saved.name] = part
+    return Segment.of_part(part, saved.gone)
+
+
+def save(session: Session, version: int, segment: Segment, *, mapped: bool) -> Segment:
+    """The same files in a part, which is written unless there is one. Raises `StoreError`."""
+    if segment.part is not None:
+        return segment
+    data = encoded(segment.files)
+    name = names.checkpoint(version, session.environment.new_id())
+    session.store.put(name, data)
+    part = Part(
+        name.removeprefix(names.CHECKPOINT_DIR),
+        len(data),
+        codec.sha256(data),
+        _mapped(segment.files) if mapped else segment.files,
+    )
+    if session.cache is not None:
+        session.cache.parts[part.name] = part
+    return Segment(part.files, part)
+
+
+def encoded(files: pa.Table) -> bytes:
+    """Rows as a Parquet file."""
+    import pyarrow.parquet as pq  # here: 30 ms that only some calls need
+
+    buffer = io.BytesIO()
+    # One chunk, so that the bytes do not depend on how the list was put together.
+    whole = files.combine_chunks()
+    pq.write_table(whole, buffer, compression="zstd", use_dictionary=["partition"], write_page_checksum=True)
+    return buffer.getvalue()
+
+
+def rows(data: bytes, state: State, where: str) -> pa.Table:
+    """The rows of a checkpoint or of a part."""
+    wanted = filelist.schema(state.table.columns)
+    try:
+        file = opened(data)
+        files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES)
+        files = files.replace_schema_metadata(None).select(wanted.names).cast(wanted)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise corrupt(where, str(error)[:ERROR_SHOWN]) from error
+    fault = filelist.fault(files, state.table_id, len(state.table.partition_by), state.version)
+    if fault is not None:
+        raise corrupt(where, fault)
+    return files
+
+
+def _mapped(files: pa.Table) -> pa.Table:
+    """The same list in a temporary file without a name, which is deleted with it."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix="txfiles-", suffix=".arrow") as spool:
+            with pa.ipc.new_file(spool, files.schema) as writer:
+                writer.write_table(files)
+            spool.flush()
+            with pa.memory_map(spool.name) as source:
+                return pa.ipc.open_file(source).read_all()
+    except OSError as error:
+        logger.debug("a list of %d files stays in memory: %s", files.num_rows, error)
+        return files
+
+
+def opened(data: bytes) -> pq.ParquetFile:
+    """A Parquet file of rows. Raises `ValueError` if it claims to be too large, or what Arrow raises."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    if file.metadata.num_rows > len(data):  # each file has a path of its own
+        raise ValueError(f"{file.metadata.num_rows} files do not fit in {len(data)} bytes")
+    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > DECODED_LIMIT_BYTES:
+        raise ValueError(f"it claims to take more than {DECODED_LIMIT_BYTES:,} bytes")
+    return file
+
+
+def vouched(store: Store, name: str, size: int, digest: str) -> bytes | None:
+    """The bytes of a file of a checkpoint; None if it is lost or damaged, which costs time and no data."""
+    try:
+        data = store.get(name, limit=min(size, LIMIT_BYTES))
+    except CorruptTableError as error:
+        logger.warning("%s/%s is ignored: %s", store.root, name, error)
+        return None
+    if data is None or len(data) != size or codec.sha256(data) != digest:
+        logger.warning("%s/%s is missing or damaged and is ignored", store.root, name)
+        return None
+    return data
+
+
+def corrupt(where: str, why: str) -> CorruptTableError:
+    """The error for a file of a checkpoint that makes no sense."""
+    return CorruptTableError(
+        f"{where} is not a valid checkpoint: {why}", hint="restore all of _txfiles/ from one backup", file=where
+    )
