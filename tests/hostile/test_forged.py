@@ -282,7 +282,7 @@ def test_a_checkpoint_that_no_reader_takes_is_not_written(
     """A list that has grown beyond a reader's limit makes no checkpoint; commits and reads go on without."""
     root = tmp_path / "t"
     shutil.copytree(original, root)
-    monkeypatch.setattr("txfiles.log.checkpoint.LIMIT_BYTES", 1_000)
+    monkeypatch.setattr("txfiles.log.parts.LIMIT_BYTES", 1_000)
     before = sorted((root / names.CHECKPOINT_DIR).iterdir())
     tx.write(tables.rows(9), root, mode="upsert")
     assert sorted((root / names.CHECKPOINT_DIR).iterdir()) == before

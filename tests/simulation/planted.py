@@ -33,6 +33,7 @@ from txfiles.operations import vacuum
 from txfiles.reading import key_finder
 from txfiles.results import Resolution
 from txfiles.rows import keys
+from txfiles.rows.segments import Segment
 from txfiles.store.port import Put
 from txfiles.targets import files
 from txfiles.writing.staging import Staging
@@ -475,10 +476,20 @@ def the_hint_is_believed() -> Iterator[None]:
 def a_checkpoint_leaves_a_file_out() -> Iterator[None]:
     real = checkpoint.encode
 
-    def encode(state: State, files: Any) -> bytes:
-        return real(state, files.slice(1))
+    def encode(state: State, files: Any, parts: Any = ()) -> bytes:
+        return real(state, files.slice(1), parts)
 
     with patch.object(checkpoint, "encode", encode):
+        yield
+
+
+@planted(["upsert", "append"], ["read"], breaks=("S8", "S12"), faults=0, checkpoint_interval=1)
+def a_removed_file_stays_in_its_part() -> Iterator[None]:
+    def of_part(part: Any, gone: bytes) -> Any:
+        del gone
+        return Segment(part.files, part)
+
+    with patch.object(Segment, "of_part", of_part):
         yield
 
 

@@ -154,6 +154,9 @@ def write(session: Session, snapshot: Snapshot) -> tuple[CheckpointRef, Snapshot
     try:
         saved = tuple(session.each(save, segments))
         data = encode(state, rest, saved)
+        if len(data) > parts.LIMIT_BYTES:
+            logger.warning("no checkpoint at version %d of %s: it is too large", state.version, store.root)
+            return None
         ref = CheckpointRef(
             version=state.version,
             id=session.environment.new_id(),
