@@ -70,10 +70,30 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.integers(1, 40)),
         st.tuples(st.just("remove"), st.lists(st.integers(0, 10_000), max_size=12)),
+        st.tuples(st.just("join"), st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 3)), max_size=3)),
         st.just(("save", 0)),
     ),
     max_size=30,
 )
+
+
+def joined(
+    listing: FileList, expected: list[str], groups: list[tuple[int, int]], number: Any
+) -> tuple[FileList, list[str]]:
+    """Some neighbours become one file each, as in a compaction, and another file comes last."""
+    places: list[str | None] = []
+    more = rows(next(number) for _ in range(len(groups) + 1))
+    names, removed, found = paths(more), list[str](), list(expected)
+    for (at, length), name in zip(groups, names, strict=False):
+        run = [path for path in expected[at % max(1, len(expected)) :][:length] if path not in removed]
+        places.append(run[0] if run else None)
+        if run:
+            found[found.index(run[0])] = name
+            found = [path for path in found if path not in run]
+        else:
+            found.append(name)
+        removed += run
+    return listing.without(removed).placed(more, [*places, None], listing), [*found, names[-1]]
 
 
 @given(STEPS)
@@ -89,6 +109,8 @@ def test_a_list_in_parts_is_the_list(steps: list[tuple[str, Any]]) -> None:
             gone = {expected[at % len(expected)] for at in given_ if expected}
             expected = [path for path in expected if path not in gone]
             listing = listing.without(sorted(gone))
+        elif what == "join":
+            listing, expected = joined(listing, expected, given_, number)
         else:
             listing = saver.save(listing)
         assert paths(listing.files) == expected
