@@ -1,8 +1,8 @@
 """The table of guarantees: which invariants of the protocol are checked, how, by how many cases, with what result.
 
 A module that checks some says `pytestmark = pytest.mark.guarantees("S1 S2 …")`; the first line of its docstring says
-how. A test may say how many cases it has gone through (`cases`); else it is one. pytest prints the table at its end.
-`tools/verify-guarantees` runs just these modules, at a chosen depth.
+how. A test may say how many cases it has gone through (`cases`); else it is one. What runs on servers has a result for
+each. pytest prints the table at its end. `tools/verify-guarantees` runs just these modules, at a chosen depth.
 """
 
 from __future__ import annotations
@@ -16,35 +16,45 @@ from typing import Any
 
 import pytest
 
+from tests.services import servers
+
 DEEP = os.environ.get("TXFILES_DEPTH") == "deep"
 """Whether tests look as far as they can, instead of as far as there is time for at every change."""
 
 CASES = "cases"
 SWEPT = "swept"
 MARKED = "guarantees"
+SERVER = "server"
+
+
+@dataclass
+class Result:
+    """What came of a module's tests, or of those of them that ran on one server."""
+
+    cases: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    outcomes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{number:,} {what}" for what, number in self.cases.items())
+        shown = {"passed": "tests passed", "failed": "FAILED", "skipped": "SKIPPED"}
+        ended = ", ".join(f"{self.outcomes[one]} {text}" for one, text in shown.items() if self.outcomes[one])
+        return f"{told + '; ' if told else ''}{ended}; {self.seconds:.0f} s"
 
 
 @dataclass
 class Row:
-    """A module's line in the table."""
+    """A module's lines in the table; the server of those that need none is ''."""
 
-    invariants: list[str]
     how: str
-    cases: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
+    invariants: set[str] = field(default_factory=set)
+    results: dict[str, Result] = field(default_factory=lambda: defaultdict(Result))
 
     def lines(self, width: int) -> Iterator[str]:
         """The row as text."""
-        result = ", ".join(f"{n} {word}" for n, word in self._results() if n)
-        told = ", ".join(f"{number:,} {what}" for what, number in self.cases.items())
         yield f"{' '.join(ranges(self.invariants)):{width}}  {self.how}"
-        yield f"{'':{width}}  {told + '; ' if told else ''}{result}; {self.seconds:.0f} s"
-
-    def _results(self) -> list[tuple[int, str]]:
-        return [(self.passed, "tests passed"), (self.failed, "FAILED"), (self.skipped, "SKIPPED")]
+        for server, result in sorted(self.results.items()):
+            yield f"{'':{width}}  {server + ': ' if server else ''}{result}"
 
 
 def ranges(names: Iterable[str]) -> list[str]:
@@ -69,16 +79,15 @@ def table(reports: Iterable[Any]) -> list[str]:
         marked = dict(report.user_properties)
         if MARKED not in marked:
             continue
-        module = report.nodeid.split("::")[0]
-        row = rows.setdefault(module, Row(marked[MARKED].split(), marked["how"]))
-        row.seconds += report.duration
+        row = rows.setdefault(report.nodeid.split("::")[0], Row(marked["how"]))
+        row.invariants.update(marked[MARKED].split())
+        result = row.results[marked[SERVER]]
+        result.seconds += report.duration
         if report.when == "call" or report.outcome != "passed":
-            row.passed += report.outcome == "passed"
-            row.failed += report.outcome == "failed"
-            row.skipped += report.outcome == "skipped"
+            result.outcomes[report.outcome] += 1
         if report.when == "call":
             for what, number in marked.get(CASES, {}).items():
-                row.cases[what] += number
+                result.cases[what] += number
     width = max((len(" ".join(ranges(row.invariants))) for row in rows.values()), default=0)
     return [line for _, row in sorted(rows.items()) for line in row.lines(width)]
 
@@ -126,13 +135,20 @@ def cases(request: pytest.FixtureRequest) -> Callable[..., None]:
     return add
 
 
+def _server(item: Any) -> str:
+    """The kind of server that a test's parameters name; '' if none does."""
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    words = [word for value in given for word in (value if isinstance(value, tuple) else (value,))]
+    return next((word for word in words if isinstance(word, str) and word in servers.KINDS), "")
+
+
 def mark(items: Iterable[Any]) -> None:
     """Let each test of a marked module carry what the table needs, also from another process."""
     for item in items:
         found = item.get_closest_marker(MARKED)
         if found is not None:
             how = (item.module.__doc__ or "").strip().split("\n")[0]
-            item.user_properties += [(MARKED, found.args[0]), ("how", how)]
+            item.user_properties += [(MARKED, " ".join(found.args)), ("how", how), (SERVER, _server(item))]
             if getattr(item.obj, "is_hypothesis_test", False):
                 tried = item.obj._hypothesis_internal_use_settings.max_examples
                 item.user_properties.append((CASES, {"examples at most": tried}))

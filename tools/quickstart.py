@@ -355,7 +355,7 @@ def s3_server() -> Iterator[str]:
     except servers.Unavailable as error:
         sys.exit(f"quickstart: {error}")
     try:
-        servers.make_bucket(server.url)
+        servers.make_bucket(server)
         os.environ |= {
             "AWS_ENDPOINT_URL": server.url,
             "AWS_ACCESS_KEY_ID": servers.KEY,

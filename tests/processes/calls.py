@@ -77,25 +77,27 @@ def _write(path: str, rows: Sequence[Row], mode: str, **options: Any) -> dict[st
     return {name: getattr(result, name) for name in names}
 
 
-def _set(path: str, lock: str | None = None, **properties: Any) -> dict[str, Any]:
-    table = tx.Table(path, lock=lock)
+def _set(path: str, lock: str | None = None, storage_options: Any = None, **properties: Any) -> dict[str, Any]:
+    table = tx.Table(path, lock=lock, storage_options=storage_options)
     table.set(properties)
     return {"version": table.version}
 
 
-def _vacuum(path: str, lock: str | None = None, **options: Any) -> dict[str, Any]:
-    result = tx.Table(path, lock=lock).vacuum(**options)
+def _vacuum(path: str, lock: str | None = None, storage_options: Any = None, **options: Any) -> dict[str, Any]:
+    result = tx.Table(path, lock=lock, storage_options=storage_options).vacuum(**options)
     return {"version": result.version, "committed": result.committed, "deleted": list(result.deleted)}
 
 
-def _compact(path: str, lock: str | None = None, **options: Any) -> dict[str, Any]:
-    result = tx.Table(path, lock=lock).compact(**options)
+def _compact(path: str, lock: str | None = None, storage_options: Any = None, **options: Any) -> dict[str, Any]:
+    result = tx.Table(path, lock=lock, storage_options=storage_options).compact(**options)
     return {"version": result.version, "committed": result.committed, "groups": result.groups}
 
 
-def _read(path: str, version: int | None = None, back: int = 0, wait: float = 0.0) -> dict[str, Any]:
+def _read(
+    path: str, version: int | None = None, back: int = 0, wait: float = 0.0, storage_options: Any = None
+) -> dict[str, Any]:
     """Read a version, by number or some versions back from the newest; `wait` seconds after opening it."""
-    table = tx.Table(path)
+    table = tx.Table(path, storage_options=storage_options)
     if version is not None or back:
         table = table.at(version=max(0, table.version - back) if version is None else version)
     time.sleep(wait)

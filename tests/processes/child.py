@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import os
 import select
@@ -22,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.processes.calls import perform
-from tests.processes.failpoints import Failpoint
+from tests.processes.failpoints import Failpoint, killed_at_request
 from txfiles.log import commit
 from txfiles.store.local import LocalStore
 
@@ -33,6 +34,8 @@ Job = dict[str, Any]
 
 def run(job: Job) -> list[dict[str, Any]]:
     """Perform `calls`, from a moment on, in one thread or in several."""
+    for name in job.get("imports", ()):
+        importlib.import_module(name)
     with ExitStack() as frame:
         if not job.get("lock", True):
             frame.enter_context(_replaced(LocalStore, "lock", _no_lock))
@@ -42,6 +45,8 @@ def run(job: Job) -> list[dict[str, Any]]:
             frame.enter_context(_replaced(os, "link", _no_link))
         if "failpoint" in job:
             frame.enter_context(Failpoint(**job["failpoint"]))
+        if "request" in job:
+            frame.enter_context(killed_at_request(**job["request"]))
         time.sleep(max(0.0, job.get("start", 0.0) - time.monotonic()))
         if job.get("threads", 1) == 1:
             return [_noted(job, call) for call in job["calls"]]

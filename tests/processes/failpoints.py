@@ -1,4 +1,4 @@
-"""Points at which a call can be made to fail: each operation by which the local store changes the disk.
+"""Points at which a call can be made to fail: each operation by which the local store changes the disk, each request.
 
 The operations are those of the operating system, so that no line of the library knows of them. What only reads is
 not counted: to die before a read is to die after the change before it.
@@ -7,13 +7,18 @@ not counted: to die before a read is to die after the change before it.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from unittest.mock import patch
+
+from txfiles.store.patience import Patience
 
 COUNTED = ("open", "write", "fsync", "link", "unlink", "rename", "mkdir")
 """`open` counts where it may create."""
@@ -115,6 +120,19 @@ class Failpoint:
             return real(*args, **options)
 
         return operation
+
+
+@contextmanager
+def killed_at_request(at: int, act: str) -> Iterator[None]:
+    """A frame in which the process ends before or after the n-th request to a bucket."""
+    numbers, real = itertools.count(1), Patience.ask
+
+    def ask(*args: Any, **options: Any) -> Any:
+        how = ACTS[act] if next(numbers) == at else lambda _, real, args, options: real(*args, **options)
+        return how("ask", real, args, options)
+
+    with patch.object(Patience, "ask", ask):
+        yield
 
 
 def _target(given: Any) -> str:

@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import txfiles as tx
 from tests.model import Model, Row, bag
-from tests.processes.calls import Call, play, row
-from tests.processes.checks import Log
+from tests.processes.calls import Call, digest, play, row
+from tests.processes.checks import Log, check, residue
+
+Answers = list[list[dict[str, Any]]]
 
 KEYED = {"keys": ["id"], "timestamp_col": "time"}
 
 
-def write(root: Path, mode: str, rows: list[Any], **options: Any) -> Call:
+def write(root: Path | str, mode: str, rows: list[Any], **options: Any) -> Call:
     return {"do": "write", "path": str(root), "mode": mode, "rows": rows, **options}
 
 
@@ -29,7 +32,7 @@ def labelled(calls: Sequence[Sequence[Call]]) -> dict[str, Call]:
     return named
 
 
-def mixture(root: Path, chance: random.Random, worker: int, count: int) -> list[Call]:
+def mixture(root: Path | str, chance: random.Random, worker: int, count: int) -> list[Call]:
     """What a process does that has no habits."""
     calls = []
     for number in range(count):
@@ -81,3 +84,53 @@ def replay(log: Log, named: Mapping[str, Call], made: Sequence[Call] = ()) -> tu
         if version.number >= log.oldest_readable_version:
             assert bag(log.rows(version.number)) == bag(model.rows), f"version {version.number}"
     return states, commits
+
+
+def serial(root: Path, calls: Sequence[Sequence[Call]], answers: Answers, made: Sequence[Call] = ()) -> Log:
+    """Assert that what happened is what the commits, one after the other, mean; and that the answers tell it.
+
+    Args:
+        root: the table, or a copy of it.
+        calls: by process.
+        answers: likewise.
+        made: what was committed before the race, one version each.
+    """
+    log = check(root)
+    named = {call["user_metadata"]["call"]: call for own in calls for call in own if call["do"] == "write"}
+    states, commits = replay(log, named, made)
+    assert bag(tx.Table(root).to_arrow().to_pylist()) == bag(states[-1])
+    by_id = {version.manifest["commit_id"]: version.number for version in log.versions}
+    for own, told in zip(calls, answers, strict=True):
+        reached = -1
+        for call, answer in zip(own, told, strict=True):
+            if call["do"] == "read" and answer.get("error") == "snapshot-expired":
+                continue
+            assert "error" not in answer, answer["message"]
+            assert answer["version"] >= reached or call.get("back"), "a later call sees an older version"
+            reached = max(reached, answer["version"])
+            if call["do"] == "read":
+                assert answer["digest"] == digest(states[answer["version"]])
+            if call["do"] == "write" and answer["committed"]:
+                assert by_id[answer["commit_id"]] == answer["version"]
+                assert commits[answer["version"]] == call["user_metadata"]["call"]
+            elif call["do"] == "write" and not answer["already_committed"]:
+                unchanged = Model(keys=("id",), rows=states[answer["version"]])
+                play(unchanged, call)
+                assert bag(unchanged.rows) == bag(states[answer["version"]]), "a change was not committed"
+    acknowledged = sum(
+        call["do"] == "write" and answer["committed"]
+        for own, told in zip(calls, answers, strict=True)
+        for call, answer in zip(own, told, strict=True)
+    )
+    labels = [label for label in commits if label is not None]
+    assert len(set(labels)) == len(labels), "one call was committed twice"
+    assert len(labels) == acknowledged
+    return log
+
+
+def nothing_is_left(log: Log) -> None:
+    """Whoever lost a race has taken its files back."""
+    found = residue(log)
+    assert not found.data
+    assert not found.temporary
+    assert not found.foreign

@@ -7,23 +7,21 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import txfiles as tx
-from tests.model import Model, bag
-from tests.processes.calls import Call, arrow, digest, perform, play, row
-from tests.processes.checks import Log, check, residue, tree
-from tests.processes.mixtures import KEYED, labelled, mixture, replay, write
+from tests.processes.calls import Call, arrow, digest, perform, row
+from tests.processes.checks import check, tree
+from tests.processes.mixtures import KEYED, labelled, mixture, nothing_is_left, serial, write
 from tests.processes.workers import Worker, race, workers
 
 pytestmark = pytest.mark.guarantees("S2 S3 S4 S7 S8 S9 S10 S11 S11b S14 S15 L1 L3")
 
 WRITERS = 6
-Answers = list[list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -37,61 +35,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "table"
 
 
-def serial(root: Path, calls: Sequence[Sequence[Call]], answers: Answers, made: Sequence[Call] = ()) -> Log:
-    """Assert that what happened is what the commits, one after the other, mean; and that the answers tell it.
-
-    Args:
-        root: the table.
-        calls: by process.
-        answers: likewise.
-        made: what was committed before the race, one version each.
-    """
-    log = check(root)
-    named = {call["user_metadata"]["call"]: call for own in calls for call in own if call["do"] == "write"}
-    states, commits = replay(log, named, made)
-    assert bag(tx.Table(root).to_arrow().to_pylist()) == bag(states[-1])
-    by_id = {version.manifest["commit_id"]: version.number for version in log.versions}
-    for own, told in zip(calls, answers, strict=True):
-        reached = -1
-        for call, answer in zip(own, told, strict=True):
-            if call["do"] == "read" and answer.get("error") == "snapshot-expired":
-                continue
-            assert "error" not in answer, answer["message"]
-            assert answer["version"] >= reached or call.get("back"), "a later call sees an older version"
-            reached = max(reached, answer["version"])
-            if call["do"] == "read":
-                assert answer["digest"] == digest(states[answer["version"]])
-            if call["do"] == "write" and answer["committed"]:
-                assert by_id[answer["commit_id"]] == answer["version"]
-                assert commits[answer["version"]] == call["user_metadata"]["call"]
-            elif call["do"] == "write" and not answer["already_committed"]:
-                unchanged = Model(keys=("id",), rows=states[answer["version"]])
-                play(unchanged, call)
-                assert bag(unchanged.rows) == bag(states[answer["version"]]), "a change was not committed"
-    acknowledged = sum(
-        call["do"] == "write" and answer["committed"]
-        for own, told in zip(calls, answers, strict=True)
-        for call, answer in zip(own, told, strict=True)
-    )
-    labels = [label for label in commits if label is not None]
-    assert len(set(labels)) == len(labels), "one call was committed twice"
-    assert len(labels) == acknowledged
-    return log
-
-
 def made(root: Path, **options: Any) -> list[Call]:
     """A table of three rows."""
     call = write(root, "append", [row(number, "abc"[number]) for number in range(3)], **options)
     perform(call)
     return [call]
-
-
-def nothing_is_left(log: Log) -> None:
-    """Whoever lost a race has taken its files back."""
-    found = residue(log)
-    assert not found.data
-    assert not found.temporary
-    assert not found.foreign
 
 
 def test_appends(crowd: list[Worker], root: Path) -> None:

@@ -257,6 +257,7 @@ KINDS: dict[str, Callable[[int, Path, int], subprocess.Popen[bytes]]] = {
     "azurite": _azurite,
     "rclone": _rclone,
 }
+SCHEMES = {"ministack": "s3", "weed": "s3", "azurite": "abfs", "rclone": "s3"}
 VERSIONS = {"ministack": "1.5.33", "weed": "4.48", "azurite": "3.35.0", "rclone": "1.75.2"}
 READY = {"ministack": "/_ministack/health", "weed": "/healthz", "azurite": "/", "rclone": "/"}
 
@@ -271,8 +272,13 @@ def running(kind: str) -> Iterator[Server]:
         server.stop()
 
 
+def options_of(kind: str, url: str) -> dict[str, Any]:
+    """The storage options of a server's only account, at the server's URL or at that of a proxy before it."""
+    return azure_options(url) if SCHEMES[kind] == "abfs" else s3_options(url)
+
+
 def s3_options(url: str) -> dict[str, Any]:
-    """The storage options of the S3 servers' only account."""
+    """Those of the S3 servers."""
     return {
         "key": KEY,
         "secret": SECRET,
@@ -281,10 +287,27 @@ def s3_options(url: str) -> dict[str, Any]:
     }
 
 
-def make_bucket(url: str) -> None:
-    """Make the bucket on a fresh S3 server."""
+def azure_options(url: str, key: str = AZURE_KEY) -> dict[str, Any]:
+    """Those of Azurite."""
+    parts = (
+        "DefaultEndpointsProtocol=http",
+        f"AccountName={AZURE_ACCOUNT}",
+        f"AccountKey={key}",
+        f"BlobEndpoint={url}/{AZURE_ACCOUNT}",
+    )
+    return {"connection_string": ";".join(parts)}
+
+
+def make_bucket(server: Server) -> None:
+    """Make the bucket on a fresh server."""
+    if SCHEMES[server.kind] == "abfs":
+        from azure.storage.blob import BlobServiceClient
+
+        with BlobServiceClient.from_connection_string(azure_options(server.url)["connection_string"]) as service:
+            service.create_container(BUCKET)
+        return
     import s3fs
 
-    system = s3fs.S3FileSystem(**s3_options(url), skip_instance_cache=True)
+    system = s3fs.S3FileSystem(**s3_options(server.url), skip_instance_cache=True)
     with suppress(FileExistsError):  # the client asks again if a busy server's first answer comes too late
         system.call_s3("create_bucket", Bucket=BUCKET)

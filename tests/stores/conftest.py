@@ -1,12 +1,40 @@
-"""Which library serves `s3://` in a test that does not say: s3fs, unless its module overrides the fixture."""
+"""What the tests of stores share: a proxy before each server, and a store of its own for each test behind it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from txfiles.store import remote
+from tests.services import proxy as proxies
+from txfiles.store import open_store, remote
+
+REQUEST_SECONDS = 3.0
 
 
 @pytest.fixture(autouse=True)
 def s3_backends(monkeypatch):
-    monkeypatch.setitem(remote.SCHEMES, "s3", (remote.S3FS,))
+    """Where a test does not say, s3fs serves `s3://`."""
+    not_by_itself = replace(remote.OBSTORE, differs=lambda _: "the test does not name it")
+    monkeypatch.setitem(remote.SCHEMES, "s3", (not_by_itself, remote.S3FS))
+
+
+@pytest.fixture(scope="module")
+def proxy(way):
+    with proxies.running(way.server.url) as running:
+        yield running
+
+
+@pytest.fixture
+def options(way, proxy):
+    """Through the proxy; none waits long."""
+    proxy.reset()  # the test before may have left a rule
+    return {**way.options(proxy.url), "request_timeout": REQUEST_SECONDS}
+
+
+@pytest.fixture
+def store(way, proxy, options):
+    store = open_store(way.fresh_url(), options)
+    store.put_if_absent("probed", b"")
+    proxy.reset()
+    return store

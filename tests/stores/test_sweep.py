@@ -28,8 +28,8 @@ import pytest
 import txfiles as tx
 from tests.guarantees import DEEP
 from tests.services import proxy as proxies
-from tests.services.fixtures import S3_KINDS, fresh_url, told
-from tests.services.servers import KEY, SECRET, s3_options
+from tests.services.fixtures import KINDS, arrow_of, copied, fresh_url, running_with_bucket, told
+from tests.services.servers import AZURE_KEY, SCHEMES, SECRET, options_of
 from txfiles.errors import CorruptTableError, TxFilesError
 from txfiles.log.cache import SnapshotCache
 from txfiles.store import open_store, probe, remote
@@ -57,10 +57,15 @@ USUAL = {
         ("drop_before", "drop_after", "hang_before", "hang_after", "late", "down_before", "down_after"),
     ),
 }
-"""What is tried at every change, of requests that read and that write. The other server meets the first of each."""
+"""What is tried at every change, of requests that read and that write."""
+OTHERS = {
+    "weed": ("retries", ("cut",), ("drop_after",)),
+    "azurite": ("one try", ("drop_before",), ("drop_after", "late", "down_after")),
+}
+"""Likewise, on the other servers: with or without retries, and the faults."""
 
 THIN = ("append, warm", "upsert", "create", "vacuum", "read")
-"""Calls tried at every change with retries, too, and on the other server: the protocol is under test without them."""
+"""Calls tried at every change with retries, too, and on the other servers: the protocol is under test without them."""
 
 Row = tuple[int, str, str]
 Rows = list[Row]
@@ -261,38 +266,28 @@ class Bench:
 
     @property
     def options(self) -> dict[str, Any]:
-        return s3_options(self.proxy.url)
+        return options_of(self.kind, self.proxy.url)
 
     @cached_property
-    def arrow(self) -> pafs.S3FileSystem:
+    def arrow(self) -> pafs.FileSystem:
         """Arrow's own client, past the proxy."""
-        return pafs.S3FileSystem(
-            access_key=KEY, secret_key=SECRET, endpoint_override=self.proxy.upstream, region="us-east-1"
-        )
+        return arrow_of(self.kind, self.proxy.upstream)
 
     def copied(self, table: Table, folder: Path) -> Table | None:
         """The table as it is now, copied into an empty folder; None if there are no objects."""
-        root = table.url.removeprefix("s3://")
-        found = self.arrow.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
-        for info in found:
-            if info.is_file:
-                copy = folder / info.path.removeprefix(root + "/")
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                with self.arrow.open_input_stream(info.path) as stream:
-                    copy.write_bytes(stream.read())
-        return Table(str(folder), {}, "") if found else None
+        return Table(str(folder), {}, "") if copied(self.arrow, table.url, folder) else None
 
     @property
     def past(self) -> dict[str, Any]:
         """The options of those who do not go through the proxy."""
-        return s3_options(self.proxy.upstream)
+        return options_of(self.kind, self.proxy.upstream)
 
     def table(self, call: Call) -> Table:
         """A new table, or a place for one; as `call` wants it known."""
-        url = fresh_url()
+        url = fresh_url(SCHEMES[self.kind])
         if not call.creates:
             for name, data in self.stored.items():
-                with self.arrow.open_output_stream(f"{url.removeprefix('s3://')}/{name}") as stream:
+                with self.arrow.open_output_stream(f"{url.partition('://')[2]}/{name}") as stream:
                     stream.write(data)
         client = open_store(url, self.options).client
         if call.is_first:
@@ -302,15 +297,16 @@ class Bench:
         return Table(url, self.options, self.commit_id)
 
 
-@pytest.fixture(scope="module", params=S3_KINDS)
-def bench(request, s3):
-    with proxies.running(s3(request.param).url) as proxy, process(None):
-        table = Table(fresh_url(), s3_options(proxy.upstream), "")
+@pytest.fixture(scope="module", params=KINDS)
+def bench(request):
+    kind = request.param
+    with proxies.running(running_with_bucket(request, kind).url) as proxy, process(None):
+        table = Table(fresh_url(SCHEMES[kind]), options_of(kind, proxy.upstream), "")
         table.write(FIRST, "upsert", **KEYED)
         commit_id = table.write(SECOND, "upsert", batch_id="second").commit_id
         store = open_store(table.url, table.options)
         stored = {entry.name: store.get(entry.name, limit=1 << 20) for entry in store.list_from("")}
-        yield Bench(request.param, proxy, stored, commit_id)
+        yield Bench(kind, proxy, stored, commit_id)
 
 
 # ---------------------------------------------------------------- one case
@@ -394,7 +390,7 @@ def check(bench: Bench, table: Table, call: Call, came: Came, before: int = 0) -
     assert not isinstance(error, CorruptTableError), error
     assert error.hint
     assert str(error)
-    assert SECRET not in told(error)
+    assert not any(secret in told(error) for secret in (SECRET, AZURE_KEY))
     assert error.committed in (("no", "yes", "unknown") if call.writes else ("no",)), error
     if error.committed == "unknown":
         with process(None):
@@ -425,20 +421,26 @@ def sweep_one(bench: Bench, call: Call, tries: str, method: str, number: int, fa
     return came
 
 
+def is_usual(kind: str, tries: str, name: str) -> bool:
+    """Whether a call is tried at every change."""
+    if kind in OTHERS:
+        return name in THIN and tries == OTHERS[kind][0]
+    return name in THIN or tries == "one try"
+
+
 def kinds(method: str, tries: str, kind: str) -> Sequence[str]:
     """The faults that a request of a method meets."""
     writes = method in WRITE_METHODS
     if DEEP:
         return WRITE_FAULTS if writes else READ_FAULTS
-    faults = USUAL[tries][writes]
-    return faults if kind == "ministack" else faults[:1]
+    return USUAL[tries][writes] if kind == "ministack" else OTHERS[kind][1 + writes]
 
 
 @pytest.mark.parametrize("tries", REQUEST_SECONDS)
 @pytest.mark.parametrize("name", CALLS)
 def test_sweep(bench, name, tries, cases, sweep):
     """Whatever befalls whichever request: an acknowledged write is there once, an error says what became of it."""
-    if not (DEEP or (bench.kind, tries) == ("ministack", "one try") or (tries == "retries" and name in THIN)):
+    if not (DEEP or is_usual(bench.kind, tries, name)):
         pytest.skip("tried in depth")
     call, requests, ended = CALLS[name], 0, {}
     for method in (*READ_METHODS, *WRITE_METHODS):
