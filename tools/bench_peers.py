@@ -35,7 +35,7 @@ from typing import Any
 from bench_child import ROOT, Child, FailedError, together
 from bench_picture import picture
 from bench_rows import Scale
-from bench_servers import SCHEMES
+from bench_servers import S3_KINDS
 from bench_systems import SYSTEMS
 from bench_workloads import TABLES
 
@@ -405,7 +405,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--as-it-comes", action=argparse.BooleanOptionalAction, help="each system so, too")
     parser.add_argument("--listed", nargs="+", type=int, metavar="N", help="files of W8; 10,000, 100,000, 1,000,000")
     parser.add_argument("--scale", nargs="+", type=int, metavar="N", help="rows of W12; 1, 10 and 30 million")
-    parser.add_argument("--server", choices=SCHEMES, default="weed", help="of W13")
+    parser.add_argument("--server", choices=S3_KINDS, default="weed", help="of W13")
     parser.add_argument("--patience", type=float, default=600.0, metavar="S", help="seconds for a process")
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="for the tables")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")

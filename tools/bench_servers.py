@@ -15,9 +15,9 @@ sys.path.insert(0, str(ROOT))
 from tests.services import servers  # also without the project on the path
 from tests.services.proxy import Proxy
 
-SCHEMES = {"ministack": "s3", "weed": "s3"}
-"""Of each kind of server that is measured."""
-OPTIONS = {"s3": servers.s3_options}
+S3_KINDS = ("ministack", "weed")
+KINDS = (*S3_KINDS, "azurite")
+"""The kinds of servers that are measured."""
 
 Row = dict[str, str | int | float]
 """One line of the result."""
@@ -56,15 +56,15 @@ def figures(proxy: Proxy) -> Row:
 def server_of(kind: str) -> Iterator[str]:
     """The URL of a server with the bucket."""
     with servers.running(kind) as server:
-        servers.make_bucket(server.url)
+        servers.make_bucket(server)
         yield server.url
 
 
 def url_of(kind: str, table: str) -> str:
     """Where a table is."""
-    return f"{SCHEMES[kind]}://{servers.BUCKET}/{table}"
+    return f"{servers.SCHEMES[kind]}://{servers.BUCKET}/{table}"
 
 
 def options_of(kind: str, endpoint: str) -> dict[str, Any]:
     """The storage options for it."""
-    return OPTIONS[SCHEMES[kind]](endpoint)
+    return servers.options_of(kind, endpoint)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from bench_child import Child, leave, say, together, wait_for_go
 from bench_history import FILE_ROWS, LIVE_FILES, copy_history
 from bench_rows import large_part, rows_from, small_batch
-from bench_servers import SCHEMES, Row, counted, options_of, server_of, timed, url_of
+from bench_servers import KINDS, Row, counted, options_of, server_of, timed, url_of
 
 from tests.services import proxy as proxies
 
@@ -161,7 +161,7 @@ def main(words: Sequence[str]) -> None:
         prog="tools/bench stores", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="; ".join(PARTS))
-    parser.add_argument("--server", nargs="+", choices=SCHEMES, default=list(SCHEMES))
+    parser.add_argument("--server", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--versions", nargs="+", type=int, default=[10, 10_000])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--delay", type=float, default=30.0, metavar="MS", help="of every answer to a call")
