@@ -106,6 +106,36 @@ def test_shell(verb: str, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+@pytest.mark.parametrize(
+    "word",
+    [
+        f"--storage-option=secret={CANARY}",
+        "--storage-option=secret=${LAKE_SECRET}",
+        f'--storage-option=client_kwargs={{"x": "{CANARY}"}}',
+        '--storage-option=client_kwargs={"x": "${LAKE_SECRET}"}',
+        f"--storage-option=endpoint_url=http://user:{CANARY}@host",
+    ],
+)
+def test_shell_unexpected(word: str, more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody expected may say anything; what the shell tells of it holds no storage option's value."""
+
+    def fail(*_: Any, **given: Any) -> None:
+        inner = RuntimeError(f"inside: user:{CANARY}@host, {given}")
+        raise KeyError(f"it was {CANARY}") from inner
+
+    monkeypatch.setenv("LAKE_SECRET", CANARY)
+    monkeypatch.setenv("TXFILES_DEBUG", "1")
+    monkeypatch.setattr(tx, "Table", fail)
+    option, _, value = word.partition("=")
+    for words in ([word], [option, value]):
+        result = CliRunner().invoke(cli, ["show", "s3://bucket/t", *words, *more])
+        assert result.exit_code == 1, result.output
+        assert "internal error: KeyError" in result.output
+        assert "RuntimeError" in result.output
+        assert CANARY not in result.output
+
+
 INPUTS = (*URLS[:4], f" https://user:{CANARY}@host/rows.csv", f"https:/user:{CANARY}@host/rows.csv", URLS[0] + ".csv")
 
 

@@ -289,7 +289,8 @@ def _refuse(client: socket.socket, seen: Seen, status: int, code: str = "") -> b
     token = seen.request.headers.get("x-amz-security-token", "")
     said = XML_ERROR.format(code=code or CODES.get(status, "Error"), token=token)
     body = b"" if seen.request.method == "HEAD" else said.encode()
-    head = f"HTTP/1.1 {status} injected\r\ncontent-type: application/xml\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"HTTP/1.1 {status} injected\r\ncontent-type: application/xml\r\ncontent-length: {len(body)}\r\n"
+    head += f"x-ms-error-code: {code}\r\n\r\n" if code else "\r\n"
     seen.ended = time.monotonic()
     client.sendall(head.encode() + body)
     return True

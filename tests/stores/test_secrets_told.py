@@ -233,7 +233,7 @@ def test_a_secret_on_the_command_line(proxy, caplog):
     tx.write(ROWS, url := fresh_url(), mode="append", storage_options={**PLANTED, "endpoint_url": proxy.url, **REGION})
     done = CliRunner().invoke(cli, ["show", url, *words({**PLANTED, "endpoint_url": proxy.url, **REGION})])
     assert done.exit_code == 0, done.output
-    assert "write secret='${NAME}'" in caplog.text
+    assert "value of 'secret' can be seen in the list of processes: write '${NAME}'" in caplog.text
     assert "endpoint_url" not in caplog.text
     for wrong in (f"secret:{CANARY}", f"={CANARY}", f"secret={{{CANARY}"):
         for more in ([], ["--json"]):

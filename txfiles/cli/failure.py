@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
 from txfiles import errors
-from txfiles.cli import output
+from txfiles.cli import output, params
 from txfiles.core import foreign
 from txfiles.core.messages import nearest, one_of, redact
 
@@ -73,7 +74,7 @@ def explain(error: BaseException, args: Sequence[str]) -> Failure:
     return Failure(
         OTHER,
         "internal",
-        f"internal error: {type(error).__name__}: {error}",
+        _redacted(f"internal error: {type(error).__name__}: {error}", args),
         "please report it; with TXFILES_DEBUG=1 in the environment the traceback is shown",
         _committed(args),
     )
@@ -101,11 +102,28 @@ def report(failure: Failure, error: BaseException, args: Sequence[str]) -> None:
 
 
 def _redacted(text: str, args: Sequence[str]) -> str:
-    """A text that may repeat parts of the command line, without secrets from URLs."""
+    """A text that may repeat parts of the command line, without secrets from URLs and storage options."""
     for given in args:
         if redact(given) != given:
             text = text.replace(given, redact(given))
+    options = list(_storage_options(args))
+    if options:
+        from txfiles.store import secret_options  # here: it imports pyarrow, and only these need it
+
+        text = secret_options.hidden(text, *options)
     return text
+
+
+def _storage_options(args: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Each storage option of a command line, as it stands there and as it is understood."""
+    for before, word in zip(("", *args), args, strict=False):
+        if before == params.STORAGE_OPTION or word.startswith(f"{params.STORAGE_OPTION}="):
+            name, _, value = word.removeprefix(f"{params.STORAGE_OPTION}=").partition("=")
+            yield {name: value}
+            with contextlib.suppress(ValueError, errors.OptionError):
+                from txfiles.store import secret_options
+
+                yield secret_options.resolved({name: params.storage_value(value)})
 
 
 def _committed(args: Sequence[str]) -> str:

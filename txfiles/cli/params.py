@@ -96,19 +96,23 @@ def storage(ctx: click.Context, param: click.Parameter, given: tuple[tuple[str, 
     """``--storage-option`` as `storage_options=` takes it: switches, and JSON for nested ones (a callback of click)."""
     found: dict[str, Any] = mapping(ctx, param, given)
     for name, value in found.items():
-        if value.lower() in ("true", "false"):
-            found[name] = value.lower() == "true"
-        elif value.startswith("{"):
-            try:
-                found[name] = json.loads(value)
-            except ValueError:
-                raise click.BadParameter(f"the value of {name!r} is not JSON", ctx, param) from None  # may be secret
+        try:
+            found[name] = storage_value(value)
+        except ValueError:
+            raise click.BadParameter(f"the value of {name!r} is not JSON", ctx, param) from None  # may be secret
     if found:
         from txfiles.store import secret_options  # here: it imports pyarrow, and help should not wait for that
 
         for name in secret_options.secret_names(found):
-            logger.warning("the value of %r can be seen in the list of processes; write %s='${NAME}'", name, name)
+            logger.warning("the value of %r can be seen in the list of processes: write '${NAME}' in its place", name)
     return found or None
+
+
+def storage_value(given: str) -> Any:
+    """What a storage option's value means: a switch, JSON, or text. Raises `ValueError` if it is not JSON after all."""
+    if given.lower() in ("true", "false"):
+        return given.lower() == "true"
+    return json.loads(given) if given.startswith("{") else given
 
 
 PAIRS: dict[str, tuple[Callable[[str], tuple[str, str]], Callable[..., Any]]] = {
@@ -151,6 +155,9 @@ def json_option(function: Function) -> Function:
 def lock_option(function: Function) -> Function:
     """``--lock``, the same for every verb that commits."""
     return _option("lock", OPTIONS["lock"])(function)
+
+
+STORAGE_OPTION = OPTIONS["storage_options"].flag
 
 
 def storage_option(function: Function) -> Function:

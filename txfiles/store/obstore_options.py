@@ -26,7 +26,7 @@ _OPTIONS = frozenset({"key", "secret", "token", "endpoint_url", "region_name", "
 FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 """The files of AWS' tools, by the variable that says where else they are; each may say an endpoint and a region."""
 
-_ENDPOINT = re.compile(r"https?://[^\s/?#:@]+(:\d{1,5})?(/[^\s?#]*)?", re.IGNORECASE)
+_ENDPOINT = re.compile(r"https?://([^\s/?#:@\[\]]+|\[[0-9a-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?", re.IGNORECASE)
 
 _SHARED = re.compile(
     r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|(DEFAULT_)?REGION|ENDPOINT_URL(_S3)?"
@@ -45,7 +45,7 @@ def unmapped(given: Mapping[str, Any]) -> str | None:
             return f"{name!r} is not {'True or False' if name == 'anon' else 'text'}"
     endpoint = config_of(given).get("endpoint_url")
     if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):  # obstore panics
-        return "the endpoint is not an http:// or https:// URL"
+        return "the endpoint is not a plain http:// or https:// URL"
     if ("key" in options) != ("secret" in options) or ("token" in options and "key" not in options):
         return "'key' and 'secret' come together"
     return None

@@ -12,7 +12,7 @@ from botocore.exceptions import ProfileNotFound
 
 from txfiles.errors import OptionError, StoreError
 from txfiles.store import obstore_client, obstore_options, open_store
-from txfiles.store.client import Failure
+from txfiles.store.client import Failure, denied
 from txfiles.store.obstore_client import ObstoreClient
 
 CANARY = "CANARY-2f7a"
@@ -41,6 +41,7 @@ def backend(options):
         {"client_kwargs": {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "x"}},
         {"anon": True, "endpoint": "https://h"},
         {**WHOLE, "anon": False, "client_kwargs": {}, "config_kwargs": {}},
+        {**WHOLE, "endpoint_url": "http://[::1]:9000/s3/"},
     ],
 )
 def test_options_that_map(options):
@@ -58,6 +59,10 @@ def test_options_that_map(options):
         ({**WHOLE, "client_kwargs": {"verify": CANARY}}, r"client_kwargs\['verify'\]"),
         ({**WHOLE, "anon": "true"}, "'anon' is not True or False"),
         ({**WHOLE, "token": b"t"}, "'token' is not text"),
+        ({**WHOLE, "endpoint_url": f"htp:/{CANARY}"}, "the endpoint is not a plain"),
+        ({**WHOLE, "endpoint_url": f"127.0.0.1:1@{CANARY}"}, "the endpoint is not a plain"),
+        ({**WHOLE, "endpoint_url": f"http://user:{CANARY}@h"}, "the endpoint is not a plain"),
+        ({**WHOLE, "endpoint_url": f"http://h:1/?{CANARY}"}, "the endpoint is not a plain"),
         ({"key": CANARY, "endpoint_url": "http://h"}, "'key' and 'secret' come together"),
         ({"token": CANARY, "endpoint_url": "http://h"}, "'key' and 'secret' come together"),
     ],
@@ -141,6 +146,29 @@ def test_obstore_is_missing(monkeypatch, caplog):
     with pytest.raises(StoreError, match="need the package obstore") as raised:
         backend({**WHOLE, "backend": "obstore"})
     assert raised.value.hint == "pip install 'txfiles[obstore]'"
+
+
+def test_files_that_change(monkeypatch, tmp_path):
+    """A file of AWS' tools that has changed, or another one, is looked at by the next call."""
+    (tmp_path / ".aws").mkdir()
+    clients = []
+    for word in ("one", "one", "another"):
+        if not clients or word != "one":
+            (tmp_path / ".aws/credentials").write_text(f"[default]\naws_access_key_id = {word}\n")
+        clients.append(open_store("s3://bucket/t", {}).client)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "elsewhere"))
+    clients.append(open_store("s3://bucket/t", {}).client)
+    assert clients[0] is clients[1]
+    assert len(set(map(id, clients))) == 3
+
+
+def test_a_client_that_was_denied_something():
+    """The call after one that was denied looks for credentials again: it gets a client of its own, which is kept."""
+    first = open_store("s3://bucket/t", WHOLE).client
+    denied.add(first)
+    second = open_store("s3://bucket/t", WHOLE).client
+    assert second is not first
+    assert open_store("s3://bucket/t", WHOLE).client is second
 
 
 def test_a_forked_process(monkeypatch):

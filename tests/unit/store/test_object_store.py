@@ -6,7 +6,7 @@ import io
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -101,6 +101,25 @@ def test_a_refused_put(store, client, failure):
     assert (raised.value.committed, raised.value.failure) == ("no", failure.value)
     assert client.calls["create"] == 1
     assert not client.objects
+
+
+def test_a_client_that_was_denied_something(store, client):
+    """What denies a request is remembered of the client, and nothing else is."""
+    client.script["get"] = [failing(Failure.REFUSED), failing(Failure.DENIED)]
+    for denies in (False, True):
+        with pytest.raises(StoreError):
+            store.get("a", limit=1)
+        assert (client in clients.denied) is denies
+
+
+@pytest.mark.parametrize("resends", [True, False])
+def test_a_denied_put_that_may_be_the_second(store, client, resends):
+    """Where something below may have sent it before, a put that was denied is unknown."""
+    client.capabilities = replace(client.capabilities, resends=resends)
+    client.script["create"] = [failing(Failure.DENIED)]
+    with pytest.raises(StoreError) as raised:
+        store.put_if_absent("a", b"1")
+    assert raised.value.committed == ("unknown" if resends else "no")
 
 
 def test_undecided_is_tried_again(store, client):
