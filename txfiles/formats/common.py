@@ -204,7 +204,12 @@ class FileWriter(ABC):
     """A data file being written: checks rows, counts them, aborts the file on any exception.
 
     Leaving it, or an exception, never publishes it.
+
+    Attributes:
+        bounded: columns whose bounds `bounds` tells, because the file states them anyway.
     """
+
+    bounded: frozenset[str] = frozenset()
 
     def __init__(self, sink: Sink, schema: pa.Schema, options: WriteOptions) -> None:
         self._sink = HashingSink(sink)
@@ -246,6 +251,10 @@ class FileWriter(ABC):
             raise
         footer_sha256 = hashlib.sha256(footer).hexdigest() if footer else ""
         return FileFacts(self._rows, self._sink.bytes, sha256, len(footer), footer_sha256)
+
+    def bounds(self, column: str) -> pa.Array | None:
+        """After `close`: some values of a column of `bounded`, the least and the greatest among them; None: unknown."""
+        raise NotImplementedError(column)
 
     def abort(self) -> None:
         """Drop what was written. May be called at any time, and twice."""

@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import pyarrow as pa
@@ -66,6 +67,19 @@ class Writer(common.FileWriter):
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._writer: pq.ParquetWriter | None = None
+        self._footer = b""
+        # Arrow takes longest over the bounds of texts, and does so for the footer already.
+        self.bounded = frozenset(field.name for field in schema if pa.types.is_string(field.type))
+
+    def bounds(self, column: str) -> pa.Array | None:
+        """See `common.FileWriter.bounds`. Cost: a look at each row group's statistics."""
+        leaf = _leaves(self._schema)[column]
+        groups = map(self._metadata.row_group, range(self._metadata.num_row_groups))
+        chunks = [group.column(leaf).statistics for group in groups]
+        if any(chunk.num_values and not chunk.has_min_max for chunk in chunks):
+            return None  # one is longer than the 4 KiB that Arrow writes
+        raw = [bound for chunk in chunks if chunk.has_min_max for bound in (chunk.min_raw, chunk.max_raw)]
+        return pa.array(raw, pa.binary()).cast(pa.string())
 
     def abort(self) -> None:
         """Drop what was written. May be called at any time, and twice."""
@@ -96,7 +110,12 @@ class Writer(common.FileWriter):
         size = int.from_bytes(tail[-FOOTER_END_BYTES : -len(MAGIC)], "little") + FOOTER_END_BYTES
         if not tail.endswith(MAGIC) or size > len(tail):
             raise ValueError("pyarrow did not end the file with a Parquet footer")
-        return tail[-size:]
+        self._footer = tail[-size:]
+        return self._footer
+
+    @cached_property
+    def _metadata(self) -> pq.FileMetaData:
+        return pq.read_metadata(pa.BufferReader(self._footer))
 
     def _write_group(self, rows: pa.Table) -> None:
         writer = self._writer or self._begin(rows)

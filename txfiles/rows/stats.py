@@ -6,6 +6,7 @@ Source: specs/3-manifest.md, "Statistics".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +43,22 @@ class StatsCollector:
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
 
-    def add(self, batch: pa.Table) -> None:
-        """Take rows in; every batch has the same columns. Cost: one pass over the values, 1 to 15 ns each."""
+    def add(self, batch: pa.Table, bounded: AbstractSet[str] = frozenset()) -> None:
+        """Take rows in; every batch has the same columns.
+
+        Args:
+            batch: the rows.
+            bounded: columns of which only nulls are counted, since `know` will be told their bounds.
+        Cost: one pass over the values, 1 to 15 ns each.
+        """
         for name, column in zip(batch.column_names, batch.columns, strict=True):
-            self._seen[name] = _with(self._seen.get(name, _Seen()), column)
+            seen = self._seen.get(name, _Seen())
+            self._seen[name] = _Seen(seen.nulls + column.null_count) if name in bounded else _with(seen, column)
+
+    def know(self, column: str, values: pa.Array | None) -> None:
+        """Take in the least and the greatest value of a column, among any others; None: they are not known."""
+        bounds = None if values is None else _extremes(pa.chunked_array([values]))
+        self._seen[column] = _Seen(self._seen[column].nulls, bounds)
 
     def extremes(self, column: str) -> pa.Table:
         """The least and the greatest value of a column of which there are bounds, in full; no row if there is none."""

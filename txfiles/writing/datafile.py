@@ -26,6 +26,9 @@ from txfiles.store.port import Store
 
 KeyBounds = tuple[bytes, bytes]
 
+FOOTER_ROWS = 4_096
+"""From about this many rows on, reading a file's own statistics of its texts takes less time than making them anew."""
+
 
 class DataFileWriter:
     """A data file being written, with the facts that its `Add` will state.
@@ -50,6 +53,7 @@ class DataFileWriter:
         self._range: KeyBounds | None = None
         self._rows = 0
         self._writer: FileWriter | None = None
+        self._bounded: frozenset[str] = frozenset()
         self._over = False
 
     def __enter__(self) -> Self:
@@ -84,8 +88,8 @@ class DataFileWriter:
         self._check_open()
         if not piece.num_rows:
             return
-        writer = self._begin() if self._writer is None else self._writer
-        self._stats.add(piece)
+        writer = self._begin(piece.num_rows) if self._writer is None else self._writer
+        self._stats.add(piece, self._bounded)
         self._rows += piece.num_rows
         if len(self._table.keys) > 1:
             self._widen_range(key_codec.key_range(key_codec.encode(piece, self._table.keys)))
@@ -103,6 +107,8 @@ class DataFileWriter:
             raise InputError(f"{self._name} has no rows", hint="a commit needs no file for them: leave it out")
         facts = self._writer.close()
         self._over = True
+        for name in self._bounded:
+            self._stats.know(name, self._writer.bounds(name))
         ids = {column.name: str(column.id) for column in self._table.columns}
         found: dict[str, ColumnStats] = self._stats.result()
         return Add(
@@ -127,7 +133,8 @@ class DataFileWriter:
         if self._over:
             raise InputError(f"the writer of {self._name} is closed or aborted", hint="make a new one with a new name")
 
-    def _begin(self) -> FileWriter:
+    def _begin(self, rows: int) -> FileWriter:
+        """Begin the file, whose first piece has so many rows."""
         options = WriteOptions(
             compression=properties.text(self._table.properties, "compression"),
             row_group_rows=properties.integer(self._table.properties, "row_group_rows"),
@@ -135,6 +142,8 @@ class DataFileWriter:
         stored = set(self._stored)
         schema = pa.schema([field for field in types.arrow_schema(self._table.columns) if field.name in stored])
         self._writer = formats.get(self._table.format).writer(self._store.create(self._name), schema, options)
+        if rows >= FOOTER_ROWS:  # a key's bounds have to be known, however long they are
+            self._bounded = self._writer.bounded - {*self._table.keys}
         return self._writer
 
     def _widen_range(self, found: KeyBounds | None) -> None:

@@ -16,6 +16,7 @@ from txfiles.errors import InputError, LossyCastError, StoreError
 from txfiles.log import commit, manifests, versions
 from txfiles.log.session import Session
 from txfiles.reading.checks import holds
+from txfiles.rows.stats import column_stats
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
 from txfiles.writing import datafile
@@ -164,3 +165,31 @@ def test_what_cannot_be_pickled_says_so(path):
     with pytest.raises(StoreError, match="cannot be pickled") as raised:
         pickle.dumps(MemoryStore("m"))
     assert "in a folder" in raised.value.hint
+
+
+TEXTS = {
+    "plain": ["b", "a", "c"],
+    "nulls": [None, "b", None],
+    "only nulls": [None] * 3,
+    "empty text": ["", "\0", "é"],
+    "beyond ASCII": ["\ud7ff", "\uffff", "\U0010ffff"],
+    "long": ["x" * 70, "x" * 4_000, "y" * 4_000],
+    "too long above": ["a", "y" * 5_000, None],
+    "too long below": ["a" * 5_000, "b", "c"],
+    "too long": ["a" * 5_000, "b" * 5_000, "c"],
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("group_rows", [1, 2, 100])
+def test_bounds_of_texts_are_those_of_the_rows(tmp_path, monkeypatch, name, group_rows):
+    """Where the footer tells the bounds of texts, they are those of the rows; over 4 KiB there are none."""
+    monkeypatch.setattr(datafile, "FOOTER_ROWS", 3)
+    rows = pa.table({"id": pa.array([1, 2, 3]), "t": pa.array(TEXTS[name], pa.string())})
+    tx.write(rows, tmp_path, mode="append_once", keys=["id"], properties={"row_group_rows": group_rows})
+    manifest = manifests.load(LocalStore(tmp_path), 0).manifest
+    found, expected = manifest.add[0].stats["2"], column_stats(rows)["t"]
+    if name.startswith("too long"):
+        assert (found.nulls, found.min, found.max) == (expected.nulls, None, None)
+    else:
+        assert found == expected
