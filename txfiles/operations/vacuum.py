@@ -83,14 +83,15 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
 
     Raises:
         ConfirmationRequiredError: there are far more orphans than live files.
-    Cost: one listing of the folder; each manifest since the oldest readable version, and one for each old sidecar of
-        an older version, in parallel if the store is slow. Memory: the names of all files.
+    Cost: one listing of the folder and, beside it, each manifest since the oldest readable version; then one for each
+        old sidecar of an older version. Memory: the names of all files.
     """
     store, state = session.store, base.state
-    now_us = store.now_us()
     live = live_paths(base)
-    listing = _Listing.read(store, state.table_id, live)
-    history = _History.read(session, state.oldest_readable_version, state.version)
+    (now_us, listing), history = session.both(
+        lambda: session.both(store.now_us, lambda: _Listing.read(store, state.table_id, live)),
+        lambda: _History.read(session, state.oldest_readable_version, state.version),
+    )
     oldest_kept = _oldest_kept_version(history.manifests, listing.manifests_us, rules, now_us)
     old = {path for path, entry in listing.others.items() if now_us - entry.modified_us >= rules.grace_us}
     spare = _spare_log_files(session, old, history, oldest_kept)
