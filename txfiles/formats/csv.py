@@ -30,7 +30,7 @@ from txfiles.core.messages import shown
 from txfiles.errors import UnsupportedTypeError
 from txfiles.formats import common
 from txfiles.formats.common import Format, Sink, WriteOptions
-from txfiles.formats.source import Files, FileToRead, damaged, decoding, named, open_input
+from txfiles.formats.source import Files, FileToRead, damaged, decoding, expect, forget, named, open_input
 from txfiles.rows import checks, types
 from txfiles.rows.parse import parse
 from txfiles.rows.quotes import outside
@@ -42,6 +42,9 @@ BLOCK_BYTES = 4 * 1024 * 1024
 
 KEEP_BYTES = 64 * 1024 * 1024
 """A file up to this size is read from the store once, and kept; a larger one is read twice, to hash and to parse."""
+
+AHEAD_BYTES = 32 * 1024 * 1024
+"""How much of a larger file is asked for together, and held: four pieces for each wait."""
 
 ROW_LIMIT_BYTES = 1024**3
 """The longest row written: the parser's blocks end at 2 GiB."""
@@ -111,7 +114,8 @@ class Block:
         return None
 
     def expect(self, columns: Sequence[str]) -> None:
-        """Does nothing: opening a CSV file reads all of it."""
+        """The whole block will be read, whatever the columns are."""
+        self._file.expect_block(self._start, self._bytes)
 
 
 class CsvFile:
@@ -127,6 +131,7 @@ class CsvFile:
                 source.close()
             header_bytes, blocks = _scan(self._source, file)
             self._names = named(_names(self._source.read_at(header_bytes, 0), file), file)
+            forget(self._source)
         self._blocks = [Block(self, start, size, rows) for start, size, rows in blocks]
         self._check_shape()
 
@@ -143,6 +148,10 @@ class CsvFile:
     def close(self) -> None:
         """Let go of the file."""
         self._source.close()
+
+    def expect_block(self, start: int, size: int) -> None:
+        """One block will be read; see `common.Group.expect`."""
+        expect(self._source, [(start, size)])
 
     def read_block(self, start: int, size: int, rows: int, columns: Sequence[str]) -> pa.Table:
         """Some columns of one block; see `common.Group.read`.
@@ -210,9 +219,10 @@ def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> CsvFile:
     Raises:
         CorruptTableError: missing, or any byte is not as it was written.
         StoreError: the store failed.
-    Cost: O(bytes), about 1.5 ms per MiB; at most `KEEP_BYTES` or one block in memory.
+    Cost: O(bytes), about 1.5 ms per MiB; at most `KEEP_BYTES` in memory, or `AHEAD_BYTES` and a few blocks. One request
+        for a file up to `KEEP_BYTES`; for a larger one a round trip for each `AHEAD_BYTES`, and again to parse it.
     """
-    source = open_input(files, file)
+    source = open_input(files, file, AHEAD_BYTES)
     try:
         return CsvFile(source, file, schema)
     except BaseException:
@@ -320,6 +330,7 @@ def _scan(source: pa.NativeFile, file: FileToRead) -> tuple[int, list[tuple[int,
     sha256 = hashlib.sha256()
     header_bytes = start = quotes_before = offset = 0
     blocks = []
+    expect(source, [(at, min(BLOCK_BYTES, file.bytes - at)) for at in range(0, file.bytes, BLOCK_BYTES)])
     while offset < file.bytes:
         chunk = source.read_at(min(BLOCK_BYTES, file.bytes - offset), offset)
         if not chunk:

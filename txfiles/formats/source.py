@@ -32,7 +32,8 @@ PIECE_BYTES = 8 * 1024 * 1024
 stays whole."""
 
 AHEAD_BYTES = 128 * 1024 * 1024
-"""Bytes of a file to hold because they are expected to be read: twice the default size of a data file."""
+"""Bytes of a file to hold because they are expected to be read: twice the default size of a data file. A file that is
+read from its first byte to its last needs less."""
 
 
 class Files(Protocol):
@@ -72,14 +73,6 @@ class Watched(pa.PythonFile):  # type: ignore[misc]  # pyarrow has no types
     reads: _Reads
 
 
-def _watched(files: Files, file: FileToRead, source: pa.NativeFile) -> Watched:
-    """A file as the store opened it, to be decoded."""
-    reads = _Reads(files, file, source)
-    found = Watched(reads, mode="r")
-    found.reads = reads
-    return found
-
-
 class _Reads:
     """What `Watched` shows to pyarrow: Python's protocol of files, over the store's file.
 
@@ -87,10 +80,11 @@ class _Reads:
     request.
     """
 
-    def __init__(self, files: Files, file: FileToRead, source: pa.NativeFile) -> None:
+    def __init__(self, files: Files, file: FileToRead, source: pa.NativeFile, ahead_bytes: int) -> None:
         self._files = files
         self._file = file
         self._source = source
+        self._ahead_bytes = ahead_bytes
         self._at = 0
         self._expected: set[Range] = set()
         self._held: dict[int, pa.Buffer] = {}
@@ -130,8 +124,13 @@ class _Reads:
 
     def close(self) -> None:
         """Close the store's file."""
-        self._held.clear()
+        self.forget()
         self._source.close()
+
+    def forget(self) -> None:
+        """Hold nothing."""
+        with self._guard:
+            self._held.clear()
 
     def expect(self, ranges: Iterable[Range]) -> None:
         """Announce that some ranges will be read. Nothing is read now."""
@@ -157,18 +156,18 @@ class _Reads:
             return found
 
     def _fetch(self, expected: Sequence[Range]) -> None:
-        """Fetch what is expected, up to `AHEAD_BYTES`, in one batch."""
+        """Fetch what is expected in one batch; what is held never exceeds `ahead_bytes`, except by a single range."""
         batch: list[Range] = []
         size = 0
         for one in expected:
-            if batch and size + one[1] > AHEAD_BYTES:
+            if batch and size + one[1] > self._ahead_bytes:
                 break
             batch.append(one)
             size += one[1]
         pieces = coalesced(batch)
-        found = self._files.read_ranges(self._file.name, pieces, self._file.bytes)
-        if sum(data.size for data in self._held.values()) + size > AHEAD_BYTES:
+        if sum(data.size for data in self._held.values()) + size > self._ahead_bytes:
             self._held.clear()
+        found = self._files.read_ranges(self._file.name, pieces, self._file.bytes)
         self._held.update((offset, pa.py_buffer(data)) for (offset, _), data in zip(pieces, found, strict=True))
         self._expected.difference_update(batch)
 
@@ -198,13 +197,23 @@ def expect(source: pa.NativeFile, ranges: Iterable[Range]) -> None:
         source.reads.expect(ranges)
 
 
+def forget(source: pa.NativeFile) -> None:
+    """What was read ahead of a file from `open_input` is not needed again."""
+    if isinstance(source, Watched):
+        source.reads.forget()
+
+
 def _covers(offset: int, length: int, inner_offset: int, inner_length: int) -> bool:
     return offset <= inner_offset and inner_offset + inner_length <= offset + length
 
 
-def open_input(files: Files, file: FileToRead) -> pa.NativeFile:
+def open_input(files: Files, file: FileToRead, ahead_bytes: int | None = None) -> pa.NativeFile:
     """Open a data file and check that it has the size in the log.
 
+    Args:
+        files: the store.
+        file: what the log says of the file.
+        ahead_bytes: how much of what is expected to be read may be held; None: `AHEAD_BYTES`.
     Raises:
         CorruptTableError: it is missing, or is shorter or longer.
         StoreError: the store failed.
@@ -217,7 +226,12 @@ def open_input(files: Files, file: FileToRead) -> pa.NativeFile:
     if size != file.bytes:
         source.close()
         raise damaged(file, f"it has {size} bytes, the log says {file.bytes}")
-    return source if in_memory(source) else _watched(files, file, source)
+    if in_memory(source):
+        return source
+    reads = _Reads(files, file, source, ahead_bytes or AHEAD_BYTES)
+    found = Watched(reads, mode="r")
+    found.reads = reads
+    return found
 
 
 def in_memory(source: pa.NativeFile) -> bool:

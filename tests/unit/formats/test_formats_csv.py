@@ -268,6 +268,9 @@ def test_a_file_that_ends_early_is_noticed(keep, monkeypatch) -> None:
         def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
             return Short(io.BytesIO(b'"a"\n1\n'), mode="r")
 
+        def read_ranges(self, name: str, ranges: list[tuple[int, int]], size: int | None = None) -> list[bytes]:
+            return [b'"a"\n1\n']
+
     monkeypatch.setattr(csv, "KEEP_BYTES", keep)
     file = to_read(common.FileFacts(1, 100, "0" * 64))
     with pytest.raises(CorruptTableError, match="ends after 6 bytes"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from txfiles import environment, inputs
 from txfiles.core import names
-from txfiles.formats import source
+from txfiles.errors import CorruptTableError
+from txfiles.formats import csv, source
 from txfiles.log import versions
 from txfiles.log.session import Session
 from txfiles.options import Request, check
@@ -52,7 +54,21 @@ class Remote:
     def read_ranges(self, name, ranges, size=None):
         assert size is not None
         self.count(batches=1, ranges=len(ranges), bytes=sum(length for _, length in ranges))
-        return self._store.read_ranges(name, ranges, size)
+        return list(map(Piece, self._store.read_ranges(name, ranges, size)))
+
+
+class Piece(bytes):
+    """Bytes that were fetched, counted as long as anything refers to them."""
+
+    alive = most = 0
+
+    def __new__(cls, data):
+        Piece.alive += len(data)
+        Piece.most = max(Piece.most, Piece.alive)
+        return super().__new__(cls, data)
+
+    def __del__(self):
+        Piece.alive -= len(self)
 
 
 class Counted(io.BytesIO):
@@ -182,6 +198,48 @@ def test_what_is_held_is_bounded(monkeypatch):
     calls, found = asked(session, lambda head: scan.read(session, head, ["b"], None))
     assert found.num_rows == 8 * GROUP
     assert calls == Counter(reads=1, batches=4, ranges=8, bytes=footer + sum(column))
+
+
+BLOCK, AHEAD = 1_000, 8
+
+
+@pytest.fixture(params=[5, 10])
+def large_csv(request, monkeypatch):
+    """A CSV file that is too large to be kept, in the proportions of a real one: batches of blocks, session, size."""
+    monkeypatch.setattr(csv, "KEEP_BYTES", 0)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(csv, "AHEAD_BYTES", AHEAD * BLOCK)
+    monkeypatch.setattr(source, "PIECE_BYTES", 2 * BLOCK)
+    monkeypatch.setattr(Piece, "alive", 0)
+    monkeypatch.setattr(Piece, "most", 0)
+    session = Session(Remote(), environment.real())
+    rows = request.param * AHEAD * BLOCK // 10 - 1
+    write(session, pa.table({"id": range(10**8, 10**8 + rows)}), format="csv")
+    (size,) = versions.require_head(session).files["bytes"].to_pylist()
+    assert size == len('"id"\n') + 10 * rows
+    return request.param, session, size
+
+
+def test_a_large_csv_file(large_csv):
+    """Its blocks are asked for eight together, to compare the checksum and again to parse, and few are held at once."""
+    batches, session, size = large_csv
+    calls, found = asked(session, lambda head: scan.read(session, head, ["id"], None))
+    assert found["id"].to_pylist() == list(range(10**8, 10**8 + found.num_rows))
+    assert (calls["batches"], calls["ranges"], calls["reads"]) == (2 * batches, 8 * batches, 1)
+    assert calls["bytes"] == 2 * size  # less the header where it is parsed, more where it is read by itself
+    assert AHEAD * BLOCK <= Piece.most <= (AHEAD + 2) * BLOCK
+    assert Piece.alive == 0
+
+
+def test_all_of_a_large_csv_file_is_compared_first(large_csv):
+    """A wrong last byte is found when every byte was read once, before any row is."""
+    batches, session, _ = large_csv
+    objects = session.store._store._objects
+    ((name, held),) = [(name, held) for name, held in objects.items() if name.endswith(".csv")]
+    objects[name] = replace(held, data=held.data[:-2] + b"x\n")
+    with pytest.raises(CorruptTableError, match="sha256"):
+        asked(session, lambda head: scan.read(session, head, ["id"], None))
+    assert (session.store.calls["batches"], session.store.calls["reads"]) == (batches, 0)
 
 
 RANGES = st.lists(st.tuples(st.integers(0, 10**8), st.integers(1, 10**7)), max_size=20)
