@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.test_store_contract import ODD_NAMES, StoreContract, named
+from tests.contract.test_store_contract import StoreContract, named
 from tests.services.fixtures import fresh_prefix
 from txfiles.store.objects import ObjectStore
 
@@ -30,11 +30,7 @@ class TestSeaweedFS(S3Contract):
 
     kind = "weed"
     race_rounds = 3  # 16 writers of one name take it seconds
-
-    @pytest.mark.parametrize("name", [name for name in ODD_NAMES if "\\" not in name])
-    def test_odd_names(self, store, name):
-        """Likewise, but for the backslash, which it takes for a slash; no name of a table's files has one."""
-        super().test_odd_names(store, name)
+    slashes = "/\\"
 
     def test_order_is_of_whole_names(self, store):
         """Names sort by code points within a folder; a folder's files come where the folder does."""

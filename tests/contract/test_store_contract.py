@@ -108,6 +108,9 @@ class StoreContract:
     clock_ticks_us = 20_000
     """How far the times of objects may lie before their store's clock: the kernel's own ticks every 10 ms at worst."""
     race_rounds = 20
+    slashes = "/"
+    """The characters that the server takes for slashes; no name of a table's files has a backslash."""
+    ordered = ("a-b", "a.b", "a/b/c", "a/b0", "a/c", "a0", "aé", "a\uffff", "a😀")
 
     @pytest.fixture
     def store(self, fresh):
@@ -170,6 +173,8 @@ class StoreContract:
     @pytest.mark.parametrize("name", ODD_NAMES)
     def test_odd_names(self, store, name):
         """A name is what it is: stored, listed and deleted under exactly the characters that were given."""
+        if "\\" in name and "\\" in self.slashes:
+            pytest.skip("another name to this server")
         assert store.put_if_absent(name, b"body") is Put.CREATED
         assert store.get(name, limit=4) == b"body"
         assert named(store) == [name]
@@ -310,7 +315,7 @@ class StoreContract:
 
     def test_order_is_of_whole_names(self, store):
         """Names sort by code points as a whole: '-' and '.' before the '/' of a folder, '0' after it."""
-        names = ["a-b", "a.b", "a/b/c", "a/b0", "a/c", "a0", "aé", "a\uffff", "a😀"]
+        names = list(self.ordered)
         for name in reversed(names):
             store.put_if_absent(name, b"")
         assert names == sorted(names)
