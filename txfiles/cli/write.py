@@ -26,7 +26,7 @@ FATES = ("inserted", "updated", "unchanged", "skipped", "stale", "deduplicated")
 def _words(function: Function) -> Function:
     """Inputs, the table and the options: the same for both verbs."""
     inputs = click.argument("inputs", nargs=-1, required=True, metavar="IN...")
-    path = click.option("--to", "path", required=True, metavar="PATH", help="The table's folder.")
+    path = click.option("--to", "path", required=True, metavar="PATH", help="The table's folder or URL.")
     return inputs(path(write_options(json_option(function))))
 
 
