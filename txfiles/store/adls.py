@@ -13,7 +13,6 @@ import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -25,13 +24,10 @@ from fsspec.asyn import sync
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
 from txfiles.store import client, secret_options
-from txfiles.store.client import SECOND_US, Begun, Body, Failed, Failure
+from txfiles.store.client import Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
 T = TypeVar("T")
-
-CONNECT_SECONDS = 10.0
-"""A server that is there accepts a connection sooner."""
 
 DELETES_AT_ONCE = 16
 """Deletes under way together: batches are refused to many SAS tokens, and are priced by the delete all the same."""
@@ -152,7 +148,7 @@ class AzureClient:
         )
 
     def get(self, key: str, limit: int) -> Body:
-        """One GET; of what is too large just the head is read."""
+        """One GET; if it is too large, only the headers are read."""
 
         async def request() -> Body:
             response, stream = await self._download(key)
@@ -179,7 +175,7 @@ class AzureClient:
     def stat(self, key: str) -> Entry:
         """One HEAD."""
         found = self._run(lambda: self._blob(key).get_blob_properties(**self._once))
-        return Entry(key, found.size, _seconds_us(found.last_modified))
+        return Entry(key, found.size, client.seconds_us(found.last_modified))
 
     def create(self, key: str, data: bytes) -> None:
         """One Put Blob with `If-None-Match: *`."""
@@ -190,13 +186,13 @@ class AzureClient:
         self._put(key, data, {})
 
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
-        """List Blobs, all below the prefix: a marker of a name on is not known to all servers."""
+        """List Blobs: all below the prefix, since not all servers can begin at a name."""
         pages = self._container.list_blobs(prefix, include=["metadata"], **self._once).by_page()
 
         async def next_page() -> Sequence[Entry] | None:
             async for page in pages:
                 return [
-                    Entry(blob.name, blob.size, _seconds_us(blob.last_modified))
+                    Entry(blob.name, blob.size, client.seconds_us(blob.last_modified))
                     async for blob in page
                     if (blob.metadata or {}).get("hdi_isfolder", "").lower() != "true"  # a folder of ADLS Gen2
                 ]
@@ -251,7 +247,10 @@ class AzureClient:
 
     def _connect(self) -> None:
         known = self._options
-        seconds = {"connection_timeout": min(CONNECT_SECONDS, self._try_seconds), "read_timeout": self._try_seconds}
+        seconds = {
+            "connection_timeout": min(client.CONNECT_SECONDS, self._try_seconds),
+            "read_timeout": self._try_seconds,
+        }
         self._once = {**seconds, **{name: known[name] for name in seconds if name in known}, "retry_total": 0}
         try:
             self._fs = adlfs.AzureBlobFileSystem(**known, use_listings_cache=False, skip_instance_cache=True)
@@ -322,7 +321,7 @@ class AzureUpload:
         self._blobs.commit(self._key, sorted(self._blocks))
 
     def abort(self) -> None:
-        """Nothing: blocks that are not committed are seen by nobody, and Azure forgets them."""
+        """Nothing: nobody sees blocks that are not committed, and Azure forgets them."""
 
 
 def adlfs_options(bucket: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,8 +359,3 @@ def _parts(bucket: str) -> tuple[str, str | None, str | None]:
 
 async def _whole(stream: Any) -> bytes:
     return b"".join([piece async for piece in stream])
-
-
-def _seconds_us(time: datetime) -> int:
-    """Whole seconds, as HTTP tells them."""
-    return int(time.timestamp()) * SECOND_US

@@ -13,13 +13,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Protocol
 from weakref import WeakSet
 
 from txfiles.store.port import Capabilities, Entry
 
 SECOND_US = 1_000_000
+
+CONNECT_SECONDS = 10.0
+"""A server that is there accepts a connection sooner."""
 
 
 class Failure(enum.Enum):
@@ -73,7 +76,7 @@ def meaning(answers: Answers, code: str | None, status: int | None) -> Failure:
 
 
 def http_time_us(text: str) -> int:
-    """The time in a `Date` header, in microseconds: the end of its second, so that nothing is later that is not.
+    """The time in a `Date` header, in microseconds: the end of its second, so that no object seems newer than now.
 
     Raises:
         ValueError: it is not a time.
@@ -81,6 +84,11 @@ def http_time_us(text: str) -> int:
     from email.utils import parsedate_to_datetime  # here: few calls need it
 
     return int(parsedate_to_datetime(text).astimezone(UTC).timestamp()) * SECOND_US + SECOND_US - 1
+
+
+def seconds_us(time: datetime) -> int:
+    """Whole seconds, as HTTP tells them, in microseconds; some servers' listings say more."""
+    return int(time.timestamp()) * SECOND_US
 
 
 def retry_after_seconds(text: str | None) -> float | None:

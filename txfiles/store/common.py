@@ -73,11 +73,7 @@ def ranges_of(source: pa.NativeFile, ranges: Sequence[tuple[int, int]], where: s
     found = []
     for offset, length in ranges:
         if offset + length > size:
-            raise CorruptTableError(
-                f"{where} has {size} bytes, but bytes up to {offset + length} were requested",
-                hint="it is damaged: restore the file from a backup",
-                path=where,
-            )
+            raise past_the_end(where, size, offset + length)
         source.seek(offset)
         found.append(source.read(length))
     return found
@@ -107,6 +103,15 @@ def over_limit(where: str, size: int, limit: int) -> CorruptTableError:
     return CorruptTableError(
         f"{where} has {size} bytes; at most {limit} are read",
         hint="it is damaged, or was not written by txfiles: restore it from a backup",
+        path=where,
+    )
+
+
+def past_the_end(where: str, size: int, end: int) -> CorruptTableError:
+    """The error for a data file that ends before a range does."""
+    return CorruptTableError(
+        f"{where} has {size} bytes, but bytes up to {end} were requested",
+        hint="it is damaged: restore the file from a backup",
         path=where,
     )
 

@@ -37,7 +37,7 @@ _HINTS = {
     errno.EMFILE: "this process has too many open files: raise `ulimit -n`",
     errno.ENFILE: "the machine has too many open files",
     errno.EIO: "the device failed: look at the system's log before anything else is written to it",
-    errno.ESTALE: "the network file system lost the file: see that it is mounted, then run the same call again",
+    errno.ESTALE: "the network file system lost the file: check that it is mounted, then run the same call again",
     errno.ENAMETOOLONG: "this file system wants shorter names",
 }
 _KINDS = {
@@ -211,7 +211,7 @@ def failure(error: OSError, doing: str, where: str, committed: Committed = "no")
         where: the file's path.
         committed: whether the call took effect anyway.
     """
-    hint = _HINTS.get(error.errno or 0, "see that the disk works and is mounted, then run the same call again")
+    hint = _HINTS.get(error.errno or 0, "check that the disk works and is mounted, then run the same call again")
     if isinstance(error, PermissionError):
         right = "write to its folder" if doing in ("write", "delete") else "read it"
         hint = f"the user with id {os.geteuid()} needs the right to {right}, and to enter each folder above it"

@@ -7,16 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import pyarrow as pa
 
 from txfiles.errors import StoreError
 from txfiles.store import common
 from txfiles.store.port import Capabilities, Entry, Put
-
-if TYPE_CHECKING:
-    import pyarrow.fs as pafs
 
 
 def _machine_clock_us() -> int:
@@ -130,13 +127,6 @@ class MemoryStore:
     def url(self, name: str) -> str:
         """The name in errors; no other tool can open it."""
         return f"{self._root}/{name}"
-
-    def arrow(self) -> tuple[pafs.FileSystem, str]:
-        """Raises `StoreError`: Arrow has no file system that sees this memory."""
-        raise StoreError(
-            f"{self._root} is in the memory of this process, where Arrow's own readers cannot open it",
-            hint="read the rows with to_arrow(), or keep the table in a folder",
-        )
 
     @contextmanager
     def lock(self, timeout_seconds: float) -> Iterator[bool]:

@@ -1,4 +1,4 @@
-"""A data file in the making on an object store: one put, or an upload in parts if it is large."""
+"""A data file being written to an object store: one put, or an upload in parts if it is large."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Requests(Protocol):
 
 
 class ObjectSink:
-    """A data file in the making. For one thread at a time. Nothing is visible before `close`."""
+    """A data file being written. For one thread at a time. Nothing is visible before `close`."""
 
     def __init__(self, store: Requests, name: str, key: str) -> None:
         self._store = store
@@ -78,7 +78,7 @@ class ObjectSink:
         return self._bytes
 
     def close(self) -> None:
-        """Publish. Again: does nothing. After `abort`: `StoreError`."""
+        """Publish. A second call does nothing. `StoreError` after `abort`."""
         if self._state == "published":
             return
         self._require_open()
@@ -94,7 +94,7 @@ class ObjectSink:
         self._state = "published"
 
     def abort(self) -> None:
-        """Forget what was written. After `close` it does nothing: the file stands."""
+        """Drop what was written. Does nothing after `close`: the file stays."""
         if self._state != "open":
             return
         self._state = "aborted"

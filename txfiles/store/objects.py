@@ -1,7 +1,8 @@
 """The one store over objects: any `Client`, with names, retries, deadlines, parallel reads and errors of ours.
 
-What a conditional put came to is told as it is: *created* and *exists* only if no try before it was unclear, else
-*unknown*, and the commit reads back. Before the first write to a bucket, a probe sees that it honours the condition.
+The outcome of a conditional put is reported as it is: *created* or *exists* only if no earlier try was unclear,
+otherwise *unknown*, and the commit reads back. Before the first write to a bucket, a probe checks that it honours the
+condition.
 
 Source: specs/5-commit.md, "Stores"; specs/decisions/0026-object-stores.md.
 """
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from txfiles.errors import CorruptTableError, InputError, NoAtomicCreateError, StoreError, TxFilesError
+from txfiles.errors import InputError, NoAtomicCreateError, StoreError, TxFilesError
 from txfiles.store import common, probe
 from txfiles.store.client import Client, Failed, Failure, denied
 from txfiles.store.object_sink import ObjectSink
@@ -35,12 +36,12 @@ IN_DOUBT = frozenset({Failure.THROTTLED, Failure.UNREACHABLE, Failure.UNCLEAR})
 """Failures after which a put may have been applied, or may yet be."""
 
 _HINTS = {
-    Failure.DENIED: "see that the credentials are there, have not expired, and may read and write this place; they "
+    Failure.DENIED: "check that the credentials are there, have not expired, and may read and write this place; they "
     "come from storage_options, or from where the store's own tools look for them; then open the table again",
-    Failure.REFUSED: "see that the bucket exists, and that the URL and the storage options are meant for this store",
+    Failure.REFUSED: "check that the bucket exists, and that the URL and the storage options are meant for this store",
     Failure.THROTTLED: "the store asks for fewer requests: run it again later, or give it more time with "
     "storage_options={'request_timeout': seconds}",
-    Failure.UNREACHABLE: "see that the endpoint is right and that the network reaches it; then try again",
+    Failure.UNREACHABLE: "check that the endpoint is right and that the network reaches it; then try again",
     Failure.UNCLEAR: "try again; storage_options={'request_timeout': seconds} gives each request more time",
 }
 
@@ -97,7 +98,7 @@ class ObjectStore:
         return self.client.capabilities
 
     def get(self, name: str, *, limit: int) -> bytes | None:
-        """The whole object, or None where there is none. Over `limit` bytes: `CorruptTableError`."""
+        """The whole object, or None if there is none. Over `limit` bytes: `CorruptTableError`."""
         key = self._key(name)
         found = self._found("read", name, self._ask(lambda: self.client.get(key, limit)))
         if found is None:
@@ -107,7 +108,7 @@ class ObjectStore:
         return found.data
 
     def stat(self, name: str) -> Entry | None:
-        """Size and last change, or None where there is none."""
+        """Size and last change, or None if there is none."""
         key = self._key(name)
         found = self._found("look at", name, self._ask(lambda: self.client.stat(key)))
         return None if found is None else Entry(name, found.bytes, found.modified_us)
@@ -141,7 +142,7 @@ class ObjectStore:
         self._done("write", name, self._ask(lambda: self.client.put(key, data)))
 
     def list_from(self, prefix: str, after: str = "") -> Iterator[Entry]:
-        """The objects below `prefix` that sort after `after`; those that no table could have are left out.
+        """The objects below `prefix` that sort after `after`, without those that no table could have.
 
         Cost: one request a page. If the store cannot list from a name it lists, and sorts, all below the prefix.
         """
@@ -150,7 +151,7 @@ class ObjectStore:
         return found if self.capabilities.lists_from_a_name else _in_order(found)
 
     def delete_many(self, names: Sequence[str]) -> None:
-        """Delete objects; what is not there is no error. Every name is tried; the first error is raised after that."""
+        """Delete objects; a missing one is not an error. Tries every name, then raises the first error."""
         first: TxFilesError | None = None
         keys: dict[str, str] = {}
         for name in names:
@@ -177,13 +178,13 @@ class ObjectStore:
             size = self._size(name)
         for offset, length in ranges:
             if offset + length > (size or 0):
-                raise _past_the_end(self.url(name), size or 0, offset + length)
+                raise common.past_the_end(self.url(name), size or 0, offset + length)
         return list(self._map(lambda one: self._range(name, key, *one), ranges))
 
     def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
         """Random access to a data file: each read is one request, for just the bytes that are asked for.
 
-        With its `size` nothing is asked for now, so that a missing file is found by its first read.
+        If its `size` is known, no request is made now: a missing file is found by the first read.
         """
         key = self._key(name)
         known = self._size(name) if size is None else size
@@ -200,7 +201,7 @@ class ObjectStore:
         return ObjectSink(self, name, key)
 
     def url(self, name: str) -> str:
-        """The object's URL, its name as it is."""
+        """The object's URL; its name is not encoded."""
         return f"{self.client.root}/{self._prefix}{name}"
 
     def abort_uploads(self, is_own: Callable[[str], bool], before_us: int) -> int:
@@ -214,7 +215,7 @@ class ObjectStore:
             and is_own(one.key.removeprefix(self._prefix))
         ]
         for one in old:
-            self._ask(one.upload.abort)  # one that was completed or aborted meanwhile is no error
+            self._ask(one.upload.abort)  # it is not an error if it was completed or aborted meanwhile
         return len(old)
 
     def arrow(self) -> tuple[pafs.FileSystem, str]:
@@ -251,7 +252,7 @@ class ObjectStore:
         return self._prefix + name
 
     def _honours_conditions(self) -> bool:
-        """Whether the store does; if it does not, a lock must have been given.
+        """Whether the store honours conditions; if not, a lock must have been given.
 
         Cost: see `probe.not_honoured`.
         """
@@ -305,11 +306,11 @@ class ObjectStore:
         if isinstance(found, bytes) and len(found) == length:
             return found
         if isinstance(found, bytes) or found.failure is Failure.SHORT:
-            raise _past_the_end(self.url(name), self._size(name), offset + length)
+            raise common.past_the_end(self.url(name), self._size(name), offset + length)
         raise self._error("read", name, found)
 
     def _listed(self, prefix: str, after: str) -> Iterator[Entry]:
-        """What the client lists, by our names; after a failure it goes on where it was."""
+        """What the client lists, by our names; after a failure the listing goes on where it was."""
         whole, last = self._prefix + prefix, self._prefix + after if after else ""
         in_order = self.capabilities.lists_from_a_name
         pages = self.client.pages(whole, last)
@@ -401,16 +402,8 @@ class _Ranged:
         return found
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to release."""
         self.closed = True
-
-
-def _past_the_end(where: str, size: int, end: int) -> CorruptTableError:
-    return CorruptTableError(
-        f"{where} has {size} bytes, but bytes up to {end} were requested",
-        hint="it is damaged: restore the file from a backup",
-        path=where,
-    )
 
 
 def _is_name(name: str) -> bool:

@@ -1,9 +1,9 @@
-"""S3 through `obstore`, Rust's `object_store`: several times faster a small request than s3fs, and never required.
+"""S3 through `obstore`, Rust's `object_store`: several times faster than s3fs at small requests, and never required.
 
 It takes the storage options that mean the same to both libraries; `obstore_options` says which. It sends each request
-once. What an answer means is read off the status and code in its text, never off the exception: obstore makes *exists*
-of S3's 409, which decides nothing. What obstore cannot do (keys that XML cannot hold, in a request or a listing,
-unfinished uploads, a forked process) s3fs does where it is installed.
+once. What an answer means is read off the status and code in its text, never off the exception: obstore reports S3's
+409, which decides nothing, as *exists*. What obstore cannot do (keys that XML cannot hold, in a request or a listing,
+unfinished uploads, a forked process) s3fs does, if it is installed.
 
 Source: specs/decisions/0009-s3-through-obstore.md.
 """
@@ -29,7 +29,7 @@ from obstore import exceptions as raised
 from obstore.store import S3Store
 
 from txfiles.store import client, obstore_options, s3_words, secret_options
-from txfiles.store.client import SECOND_US, Begun, Body, Client, Failed, Failure, Upload
+from txfiles.store.client import Begun, Body, Client, Failed, Failure, Upload
 from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
 from txfiles.store.port import Capabilities, Entry
 
@@ -41,8 +41,6 @@ logger = logging.getLogger("txfiles")
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-CONNECT_SECONDS = 10.0
-"""A server that is there accepts a connection sooner."""
 BODY_SECONDS = 600.0
 """A single answer that trickles is given up after this time; one that stops, after the time of a try."""
 LARGE_BYTES = 1 << 20
@@ -173,7 +171,7 @@ class ObstoreClient:
 
     @_or_s3fs
     def get(self, key: str, limit: int) -> Body:
-        """One GET; of what is too large just the head is read."""
+        """One GET; if it is too large, only the headers are read."""
         found = obstore.get(_used(self._store), key)
         size = found.meta["size"]
         return Body(bytes(found.bytes()) if size <= limit else b"", size)
@@ -205,8 +203,8 @@ class ObstoreClient:
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
         """ListObjectsV2, from a key on; the key itself is asked for, so that an empty listing is rare.
 
-        Cost: a HEAD more if nothing is listed. obstore reads any XML as a listing: a server that answers for an object
-        that nobody has is none.
+        Cost: one HEAD more if nothing is listed: obstore reads any XML as a listing, so an empty one is believed only
+        of a server that reports a missing object as missing.
         """
         if _beyond(prefix + after):
             yield from self._their_pages(prefix, after)
@@ -238,7 +236,7 @@ class ObstoreClient:
         return ObstoreUpload(_used(self._large), key)
 
     def uploads(self, prefix: str) -> Sequence[Begun]:
-        """What s3fs lists; nothing where it is not installed."""
+        """What s3fs lists; nothing if it is not installed."""
         if not _s3fs_is_there():
             logger.debug("%s: unfinished uploads are not looked for without s3fs", self.root)
             return ()
@@ -280,7 +278,7 @@ class ObstoreClient:
             yield page
 
     def _expect_nothing(self, key: str) -> None:
-        """See that the server is one that says of a missing object that it is missing."""
+        """Check that the server reports a missing object as missing."""
         try:
             self.stat(key)
         except Exception as error:
@@ -363,7 +361,7 @@ class ObstoreUpload:
 def _timeouts(endpoint: str, try_seconds: float, answer_seconds: float) -> ClientConfig:
     return {
         "allow_http": endpoint.startswith("http://"),
-        "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, try_seconds)),
+        "connect_timeout": timedelta(seconds=min(client.CONNECT_SECONDS, try_seconds)),
         "read_timeout": timedelta(seconds=answer_seconds),
         "timeout": timedelta(seconds=BODY_SECONDS + answer_seconds),
     }
@@ -401,5 +399,4 @@ def _element(name: str, xml: str) -> str | None:
 
 
 def _entry(found: Mapping[str, Any]) -> Entry:
-    """In whole seconds, as a HEAD tells them; some servers' listings say more."""
-    return Entry(found["path"], found["size"], int(found["last_modified"].timestamp()) * SECOND_US)
+    return Entry(found["path"], found["size"], client.seconds_us(found["last_modified"]))

@@ -1,8 +1,8 @@
 """Whether a bucket honours the condition of a put. Asked once in a process, before the first write to it.
 
-Several servers take `If-None-Match: *` and overwrite all the same: of 16 writers of one version each believes that it
+Several servers take `If-None-Match: *` and overwrite all the same: each of 16 writers of one version believes that it
 won. So a name that is taken is put once more, with the bytes that it has: the answer must be *exists*. That name is
-`table.json`, or where there is no table yet a name of our own, created first and deleted afterwards.
+`table.json` or, if there is no table yet, a name of our own that is created first and deleted afterwards.
 
 Source: specs/5-commit.md, "Stores".
 """
@@ -20,7 +20,7 @@ from txfiles.store.client import Body, Client, Failed, Failure
 T = TypeVar("T")
 
 TABLE_FILE_LIMIT_BYTES = 1 << 20
-"""A `table.json` that is larger is none of ours, and is not sent."""
+"""A larger `table.json` is not ours, and is not sent."""
 
 Ask = Callable[[Callable[[], T]], T | Failed]
 """Makes a request, again as needed."""

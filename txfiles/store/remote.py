@@ -1,4 +1,4 @@
-"""Buckets by URL: which library serves a scheme, and what the library is not asked about.
+"""Buckets by URL: which library serves a scheme, and what is checked before it is asked.
 
 Source: specs/decisions/0026-object-stores.md.
 """

@@ -12,7 +12,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, TypeVar
 
 import aiobotocore.session
@@ -24,13 +23,10 @@ from fsspec.asyn import sync
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
 from txfiles.store import client, s3_words, secret_options
-from txfiles.store.client import SECOND_US, Begun, Body, Failed, Failure
+from txfiles.store.client import Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
 T = TypeVar("T")
-
-CONNECT_SECONDS = 10.0
-"""A server that is there accepts a connection sooner."""
 
 CONNECTIONS = 32
 """Kept by the client, and small requests that go together: a cold open reads a checkpoint and up to 28 manifests."""
@@ -115,7 +111,7 @@ class S3Client:
         )
 
     def get(self, key: str, limit: int) -> Body:
-        """One GET; of what is too large just the head is read."""
+        """One GET; if it is too large, only the headers are read."""
 
         async def request() -> Body:
             found = await self._ask("get_object", Key=key)
@@ -141,7 +137,7 @@ class S3Client:
     def stat(self, key: str) -> Entry:
         """One HEAD."""
         found = self._call("head_object", Key=key)
-        return Entry(key, found["ContentLength"], _seconds_us(found["LastModified"]))
+        return Entry(key, found["ContentLength"], client.seconds_us(found["LastModified"]))
 
     def create(self, key: str, data: bytes) -> None:
         """One PUT with `If-None-Match: *`."""
@@ -159,7 +155,8 @@ class S3Client:
             if "IsTruncated" not in found:  # an answer without it is some proxy's, not an empty listing
                 raise boto.ResponseStreamingError(error="the answer is not a listing")
             yield [
-                Entry(one["Key"], one["Size"], _seconds_us(one["LastModified"])) for one in found.get("Contents", ())
+                Entry(one["Key"], one["Size"], client.seconds_us(one["LastModified"]))
+                for one in found.get("Contents", ())
             ]
             if not found["IsTruncated"]:
                 return
@@ -189,7 +186,7 @@ class S3Client:
             found = self._call("list_multipart_uploads", Prefix=prefix, **where)
             for one in found.get("Uploads", ()):
                 upload = S3Upload(self._call, one["Key"], one["UploadId"])
-                begun.append(Begun(one["Key"], _seconds_us(one["Initiated"]), upload))
+                begun.append(Begun(one["Key"], client.seconds_us(one["Initiated"]), upload))
             if not found.get("IsTruncated"):
                 return begun
             where = {"KeyMarker": found["NextKeyMarker"], "UploadIdMarker": found["NextUploadIdMarker"]}
@@ -215,7 +212,7 @@ class S3Client:
 
     def _connect(self) -> None:
         config = {
-            "connect_timeout": min(CONNECT_SECONDS, self._try_seconds),
+            "connect_timeout": min(client.CONNECT_SECONDS, self._try_seconds),
             "read_timeout": self._try_seconds,
             "max_pool_connections": CONNECTIONS,
             **self._options.get("config_kwargs", {}),
@@ -300,8 +297,3 @@ def s3fs_options(given: Mapping[str, Any]) -> dict[str, Any]:
 def _names(made: type) -> frozenset[str]:
     parameters = inspect.signature(vars(made)["__init__"]).parameters.values()
     return frozenset(one.name for one in parameters if one.kind is not one.VAR_KEYWORD) - {"self", "args"}
-
-
-def _seconds_us(time: datetime) -> int:
-    """Whole seconds, as a HEAD tells them; some servers' listings say more."""
-    return int(time.timestamp()) * SECOND_US
