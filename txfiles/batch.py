@@ -7,7 +7,7 @@ Source: specs/4-semantics.md, "Schema", "Keys", "Duplicates".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 from msgspec.structs import replace
@@ -47,14 +47,14 @@ class Prepared:
 
     table: TableMetadata
     rows: pa.Table
-    missing: tuple[str, ...]
-    missing_fields: tuple[FieldPath, ...]
-    rows_in: int
-    rows_deduplicated: int
-    schema_changed: bool
-    inferred: pa.Schema | None
-    notes: tuple[str, ...]
-    keys: pa.Array
+    missing: tuple[str, ...] = ()
+    missing_fields: tuple[FieldPath, ...] = ()
+    rows_in: int = 0
+    rows_deduplicated: int = 0
+    schema_changed: bool = False
+    inferred: pa.Schema | None = None
+    notes: tuple[str, ...] = ()
+    keys: pa.Array = field(default_factory=lambda: NO_KEYS)
 
 
 def prepare(request: Request, current: TableMetadata | None) -> Prepared:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from txfiles.core import foreign
 from txfiles.core.manifest import PropertyValue
@@ -69,6 +69,34 @@ class CompactOptions:
     where: Any = None
     dry_run: bool = False
     progress: Callable[[Progress], None] = no_progress
+
+
+class Asked(Protocol):
+    """What every call says that plans on a snapshot and may carry a batch id: a write, or a delete."""
+
+    @property
+    def mode(self) -> str:
+        """What the log calls it."""
+
+    @property
+    def scope(self) -> str | None:
+        """Which rows it replaces or removes."""
+
+    @property
+    def batch_id(self) -> str | None:
+        """The caller's."""
+
+    @property
+    def user_metadata(self) -> Mapping[str, str]:
+        """For the log."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds of patience after the first lost race."""
+
+    @property
+    def progress(self) -> Callable[[Progress], None]:
+        """Told how far it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,14 +295,19 @@ def check(options: Options) -> Options:
         given = getattr(options, name)
         if name != "format" and not (given is None and DEFAULTS.get(name, MISSING) is None):
             _CHECKS[facts.kind](name, given)
+    check_common(options)
+    read_properties(options.properties)
+    _check_together(options)
+    return options
+
+
+def check_common(options: Asked) -> None:
+    """Refuse facts for the log that are not text, and a progress that cannot be called."""
     for name, value in options.user_metadata.items():
         if not (isinstance(name, str) and isinstance(value, str) and is_unicode(name) and is_unicode(value)):
             raise OptionError(f"user_metadata must map text to text; {shown(name)} is {shown(value)}")
     if not callable(options.progress):
         raise OptionError(f"progress must be a function that takes a Progress, not {shown(options.progress)}")
-    read_properties(options.properties)
-    _check_together(options)
-    return options
 
 
 def word(name: str, given: object, valid: Iterable[str]) -> None:
@@ -289,7 +322,8 @@ def word(name: str, given: object, valid: Iterable[str]) -> None:
         raise OptionError(f"{name} must be {one_of(valid)}, not {shown(given)}{meant}")
 
 
-def _check_text(name: str, given: object) -> None:
+def check_text(name: str, given: object) -> None:
+    """Refuse what is not text, or empty."""
     if not isinstance(given, str) or not given or not is_unicode(given):
         raise OptionError(f"{name} must be text and not empty, not {shown(given)}")
 
@@ -302,17 +336,20 @@ def _check_columns(name: str, given: tuple[object, ...]) -> None:
         raise OptionError(f"{name} names a column twice: {', '.join(map(str, given))}")
 
 
-def _check_switch(name: str, given: object) -> None:
+def check_switch(name: str, given: object) -> None:
+    """Refuse what is not True or False."""
     if not isinstance(given, bool):
         raise OptionError(f"{name} must be True or False, not {shown(given)}")
 
 
-def _check_pairs(name: str, given: object) -> None:
+def check_pairs(name: str, given: object) -> None:
+    """Refuse what is not a mapping."""
     if not isinstance(given, Mapping):
         raise OptionError(f"{name} must be a mapping of names to values, not {shown(given)}")
 
 
-def _check_seconds(name: str, given: object) -> None:
+def check_seconds(name: str, given: object) -> None:
+    """Refuse what is not a number of seconds."""
     if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
         raise OptionError(f"{name} must be a number of seconds, not {shown(given)}")
 
@@ -323,11 +360,11 @@ def _checked_elsewhere(name: str, given: object) -> None:
 
 _CHECKS: dict[Kind, Callable[[str, Any], None]] = {
     "word": lambda name, given: word(name, given, OPTIONS[name].choices),
-    "text": _check_text,
+    "text": check_text,
     "columns": _check_columns,
-    "switch": _check_switch,
-    "pairs": _check_pairs,
-    "seconds": _check_seconds,
+    "switch": check_switch,
+    "pairs": check_pairs,
+    "seconds": check_seconds,
     **dict.fromkeys(("types", "dialect", "filter", "lock", "storage", "library"), _checked_elsewhere),
 }
 

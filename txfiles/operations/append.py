@@ -6,9 +6,10 @@ from txfiles.batch import prepare
 from txfiles.core.manifest import Metrics
 from txfiles.core.plan import CommitPlan
 from txfiles.operations.context import PlanContext, commit_plan
+from txfiles.options import Request
 
 
-def append(ctx: PlanContext) -> CommitPlan:
+def append(ctx: PlanContext[Request]) -> CommitPlan:
     """Add every row of the batch. A retry adds them again, unless it carries a batch id.
 
     Cost: the batch written once; reads only the table's log.

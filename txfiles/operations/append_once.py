@@ -9,11 +9,12 @@ from txfiles.batch import prepare
 from txfiles.core.manifest import Metrics
 from txfiles.core.plan import CommitPlan, KeysAbsent
 from txfiles.operations.context import PlanContext, commit_plan
+from txfiles.options import Request
 from txfiles.reading.key_finder import batch_keys, candidates, probe
 from txfiles.rows import filelist
 
 
-def append_once(ctx: PlanContext) -> CommitPlan:
+def append_once(ctx: PlanContext[Request]) -> CommitPlan:
     """Add the rows with unknown keys; a known key is skipped, whatever its row contains.
 
     Cost: the key columns of the row groups whose key range contains a batch key; the new rows written once.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 from msgspec.structs import replace
@@ -17,17 +18,19 @@ from txfiles.core.manifest import Add, Metrics, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, Looked, ReadSet, Replaces
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.options import Progress, Request
+from txfiles.options import Asked, Progress
 from txfiles.rows import filelist
 from txfiles.writing.staging import Stage
 
+Wanted = TypeVar("Wanted", bound=Asked)
+
 
 @dataclass(frozen=True)
-class PlanContext:
+class PlanContext(Generic[Wanted]):
     """One pass of an operation: the table, the request, the base version, and how to write."""
 
     session: Session
-    request: Request
+    request: Wanted
     base: Snapshot | None
     stage: Stage
 
@@ -47,8 +50,11 @@ class PlanContext:
         return lambda done: self.request.progress(Progress(stage, done, total))
 
 
+AnyContext = PlanContext[Any]
+
+
 def commit_plan(
-    ctx: PlanContext,
+    ctx: AnyContext,
     batch: Prepared,
     fates: Metrics,
     *,
@@ -65,7 +71,7 @@ def commit_plan(
 
     Args:
         ctx: the pass.
-        batch: what was written.
+        batch: what was written; a delete brings no rows.
         fates: the number of rows with each outcome; the counts of the batch and of files are filled in here.
         add: files to add.
         remove: paths of files to remove.

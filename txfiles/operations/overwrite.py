@@ -5,7 +5,7 @@ Source: specs/4-semantics.md, "Modes".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,21 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.batch import Prepared, prepare
-from txfiles.core.manifest import Add, Metrics, TableMetadata
+from txfiles.core.manifest import Metrics, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches, Partition, Replaces
 from txfiles.errors import DuplicateKeyError, InputError, NullKeyError, OptionError
 from txfiles.log.commit import replaced_files
 from txfiles.operations.context import PlanContext, commit_plan
+from txfiles.operations.edits import Edit, matching, rewrite, rows_removed
+from txfiles.options import Request
 from txfiles.reading import scan
 from txfiles.reading.key_finder import batch_keys, candidates, probe
-from txfiles.reading.live import groups, live_rows
+from txfiles.reading.live import groups
 from txfiles.rows import dedup, filelist, filters, partitions, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
 from txfiles.writing.staging import split
 
 
-def overwrite(ctx: PlanContext) -> CommitPlan:
+def overwrite(ctx: PlanContext[Request]) -> CommitPlan:
     """Replace what `request.scope` says with the batch.
 
     Cost: table and partitions: the batch written once, nothing read. A filter: the files that may match it are
@@ -43,7 +45,7 @@ def overwrite(ctx: PlanContext) -> CommitPlan:
     return _replacing(ctx, batch, Replaces(), Guard())
 
 
-def _partitions(ctx: PlanContext, batch: Prepared) -> CommitPlan:
+def _partitions(ctx: PlanContext[Request], batch: Prepared) -> CommitPlan:
     if not batch.table.partition_by:
         raise OptionError(
             "overwrite_partitions needs a partitioned table",
@@ -55,7 +57,7 @@ def _partitions(ctx: PlanContext, batch: Prepared) -> CommitPlan:
     return _replacing(ctx, batch, Replaces(present), _guard(ctx, batch, stay, replaced=present))
 
 
-def _replacing(ctx: PlanContext, batch: Prepared, replaces: Replaces, guard: Guard) -> CommitPlan:
+def _replacing(ctx: PlanContext[Request], batch: Prepared, replaces: Replaces, guard: Guard) -> CommitPlan:
     """The batch is written now; what it replaces is whatever is there when it is committed."""
     removed, deleted = replaced_files(replaces, batch.table, ctx.base)
     return commit_plan(
@@ -71,38 +73,27 @@ def _replacing(ctx: PlanContext, batch: Prepared, replaces: Replaces, guard: Gua
     )
 
 
-def _filter(ctx: PlanContext, batch: Prepared) -> CommitPlan:
+def _filter(ctx: PlanContext[Request], batch: Prepared) -> CommitPlan:
     where = filters.parse(ctx.request.replace_where, types.arrow_schema(batch.table.columns))
     assert where is not None
     _refuse_rows_outside(batch, where)
     files = ctx.files(batch.table)
-    looked_in = filelist.data_files(files, np.flatnonzero(scan.may_match(files, batch.table, where)))
-    parts = ctx.session.each(lambda file: _part(ctx, batch, file, where), looked_in)
-    touched = [part for part in parts if len(part.gone)]
-    guard = _guard(ctx, batch, files, touched)
-    kept = [part for part in touched if len(part.gone) < live_rows(part.file)]
-    rewritten = [add for adds in ctx.session.each(lambda part: _rewrite(ctx, batch, part), kept) for add in adds]
-    paths = [part.file.path for part in touched]
+    found = matching(ctx, batch.table, files, where)
+    guard = _guard(ctx, batch, files, found.edits)
+    rewritten = rewrite(ctx, batch.table, found.edits)
+    paths = [edit.file.path for edit in found.edits]
     return commit_plan(
         ctx,
         batch,
-        Metrics(rows_inserted=batch.rows.num_rows, rows_deleted=sum(len(part.gone) for part in touched)),
+        Metrics(rows_inserted=batch.rows.num_rows, rows_deleted=rows_removed(found.edits)),
         add=[*rewritten, *ctx.stage.rows(batch.table, batch.rows)],
         remove=paths,
         relies_on=paths,
         checks=[NoneMatches(where), *guard.checks],
-        scanned=max(len(looked_in), guard.scanned),
-        rewritten=len(kept),
-        empties=bool(batch.rows.num_rows or touched),
+        scanned=max(found.scanned, guard.scanned),
+        rewritten=sum(edit.rewrites for edit in found.edits),
+        empties=bool(batch.rows.num_rows or found.edits),
     )
-
-
-@dataclass(frozen=True)
-class Part:
-    """The rows of one file that match the filter: their positions."""
-
-    file: DataFile
-    gone: np.ndarray
 
 
 def _refuse_rows_outside(batch: Prepared, where: Any) -> None:
@@ -115,23 +106,6 @@ def _refuse_rows_outside(batch: Prepared, where: Any) -> None:
             hint="leave them out, or widen replace_where",
             rows=rows[:10].tolist(),
         )
-
-
-def _part(ctx: PlanContext, batch: Prepared, file: DataFile, where: filters.Filter) -> Part:
-    found = [group.positions[mask] for group, mask in scan.matches(ctx.session, batch.table, file, where)]
-    return Part(file, np.concatenate(found) if found else np.empty(0, np.int64))
-
-
-def _rewrite(ctx: PlanContext, batch: Prepared, part: Part) -> list[Add]:
-    """Write the rows of a file that stay."""
-
-    def remaining() -> Iterator[pa.Table]:
-        for group in groups(ctx.session.store, batch.table, part.file, batch.rows.column_names):
-            keep = np.ones(group.rows, bool)
-            keep[group.locate(part.gone)[1]] = False
-            yield group.read(batch.rows.column_names).filter(pa.array(keep))
-
-    return ctx.stage.file(batch.table, part.file.partition, remaining(), like_bytes=part.file.bytes)
 
 
 @dataclass(frozen=True)
@@ -148,10 +122,10 @@ class Guard:
 
 
 def _guard(
-    ctx: PlanContext,
+    ctx: PlanContext[Request],
     batch: Prepared,
     files: pa.Table,
-    touched: Sequence[Part] = (),
+    edits: Sequence[Edit] = (),
     replaced: frozenset[Partition] = frozenset(),
 ) -> Guard:
     """Check the keys of the resulting table.
@@ -163,12 +137,12 @@ def _guard(
         ctx: the pass.
         batch: what replaces the part.
         files: the list of files that stay, in full or in part.
-        touched: the files that lose rows.
+        edits: the files that lose rows.
         replaced: partitions that are replaced as a whole.
     """
     if not ctx.request.keys:
         return Guard()
-    gone = {part.file.path: part.gone for part in touched}
+    gone = {edit.file.path: edit.without for edit in edits}
     keys = batch_keys(batch.table, batch.rows, batch.keys)
     looked_in = filelist.data_files(files, candidates(keys, files))
     scanned = len(looked_in)
@@ -192,7 +166,10 @@ def _guard(
 
 
 def _check_whole(
-    ctx: PlanContext, table: TableMetadata, staying: Sequence[DataFile], gone: dict[str, np.ndarray]
+    ctx: PlanContext[Request],
+    table: TableMetadata,
+    staying: Sequence[DataFile],
+    gone: Mapping[str, np.ndarray | range],
 ) -> None:
     """Keys that are new to the table: every row that stays must have them, once. Cost: all key columns in memory."""
 

@@ -9,25 +9,24 @@ Source: specs/4-semantics.md, "Upsert".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from txfiles.batch import Prepared, prepare
-from txfiles.core.manifest import Add, Metrics
+from txfiles.core.manifest import Metrics
 from txfiles.core.plan import CommitPlan, KeysAbsent
 from txfiles.operations.context import PlanContext, commit_plan
+from txfiles.operations.edits import Edit, rewrite
+from txfiles.options import Request
 from txfiles.reading.key_finder import Hits, batch_keys, candidates, probe
-from txfiles.reading.live import groups, live_rows
 from txfiles.rows import filelist, partitions
-from txfiles.rows.filelist import DataFile
-from txfiles.rows.merge import Fates, decide, needed, replace_rows
+from txfiles.rows.merge import Fates, decide, needed
 from txfiles.rows.text import to_text
 
 
-def upsert(ctx: PlanContext) -> CommitPlan:
+def upsert(ctx: PlanContext[Request]) -> CommitPlan:
     """Replace the rows with known keys if they differ, add the others.
 
     Cost: the key columns of the row groups whose key range contains a batch key, and of those that hold one the other
@@ -43,7 +42,7 @@ def upsert(ctx: PlanContext) -> CommitPlan:
     hits = probe(ctx.session, keys, looked_in, sorted(wanted), compared=compared, done=progress)
     fates = _decide(ctx, batch, hits)
     edits, moved = _edits(batch, hits, fates)
-    rewritten = _rewrite(ctx, batch, edits)
+    rewritten = rewrite(ctx, batch.table, edits)
     added = ctx.stage.rows(batch.table, pa.concat_tables([moved, batch.rows.take(pa.array(fates.inserts))]))
     return commit_plan(
         ctx,
@@ -64,17 +63,7 @@ def upsert(ctx: PlanContext) -> CommitPlan:
     )
 
 
-@dataclass(frozen=True)
-class Edit:
-    """What changes in one file: `rows` replace those at `at` (ascending), the rows at `without` are removed."""
-
-    file: DataFile
-    at: np.ndarray
-    rows: pa.Table
-    without: np.ndarray
-
-
-def _decide(ctx: PlanContext, batch: Prepared, hits: Sequence[Hits]) -> Fates:
+def _decide(ctx: PlanContext[Request], batch: Prepared, hits: Sequence[Hits]) -> Fates:
     stored = pa.concat_tables([hit.stored for hit in hits]) if hits else batch.rows.slice(0, 0)
     hit_rows = np.concatenate([hit.batch_rows for hit in hits]) if hits else np.empty(0, np.int64)
     differs = np.concatenate([hit.differs for hit in hits]) if hits else np.empty(0, bool)
@@ -111,7 +100,7 @@ def _edits(batch: Prepared, hits: Sequence[Hits], fates: Fates) -> tuple[list[Ed
         first, last = starts[number], starts[number + 1]
         at = position_of[fates.replaces[stay[first:last]]]
         without = position_of[leaving[ends[number] : ends[number + 1]]]
-        edits.append(Edit(hits[number].file, at, rows.slice(first, last - first), without))
+        edits.append(Edit(hits[number].file, without, at, rows.slice(first, last - first)))
     return edits, fates.merged.filter(pa.array(moves))
 
 
@@ -127,28 +116,3 @@ def _moves(batch: Prepared, hits: Sequence[Hits], fates: Fates, file_of: np.ndar
         stands = np.array([partition[number] for partition in spelled], object)[file_of[fates.replaces]]
         moves |= text != stands
     return moves
-
-
-def _rewrite(ctx: PlanContext, batch: Prepared, edits: Sequence[Edit]) -> list[Add]:
-    """Rewrite the changed files, several at a time."""
-
-    def one(edit: Edit) -> list[Add]:
-        pieces = _edited(ctx, batch, edit)
-        if len(edit.without) == live_rows(edit.file):
-            return []
-        return ctx.stage.file(batch.table, edit.file.partition, pieces, like_bytes=edit.file.bytes)
-
-    done = ctx.progress("rewriting files", len(edits))
-    adds: list[Add] = []
-    for number, written in enumerate(ctx.session.each(one, edits), 1):
-        adds += written
-        done(number)
-    return adds
-
-
-def _edited(ctx: PlanContext, batch: Prepared, edit: Edit) -> Iterator[pa.Table]:
-    """The file's rows after the edit, group by group."""
-    for group in groups(ctx.session.store, batch.table, edit.file, batch.rows.column_names):
-        mine, places = group.locate(edit.at)
-        _, gone = group.locate(edit.without)
-        yield replace_rows(group.read(batch.rows.column_names), places, edit.rows[mine], gone)

@@ -40,4 +40,7 @@ def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table)
 
 
 def _has_match(session: Session, table: TableMetadata, file: DataFile, where: filters.Filter) -> bool:
+    same = scan.same_for_all_rows(table, file, where)
+    if same is not None:
+        return same
     return any(mask.any() for _, mask in scan.matches(session, table, file, where))

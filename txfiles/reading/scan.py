@@ -198,15 +198,25 @@ def matches(
 ) -> Iterator[tuple[LiveGroup, np.ndarray]]:
     """The groups of a file that may hold a match, each with which of its live rows match.
 
+    For a filter that is not the same for all rows (`same_for_all_rows`).
+
     Cost: reads the filter's columns of these groups.
     """
     with opened(session.store, table, file) as groups:
         found = [groups[position] for position in np.flatnonzero(_groups_may_match(groups, table, where))]
         for group in expected(found, where.columns):
-            if where.columns:
-                yield group, mask(group.read(where.columns), where)
-            else:  # it is the same for every row
-                yield group, np.repeat(mask(pa.table({"row": [0]}), where), group.rows)
+            yield group, mask(group.read(where.columns), where)
+
+
+def same_for_all_rows(table: TableMetadata, file: DataFile, where: filters.Filter) -> bool | None:
+    """Whether all rows of a file match, or none does, if the filter names no column but the partition's.
+
+    None if rows have to be read. Cost: nothing is read.
+    """
+    if not set(where.columns) <= set(table.partition_by):
+        return None
+    values = partition_values(table, types.arrow_schema(table.columns), file)
+    return bool(mask(values if values.num_columns else pa.table({"row": [0]}), where)[0])
 
 
 def mask(rows: pa.Table, where: filters.Filter) -> np.ndarray:

@@ -98,17 +98,17 @@ def decide(
     )
 
 
-def replace_rows(old: pa.Table, at: np.ndarray, rows: pa.Table, without: np.ndarray) -> pa.Table:
+def replace_rows(old: pa.Table, at: np.ndarray, rows: pa.Table | None, without: np.ndarray) -> pa.Table:
     """Replace some rows of `old` in place, leave some out, and keep the others.
 
     Args:
         old: n rows.
         at: k distinct positions in `old`, ascending.
-        rows: k rows that replace them, in the columns of `old`.
+        rows: k rows that replace them, in the columns of `old`; None if k is 0.
         without: positions in `old` to leave out.
     Cost: O(k), and O(n) for each column that changes: with a mask if its type allows, otherwise gathered.
     """
-    if len(at):
+    if rows is not None and len(at):
         mask, places = np.zeros(old.num_rows, bool), pa.array(at)
         mask[at] = True
         arrow_mask = pa.array(mask)

@@ -1,0 +1,128 @@
+"""Edits of files: rows are left out or replaced, and all others keep their values and their order bit for bit.
+
+What an edit becomes in the log is decided here alone: the file is rewritten without those rows (copy-on-write).
+
+Source: specs/4-semantics.md, "Files".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from txfiles.core.manifest import Add, TableMetadata
+from txfiles.core.plan import Partition
+from txfiles.operations.context import AnyContext
+from txfiles.reading import scan
+from txfiles.reading.live import expected, live_rows, opened
+from txfiles.rows import filelist, filters
+from txfiles.rows.filelist import DataFile
+from txfiles.rows.merge import replace_rows
+
+NOWHERE = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What changes in one file.
+
+    Attributes:
+        file: the file.
+        without: where the rows are that are removed, ascending; `all_rows` of a file take no memory.
+        at: where the rows are that are replaced, ascending.
+        rows: what replaces them; None if nothing does.
+    """
+
+    file: DataFile
+    without: np.ndarray | range
+    at: np.ndarray = field(default_factory=lambda: NOWHERE)
+    rows: pa.Table | None = None
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether rows stay; if none does, the file is removed without being read again."""
+        return len(self.without) < live_rows(self.file)
+
+
+def removal(file: DataFile, positions: np.ndarray) -> Edit:
+    """The removal of some rows of a file."""
+    return Edit(file, positions if len(positions) < live_rows(file) else all_rows(file))
+
+
+def all_rows(file: DataFile) -> range:
+    """Where the rows of a file are."""
+    return range(live_rows(file))
+
+
+def rows_removed(edits: Sequence[Edit]) -> int:
+    """How many rows some edits remove."""
+    return sum(len(edit.without) for edit in edits)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The rows that match a filter.
+
+    Attributes:
+        edits: their removal, file by file.
+        scanned: files that were opened to find them.
+    """
+
+    edits: list[Edit]
+    scanned: int
+
+
+def matching(ctx: AnyContext, table: TableMetadata, files: pa.Table, where: filters.Filter) -> Matching:
+    """Find the rows of some files that match.
+
+    Cost: reads the filter's columns of the row groups that may hold a match; if the filter names partition columns
+        only, nothing.
+    """
+    may = filelist.data_files(files, np.flatnonzero(scan.may_match(files, table, where)))
+    decided: dict[Partition, bool | None] = {}
+    for file in may:
+        if file.partition not in decided:
+            decided[file.partition] = scan.same_for_all_rows(table, file, where)
+    looked_in = [file for file in may if decided[file.partition] is None]
+    done = ctx.progress("looking for rows", len(looked_in))
+
+    def find(file: DataFile) -> Edit:
+        found = [group.positions[mask] for group, mask in scan.matches(ctx.session, table, file, where)]
+        return removal(file, np.concatenate(found) if found else NOWHERE)
+
+    edits = {file.path: Edit(file, all_rows(file)) for file in may if decided[file.partition]}
+    for number, edit in enumerate(ctx.session.each(find, looked_in), 1):
+        done(number)
+        if len(edit.without):
+            edits[edit.file.path] = edit
+    return Matching([edits[file.path] for file in may if file.path in edits], len(looked_in))
+
+
+def rewrite(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> list[Add]:
+    """Write the files anew in which rows stay, several at a time, each as a stream."""
+    kept = [edit for edit in edits if edit.rewrites]
+    done = ctx.progress("rewriting files", len(kept))
+
+    def one(edit: Edit) -> list[Add]:
+        return ctx.stage.file(table, edit.file.partition, _edited(ctx, table, edit), like_bytes=edit.file.bytes)
+
+    adds: list[Add] = []
+    for number, written in enumerate(ctx.session.each(one, kept), 1):
+        adds += written
+        done(number)
+    return adds
+
+
+def _edited(ctx: AnyContext, table: TableMetadata, edit: Edit) -> Iterator[pa.Table]:
+    """The file's rows after the edit, group by group; a group of which no row stays is not read."""
+    names = [column.name for column in table.columns]
+    without = np.asarray(edit.without)
+    with opened(ctx.session.store, table, edit.file) as groups:
+        stay = [group for group in groups if len(group.locate(without)[1]) < group.rows]
+        for group in expected(stay, names):
+            mine, places = group.locate(edit.at)
+            rows = None if edit.rows is None else edit.rows[mine]
+            yield replace_rows(group.read(names), places, rows, group.locate(without)[1])
