@@ -113,6 +113,10 @@ class Model:
             self.rows = [*(known for known in self.rows if self.key(known) != self.key(row)), row]
         return counts
 
+    def delete(self, gone: Callable[[Row], bool]) -> Counts:
+        """Rows for which `gone` holds go."""
+        return self.replace([], gone)
+
     def replace(self, rows: Sequence[Row], gone: Callable[[Row], bool]) -> Counts:
         """Rows for which `gone` holds are replaced by the batch."""
         kept = [row for row in self.rows if not gone(row)]

@@ -12,7 +12,7 @@ from txfiles.core.manifest import Manifest, Metrics
 
 @dataclass(frozen=True, kw_only=True)
 class WriteResult:
-    """What a write did.
+    """What a write or a delete did.
 
     ``rows_in = inserted + updated + unchanged + skipped + stale + deduplicated``; a count that a backend
     cannot know is None.
@@ -21,7 +21,7 @@ class WriteResult:
         version: the version committed, or the one that the write was decided against.
         committed: whether this call made a version.
         already_committed: the batch id had been committed before; every count is 0.
-        mode: as asked for.
+        mode: as asked for; ``delete`` for a delete.
         rows_in: rows given.
         rows_inserted: rows added.
         rows_updated: rows that replaced one with the same key.
@@ -68,7 +68,7 @@ class WriteResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(WriteResult):
-    """What a write would do; nothing was written.
+    """What a write or a delete would do; nothing was written.
 
     `bytes_written` is an estimate, and so is `files_added`: a file that reaches its target size is split.
 

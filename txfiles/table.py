@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ from txfiles.core.manifest import PropertyValue
 from txfiles.core.messages import shown
 from txfiles.errors import OptionError, TableNotFoundError
 from txfiles.options import CompactOptions, Progress, VacuumOptions, no_progress
-from txfiles.results import Commit, CompactResult, VacuumResult
+from txfiles.results import Commit, CompactResult, VacuumResult, WriteResult
 from txfiles.store import secret_options
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import OpenTable, Place, TableState, Target
+from txfiles.verbs import DeleteOptions, check_delete
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +39,7 @@ class Table:
         version: open it as it was at this version, read-only.
         timestamp: or as it was at this time (a datetime or ISO 8601 text, with a zone), read-only.
         storage_options: for a bucket: those of its library (s3fs), and `request_timeout` in seconds; folders take none.
-        lock: for `set` and `vacuum`, as in `write`.
+        lock: for `delete`, `set` and `vacuum`, as in `write`.
     Raises:
         TableNotFoundError: there is no table, or no such version.
         SnapshotExpiredError: a vacuum has deleted files of that version.
@@ -268,6 +270,59 @@ class Table:
         """
         table = inputs.as_table(keys)
         return self._with("lookup").lookup(keys if table is None else table, columns)
+
+    @public
+    def delete(
+        self,
+        where: Any = None,
+        *,
+        keys: Any = None,
+        batch_id: str | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        dry_run: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> WriteResult:
+        """Delete the rows that match a filter, or that have some keys, in a commit; the table moves to it.
+
+        The newest version is deleted from, whatever version this table is at. If no row is found, nothing is
+        committed, unless there is a `batch_id`.
+
+        Args:
+            where: a filter as in `to_arrow`; a row for which it is unknown (null) stays.
+            keys: keys as in `lookup`, or a `pathlib.Path` of a Parquet or CSV file with the key columns. A null
+                among them is refused, a key given twice counts once, and one that is not in the table is ignored.
+            batch_id: a name for this delete; one that was committed is not applied again.
+            user_metadata: your own facts for the log, text to text.
+            timeout: seconds to go on after the first lost race with another writer.
+            dry_run: only say what would be done; the result is a `Plan`.
+            progress: called from time to time with how far the call has come.
+        Returns:
+            What was done: `rows_deleted` and the counts of files.
+        Raises:
+            InputError: neither `where` nor `keys` is given, or both; a filter or key does not fit the table.
+            CommitConflictError, CommitStateUnknownError, CorruptTableError, StoreError: as `write`.
+        Cost: as a filtered read or a `lookup`; files of which rows stay are rewritten, the others only dropped. A
+            filter of partition columns reads nothing.
+        """
+        self._require_writable("delete")
+        source = inputs.source(keys) if isinstance(keys, os.PathLike) else None
+        table = None if keys is None else inputs.as_table(keys)
+        options = check_delete(
+            DeleteOptions(
+                where=where,
+                keys=None if source is not None else keys if table is None else table,
+                source=source,
+                batch_id=batch_id,
+                user_metadata=user_metadata or {},
+                timeout=timeout,
+                dry_run=dry_run,
+                progress=progress or no_progress,
+            )
+        )
+        with closing(source) if source is not None else nullcontext():
+            result, self._opened = self._with("delete").delete(options)
+        return result
 
     def set(self, properties: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Change table properties in a commit; the table moves to it.

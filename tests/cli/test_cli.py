@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -60,7 +61,19 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_verbs() -> None:
     """The verbs of this release are all there."""
-    assert set(VERBS) >= {"write", "log", "show", "files", "read", "plan", "set", "compact", "vacuum", "resolve"}
+    assert set(VERBS) >= {
+        "write",
+        "log",
+        "show",
+        "files",
+        "read",
+        "plan",
+        "delete",
+        "set",
+        "compact",
+        "vacuum",
+        "resolve",
+    }
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -87,7 +100,7 @@ def test_examples_parse(monkeypatch: pytest.MonkeyPatch) -> None:
         lines = [line.split("|")[-1].strip() for line in (command.epilog or "").splitlines() if "txfiles " in line]
         assert lines
         for line in lines:
-            words = line.split()
+            words = shlex.split(line)
             assert words[:2] == ["txfiles", verb]
             command.make_context(verb, words[2:])
 
@@ -600,7 +613,8 @@ def test_storage_options_reach_every_verb(verb: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(tx, "Table", record)
     monkeypatch.setattr(tx, "resolve", record)
-    more = {"set": ["compression=zstd"], "resolve": ["0" * 32]}.get(verb, [])
+    needed = {"set": ["compression=zstd"], "resolve": ["0" * 32], "delete": ["--where", "id", "=", "1"]}
+    more = needed.get(verb, [])
     result = run(verb, "s3://bucket/t", *more, "--storage-option", "secret=CANARY", "--storage-option", "anon=false")
     assert result.exit_code == 14
     assert given == [{"secret": "CANARY", "anon": False}]

@@ -348,6 +348,145 @@ class ConformanceCases:
             target.write([row(2, "b")], mode="overwrite", keys=["id", "name"], rekey=True, **part)
         assert target.holds([row(1, "a"), row(2, "b", x=9.0), row(None, "a")])
 
+    # ---- deletes
+
+    @pytest.mark.parametrize("partitioned", [True, False])
+    def test_delete_by_filter(self, target: Target, partitioned: bool) -> None:
+        """The rows that match go, in one version; unknown (null) is no match, and all else keeps value and place."""
+        nan = float("nan")
+        rows = [
+            row(1, "a", x=nan),
+            row(2, "b", None, 5.0),
+            row(3, "a", x=None),
+            row(4, "b", x=-0.0),
+            row(5, "a", x=9.0),
+        ]
+        target.write(rows[:3], mode="append", partition_by=["name"] if partitioned else None)
+        target.write(rows[3:], mode="append")
+        table = tx.Table(target.path)
+        before = target.rows()
+        result = table.delete([("x", ">=", 5)])
+        assert (result.version, result.committed, result.mode, table.version) == (2, True, "delete", 2)
+        assert counts(result, deleted=2)
+        assert target.holds([rows[0], rows[2], rows[3]])
+        assert bag(table.at(version=1).to_arrow().to_pylist()) == bag(before)
+        after = tx.Table(target.path)
+        assert counts(after.delete(pc.field("name") == "a"), deleted=2)
+        assert target.rows() == [rows[3]]
+        assert after.history()[0].operation == "delete"
+
+    def test_delete_of_everything(self, target: Target) -> None:
+        """A filter that every row meets empties the table, which takes rows again."""
+        target.write([row(1), row(2)], mode="upsert", keys=["id"])
+        result = tx.Table(target.path).delete(pc.scalar(True))
+        assert (result.rows_deleted, result.files_removed, result.files_added, result.files_scanned) == (2, 1, 0, 0)
+        assert target.rows() == []
+        assert counts(target.write([row(2)], mode="upsert"), inserted=1)
+
+    def test_delete_by_keys(self, target: Target) -> None:
+        """The rows with these keys go, in whatever form they are given, each once and known or not."""
+        for wanted in (*LOOKUPS[:4], [1, 3, 3, 2**40], *LOOKUPS[5:7], *LOOKUPS[8:]):
+            target.write([row(1), row(2), row(3)], mode="overwrite", keys=["id"])
+            result = tx.Table(target.path).delete(keys=wanted)
+            assert counts(result, deleted=2), wanted
+            assert target.holds([row(2)]), wanted
+
+    def test_delete_of_null_keys(self, target: Target) -> None:
+        """A null among the keys is an error that names the column and the positions, and nothing is written."""
+        target.write([row(1)], mode="upsert", keys=["id"])
+        target.write([row(None)], mode="append")
+        before = target.residue()
+        nulls = (
+            [1, None],
+            [1, float("nan")],
+            pa.table({"id": [1, None]}),
+            pd.DataFrame({"id": [1.0, None]}),
+            [1, pd.NA],
+        )
+        for wanted in nulls:
+            with pytest.raises(tx.NullKeyError, match="'id'") as caught:
+                tx.Table(target.path).delete(keys=wanted)
+            assert (caught.value.column, caught.value.count, caught.value.rows) == ("id", 1, [1])
+        assert target.residue() == before
+        assert counts(tx.Table(target.path).delete([("id", "is null", None)]), deleted=1)
+        assert target.holds([row(1)])
+
+    def test_delete_by_several_key_columns(self, target: Target) -> None:
+        """A key of several columns is a tuple, or a row of a table that names its columns."""
+        rows = [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}]
+        target.write(pa.Table.from_pylist(rows), mode="upsert", keys=["a", "b"])
+        table = tx.Table(target.path)
+        assert counts(table.delete(keys=(1, "x")), deleted=1)
+        assert counts(table.delete(keys=pd.DataFrame({"b": ["x", "z"], "a": [2, 1]})), deleted=1)
+        assert target.rows() == [rows[1]]
+
+    def test_delete_of_nothing_commits_nothing(self, target: Target) -> None:
+        """If no row is found, no version is made and nothing written."""
+        target.write([row(1), row(2)], mode="upsert", keys=["id"])
+        before = target.residue()
+        for rows in ({"where": [("id", ">", 7)]}, {"keys": [7]}, {"keys": []}, {"keys": SCHEMA.empty_table()}):
+            result = tx.Table(target.path).delete(**rows)
+            assert (result.committed, result.version) == (False, 0)
+            assert counts(result)
+        assert target.residue() == before
+
+    def test_delete_with_a_batch_id(self, target: Target) -> None:
+        """It is applied once, also if it finds nothing; the id of a write, or of the other kind, is refused."""
+        target.write([row(1), row(2)], mode="upsert", keys=["id"], batch_id="write")
+        table = tx.Table(target.path)
+        assert table.delete(keys=1, batch_id="one").version == 1
+        assert table.delete([("id", "=", 7)], batch_id="none").version == 2
+        target.write([row(1), row(7)], mode="upsert")
+        for rows, batch_id, version in (({"keys": 2}, "one", 1), ({"where": [("nothing", "=", 1)]}, "none", 2)):
+            again = tx.Table(target.path).delete(**rows, batch_id=batch_id)
+            assert (again.already_committed, again.version, again.rows_deleted) == (True, version, 0)
+        for wrong in ({"keys": 1, "batch_id": "write"}, {"where": [("id", "=", 1)], "batch_id": "one"}):
+            with pytest.raises(tx.BatchIdMismatchError):
+                table.delete(**wrong)
+        with pytest.raises(tx.BatchIdMismatchError):
+            target.write([row(1)], mode="upsert", batch_id="one")
+        assert target.holds([row(1), row(2), row(7)])
+
+    def test_delete_says_which_rows(self, target: Target) -> None:
+        """Neither a filter nor keys, an empty filter, both, or what does not fit: an error, and nothing is written."""
+        target.write([row(1)], mode="append")
+        before = target.residue()
+        table = tx.Table(target.path)
+        for wrong in (
+            {},
+            {"where": []},
+            {"where": None},
+            {"where": [("id", "=", 1)], "keys": [1]},
+            {"where": [], "keys": 1},
+        ):
+            with pytest.raises(tx.OptionError) as caught:
+                table.delete(**wrong)
+            assert "mode='overwrite'" in caught.value.hint
+        with pytest.raises(tx.KeysRequiredError, match="no recorded keys") as required:
+            table.delete(keys=[1])
+        assert "filter" in required.value.hint
+        for wrong in ({"where": "id = 1"}, {"where": [("idd", "=", 1)]}, {"where": [("id", "=", "x")]}):
+            with pytest.raises(tx.InputError):
+                table.delete(**wrong)
+        for wrong in ({"batch_id": ""}, {"timeout": "1"}, {"dry_run": 1}, {"user_metadata": {"a": 1}}, {"progress": 1}):
+            with pytest.raises(tx.OptionError):
+                table.delete([("id", "=", 1)], **wrong)
+        assert target.residue() == before
+
+    def test_dry_run_of_a_delete(self, target: Target) -> None:
+        """It counts what the delete then does, and writes nothing."""
+        target.write([row(1), row(2), row(3, "m")], mode="upsert", keys=["id"], partition_by=["name"])
+        before = target.residue()
+        for rows in ({"where": [("id", ">", 1)]}, {"keys": [1, 9]}):
+            table = tx.Table(target.path)
+            plan = table.delete(**rows, dry_run=True)
+            assert isinstance(plan, tx.Plan)
+            assert target.residue() == before
+            done = table.delete(**rows)
+            own = {"files_to_rewrite", "bytes_written", "elapsed", "version", "commit_id"}  # sizes are estimated
+            assert {f for f in vars_of(plan) if f not in own and getattr(plan, f) != getattr(done, f)} == set()
+            before = target.residue()
+
     # ---- keys
 
     @pytest.mark.parametrize("mode", ["append_once", "upsert"])
@@ -844,7 +983,8 @@ class ConformanceCases:
         assert table.refresh() is table
         assert (table.version, table.to_arrow().num_rows) == (1, 2)
         for old in (table.at(version=0), tx.Table(target.path, version=0)):
-            for act in (old.refresh, old.vacuum, lambda old=old: old.set(compression="zstd")):
+            sets, deletes = (lambda old=old: old.set(compression="zstd")), (lambda old=old: old.delete(keys=1))
+            for act in (old.refresh, old.vacuum, sets, deletes):
                 with pytest.raises(tx.OptionError, match="pinned to version 0"):
                     act()
 

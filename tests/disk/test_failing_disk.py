@@ -26,6 +26,7 @@ from tests.model import bag
 from tests.processes.calls import perform, row
 from tests.processes.checks import check, residue, tree
 from tests.processes.failpoints import Failpoint
+from tests.processes.mixtures import WRITING
 from tests.processes.scenarios import SCENARIOS, Scenario, Templates, write
 from txfiles.core import codec
 from txfiles.store import folders
@@ -119,7 +120,7 @@ def verify(scenario: Scenario, root: Path, answer: dict[str, Any], *, after_link
     elif told == "unknown":
         assert after_link, answer
         assert answer["error"] == "commit-state-unknown"
-        staged = scenario.call["do"] == "write"
+        staged = scenario.call["do"] in WRITING
         assert made == 1 or not staged or (left is not None and left.data), "what a commit may name was deleted"
     else:  # a hint, a checkpoint, the lock or a temporary file is no loss; nor what a vacuum did not delete
         assert made == 1, answer

@@ -87,11 +87,21 @@ def calls(path: Path) -> dict[str, Callable[[], Any]]:
         "old": lambda: [tx.Table(path, version=v).to_arrow().num_rows for v in range(5)],
         "history": lambda: tx.Table(path).history(),
         "lookup": lambda: tx.Table(path).lookup([1, 3]),
+        "dry run": lambda: [tx.Table(path).delete(dry_run=True, **what).rows_deleted for what in THREE],
         "upsert": lambda: tx.write(rows(1, 3, 6, x=9.0), path, mode="upsert"),
         "append_once": lambda: tx.write(rows(1, 9), path, mode="append_once"),
         "compact": lambda: tx.Table(path).compact(),
         "vacuum": lambda: tx.Table(path).vacuum(retain="0", force=True),
+        "delete": lambda: tx.Table(path).delete(keys=[1, 2]),
     }
+
+
+THREE: tuple[dict[str, Any], ...] = (
+    {"where": [("x", "=", 2.5)]},
+    {"where": [("part", "=", "p1")]},
+    {"keys": [3, 4, 9]},
+)
+"""Deletes of one row, three and two."""
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -122,6 +132,10 @@ def test_damage_to_any_file(original: Path, tmp_path: Path, kind: str) -> None:
                 assert answer is True, (kind, file)
             if name == "old":
                 assert answer == [2, 3, 5, 6, 6], (kind, file)
+            if name == "dry run":
+                assert answer == [1, 3, 2], (kind, file)
+            if name == "delete":
+                assert tx.Table(path).lookup([1, 2]).num_rows == 0, (kind, file)
     assert refused > 0
     assert canary.read_text() == "mine"
 

@@ -52,6 +52,10 @@ def perform(call: Call) -> dict[str, Any]:
 def play(model: Model, call: Call) -> None:
     """What the call means."""
     rows = call.get("rows", [])
+    if call["do"] == "delete":
+        [(column, operator, value)] = call.get("where") or [("id", "in", call.get("keys"))]
+        assert operator in ("==", "in")
+        model.delete(lambda known: known[column] in (value if operator == "in" else [value]))
     if call["do"] != "write":
         return
     if call["mode"] == "overwrite" and call.get("overwrite_partitions"):
@@ -74,6 +78,15 @@ def _write(path: str, rows: Sequence[Row], mode: str, **options: Any) -> dict[st
         options["replace_where"] = [tuple(condition) for condition in options["replace_where"]]
     result = tx.write(arrow(rows), path, mode=mode, **options)
     names = ("version", "committed", "already_committed", "commit_id", "rows_in", "rows_inserted", "attempts")
+    return {name: getattr(result, name) for name in names}
+
+
+def _delete(
+    path: str, lock: str | None = None, storage_options: Any = None, where: Any = None, **options: Any
+) -> dict[str, Any]:
+    conditions = None if where is None else [tuple(condition) for condition in where]
+    result = tx.Table(path, lock=lock, storage_options=storage_options).delete(conditions, **options)
+    names = ("version", "committed", "already_committed", "commit_id", "rows_deleted", "attempts")
     return {name: getattr(result, name) for name in names}
 
 
@@ -104,4 +117,4 @@ def _read(
     return {"version": table.version, "digest": digest(table.to_arrow().to_pylist())}
 
 
-_CALLS = {"write": _write, "set": _set, "compact": _compact, "vacuum": _vacuum, "read": _read}
+_CALLS = {"write": _write, "delete": _delete, "set": _set, "compact": _compact, "vacuum": _vacuum, "read": _read}

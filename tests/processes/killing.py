@@ -18,7 +18,7 @@ import txfiles as tx
 from tests.model import bag
 from tests.processes.calls import Call, digest, row
 from tests.processes.checks import check
-from tests.processes.mixtures import mixture, replay, write
+from tests.processes.mixtures import WRITING, mixture, replay, write
 from tests.processes.workers import Worker
 
 CALLS = 5
@@ -115,7 +115,7 @@ def writes(smoke: Smoke, chance: random.Random, who: int, number: int) -> list[C
     chance.shuffle(fresh)
     for place, call in enumerate(fresh):
         call["storage_options"] = smoke.options
-        if call["do"] == "write":
+        if call["do"] in WRITING:
             label = f"{who}-{number}-{place}"
             call["user_metadata"] = {"call": label}
             smoke.named[label] = call
@@ -157,7 +157,7 @@ def verify(smoke: Smoke, root: Path, made: Sequence[Call], reads: list[dict[str,
     for note in (note for who in range(smoke.writers) for note in smoke.noted(who)):
         call, answer = note["call"], note["answer"]
         assert "error" not in answer, answer
-        if call["do"] == "write" and (answer["committed"] or answer["already_committed"]):
+        if call["do"] in WRITING and (answer["committed"] or answer["already_committed"]):
             label = call["user_metadata"]["call"]
             acknowledged.add(label)
             assert commits[answer["version"]] == label, "what was acknowledged is not there"

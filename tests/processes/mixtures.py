@@ -15,6 +15,8 @@ from tests.processes.checks import Log, check, residue
 Answers = list[list[dict[str, Any]]]
 
 KEYED = {"keys": ["id"], "timestamp_col": "time"}
+WRITING = ("write", "delete")
+"""Calls that change rows."""
 
 
 def write(root: Path | str, mode: str, rows: list[Any], **options: Any) -> Call:
@@ -26,7 +28,7 @@ def labelled(calls: Sequence[Sequence[Call]]) -> dict[str, Call]:
     named = {}
     for worker, own in enumerate(calls):
         for number, call in enumerate(own):
-            if call["do"] == "write":
+            if call["do"] in WRITING:
                 call["user_metadata"] = {"call": f"{worker}-{number}"}
                 named[f"{worker}-{number}"] = call
     return named
@@ -53,6 +55,8 @@ def mixture(root: Path | str, chance: random.Random, worker: int, count: int) ->
                         [given | {"part": "b"} for given in rows],
                         replace_where=[["part", "==", "b"]],
                     ),
+                    {"do": "delete", "path": str(root), "where": [["part", "==", chance.choice("abc")]]},
+                    {"do": "delete", "path": str(root), "where": [["id", "in", ids]]},
                     {"do": "set", "path": str(root), "row_group_rows": chance.randrange(1, 1_000)},
                 ]
             )
@@ -96,7 +100,7 @@ def serial(root: Path, calls: Sequence[Sequence[Call]], answers: Answers, made: 
         made: what was committed before the race, one version each.
     """
     log = check(root)
-    named = {call["user_metadata"]["call"]: call for own in calls for call in own if call["do"] == "write"}
+    named = {call["user_metadata"]["call"]: call for own in calls for call in own if call["do"] in WRITING}
     states, commits = replay(log, named, made)
     assert bag(tx.Table(root).to_arrow().to_pylist()) == bag(states[-1])
     by_id = {version.manifest["commit_id"]: version.number for version in log.versions}
@@ -110,15 +114,15 @@ def serial(root: Path, calls: Sequence[Sequence[Call]], answers: Answers, made: 
             reached = max(reached, answer["version"])
             if call["do"] == "read":
                 assert answer["digest"] == digest(states[answer["version"]])
-            if call["do"] == "write" and answer["committed"]:
+            if call["do"] in WRITING and answer["committed"]:
                 assert by_id[answer["commit_id"]] == answer["version"]
                 assert commits[answer["version"]] == call["user_metadata"]["call"]
-            elif call["do"] == "write" and not answer["already_committed"]:
+            elif call["do"] in WRITING and not answer["already_committed"]:
                 unchanged = Model(keys=("id",), rows=states[answer["version"]])
                 play(unchanged, call)
                 assert bag(unchanged.rows) == bag(states[answer["version"]]), "a change was not committed"
     acknowledged = sum(
-        call["do"] == "write" and answer["committed"]
+        call["do"] in WRITING and answer["committed"]
         for own, told in zip(calls, answers, strict=True)
         for call, answer in zip(own, told, strict=True)
     )

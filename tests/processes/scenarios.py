@@ -78,6 +78,8 @@ SCENARIOS = [
     Scenario("overwrite", write("overwrite", BATCH), 25),
     Scenario("overwrite partitions", write("overwrite", BATCH, overwrite_partitions=True), 25),
     Scenario("replace", write("overwrite", [row(30, n=0, at=9)], replace_where=[["n", "==", 0]], batch_id="two"), 24),
+    Scenario("delete", {"do": "delete", "where": [["id", "in", [2, 77]]]}, 20),
+    Scenario("delete a batch", {"do": "delete", "keys": [1, 2, 77], "batch_id": "three"}, 20),
     Scenario("set", {"do": "set", "row_group_rows": 77}, 15),
     Scenario("compact", {"do": "compact"}, 20),
     Scenario("vacuum", {"do": "vacuum", "retain": "0"}, 15),

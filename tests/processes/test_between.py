@@ -41,6 +41,7 @@ PAIRS = [
     ("upsert", "rewrite and vacuum"),
     ("overwrite partitions", "rewrite and vacuum"),
     ("replace", "overwrite and vacuum"),
+    ("delete", "append"),
     ("set", "set"),
     ("vacuum", "append"),
 ]

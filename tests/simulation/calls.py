@@ -132,6 +132,40 @@ class Write:
 
 
 @dataclass(frozen=True)
+class Delete:
+    """A call of `Table.delete`.
+
+    Attributes:
+        name: as it is called in the matrix.
+        options: its arguments.
+        gone: whether it removes a row.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    gone: Callable[[Mapping[str, Any]], bool]
+
+    def do(self, path: str, who: int) -> Any:
+        """Call the library."""
+        return tx.Table(path).delete(**self.options)
+
+    def refuses(self, state: Content) -> str | None:
+        """The kind of error where there is no table, or it has no keys or not the filter's column."""
+        if not state.columns:
+            return "not-found"
+        if "keys" in self.options:
+            return None if state.keys else "keys-required"
+        return None if {column for column, _, _ in self.options["where"]} <= set(state.columns) else "bad-input"
+
+    def apply(self, state: Content, who: int) -> Content:
+        """The version after it."""
+        model = Model(rows=[dict(known) for known in state.rows])
+        model.delete(self.gone)
+        ids = state.batch_ids | ({self.options["batch_id"]} if "batch_id" in self.options else set())
+        return replace(state, rows=tuple(model.rows), batch_ids=ids)
+
+
+@dataclass(frozen=True)
 class Other:
     """A call that leaves the rows as they are."""
 
@@ -195,7 +229,7 @@ def _compact(path: str, who: int) -> Any:
 
 KEYED = {"keys": ["k"]}
 
-CALLS: dict[str, Write | Other] = {
+CALLS: dict[str, Write | Delete | Other] = {
     call.name: call
     for call in (
         Write("append", "append", lambda who: [row(7, "b", who)], {}),
@@ -245,6 +279,8 @@ CALLS: dict[str, Write | Other] = {
             {**KEYED, "timestamp_col": "at", "timeout": 0},
             gives_up=True,
         ),
+        Delete("delete", {"keys": [2, 5]}, lambda known: known["k"] in (2, 5)),
+        Delete("delete where", {"where": [("k", ">", 3)], "batch_id": "erasure"}, lambda known: known["k"] > 3),
         Other("set", _set),
         Other("compact", _compact),
         Other("vacuum", _vacuum),

@@ -29,8 +29,8 @@ from txfiles.core.replay import State
 from txfiles.errors import StoreError
 from txfiles.formats.common import HashingSink
 from txfiles.log import checkpoint, manifests, newest, versions
-from txfiles.operations import vacuum
-from txfiles.reading import key_finder
+from txfiles.operations import delete, vacuum
+from txfiles.reading import checks, key_finder
 from txfiles.results import Resolution
 from txfiles.rows import keys
 from txfiles.rows.segments import Segment
@@ -322,6 +322,23 @@ def a_batch_id_is_looked_up_before_the_first_try_only() -> Iterator[None]:
 def only_the_newest_commit_is_judged() -> Iterator[None]:
     real = conflicts.change
     with patch.object(conflicts, "change", lambda theirs: real(theirs[-1:])):
+        yield
+
+
+@planted("delete where", "append", breaks=("S10", "S12"), faults=0)
+def a_delete_stands_beside_a_fresh_row_that_matches() -> Iterator[None]:
+    with patch.object(checks, "_has_match", lambda *_: False):
+        yield
+
+
+@planted("delete", breaks=("S10", "S12"), faults=0)
+def a_delete_forgets_a_file() -> Iterator[None]:
+    real = delete.commit_plan
+
+    def plan(*given: Any, remove: Sequence[str], **more: Any) -> Any:
+        return real(*given, remove=remove[1:], **more)
+
+    with patch.object(delete, "commit_plan", plan):
         yield
 
 

@@ -182,6 +182,29 @@ class TableMachine(RuleBasedStateMachine):
         where = [("id", "<", bound)]
         self.write(rows, expected, changes=bool(rows or expected.deleted), mode="overwrite", replace_where=where)
 
+    @rule(bound=st.integers(-1, 8), part=st.sampled_from([None, "a", ""]))
+    def delete_where(self, bound: int, part: str | None) -> None:
+        """The rows that match a filter go."""
+        where: list[Any] = [("id", "<", bound), *([] if part is None else [("part", "=", part)])]
+        expected = self.model.delete(lambda row: row["id"] < bound and part in (None, row["part"]))
+        self.delete(expected, where=where)
+
+    @precondition(lambda self: self.recorded)
+    @rule(keys=st.lists(st.integers(0, 9), max_size=3))
+    def delete_keys(self, keys: list[int]) -> None:
+        """The rows with these keys go."""
+        self.delete(self.model.delete(lambda row: row["id"] in keys), keys=keys)
+
+    def delete(self, expected: Counts, **rows: Any) -> None:
+        """Delete, and hold the result to what the model expects."""
+        table = tx.Table(self.path)
+        result = table.delete(**rows)
+        assert (result.rows_deleted, result.committed) == (expected.deleted, bool(expected.deleted))
+        if result.committed:
+            self.model.versions.append(self.model.rows)
+        assert table.version == result.version == len(self.model.versions) - 1
+        self.last = None  # a late retry of a keyed batch brings its rows back
+
     @precondition(lambda self: self.last is not None and self.last[1]["mode"] in ("append_once", "upsert"))
     @rule()
     def retry(self) -> None:

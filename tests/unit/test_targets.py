@@ -111,6 +111,7 @@ VERBS = {
     "at": lambda table: table.at(version=0),
     "compact": lambda table: table.compact(),
     "dataset": lambda table: table.dataset(),
+    "delete": lambda table: table.delete([("id", "=", 1)]),
     "file_table": lambda table: table.file_table(),
     "files": lambda table: table.files(),
     "history": lambda table: table.history(),

@@ -17,7 +17,7 @@ from txfiles.cli.describe import files, log, show
 from txfiles.cli.maintain import compact, resolve, set_, vacuum
 from txfiles.cli.params import example
 from txfiles.cli.read import read
-from txfiles.cli.write import plan, write
+from txfiles.cli.write import delete, plan, write
 from txfiles.core.messages import nearest
 
 NAME = "txfiles"
@@ -123,7 +123,7 @@ def entry() -> NoReturn:
     os._exit(code)
 
 
-for verb in (write, plan, show, log, files, read, set_, compact, vacuum, resolve):
+for verb in (write, plan, delete, show, log, files, read, set_, compact, vacuum, resolve):
     cli.add_command(verb)
 
 if __name__ == "__main__":

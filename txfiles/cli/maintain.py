@@ -6,16 +6,15 @@ import click
 
 from txfiles.cli import output, progress
 from txfiles.cli.params import (
-    CONDITION_HELP,
     Condition,
     Storage,
-    conditions,
     example,
     json_option,
     lock_option,
     mapping,
     pair,
     storage_option,
+    where_option,
 )
 
 
@@ -54,14 +53,7 @@ def set_(path: str, pairs: dict[str, str], lock: str | None, storage_options: St
     help="How large files are to become; the table's property target_file_bytes by default.",
 )
 @click.option("--sort", is_flag=True, help="Sort the rows of each new file by the table's keys.")
-@click.option(
-    "--where",
-    nargs=3,
-    multiple=True,
-    metavar="COLUMN OP VALUE",
-    callback=conditions,
-    help=f"Only files that may hold a matching row. {CONDITION_HELP}",
-)
+@where_option("Only files that may hold a matching row.")
 @click.option("--dry-run", is_flag=True, help="Say what would be joined, and join nothing.")
 @lock_option
 @storage_option

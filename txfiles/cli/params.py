@@ -152,6 +152,18 @@ def json_option(function: Function) -> Function:
     )(function)
 
 
+def where_option(help: str) -> Callable[[Function], Function]:
+    """``--where``, which may be repeated."""
+    return click.option(
+        "--where",
+        nargs=3,
+        multiple=True,
+        metavar="COLUMN OP VALUE",
+        callback=conditions,
+        help=f"{help} {CONDITION_HELP}",
+    )
+
+
 def lock_option(function: Function) -> Function:
     """``--lock``, the same for every verb that commits."""
     return _option("lock", OPTIONS["lock"])(function)
@@ -163,6 +175,11 @@ STORAGE_OPTION = OPTIONS["storage_options"].flag
 def storage_option(function: Function) -> Function:
     """``--storage-option``, the same for every verb."""
     return _option("storage_options", OPTIONS["storage_options"])(function)
+
+
+def options_of_write(*names: str) -> Callable[[Function], Function]:
+    """Some options of a write, for another verb that takes them."""
+    return lambda function: reduce(lambda done, name: _option(name, OPTIONS[name])(done), reversed(names), function)
 
 
 def write_options(function: Function) -> Function:

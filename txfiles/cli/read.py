@@ -13,14 +13,13 @@ import click
 from txfiles.cli import output
 from txfiles.cli.describe import open_table
 from txfiles.cli.params import (
-    CONDITION_HELP,
     Condition,
     Storage,
-    conditions,
     example,
     json_option,
     snapshot_options,
     storage_option,
+    where_option,
 )
 from txfiles.core.messages import redact
 from txfiles.errors import InputError, OptionError
@@ -47,14 +46,7 @@ JSON_ROWS = 8_192
     metavar="C",
     help="Only this column; repeat it for several, in the order wanted.",
 )
-@click.option(
-    "--where",
-    nargs=3,
-    multiple=True,
-    metavar="COLUMN OP VALUE",
-    callback=conditions,
-    help=f"Only rows that match. {CONDITION_HELP}",
-)
+@where_option("Only rows that match.")
 @snapshot_options
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N rows.")
 @click.option("--to", metavar="FILE", help="Write to FILE (.parquet or .csv) instead of stdout.")

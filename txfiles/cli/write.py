@@ -1,4 +1,4 @@
-"""`txfiles write` and `txfiles plan`: the same arguments; plan only says what write would do."""
+"""`txfiles write`, `txfiles plan` and `txfiles delete`: plan has the arguments of write, and says what it would do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from txfiles.cli import output, progress
-from txfiles.cli.params import arguments, example, json_option, write_options
+from txfiles.cli.params import (
+    Condition,
+    Storage,
+    arguments,
+    example,
+    json_option,
+    options_of_write,
+    storage_option,
+    where_option,
+    write_options,
+)
 
 if TYPE_CHECKING:
     import txfiles as tx
@@ -70,6 +80,50 @@ def plan(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> N
     _emit(result, _headline_of_plan(result), as_json)
 
 
+@click.command(
+    short_help="Delete rows, by a filter or by keys.",
+    epilog=example(
+        "txfiles delete lake/customers --where country = DE --where last_seen '<' 2020-01-01",
+        "txfiles delete lake/customers --keys gone.csv --batch-id erasure-17 --dry-run",
+    ),
+)
+@click.argument("path")
+@where_option("Delete the rows that match.")
+@click.option("--keys", metavar="FILE", help="Delete the rows whose keys are in FILE, Parquet or CSV.")
+@options_of_write("batch_id", "user_metadata", "timeout")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@options_of_write("lock")
+@storage_option
+@json_option
+def delete(
+    path: str,
+    where: list[Condition],
+    keys: str | None,
+    lock: str | None,
+    storage_options: Storage,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Delete the rows that match all conditions, or that have one of the keys in a file.
+
+    The file has the table's key columns, perhaps among others. Nothing is committed if no row is found. To
+    delete every row, write a file without rows with --mode overwrite.
+    """
+    import txfiles as tx
+    from txfiles import inputs
+
+    if bool(where) == (keys is not None):
+        raise click.UsageError("give either --where or --keys: they say which rows", click.get_current_context())
+    if keys is not None and inputs.are_remote(keys):
+        raise click.UsageError("--keys must be a local file; fetch it first", click.get_current_context())
+    rows = {"keys": Path(keys)} if keys is not None else {"where": where}
+    table = tx.Table(path, lock=lock, storage_options=storage_options)
+    with progress.bar(as_json=as_json) as report:
+        result = table.delete(**rows, dry_run=dry_run, progress=report, **arguments(options))
+    _emit(result, _headline_of_plan(result) if isinstance(result, tx.Plan) else _headline(result), as_json)
+
+
 @contextmanager
 def _readable(inputs: Sequence[str]) -> Iterator[str | list[str]]:
     """The inputs as paths; stdin is spooled to a file, since a rebase may have to read it again."""
@@ -113,7 +167,7 @@ def _headline(result: tx.WriteResult) -> str:
 
 def _headline_of_plan(result: tx.Plan) -> str:
     if result.already_committed:
-        return f"this batch id was already committed as version {result.version}; a write would do nothing"
+        return f"this batch id was already committed as version {result.version}; the call would do nothing"
     where = "for a new table" if result.version is None else f"on version {result.version}"
     return f"a plan {where} ({result.mode}); nothing was written"
 
@@ -123,6 +177,8 @@ def _details(result: tx.WriteResult) -> str:
 
 
 def _rows(result: tx.WriteResult) -> str:
+    if result.mode == "delete":
+        return f"{output.number(result.rows_deleted)} deleted"
     counts = [(fate, getattr(result, f"rows_{fate}")) for fate in FATES]
     fates = ", ".join(f"{output.number(count)} {fate}" for fate, count in counts if count != 0)
     deleted = "" if result.rows_deleted == 0 else f"; {output.number(result.rows_deleted)} deleted"

@@ -97,6 +97,11 @@ READING: dict[str, str] = {
 }
 """A foreign name of an argument of a call that reads or maintains, and ours."""
 
+DELETING: dict[str, str] = dict.fromkeys(
+    ("filter", "filters", "predicate", "condition", "expression", "row_filter", "query", "replace_where"), "where"
+)
+"""A foreign name of an argument of a delete, and ours."""
+
 NOT_NEEDED: dict[str, str] = {
     **dict.fromkeys(
         ("index", "index_label", "preserve_index"), "a pandas index is not written; df.reset_index() makes it columns"
@@ -119,7 +124,7 @@ def option_meant(given: str, valid: Iterable[str]) -> str | None:
     """Which of the valid option names a foreign one stands for; None if no meaning is known."""
     names = set(valid)
     word = _normal(given)
-    found = (table.get(word) for table in (READING, OPTIONS))
+    found = (table.get(word) for table in (READING, DELETING, OPTIONS))
     return next((ours for ours in found if ours in names), None)
 
 

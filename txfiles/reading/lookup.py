@@ -1,4 +1,4 @@
-"""`lookup`: the rows that have given keys."""
+"""`lookup`: the rows that have given keys; and keys as callers give them."""
 
 from __future__ import annotations
 
@@ -14,34 +14,57 @@ from txfiles.errors import InputError, KeysRequiredError
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading import scan
-from txfiles.reading.key_finder import batch_keys, candidates, probe
-from txfiles.rows import filelist, types
+from txfiles.reading.key_finder import BatchKeys, batch_keys, candidates, probe
+from txfiles.rows import dedup, filelist, types
 from txfiles.rows import keys as key_codec
-from txfiles.rows.given import as_column
+from txfiles.rows.given import as_column, is_null
 
 
 def lookup(session: Session, snapshot: Snapshot, wanted: Any, columns: Sequence[str] | None) -> pa.Table:
     """The rows of a snapshot whose key is in `wanted`, in the table's order. See `Table.lookup`."""
     table = snapshot.state.table
-    if not table.keys:
-        raise KeysRequiredError(
-            f"{session.store.root} has no recorded keys to look up",
-            hint="the first append_once or upsert with keys=[…] records them",
-        )
     schema = types.arrow_schema(table.columns)
     names = scan.check_columns(schema, columns)
-    rows = _distinct(_key_rows(table, schema, wanted), table.keys)
-    found = batch_keys(table, rows, key_codec.encode(rows, table.keys))
+    found = given_keys(table, wanted, session.store.root)
     hits = probe(session, found, filelist.data_files(snapshot.files, candidates(found, snapshot.files)), names)
     target = pa.schema([schema.field(name).remove_metadata() for name in names])
     return pa.concat_tables([hit.stored.cast(target) for hit in hits]) if hits else target.empty_table()
 
 
-def _key_rows(table: TableMetadata, schema: pa.Schema, wanted: Any) -> pa.Table:
-    """The keys as rows of the key columns, without those that no row can have: null, or out of the column's range."""
+def given_keys(table: TableMetadata, wanted: Any, where: str, *, nulls: bool = True) -> BatchKeys:
+    """Keys that a caller gives, each once, without those that no row can have: null, or out of the column's range.
+
+    Args:
+        table: whose keys they are.
+        wanted: see `Table.lookup`.
+        where: the table, for messages.
+        nulls: whether there may be nulls among them.
+    Raises:
+        KeysRequiredError: the table has no recorded keys.
+        NullKeyError: there is a null, or NaN, and `nulls` is false.
+        InputError: what is given is not keys of this table.
+    """
+    if not table.keys:
+        raise KeysRequiredError(
+            f"{where} has no recorded keys by which to find rows",
+            hint="use a filter; the first append_once or upsert with keys=[…] records keys",
+        )
+    schema = types.arrow_schema(table.columns)
     given = _columns(table, wanted)
+    if not nulls:
+        for name in table.keys:
+            _refuse_nulls(given[name], name)
     arrays = [as_column(given[name], schema.field(name).type, name, absent=True) for name in table.keys]
-    return pa.table(arrays, names=list(table.keys)).drop_null()
+    rows = _distinct(pa.table(arrays, names=list(table.keys)).drop_null(), table.keys)
+    return batch_keys(table, rows, key_codec.encode(rows, table.keys))
+
+
+def _refuse_nulls(given: Any, name: str) -> None:
+    if isinstance(given, pa.Array | pa.ChunkedArray):
+        dedup.refuse_nulls(given if isinstance(given, pa.ChunkedArray) else pa.chunked_array([given]), name)
+        return
+    missing = [is_null(value) or (isinstance(value, float | np.floating) and bool(np.isnan(value))) for value in given]
+    dedup.refuse_nulls(pa.chunked_array([pa.array([None if null else True for null in missing], pa.bool_())]), name)
 
 
 def _columns(table: TableMetadata, wanted: Any) -> Mapping[str, Any]:

@@ -29,14 +29,16 @@ from txfiles.operations import compact as compact_operation
 from txfiles.operations import vacuum as vacuum_operation
 from txfiles.operations.append import append
 from txfiles.operations.append_once import append_once
-from txfiles.operations.context import PlanContext
+from txfiles.operations.context import AnyContext, PlanContext
+from txfiles.operations.delete import delete as delete_operation
 from txfiles.operations.overwrite import overwrite
 from txfiles.operations.set_properties import set_properties
 from txfiles.operations.upsert import upsert
-from txfiles.options import CompactOptions, Progress, Request, VacuumOptions, keys_required
+from txfiles.options import Asked, CompactOptions, Progress, Request, VacuumOptions, keys_required
 from txfiles.reading import checks
 from txfiles.results import CompactResult, Plan, Resolution, VacuumResult, WriteResult, counts
 from txfiles.store.port import Store
+from txfiles.verbs import DeleteOptions
 from txfiles.version import LIBRARY
 from txfiles.writing.staging import Estimate, Staging
 
@@ -44,11 +46,12 @@ logger = logging.getLogger("txfiles")
 
 Result = TypeVar("Result", bound=WriteResult)
 
-OPERATIONS: dict[str, Callable[[PlanContext], CommitPlan]] = {
+OPERATIONS: dict[str, Callable[[AnyContext], CommitPlan]] = {
     "append": append,
     "append_once": append_once,
     "upsert": upsert,
     "overwrite": overwrite,
+    "delete": delete_operation,
 }
 
 PATIENCE_SECONDS = 60.0
@@ -64,12 +67,33 @@ FOREIGN_LOGS = (
 
 def write(session: Session, request: Request) -> WriteResult:
     """Run one write to its commit. See `txfiles.write`."""
+    return _run(session, request, versions.head(session))[0]
+
+
+def delete(session: Session, base: Snapshot, options: DeleteOptions) -> tuple[WriteResult, Snapshot]:
+    """Delete rows, or under `dry_run` only say which. See `Table.delete`."""
+    newest = versions.advance(session, base)
+    if options.dry_run:
+        return _plan(session, options, newest), newest
+    result, after = _run(session, options, newest)
+    return result, after or versions.advance(session, newest)
+
+
+def _run(session: Session, request: Asked, base: Snapshot | None) -> tuple[WriteResult, Snapshot | None]:
+    """Run one call to its commit.
+
+    Args:
+        session: the table's.
+        request: what was asked for.
+        base: the newest version; None if there is no table yet.
+    Returns:
+        The result, and the version that it names, if it is at hand.
+    """
     started = session.environment.monotonic()
-    base = versions.head(session)
     known = _known_batch(session, request, base)
     if known is not None:
         done = acknowledged(session.store, Outcome(None, known.version, committed=False, already_committed=True))
-        return _already(session, request, done.version, started)
+        return _already(session, request, done.version, started), base
     operation = _operation(session, request, base)
 
     def plan_on(snapshot: Snapshot | None, staging: Staging) -> CommitPlan:
@@ -82,16 +106,20 @@ def write(session: Session, request: Request) -> WriteResult:
     done = run(attempt, plan_on, base=base)
     if done.already_committed:
         _known_batch(session, request, versions.head(session))  # an error if it was committed in another mode
-        return _already(session, request, done.version, started, done.attempts)
+        return _already(session, request, done.version, started, done.attempts), None
     assert done.plan is not None
     elapsed = session.environment.monotonic() - started
-    return _result(WriteResult, request, done, elapsed, attempt.commit_id if done.committed else None)
+    result = _result(WriteResult, request, done, elapsed, attempt.commit_id if done.committed else None)
+    return result, done.snapshot
 
 
 def plan(session: Session, request: Request) -> Plan:
     """Find out what the same write would do now; writes nothing. See `txfiles.plan`."""
+    return _plan(session, request, versions.head(session))
+
+
+def _plan(session: Session, request: Asked, base: Snapshot | None) -> Plan:
     started = session.environment.monotonic()
-    base = versions.head(session)
     attempt = _attempt(session, _operation(session, request, base), request.timeout)
     while True:
         known = _known_batch(session, request, base)
@@ -292,7 +320,7 @@ def _foreign_log(store: Store) -> tuple[str, str] | None:
     return None
 
 
-def _known_batch(session: Session, request: Request, base: Snapshot | None) -> BatchRecord | None:
+def _known_batch(session: Session, request: Asked, base: Snapshot | None) -> BatchRecord | None:
     """Where the request's batch id was committed, if it was.
 
     Raises:
@@ -314,11 +342,13 @@ def _known_batch(session: Session, request: Request, base: Snapshot | None) -> B
     return known
 
 
-def _keys(request: Request, base: Snapshot | None) -> tuple[str, ...]:
-    """The keys that the write works with, in the table's order if it has recorded them."""
+def _keys(request: Asked, base: Snapshot | None) -> tuple[str, ...]:
+    """The keys that the call works with, in the table's order if it has recorded them."""
+    recorded = base.state.table.keys if base else ()
+    if not isinstance(request, Request):
+        return recorded if request.scope == "keys" else ()
     if request.mode == "append" or (request.mode == "overwrite" and not request.keys):
         return ()
-    recorded = base.state.table.keys if base else ()
     if not request.keys or set(request.keys) == set(recorded):
         if not recorded:
             raise keys_required(request.mode)
@@ -326,8 +356,8 @@ def _keys(request: Request, base: Snapshot | None) -> tuple[str, ...]:
     return request.keys
 
 
-def _operation(session: Session, request: Request, base: Snapshot | None) -> Operation:
-    """What the log says of a write, planned on `base`."""
+def _operation(session: Session, request: Asked, base: Snapshot | None) -> Operation:
+    """What the log says of a call, planned on `base`."""
     return Operation(
         name=request.mode,
         read_version=base.state.version if base else None,
@@ -340,7 +370,7 @@ def _operation(session: Session, request: Request, base: Snapshot | None) -> Ope
     )
 
 
-def _at(operation: Operation, request: Request, snapshot: Snapshot | None) -> Operation:
+def _at(operation: Operation, request: Asked, snapshot: Snapshot | None) -> Operation:
     return replace_struct(
         operation, read_version=snapshot.state.version if snapshot else None, keys=_keys(request, snapshot)
     )
@@ -358,7 +388,7 @@ def _vacuum_rules(snapshot: Snapshot, options: VacuumOptions) -> vacuum_operatio
     )
 
 
-def _already(session: Session, request: Request, version: int | None, started: float, attempts: int = 1) -> WriteResult:
+def _already(session: Session, request: Asked, version: int | None, started: float, attempts: int = 1) -> WriteResult:
     return WriteResult(
         version=version,
         committed=False,
@@ -369,7 +399,7 @@ def _already(session: Session, request: Request, version: int | None, started: f
     )
 
 
-def _result(kind: type[Result], request: Request, done: Outcome, elapsed: float, commit_id: str | None) -> Result:
+def _result(kind: type[Result], request: Asked, done: Outcome, elapsed: float, commit_id: str | None) -> Result:
     plan = done.plan
     assert plan is not None
     for note in plan.looked.notes:

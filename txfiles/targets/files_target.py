@@ -26,6 +26,7 @@ from txfiles.rows import filelist, types
 from txfiles.store import open_store, port
 from txfiles.targets import files
 from txfiles.targets.protocol import Capabilities, Place, TableState
+from txfiles.verbs import DeleteOptions
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -47,7 +48,19 @@ class FilesTarget:
         modes=frozenset(MODES),
         options=frozenset(DEFAULTS),
         verbs=frozenset(
-            ("at", "compact", "dataset", "file_table", "files", "history", "lookup", "refresh", "set", "vacuum")
+            (
+                "at",
+                "compact",
+                "dataset",
+                "delete",
+                "file_table",
+                "files",
+                "history",
+                "lookup",
+                "refresh",
+                "set",
+                "vacuum",
+            )
         ),
     )
 
@@ -204,6 +217,11 @@ class FilesTable:
             return self._at(versions.at_time(self.session, newest, times.point_us(timestamp)))
         assert version is not None
         return self._at(versions.at_version(self.session, newest, version))
+
+    def delete(self, options: DeleteOptions) -> tuple[WriteResult, FilesTable]:
+        """See `files.delete`."""
+        result, after = files.delete(self.session, self.snapshot, options)
+        return result, self._at(after)
 
     def set(self, properties: Mapping[str, Any]) -> FilesTable:
         """See `files.set_table_properties`."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from txfiles.core.manifest import PropertyValue
 from txfiles.options import CompactOptions, Request, VacuumOptions
 from txfiles.results import Commit, CompactResult, Plan, Resolution, VacuumResult, WriteResult
+from txfiles.verbs import DeleteOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,6 +124,9 @@ class OpenTable(Protocol):
 
     def at(self, version: int | None, timestamp: datetime | str | None) -> OpenTable:
         """The version asked for; one of the two is given."""
+
+    def delete(self, options: DeleteOptions) -> tuple[WriteResult, OpenTable]:
+        """Delete rows, or only say which; returns what was done, and the version after that."""
 
     def set(self, properties: Mapping[str, Any]) -> OpenTable:
         """Commit properties; returns the version after that."""

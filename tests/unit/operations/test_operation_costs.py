@@ -29,6 +29,7 @@ from txfiles.reading import key_finder, live, scan
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Capabilities
 from txfiles.targets import files
+from txfiles.verbs import DeleteOptions, check_delete
 
 FILES, ROWS, GROUP = 8, 40, 10  # the hint is written at every eighth version: at both sizes
 
@@ -58,6 +59,9 @@ class World:
 
     def plan(self, data, mode, **options):
         return files.plan(self.session, self.request(data, mode, **options))
+
+    def delete(self, head, **options):
+        return files.delete(self.session, head, check_delete(DeleteOptions(**options)))
 
     @property
     def head(self):
@@ -114,6 +118,13 @@ CALLS = {
         lambda w, _: w.write(rows(1, 5), "overwrite", replace_where=[("id", "<", 45), ("id", ">=", 40)]),
         (2, 5, 9, 2),
     ),
+    "delete, filter": (lambda w, head: w.delete(head, where=[("id", "<", 45), ("id", ">=", 40)]), (2, 5, 9, 1)),
+    "delete, keys": (lambda w, head: w.delete(head, keys=[40, 41]), (2, 5, 9, 1)),
+    # No row group of which no row stays is read again, and no file.
+    "delete, a row group": (lambda w, head: w.delete(head, where=[("id", "<", 50), ("id", ">=", 40)]), (2, 4, 7, 1)),
+    "delete, a file": (lambda w, head: w.delete(head, where=[("id", "<", 80), ("id", ">=", 40)]), (1, 4, 4, 0)),
+    "delete, a partition": (lambda w, head: w.delete(head, where=[("p", "=", 1)]), (0, 0, 0, 0)),
+    "dry run of a delete": (lambda w, head: w.delete(head, keys=[40], dry_run=True), (1, 1, 1, 0)),
     "plan of an append": (lambda w, _: w.plan(rows(w.files), "append"), (0, 0, 0, 0)),
     "plan of an append_once": (lambda w, _: w.plan(rows(1), "append_once"), (1, 4, 4, 0)),
     "plan of an upsert": (lambda w, _: w.plan(changed(1), "upsert"), (1, 2, 2, 0)),
@@ -131,6 +142,10 @@ GROWING = {
     "overwrite, filter, spread": (
         lambda w, _: w.write(w.spread, "overwrite", replace_where=[("id", "in", w.spread["id"].to_pylist())]),
         {"open_input": 2, "groups": 5, "columns": 9, "create": 2},
+    ),
+    "delete, spread": (
+        lambda w, head: w.delete(head, where=[("id", "in", w.spread["id"].to_pylist())]),
+        {"open_input": 2, "groups": 5, "columns": 9, "create": 1},
     ),
     "history": (lambda w, head: list(manifests.history(w.session, head.state.version, None)), {"get": 1}),
     # Manifests since the oldest readable version are read; listed are each data file and manifest.
@@ -186,6 +201,7 @@ def test_files_are_read_and_rewritten_in_the_environments_map():
         for call in (
             lambda: world.write(world.spread, "append_once"),
             lambda: world.write(world.spread, "upsert"),
+            lambda: world.delete(world.head, where=[("v", "=", 2)]),
             lambda: world.write(world.spread, "overwrite", **everywhere),
             lambda: world.write(world.spread, "overwrite", keys=("id", "v"), rekey=True, **everywhere),
             lambda: scan.read(world.session, world.head, ["v"], None),
@@ -248,6 +264,9 @@ PLANS = {
     "overwrite, partitions": lambda w: w.plan(rows(1, 5), "overwrite", overwrite_partitions=True),
     "overwrite, filter": lambda w: w.plan(rows(1, 1), "overwrite", replace_where=[("id", "=", 40)]),
     "overwrite, filter, keys": lambda w: w.plan(rows(1, 1), "overwrite", keys=("id",), replace_where=[("id", "=", 40)]),
+    "delete": lambda w: w.delete(versions.require_head(w.session), where=WHERE, dry_run=True),
+    "delete, keys": lambda w: w.delete(versions.require_head(w.session), keys=[40], dry_run=True),
+    "delete, a partition": lambda w: w.delete(versions.require_head(w.session), where=[("p", "=", 1)], dry_run=True),
     "read": lambda w: scan.read(w.session, versions.require_head(w.session), ["v"], WHERE),
 }
 WHERE = [("id", "=", 41)]

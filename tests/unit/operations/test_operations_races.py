@@ -206,3 +206,71 @@ def test_append_once_beside_a_compaction(path: Path, between: Callable[..., None
     result = tx.write(both, path, mode="append_once", timeout=0)
     assert (result.version, result.rows_inserted, result.rows_skipped) == (3, 1, 1)
     assert sorted(row["id"] for row in stored(path)) == [0, 1, 2, 10, 11]
+
+
+def _three(path: Path) -> None:
+    rows = [{"id": 1, "n": 1}, {"id": 2, "n": 2}, {"id": 3, "n": 3}]
+    tx.write(table(*rows[:2]), path, mode="upsert", keys=["id"])
+    tx.write(table(*rows[2:]), path, mode="upsert")
+
+
+@pytest.mark.parametrize("rows", [{"where": [("n", "<", 2)]}, {"keys": [1, 9]}], ids=str)
+@pytest.mark.parametrize(
+    ("theirs", "mode", "attempts", "left"),
+    [
+        ({"id": 9, "n": 0}, "append", 2, {2: 2, 3: 3}),  # a fresh row that is to go, too
+        ({"id": 8, "n": 7}, "append", 1, {2: 2, 3: 3, 8: 7}),
+        ({"id": 3, "n": 7}, "upsert", 1, {2: 2, 3: 7}),  # in a file without such a row
+        ({"id": 2, "n": 7}, "upsert", 2, {2: 7, 3: 3}),  # in the file of such a row
+    ],
+    ids=str,
+)
+def test_a_delete_beside_another_write(
+    path: Path,
+    between: Callable[..., None],
+    rows: dict[str, Any],
+    theirs: Row,
+    mode: str,
+    attempts: int,
+    left: dict[int, int],
+) -> None:
+    """A delete is planned again if its file went or a fresh file has such a row; otherwise it stands."""
+    _three(path)
+    between(lambda: tx.write(table(theirs), path, mode=mode))
+    opened = tx.Table(path)
+    result = opened.delete(**rows)
+    assert (result.version, opened.version, result.attempts) == (3, 3, attempts)
+    assert {found["id"]: found["n"] for found in stored(path)} == left
+    assert len(stored(path)) == len(left)
+
+
+@pytest.mark.parametrize("rows", [{"where": [("n", "=", 9)]}, {"keys": [9]}], ids=str)
+def test_a_delete_that_found_nothing_deletes_a_row_that_comes(
+    path: Path, between: Callable[..., None], rows: dict[str, Any]
+) -> None:
+    """A delete that only records its batch id looks into fresh files all the same."""
+    _three(path)
+    between(lambda: tx.write(table({"id": 9, "n": 9}), path, mode="append"))
+    result = tx.Table(path).delete(**rows, batch_id="b")
+    assert (result.version, result.attempts, result.rows_deleted) == (3, 2, 1)
+    assert {found["id"] for found in stored(path)} == {1, 2, 3}
+
+
+def test_the_same_delete_twice_at_once(path: Path, between: Callable[..., None]) -> None:
+    """Of two deletes with one batch id one is applied, and the other is told so; its table moves to what there is."""
+    _three(path)
+    between(lambda: tx.Table(path).delete(keys=1, batch_id="b"))
+    opened = tx.Table(path)
+    result = opened.delete(keys=1, batch_id="b")
+    assert (result.already_committed, result.version, opened.version) == (True, 2, 2)
+    assert tx.Table(path).version == 2
+
+
+def test_a_delete_beside_a_new_column(path: Path, between: Callable[..., None]) -> None:
+    """A change of the columns means planning again: rewritten files have the new column, and no value is lost."""
+    _three(path)
+    more = table({"id": 2, "n": 2, "more": "x"})
+    between(lambda: tx.write(more, path, mode="upsert", schema_mode="merge"))
+    result = tx.Table(path).delete(keys=1)
+    assert (result.version, result.attempts) == (3, 2)
+    assert bag(stored(path)) == bag([{"id": 2, "n": 2, "more": "x"}, {"id": 3, "n": 3, "more": None}])

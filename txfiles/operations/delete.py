@@ -1,0 +1,71 @@
+"""`delete`: remove the rows that match a filter, or that have given keys.
+
+Source: specs/4-semantics.md, "Delete".
+"""
+
+from __future__ import annotations
+
+from txfiles.batch import Prepared
+from txfiles.core.manifest import Metrics, TableMetadata
+from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches
+from txfiles.errors import InputError
+from txfiles.log import versions
+from txfiles.operations.context import PlanContext, commit_plan
+from txfiles.operations.edits import Matching, matching, removal, rewrite, rows_removed
+from txfiles.reading import lookup
+from txfiles.reading.key_finder import candidates, probe
+from txfiles.rows import filelist, filters, types
+from txfiles.rows.source import TextRules
+from txfiles.verbs import DeleteOptions
+
+
+def delete(ctx: PlanContext[DeleteOptions]) -> CommitPlan:
+    """Remove the rows that the request names; nothing is committed if there are none, but for a batch id.
+
+    Cost: a filter: its columns of the row groups that may hold a match, or nothing if it names partition columns only.
+        Keys: the key columns of the row groups whose key range contains one of them. Files of which rows stay are
+        rewritten, as a stream; the others are removed without being read again.
+    """
+    table = (ctx.base or versions.require_head(ctx.session)).state.table
+    found, check = _by_keys(ctx, table) if ctx.request.where is None else _by_filter(ctx, table)
+    paths = [edit.file.path for edit in found.edits]
+    return commit_plan(
+        ctx,
+        Prepared(table, types.arrow_schema(table.columns).empty_table()),
+        Metrics(rows_deleted=rows_removed(found.edits)),
+        add=rewrite(ctx, table, found.edits),
+        remove=paths,
+        relies_on=paths,
+        checks=[check],
+        scanned=found.scanned,
+        rewritten=sum(edit.rewrites for edit in found.edits),
+    )
+
+
+def _by_filter(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> tuple[Matching, Check]:
+    where = filters.parse(ctx.request.where, types.arrow_schema(table.columns))
+    assert where is not None
+    return matching(ctx, table, ctx.files(table), where), NoneMatches(where)
+
+
+def _by_keys(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> tuple[Matching, Check]:
+    keys = lookup.given_keys(table, _given(ctx, table), ctx.session.store.root, nulls=False)
+    files = ctx.files(table)
+    looked_in = filelist.data_files(files, candidates(keys, files))
+    hits = probe(ctx.session, keys, looked_in, (), done=ctx.progress("looking for keys", len(looked_in)))
+    return Matching([removal(hit.file, hit.positions) for hit in hits], len(looked_in)), KeysAbsent(keys)
+
+
+def _given(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> object:
+    """The keys as the caller gave them; those of a file as rows, whose text is read by the types of the key columns."""
+    source = ctx.request.source
+    if source is None:
+        return ctx.request.keys
+    columns = [column for column in table.columns if column.name in table.keys]
+    inferred = {column.name: column.inferred for column in columns if column.inferred is not None}
+    try:
+        return source.read(types.arrow_schema(columns), TextRules(inferred, frozenset(table.keys))).table
+    except InputError as error:
+        if "column" in error.evidence:  # what a load could do about a text does not help here
+            error.hint = "write each key as the table has it; `txfiles show` tells the types of its columns"
+        raise

@@ -1,0 +1,70 @@
+"""What a caller may ask of the verbs of a `Table` that change rows, checked before anything is opened or read.
+
+Source: specs/4-semantics.md, "Delete".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from txfiles.errors import OptionError
+from txfiles.options import Progress, check_common, check_pairs, check_seconds, check_switch, check_text, no_progress
+
+if TYPE_CHECKING:
+    from txfiles.rows.source import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteOptions:
+    """What a caller may ask of a delete; one of the first three is given. See `Table.delete`.
+
+    Attributes:
+        where: a filter.
+        keys: keys as `Table.lookup` takes them; a frame is an Arrow table here.
+        source: keys in a file.
+    """
+
+    where: Any = None
+    keys: Any = None
+    source: Source | None = None
+    batch_id: str | None = None
+    user_metadata: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 60.0
+    dry_run: bool = False
+    progress: Callable[[Progress], None] = no_progress
+
+    @property
+    def mode(self) -> str:
+        """What results and the log call it."""
+        return "delete"
+
+    @property
+    def scope(self) -> str:
+        """How the rows are named."""
+        return "keys" if self.where is None else "filter"
+
+
+def check_delete(options: DeleteOptions) -> DeleteOptions:
+    """Refuse a delete that does not say which rows, or says it twice, and unknown values.
+
+    Raises:
+        OptionError: names what is valid.
+    """
+    has_keys = options.keys is not None or options.source is not None
+    names_none = options.where is None or (isinstance(options.where, Sequence) and not len(options.where))
+    if names_none if not has_keys else options.where is not None:
+        what = "has both 'where' and 'keys'; it takes one of them" if has_keys else "names no rows"
+        raise OptionError(
+            f"the delete {what}",
+            hint="pass where=[('column', '=', value)] or keys=[…]; to delete every row, write an empty batch: "
+            "txfiles.write(table.schema.empty_table(), path, mode='overwrite')",
+        )
+    if options.batch_id is not None:
+        check_text("batch_id", options.batch_id)
+    check_pairs("user_metadata", options.user_metadata)
+    check_seconds("timeout", options.timeout)
+    check_switch("dry_run", options.dry_run)
+    check_common(options)
+    return options
