@@ -132,9 +132,7 @@ class ObjectStore:
             return Put.UNKNOWN
         if failed.failure is Failure.EXISTS:
             return Put.EXISTS
-        error = self._error("create", name, failed)
-        error.committed = "unknown" if self.capabilities.resends else "no"
-        raise error
+        raise self._refused(name, failed)
 
     def put(self, name: str, data: bytes) -> None:
         """Replace the object."""
@@ -282,7 +280,13 @@ class ObjectStore:
             return Put.CREATED
         if not IN_DOUBT.isdisjoint(met):
             return Put.UNKNOWN
-        raise self._error("create", name, failed)
+        raise self._refused(name, failed)
+
+    def _refused(self, name: str, failed: Failed) -> TxFilesError:
+        """The error for a put that was refused; see `put_if_absent` for what it says of the commit."""
+        error = self._error("create", name, failed)
+        error.committed = "unknown" if self.capabilities.resends else "no"
+        return error
 
     def _ask(self, request: Callable[[], T], met: list[Failure] | None = None) -> T | Failed:
         outcome = self._patience.ask(request, self.client.failed, met)

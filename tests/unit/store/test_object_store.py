@@ -18,7 +18,7 @@ from txfiles.core import names
 from txfiles.errors import CorruptTableError, NoAtomicCreateError, StoreError
 from txfiles.store import client as clients
 from txfiles.store import port, probe
-from txfiles.store.client import Failure
+from txfiles.store.client import Failed, Failure
 from txfiles.store.memory import MemoryStore
 from txfiles.store.object_sink import PART_BYTES
 from txfiles.store.objects import ObjectStore
@@ -112,11 +112,14 @@ def test_a_client_that_was_denied_something(store, client):
         assert (client in clients.denied) is denies
 
 
+@pytest.mark.parametrize("under_lock", [True, False])
 @pytest.mark.parametrize("resends", [True, False])
-def test_a_denied_put_that_may_be_the_second(store, client, resends):
-    """Where something below may have sent it before, a put that was denied is unknown."""
+def test_a_denied_put_that_may_be_the_second(client, clock, resends, under_lock):
+    """Where something below may have sent it before, a denied put is unknown, also a plain one under a lock."""
     client.capabilities = replace(client.capabilities, resends=resends)
-    client.script["create"] = [failing(Failure.DENIED)]
+    probe.remember(client, Failed(Failure.REFUSED, "it overwrites") if under_lock else None)
+    store = ObjectStore(client, "t", patience=clock.patience(), lock=threading.Lock())
+    client.script["put" if under_lock else "create"] = [failing(Failure.DENIED)]
     with pytest.raises(StoreError) as raised:
         store.put_if_absent("a", b"1")
     assert raised.value.committed == ("unknown" if resends else "no")
