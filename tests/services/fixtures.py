@@ -34,8 +34,8 @@ S3_KINDS = ("ministack", "weed")
 KINDS = (*S3_KINDS, "azurite")
 """The servers that honour conditions."""
 
-WAYS = [("ministack", "s3fs"), ("weed", "obstore"), ("azurite", "adlfs")]
-"""Each server and each library once; in depth, each library at each server."""
+WAYS = [("ministack", "s3fs"), ("weed", "obstore"), ("azurite", "adlfs"), ("azurite", "obstore")]
+"""Each server and each client once; in depth, each client at each of its servers."""
 if DEEP:
     WAYS += [("ministack", "obstore"), ("weed", "s3fs")]
 

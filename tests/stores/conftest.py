@@ -14,9 +14,10 @@ REQUEST_SECONDS = 3.0
 
 @pytest.fixture(autouse=True)
 def s3_backends(monkeypatch):
-    """Where a test does not say, s3fs serves `s3://`."""
-    not_by_itself = replace(remote.OBSTORE, differs=lambda _: "the test does not name it")
-    monkeypatch.setitem(remote.SCHEMES, "s3", (not_by_itself, remote.S3FS))
+    """Where a test does not say, s3fs serves `s3://`, and adlfs `abfs://`."""
+    for scheme, (fast, usual) in {"s3": remote.S3, "abfs": remote.AZURE}.items():
+        not_by_itself = replace(fast, differs=lambda _: "the test does not name it")
+        monkeypatch.setitem(remote.SCHEMES, scheme, (not_by_itself, usual))
 
 
 @pytest.fixture(scope="module")

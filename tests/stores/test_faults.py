@@ -436,7 +436,7 @@ def test_no_secret_is_written(way, options):
             assert result.exit_code == code, result.output
 
 
-@ways([("weed", "s3fs"), ("weed", "obstore"), ("azurite", "adlfs")])
+@ways([("weed", "s3fs"), ("weed", "obstore"), ("azurite", "adlfs"), ("azurite", "obstore")])
 def test_wrong_credentials(way):
     """A server that checks signatures denies a wrong secret: told as that, nothing taken for absent."""
     options = way.options()

@@ -48,7 +48,7 @@ def test_unfinished_uploads(store, monkeypatch):
     upload.part(2, b"x" * PART_BYTES)
     upload.part(3, b"x" * PART_BYTES)  # by now the first is under way
     assert [one.key for one in store.client.uploads(store._prefix)] == [f"{store._prefix}large"]
-    monkeypatch.setattr(obstore_client, "_s3fs_is_there", lambda: False)
+    monkeypatch.setattr(obstore_client, "_is_there", lambda _: False)
     assert store.client.uploads(store._prefix) == ()
     upload.abort()
 
@@ -68,10 +68,10 @@ def test_foreign_keys(store, monkeypatch):
     """An object that obstore cannot name does not hide the others: s3fs lists them, or it is an error."""
     store.put("l/a", b"")
     foreign = f"{store._prefix}l//b"
-    store.client.by_s3fs(lambda theirs: theirs.put(foreign, b""))
+    store.client.by_other(lambda theirs: theirs.put(foreign, b""))
     store.put("l/c", b"")
     assert [entry.name for entry in store.list_from("l/")] == ["l/a", "l/c"]
-    monkeypatch.setattr(obstore_client, "_s3fs_is_there", lambda: False)
+    monkeypatch.setattr(obstore_client, "_is_there", lambda _: False)
     with pytest.raises(StoreError, match=r"txfiles\[s3\]"):
         list(store.list_from("l/"))
 

@@ -9,18 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.guarantees import DEEP
 from tests.processes.calls import Call, perform, row
 from tests.processes.checks import Log, check
 from tests.processes.killing import PROPERTIES, Smoke, smoke_out, verify
 from tests.processes.mixtures import labelled, mixture, nothing_is_left, serial, write
 from tests.processes.workers import Worker, race, workers
-from tests.services.fixtures import Way, arrow_of, copied
+from tests.services.fixtures import WAYS, Way, arrow_of, copied
 
-pytestmark = [pytest.mark.slow, pytest.mark.guarantees("S2 S3 S4 S7 S8 S9 S10 S11 S11b S14 S15")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.guarantees("S2 S3 S4 S7 S8 S9 S10 S11 S11b S14 S15"),
+    pytest.mark.parametrize("way", WAYS if DEEP else WAYS[:3], indirect=True, ids="-".join),
+]
 
 WRITERS, KILLED_WRITERS = 3, 2
 KILLS = 6
-LIBRARIES = {"s3fs": "s3", "obstore": "obstore_client", "adlfs": "adls"}
+LIBRARIES = {"s3fs": "s3", "obstore": "obstore_azure", "adlfs": "adls"}
 
 
 @pytest.fixture(scope="module")

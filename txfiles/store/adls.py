@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any, TypeVar
@@ -23,39 +22,11 @@ from fsspec.asyn import sync
 
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import client, secret_options
+from txfiles.store import azure_words, client, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
 T = TypeVar("T")
-
-DELETES_AT_ONCE = 16
-"""Deletes under way together: batches are refused to many SAS tokens, and are priced by the delete all the same."""
-
-ANSWERS: client.Answers = {
-    "BlobNotFound": Failure.ABSENT,
-    "PathNotFound": Failure.ABSENT,
-    **dict.fromkeys(("BlobAlreadyExists", "PathAlreadyExists", "BlobImmutableDueToPolicy"), Failure.EXISTS),
-    412: Failure.EXISTS,
-    **dict.fromkeys(
-        ("ContainerBeingDeleted", "ContainerDisabled", "InvalidBlobType", "SnapshotsPresent", "ResourceTypeMismatch"),
-        Failure.REFUSED,
-    ),
-    409: Failure.UNDECIDED,
-    "InvalidRange": Failure.SHORT,
-    416: Failure.SHORT,
-    "PublicAccessNotPermitted": Failure.DENIED,
-    401: Failure.DENIED,
-    403: Failure.DENIED,
-    429: Failure.THROTTLED,
-    503: Failure.THROTTLED,
-    408: Failure.UNCLEAR,
-    **dict.fromkeys((301, 302, 307, 501), Failure.REFUSED),
-}
-"""Azure's error codes and statuses. A missing container is none of them: a 4xx that is not here is refused.
-
-Source: learn.microsoft.com/rest/api/storageservices/blob-service-error-codes.
-"""
 
 _RAISED: tuple[tuple[type[Exception], Failure], ...] = (
     (azure.ServiceRequestError, Failure.UNREACHABLE),
@@ -65,34 +36,10 @@ _RAISED: tuple[tuple[type[Exception], Failure], ...] = (
 )
 """What is raised before there is an answer; anything else is unclear."""
 
-_ALIASES = {
-    "azure_storage_account_name": "account_name",
-    "azure_storage_account_key": "account_key",
-    "azure_storage_access_key": "account_key",
-    "access_key": "account_key",
-    "azure_storage_sas_token": "sas_token",
-    "azure_storage_sas_key": "sas_token",
-    "sas_key": "sas_token",
-    "azure_storage_connection_string": "connection_string",
-    "azure_storage_client_id": "client_id",
-    "azure_client_id": "client_id",
-    "azure_storage_client_secret": "client_secret",
-    "azure_client_secret": "client_secret",
-    "azure_storage_tenant_id": "tenant_id",
-    "azure_tenant_id": "tenant_id",
-}
-"""What polars, delta-rs and obstore call adlfs' options."""
-_CACHES = frozenset(
-    {"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths", "socket_timeout"}
-    | {"default_fill_cache", "default_cache_type", "blocksize", "max_concurrency", "assume_container_exists"}
-)
-"""Options that change nothing here: nothing is cached, and sizes and widths are ours."""
 _OURS = frozenset({"asynchronous", "loop", "version_aware", "request_session", "timeout"})
 """Options that this client decides."""
 _IDENTITY = frozenset({"managed_identity_client_id", "workload_identity_client_id", "authority"})
 """What adlfs hands to `DefaultAzureCredential`, beside `exclude_…`."""
-
-_BUCKET = re.compile(r"([^@]+)(?:@([^.]+)\.(?:dfs|blob)\.(.+))?")
 
 
 class AzureClient:
@@ -108,7 +55,7 @@ class AzureClient:
 
     backend = "adlfs"
     capabilities = Capabilities(lists_from_a_name=False, requests_at_once=32, resends=True)
-    deletes_at_once = DELETES_AT_ONCE
+    deletes_at_once = azure_words.DELETES_AT_ONCE
     parts_at_once = 4
 
     def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
@@ -142,7 +89,7 @@ class AzureClient:
         if status < 300:  # noqa: PLR2004  # a success whose body was cut, or made no sense
             return Failed(Failure.UNCLEAR, self._shown(f"{status}: {type(error).__name__}"))
         return Failed(
-            client.meaning(ANSWERS, code, status),
+            client.meaning(azure_words.ANSWERS, code, status),
             self._shown(f"{status} {code}: {response.reason}"),  # the body may repeat what was signed
             client.retry_after_seconds(response.headers.get("retry-after")),
         )
@@ -254,19 +201,16 @@ class AzureClient:
         self._once = {**seconds, **{name: known[name] for name in seconds if name in known}, "retry_total": 0}
         try:
             self._fs = adlfs.AzureBlobFileSystem(**known, use_listings_cache=False, skip_instance_cache=True)
-            self._container = self._fs.service_client.get_container_client(_parts(self._bucket)[0])
+            self._container = self._fs.service_client.get_container_client(azure_words.parts(self._bucket)[0])
         except (ValueError, TypeError, azure.AzureError) as error:
             told = secret_options.shown(str(error), known)
             raise OptionError(
                 f"no client for {self.root}: {told}",
                 hint="give account_name, and account_key, sas_token or credential; or connection_string",
             ) from None
-        account = _parts(self._bucket)[1]
+        account = azure_words.parts(self._bucket)[1]
         if account and account != self._container.account_name:
-            raise OptionError(
-                f"the URL {self.root} and the storage options name different accounts",
-                hint="leave the account out of one of them",
-            )
+            raise azure_words.two_accounts(self.root)
         self._process = os.getpid()
 
     def _blob(self, key: str) -> Any:
@@ -330,9 +274,9 @@ def adlfs_options(bucket: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         OptionError: adlfs has no such option, or it is not the caller's to decide; no value is shown.
     """
-    options = {_ALIASES.get(name, name): value for name, value in given.items() if name not in _CACHES}
+    options = azure_words.renamed(given)
     parameters = inspect.signature(adlfs.AzureBlobFileSystem.__init__).parameters
-    known = (frozenset(parameters) | _IDENTITY) - _OURS - _CACHES - {"self", "kwargs"}
+    known = (frozenset(parameters) | _IDENTITY) - _OURS - azure_words.CACHES - {"self", "kwargs"}
     for name in options:
         if name not in known and not name.startswith("exclude_"):
             raise OptionError(
@@ -342,19 +286,12 @@ def adlfs_options(bucket: str, given: Mapping[str, Any]) -> dict[str, Any]:
             )
     if isinstance(options.get("anon"), str):  # the shell's; adlfs takes any text for yes
         options["anon"] = options["anon"].lower() not in ("false", "0", "f", "no", "")
-    _, account, suffix = _parts(bucket)
+    _, account, suffix = azure_words.parts(bucket)
     if account:
         options.setdefault("account_name", account)
         if suffix != "core.windows.net":
             options.setdefault("account_host", f"{account}.blob.{suffix}")
     return options
-
-
-def _parts(bucket: str) -> tuple[str, str | None, str | None]:
-    """The container, the account and the cloud's domain."""
-    found = _BUCKET.fullmatch(bucket)
-    assert found is not None, bucket
-    return found[1], found[2], found[3]
 
 
 async def _whole(stream: Any) -> bytes:

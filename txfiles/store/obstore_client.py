@@ -22,7 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import obstore
 from obstore import exceptions as raised
@@ -34,7 +34,7 @@ from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
 from txfiles.store.port import Capabilities, Entry
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig
+    from obstore.store import ClientConfig, ObjectStore
 
 logger = logging.getLogger("txfiles")
 
@@ -82,20 +82,20 @@ def _beyond(keys: str | Sequence[str]) -> bool:
     return forked() or _NOT_XML.search("".join(keys)) is not None
 
 
-def _or_s3fs(method: F) -> F:
-    """Let s3fs do what obstore cannot."""
+def _or_other(method: F) -> F:
+    """Let the usual library do what obstore cannot."""
 
     @functools.wraps(method)
     def call(self: ObstoreClient, keys: str | Sequence[str], *more: Any) -> Any:
         if not _beyond(keys):
             return method(self, keys, *more)
-        return self.by_s3fs(lambda theirs: getattr(theirs, method.__name__)(keys, *more))
+        return self.by_other(lambda theirs: getattr(theirs, method.__name__)(keys, *more))
 
     return cast("F", call)
 
 
 class ObstoreClient:
-    """One bucket.
+    """One bucket on S3; what differs elsewhere, another class says.
 
     Args:
         bucket: its name.
@@ -104,6 +104,11 @@ class ObstoreClient:
     """
 
     backend = "obstore"
+    answers: ClassVar[client.Answers] = s3_words.ANSWERS
+    absent = "NoSuchKey"
+    """What a HEAD has no body to say."""
+    other, extra = "s3fs", "s3"
+    """The library that does what obstore cannot."""
     capabilities = Capabilities(lists_from_a_name=True, requests_at_once=32, resends=False)
     deletes_at_once = 1_000
     parts_at_once = 1
@@ -112,21 +117,8 @@ class ObstoreClient:
         self._bucket = bucket
         self._given = dict(options)
         self._try_seconds = try_seconds
-        self._s3fs: Client | None = None
-        self._config = config = obstore_options.config_of(secret_options.resolved(options))
-        region = config.get("region_name", DEFAULT_REGION)
-        self._endpoint = config.get("endpoint_url", f"https://s3.{region}.amazonaws.com").rstrip("/")
-        make = functools.partial(
-            S3Store,
-            bucket,
-            config={
-                "aws_endpoint_url_s3": self._endpoint,
-                "region": region,
-                "skip_signature": bool(config.get("anon", False)),
-                "conditional_put": "etag",
-            },
-            credential_provider=obstore_options.credentials(config),
-        )
+        self._other: Client | None = None
+        make = self._described(secret_options.resolved(options))
         self._store = make(
             client_options=_timeouts(self._endpoint, try_seconds, try_seconds), retry_config={"max_retries": 0}
         )
@@ -136,9 +128,32 @@ class ObstoreClient:
             retry_config={"max_retries": UPLOAD_RETRIES, "retry_timeout": timedelta(seconds=3 * try_seconds)},
         )
 
+    def _described(self, options: Mapping[str, Any]) -> Callable[..., ObjectStore]:
+        """What makes obstore's object for the bucket, given time-outs and retries."""
+        self._config = config = obstore_options.config_of(options)
+        region = config.get("region_name", DEFAULT_REGION)
+        self._endpoint = config.get("endpoint_url", f"https://s3.{region}.amazonaws.com").rstrip("/")
+        self._place = f"{self._endpoint}/{self._bucket}"
+        return functools.partial(
+            S3Store,
+            self._bucket,
+            config={
+                "aws_endpoint_url_s3": self._endpoint,
+                "region": region,
+                "skip_signature": bool(config.get("anon", False)),
+                "conditional_put": "etag",
+            },
+            credential_provider=obstore_options.credentials(config),
+        )
+
+    def _connect_other(self) -> Client:
+        from txfiles.store.s3 import S3Client
+
+        return S3Client(self._bucket, self._given, self._try_seconds)
+
     def __reduce__(self) -> tuple[Any, ...]:
         secret_options.require_none(self._given, self.root)
-        return ObstoreClient, (self._bucket, self._given, self._try_seconds)
+        return type(self), (self._bucket, self._given, self._try_seconds)
 
     @property
     def root(self) -> str:
@@ -155,33 +170,33 @@ class ObstoreClient:
         if isinstance(error, ElsewhereError):
             return error.failed
         if isinstance(error, urllib.error.HTTPError):
-            return Failed(client.meaning(s3_words.ANSWERS, None, error.code), self._shown(str(error)))
+            return Failed(client.meaning(self.answers, None, error.code), self._shown(str(error)))
         text = str(error)
         found = _ANSWER.search(text)
         if found is None:
-            said = text.partition("\n\nDebug source:")[0].removeprefix("Generic S3 error: ")
+            said = re.sub(r"^Generic \w+ error: ", "", text.partition("\n\nDebug source:")[0])
             return Failed(_without_answer(error, text), self._shown(f"{type(error).__name__}: {said}"))
         status, body = int(found[1]), found[2]
         code = _element("Code", body)
         if not body and isinstance(error, FileNotFoundError):
-            code = "NoSuchKey"  # a HEAD has no body to say it
+            code = self.absent
         return Failed(
-            client.meaning(s3_words.ANSWERS, code, status), self._shown(f"{status} {code}: {_element('Message', body)}")
+            client.meaning(self.answers, code, status), self._shown(f"{status} {code}: {_element('Message', body)}")
         )
 
-    @_or_s3fs
+    @_or_other
     def get(self, key: str, limit: int) -> Body:
         """One GET; if it is too large, only the headers are read."""
         found = obstore.get(_used(self._store), key)
         size = found.meta["size"]
         return Body(bytes(found.bytes()) if size <= limit else b"", size)
 
-    @_or_s3fs
+    @_or_other
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """One GET of a range."""
         return bytes(obstore.get_range(_used(self._store), key, start=offset, length=length))
 
-    @_or_s3fs
+    @_or_other
     def stat(self, key: str) -> Entry:
         """One HEAD."""
         found = obstore.head(_used(self._store), key)
@@ -189,12 +204,12 @@ class ObstoreClient:
             raise NonsenseError("the answer is not about an object")
         return _entry(found)
 
-    @_or_s3fs
+    @_or_other
     def create(self, key: str, data: bytes) -> None:
         """One PUT with `If-None-Match: *`."""
         obstore.put(_used(self._store), key, data, mode="create", use_multipart=False)
 
-    @_or_s3fs
+    @_or_other
     def put(self, key: str, data: bytes) -> None:
         """One PUT."""
         store = self._large if len(data) > LARGE_BYTES else self._store
@@ -210,8 +225,9 @@ class ObstoreClient:
             yield from self._their_pages(prefix, after)
             return
         folder, last, met = prefix.rstrip("/") or None, after, False
+        offset = (after[:-1] or None) if self.capabilities.lists_from_a_name else None
         try:
-            for page in obstore.list(_used(self._store), folder, offset=after[:-1] or None, chunk_size=PAGE):
+            for page in obstore.list(_used(self._store), folder, offset=offset, chunk_size=PAGE):
                 met = met or bool(page)
                 if any(_REPLACED in one["path"] for one in page):
                     raise raised.InvalidPathError  # noqa: TRY301  # the same as below
@@ -224,27 +240,27 @@ class ObstoreClient:
             if not met:
                 self._expect_nothing(f"{prefix}{secrets.token_hex(16)}")
 
-    @_or_s3fs
+    @_or_other
     def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
         """One DeleteObjects."""
         obstore.delete(_used(self._store), list(keys))
         return {}
 
-    @_or_s3fs
+    @_or_other
     def upload(self, key: str) -> Upload:
         """An upload of obstore's, in a thread of its own."""
         return ObstoreUpload(_used(self._large), key)
 
     def uploads(self, prefix: str) -> Sequence[Begun]:
         """What s3fs lists; nothing if it is not installed."""
-        if not _s3fs_is_there():
+        if not _is_there(self.other):
             logger.debug("%s: unfinished uploads are not looked for without s3fs", self.root)
             return ()
-        return self.by_s3fs(lambda theirs: theirs.uploads(prefix))
+        return self.by_other(lambda theirs: theirs.uploads(prefix))
 
     def now_us(self) -> int:
         """The `Date` of an answer, whatever it says: it needs no permission, so that it is not signed."""
-        request = urllib.request.Request(f"{self._endpoint}/{self._bucket}/_", method="HEAD")  # noqa: S310  # as given
+        request = urllib.request.Request(f"{self._place}/_", method="HEAD")  # noqa: S310  # as given
         try:
             with urllib.request.urlopen(request, timeout=self._try_seconds) as answer:  # noqa: S310
                 headers = answer.headers
@@ -254,27 +270,25 @@ class ObstoreClient:
             headers = error.headers
         return client.http_time_us(headers["date"])
 
-    def by_s3fs(self, request: Callable[[Client], T]) -> T:
-        """Ask the same bucket through s3fs, and understand how that fails."""
-        if not _s3fs_is_there():
+    def by_other(self, request: Callable[[Client], T]) -> T:
+        """Ask the same bucket through the usual library, and understand how that fails."""
+        if not _is_there(self.other):
             said = (
                 "obstore cannot serve keys that XML cannot hold, or with empty segments, nor a process that was forked "
-                "after it was used, and s3fs is not installed: pip install 'txfiles[s3]'"
+                f"after it was used, and {self.other} is not installed: pip install 'txfiles[{self.extra}]'"
             )
             raise ElsewhereError(Failed(Failure.REFUSED, said))
-        if self._s3fs is None:
-            from txfiles.store.s3 import S3Client
-
-            logger.debug("%s: through s3fs what obstore cannot do", self.root)
-            self._s3fs = S3Client(self._bucket, self._given, self._try_seconds)
+        if self._other is None:
+            logger.debug("%s: through %s what obstore cannot do", self.root, self.other)
+            self._other = self._connect_other()
         try:
-            return request(self._s3fs)
-        except Exception as error:  # noqa: BLE001  # s3fs knows what it means
-            raise ElsewhereError(self._s3fs.failed(error)) from None
+            return request(self._other)
+        except Exception as error:  # noqa: BLE001  # that library knows what it means
+            raise ElsewhereError(self._other.failed(error)) from None
 
     def _their_pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
-        pages = self.by_s3fs(lambda theirs: theirs.pages(prefix, after))
-        while (page := self.by_s3fs(lambda _: next(pages, None))) is not None:
+        pages = self.by_other(lambda theirs: theirs.pages(prefix, after))
+        while (page := self.by_other(lambda _: next(pages, None))) is not None:
             yield page
 
     def _expect_nothing(self, key: str) -> None:
@@ -299,7 +313,7 @@ class ObstoreUpload:
         key: of the object.
     """
 
-    def __init__(self, store: S3Store, key: str) -> None:
+    def __init__(self, store: ObjectStore, key: str) -> None:
         self._parts: queue.Queue[bytes | None] = queue.Queue(1)
         self._given_up = False
         self._ended = threading.Event()
@@ -336,7 +350,7 @@ class ObstoreUpload:
         if told and self._error is not None:
             raise self._error
 
-    def _run(self, store: S3Store, key: str) -> None:
+    def _run(self, store: ObjectStore, key: str) -> None:
         try:
             obstore.put(
                 store,
@@ -367,15 +381,15 @@ def _timeouts(endpoint: str, try_seconds: float, answer_seconds: float) -> Clien
     }
 
 
-def _used(store: S3Store) -> S3Store:
+def _used(store: ObjectStore) -> ObjectStore:
     """The store, for a request: from now on obstore belongs to this process."""
     global _runtime_process  # noqa: PLW0603  # the runtime is one for the process
     _runtime_process = os.getpid()
     return store
 
 
-def _s3fs_is_there() -> bool:
-    return importlib.util.find_spec("s3fs") is not None
+def _is_there(library: str) -> bool:
+    return importlib.util.find_spec(library) is not None
 
 
 def forked() -> bool:

@@ -6,19 +6,21 @@ Source: specs/decisions/0026-object-stores.md.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Any
 
 from txfiles.core.messages import one_of, redact
 from txfiles.errors import InputError, OptionError, StoreError
 from txfiles.store import client as clients
-from txfiles.store import common, obstore_options, secret_options
+from txfiles.store import common, obstore_azure_options, obstore_options, secret_options
 from txfiles.store.client import Client
 from txfiles.store.drafts import lock_of
 from txfiles.store.objects import ObjectStore
@@ -86,11 +88,18 @@ def _obstore(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Cli
     return ObstoreClient(bucket, options, try_seconds)
 
 
-def _obstore_differs(options: Mapping[str, Any]) -> str | None:
+def _obstore_azure(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
+    from txfiles.store.obstore_azure import ObstoreAzureClient
+
+    return ObstoreAzureClient(bucket, options, try_seconds)
+
+
+def _differs(options: Mapping[str, Any], rules: ModuleType) -> str | None:
     from txfiles.store import obstore_client
 
     forked = "this process was forked after it was used" if obstore_client.forked() else None
-    return obstore_options.unmapped(options) or forked or obstore_options.differs(options)
+    found: str | None = rules.unmapped(options) or forked or rules.differs(options)
+    return found
 
 
 def _adlfs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
@@ -100,17 +109,26 @@ def _adlfs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Clien
 
 
 S3FS = Backend("s3fs", "s3", _s3fs)
-OBSTORE = Backend("obstore", "obstore", _obstore, obstore_options.unmapped, _obstore_differs)
-S3 = (OBSTORE, S3FS)
-AZURE = (
-    Backend(
-        "adlfs",
-        "azure",
-        _adlfs,
-        bucket=_CONTAINER,
-        written="container/folder or container@account.dfs.core.windows.net/folder",
-    ),
+OBSTORE = Backend(
+    "obstore", "obstore", _obstore, obstore_options.unmapped, functools.partial(_differs, rules=obstore_options)
 )
+S3 = (OBSTORE, S3FS)
+ADLFS = Backend(
+    "adlfs",
+    "azure",
+    _adlfs,
+    bucket=_CONTAINER,
+    written="container/folder or container@account.dfs.core.windows.net/folder",
+)
+OBSTORE_AZURE = replace(
+    ADLFS,
+    name="obstore",
+    extra="obstore",
+    connect=_obstore_azure,
+    unmapped=obstore_azure_options.unmapped,
+    differs=functools.partial(_differs, rules=obstore_azure_options),
+)
+AZURE = (OBSTORE_AZURE, ADLFS)
 
 SCHEMES: dict[str, tuple[Backend, ...]] = {"s3": S3, "s3a": S3, "abfs": AZURE, "abfss": AZURE, "az": AZURE}
 """The backends of each scheme, the fastest first and the usual one last: it takes all options."""

@@ -37,11 +37,12 @@ def _no_environment(monkeypatch):
         ("abfss://lake@account.blob.core.windows.net/t", "abfs://lake@account.blob.core.windows.net/t"),
     ],
 )
-def test_containers(url, root):
+@pytest.mark.parametrize("backend", ["adlfs", "obstore"])
+def test_containers(url, root, backend):
     """A URL names a container and a prefix, with or without the account; opening it asks nobody."""
-    store = open_store(url, ACCOUNT)
+    store = open_store(url, {**ACCOUNT, "backend": backend})
     assert isinstance(store, ObjectStore)
-    assert (store.root, store.client.backend) == (root, "adlfs")
+    assert (store.root, store.client.backend) == (root, backend)
     assert store.client.identity == "azure account.blob.core.windows.net lake"
     assert redact(root) == root
 
@@ -104,7 +105,7 @@ def test_storage_options(bucket, given, means):
     [
         ({"acount_key": CANARY}, "did you mean 'account_key'"),
         ({"asynchronous": CANARY}, "'asynchronous' is not a storage option"),
-        ({"backend": CANARY}, "'backend' must be 'adlfs'"),
+        ({"backend": CANARY}, "'backend' must be 'obstore' or 'adlfs'"),
         ({"connection_string": f"AccountName=a;{CANARY}"}, "no client for abfs://lake"),
         ({"account_name": "a", "credential": 7.5}, "no client for abfs://lake"),
         ({"account_key": CANARY}, "no client for abfs://lake"),
@@ -122,14 +123,14 @@ def test_two_accounts():
     """A URL of one account and options of another are refused: nobody knows which was meant."""
     url = "abfs://lake@other.dfs.core.windows.net/t"
     connection = f"AccountName=account;AccountKey={KEY}"
-    for options in (ACCOUNT, {"connection_string": connection}):
+    for options in (ACCOUNT, {"connection_string": connection}, {**ACCOUNT, "backend": "adlfs"}):
         with pytest.raises(OptionError, match="different accounts"):
             open_store(url, options)
 
 
 def test_request_timeout():
     """Each request is tried once by the SDK, for its share of the time; the user's own times are kept."""
-    once = open_store("abfs://lake/t", {**ACCOUNT, "request_timeout": "9"}).client._once
+    once = open_store("abfs://lake/t", {**ACCOUNT, "backend": "adlfs", "request_timeout": "9"}).client._once
     assert once == {"connection_timeout": 3.0, "read_timeout": 3.0, "retry_total": 0}
     assert open_store("abfs://lake/t", {**ACCOUNT, "read_timeout": 7}).client._once["read_timeout"] == 7
 
