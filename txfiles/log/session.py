@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -43,6 +43,12 @@ class Session:
         one row group in memory.
         """
         return self.environment.map(function, items, width=FILES_AT_ONCE if self.is_parallel else None)
+
+    def in_turn(
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, ahead: bool
+    ) -> Generator[Result, None, None]:
+        """Results of a function for each item, in order; `ahead`: the next few are made while the caller uses one."""
+        yield from self.environment.map(function, items, width=1) if ahead else map(function, items)
 
     def both(self, first: Callable[[], Item], second: Callable[[], Result]) -> tuple[Item, Result]:
         """The results of two functions that make requests and do not wait for each other."""

@@ -7,7 +7,8 @@ Source: specs/4-semantics.md, "Files".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ from txfiles.core.manifest import Add, TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.operations.context import AnyContext
 from txfiles.reading import scan
-from txfiles.reading.live import expected, live_rows, opened
+from txfiles.reading.live import LiveGroup, expected, live_rows, opened
 from txfiles.rows import filelist, filters
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.merge import replace_rows
@@ -102,12 +103,17 @@ def matching(ctx: AnyContext, table: TableMetadata, files: pa.Table, where: filt
 
 
 def rewrite(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> list[Add]:
-    """Write the files anew in which rows stay, several at a time, each as a stream."""
+    """Write the files anew in which rows stay, several at a time, each as a stream.
+
+    Cost: in memory is a row group for each file under way. Several files keep the cores busy; one alone is read while
+        it is written, up to three row groups ahead.
+    """
     kept = [edit for edit in edits if edit.rewrites]
     done = ctx.progress("rewriting files", len(kept))
 
     def one(edit: Edit) -> list[Add]:
-        return ctx.stage.file(table, edit.file.partition, _edited(ctx, table, edit), like_bytes=edit.file.bytes)
+        with closing(_edited(ctx, table, edit, ahead=len(kept) == 1)) as pieces:
+            return ctx.stage.file(table, edit.file.partition, pieces, like_bytes=edit.file.bytes)
 
     adds: list[Add] = []
     for number, written in enumerate(ctx.session.each(one, kept), 1):
@@ -116,13 +122,16 @@ def rewrite(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> lis
     return adds
 
 
-def _edited(ctx: AnyContext, table: TableMetadata, edit: Edit) -> Iterator[pa.Table]:
+def _edited(ctx: AnyContext, table: TableMetadata, edit: Edit, *, ahead: bool) -> Generator[pa.Table, None, None]:
     """The file's rows after the edit, group by group; a group of which no row stays is not read."""
     names = [column.name for column in table.columns]
     without = np.asarray(edit.without)
+
+    def one(group: LiveGroup) -> pa.Table:
+        mine, places = group.locate(edit.at)
+        rows = None if edit.rows is None else edit.rows[mine]
+        return replace_rows(group.read(names), places, rows, group.locate(without)[1])
+
     with opened(ctx.session.store, table, edit.file) as groups:
         stay = [group for group in groups if len(group.locate(without)[1]) < group.rows]
-        for group in expected(stay, names):
-            mine, places = group.locate(edit.at)
-            rows = None if edit.rows is None else edit.rows[mine]
-            yield replace_rows(group.read(names), places, rows, group.locate(without)[1])
+        yield from ctx.session.in_turn(one, expected(stay, names), ahead=ahead)

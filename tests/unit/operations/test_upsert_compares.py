@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +14,7 @@ from msgspec.structs import replace
 
 from tests.counting import CountingStore
 from txfiles import environment, inputs
+from txfiles.errors import StoreError
 from txfiles.formats.parquet import ParquetFile
 from txfiles.log import versions
 from txfiles.log.session import Session
@@ -156,3 +160,47 @@ def test_the_key_range_is_that_of_the_codes(name):
         return
     low, high, exact = key_codec.cut_outward(*codes)
     assert (add.key_range.min, add.key_range.max, add.key_range.exact) == (low.hex(), high.hex(), exact)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_file_that_is_rewritten_alone_is_read_ahead(count):
+    """The row groups of one file are read beside the writing; where several files are rewritten, they are enough."""
+    found, widths = session(), []
+    for number in range(count):
+        first = number * 4 * GROUP
+        rows = table().set_column(0, "id", pa.array(range(first, first + 4 * GROUP)))
+        write(found, rows, mode="append_once", keys=("id",), properties={"row_group_rows": GROUP})
+    real = environment.real().map
+
+    def watched(function, items, /, width=None):
+        widths.append(width)
+        return real(function, items, width)
+
+    watching = dataclasses.replace(found, environment=dataclasses.replace(environment.real(), map=watched))
+    ids = [number * 4 * GROUP for number in range(count)]
+    result = write(watching, pa.table({"id": ids, "a": [-1] * count, "b": ["b"] * count, "c": ["c"] * count}))
+    assert (result.rows_updated, widths.count(1)) == (count, 1 if count == 1 else 0)
+    after = scan.read(found, versions.require_head(found), ["id", "a"], [("a", "<", 0)])
+    assert sorted(after["id"].to_pylist()) == ids
+
+
+def test_reading_ahead_ends_with_the_call(monkeypatch):
+    """If a write fails, no thread reads on and the file that was read is closed, though the error is kept."""
+    found, seen = session(), []
+    write(found, table(), mode="append_once", keys=("id",), properties={"row_group_rows": GROUP})
+    write_piece, close = DataFileWriter.write, ParquetFile.close
+
+    def failing(self, piece):
+        seen.append("write")
+        if seen.count("write") == 2:
+            raise StoreError("the disk is full")
+        return write_piece(self, piece)
+
+    threads = threading.active_count()
+    monkeypatch.setattr(DataFileWriter, "write", failing)
+    monkeypatch.setattr(ParquetFile, "close", lambda self: seen.append("close") or close(self))
+    with pytest.raises(StoreError, match="disk is full") as caught:
+        write(found, with_changes(table(), "a", [0]))
+    assert threading.active_count() == threads
+    assert seen == ["close", "write", "write", "close"]  # the look for keys, the rewrite
+    assert caught.value.__traceback__ is not None
