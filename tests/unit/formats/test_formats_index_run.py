@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import re
@@ -348,6 +349,51 @@ def test_the_list_of_blocks_is_not_believed():
     assert refused == len(lists)
 
 
+def test_a_key_at_the_seam_of_two_blocks():
+    """If the list hides that a key begins in the block before, the run is refused, not half the rows found."""
+    files: list[File] = [("a", [(100 * n, 0) for n in range(10)] + [(5_000, 0)] * 10 + [(9_000, 0)] * 10)]
+    content = run_of(files)
+    assert np.frombuffer(content, "<u8", 2, 512).tolist() == [0, 5_000]
+    assert tolerant(content, [(5_000, 0)]) == [expected(files, [(5_000, 0)])] * 2
+    assert tolerant(content[:512] + numbers(0, 4_999) + content[528:], [(5_000, 0)]) == []
+
+
+def test_a_disordered_list_is_never_expanded():
+    """Whatever stands in the list of blocks, a probe reads no more blocks than the run and its needles have."""
+    pairs, files = large(900)
+    run = open_run(Mapped(run_of(files)))
+    high = np.sort(np.array([h for h, _ in pairs[:40]], np.uint64))
+    chance = np.random.default_rng(4)
+    accepted = 0
+    for _ in range(3_000):
+        listed = high[chance.integers(0, len(high), 60)]
+        run._source = Mapped(bytes(60 * 256) + listed.tobytes())
+        with contextlib.suppress(UnusableRunError):
+            assert len(run._to_read(high)[0]) <= 60 + 2 * len(high)
+            accepted += 1
+    assert accepted
+
+
+@pytest.mark.parametrize(
+    ("high", "following", "what"),
+    [
+        ([5, *range(1, 15), *range(20, 35)], [20, 2**64 - 1], "entries are not in order"),
+        ([*range(15), *range(20, 35)], [19, 2**64 - 1], "do not follow"),
+    ],
+)
+def test_a_run_out_of_order_is_not_merged(high, following, what):
+    """Blocks that are whole but not in order, as no writer writes them, are refused when they are read in order."""
+    entries = index_run._entries(30)
+    entries["high"], entries["low"], entries["row"] = high, 0, range(30)
+    sink = Sink()
+    with RunWriter(sink, RUN, KEY, Cover(pa.array(["a"]), np.array([30]))) as writer:
+        writer._emit(entries, np.array(following, np.uint64))
+        writer.close()
+    content = forged(bytes(sink.content), lambda told: told | {"entries": 30})
+    with pytest.raises(UnusableRunError, match=what):
+        list(open_run(Mapped(content)).pieces())
+
+
 def test_blocks_of_another_place_or_run_are_refused():
     """A block that is whole but stands elsewhere, or comes from another run, is damage."""
     pairs, files = large(900)
@@ -400,7 +446,20 @@ def test_a_footer_that_lies_is_refused(head, cover):
     content = run_of(files)
     needles = [pair for pair in files[0][1] if pair is not None]
     assert tolerant(forged(content, lambda told: told), needles) == [expected(files, needles)] * 2
-    assert tolerant(forged(content, lambda told: told | head, cover), needles) == []
+    lying = forged(content, lambda told: told | head, cover)
+    assert tolerant(lying, needles) == []
+    if head != {"entries": 3} and cover is None:
+        with pytest.raises(UnusableRunError):
+            open_run(Mapped(lying))
+
+
+def test_rows_that_cannot_be_counted():
+    """Files with more rows than a number of 64 bits can count, one of them or all together, are refused."""
+    content = run_of([("a", [(1, 1)]), ("b", [(2, 2)])])
+    for counts in ((2**63, 1), (2**62, 2**62), (2**64 - 1, 2**64 - 1)):
+        lying = forged(content, lambda told: told, lambda c, counts=counts: numbers(*counts) + c[16:])
+        with pytest.raises(UnusableRunError, match="more rows than can be"):
+            open_run(Mapped(lying))
 
 
 def test_what_is_no_run_is_refused():
