@@ -28,6 +28,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,8 @@ class Bench:
 
     s3: tuple[str, str, str] | None = None
     """The server, and its account."""
+    at_once = 1
+    """Processes that run together: more than one saves time, and makes the figures worthless."""
 
     def __init__(self, work: Path, scale: Scale, patience: float | None = None) -> None:
         self.work, self.scale, self._patience = work, scale, patience
@@ -294,9 +297,10 @@ def in_turn(bench: Bench, sides: Sequence[Side], workload: str, runs: int) -> Re
     found: Results = {}
     for turn in range(runs):
         start = turn % max(1, len(sides))
-        for side in [*sides[start:], *sides[:start]]:
-            if not _fault(found.get(side.label, [])):
-                found.setdefault(side.label, []).append(bench.measure(side, workload))
+        order = [side for side in [*sides[start:], *sides[:start]] if not _fault(found.get(side.label, []))]
+        with ThreadPoolExecutor(bench.at_once) as pool:
+            for side, figures in zip(order, pool.map(lambda side: bench.measure(side, workload), order), strict=True):
+                found.setdefault(side.label, []).append(figures)
     return {side.label: found[side.label] for side in sides}
 
 
@@ -395,7 +399,11 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tools/bench peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a small table, one run: whether all of it works")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="whether all of it works: a small table, one run, two processes at a time; quote nothing of it",
+    )
     parser.add_argument("--only", metavar="W1,…", help="; ".join(f"{name} {title}" for name, title in TITLES.items()))
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, metavar="SYSTEM", help=", ".join(SYSTEMS))
     parser.add_argument("--rows", type=int, metavar="N", help="of the table; 10,000,000")
@@ -411,7 +419,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them there, as SVG")
     options = parser.parse_args(words)
-    small, usual = (200_000, 8, 1, False, [2_000], [200_000]), (10_000_000, 64, 3, True, [10**4, 10**5, 10**6], None)
+    small, usual = (200_000, 8, 1, False, [500], [200_000]), (10_000_000, 64, 3, True, [10**4, 10**5, 10**6], None)
     for name, value in zip(
         ("rows", "files", "runs", "as_it_comes", "listed", "scale"), small if options.quick else usual, strict=True
     ):
@@ -444,6 +452,7 @@ def main(words: Sequence[str]) -> int:
     rows: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="txfiles-bench-", dir=options.work) as name:
         bench = Bench(Path(name), scale_of(options), options.patience)
+        bench.at_once = 2 if options.quick else 1
         for workload in TITLES:
             if _is(workload, options.only):
                 for part, title, results in _of(workload, options, sides, Path(name), bench):
@@ -461,5 +470,5 @@ def main(words: Sequence[str]) -> int:
 def scale_of(options: argparse.Namespace) -> Scale:
     """The sizes that were asked for."""
     batch = min(100_000, options.rows // options.files)
-    small = {"appends": 60, "racers": 4} if options.quick else {}
+    small = {"appends": 40, "racers": 2} if options.quick else {}
     return Scale(rows=options.rows, files=options.files, batch=batch, listed=options.listed[0], **small)

@@ -388,9 +388,12 @@ class LanceIndex(Lance):
 
 
 class Paimon(System):
-    """Writes primary-key tables blind: 4 hash buckets of sorted runs, merged by each read; append once by hand."""
+    """Writes primary-key tables blind: 4 hash buckets of sorted runs, merged by each read; append once by hand.
 
-    packages = ("pypaimon==2.1.0",)
+    As it comes: without its part in Rust.
+    """
+
+    packages = ("pypaimon[sql]==2.1.0", "pypaimon-rust==0.4.0")
     module = "pypaimon"
     style = "merge-on-read"
     by_key = True
@@ -399,7 +402,10 @@ class Paimon(System):
     def begin(self, rows: pa.Table) -> None:
         from pypaimon import Schema
 
-        options = {"bucket": "4", "file.format": "parquet"} | ({"file.compression": self.codec} if self.codec else {})
+        options = {"bucket": "4", "file.format": "parquet"}
+        if self.codec:
+            native = ("write.native", "commit.native", "read.native", "scan.native-plan")  # in Rust, not in Python
+            options |= {"file.compression": self.codec} | {f"{name}.enabled": "true" for name in native}
         at = rows.schema.get_field_index(self.key)
         schema = rows.schema.set(at, rows.schema.field(at).with_nullable(False))
         catalog = self._catalog()

@@ -238,17 +238,17 @@ def shell(case: Case) -> None:
         raise NotOfferedError("it has no such command")
 
     versions = case.scale.listed
-    copy_history(versions, case.system.place)
+    history, case.system.place = f"{case.system.place}/history", f"{case.system.place}/table"
+    copy_history(versions, history)
     command = [sys.executable, "-m", "txfiles"]
 
     def run(*words: str) -> str:
         return subprocess.run([*command, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
 
     began = time.perf_counter()
-    lines = run("log", case.system.place, "-n", str(versions)).splitlines()
+    lines = run("log", history, "-n", str(versions)).splitlines()
     case.figures[f"log of {versions:,} ms"] = (time.perf_counter() - began) * 1e3
     case.expect("versions in the log", sum(line.split()[0].isdecimal() for line in lines if line.strip()), versions)
-    case.system.place += "-shell"
     case.system.create([small_batch(0)])
     row = Path(f"{case.system.place}.csv")
     row.write_text('id,name,value\n1000,"one",1.5\n', encoding="utf-8")
