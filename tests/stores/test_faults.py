@@ -35,6 +35,9 @@ AFTER = ("drop_after", "500_after", "503_after", "hang_after")
 BEFORE = ("drop_before", "500_before", "503_before", "hang_before", "200_before", "late")
 """Nothing has reached the server, or not yet."""
 
+HASTY_SECONDS = 0.5
+"""How long a request may take if it is to fail."""
+
 ways = functools.partial(pytest.mark.parametrize, "way", indirect=True, ids="-".join)
 
 
@@ -208,12 +211,15 @@ def test_reads_are_tried_again(proxy, store, read, fault):
         ("list", "200_before"),  # whatever else is served with 200 is the object: its checksum tells
     ],
 )
-def test_what_cannot_be_read_is_not_absent(proxy, store, read, fault):
+def test_what_cannot_be_read_is_not_absent(proxy, store, options, read, fault):
     """A store that does not answer, denies, or answers with something else raises: nothing is taken for absent."""
     store.put("l/a", b"12345678")
+    hasty = open_store(
+        store.root, {**options, "request_timeout": HASTY_SECONDS}
+    )  # each of these waits until it is over
     proxy.reset(lambda request: fault)
     with pytest.raises(StoreError) as raised:
-        READS[read](store)
+        READS[read](hasty)
     assert raised.value.hint
     proxy.reset()
     assert READS[read](store)
@@ -255,7 +261,7 @@ def test_deletes_are_tried_again(proxy, store, fault):
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "500_after", "drop_before", "cut"])
-@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize("number", [1, 2, 4, 5])  # on S3: begin, two of three parts, complete; on Azure less the first
 def test_large_files(way, proxy, store, number, fault):
     """An upload in parts survives the loss of any one of its requests or answers, or fails and leaves nothing.
 
@@ -376,7 +382,7 @@ def with_canaries(way, url):
         found = [{**way.options(url), **{name: f"{name}-{CANARY}" for name in ("key", "secret", "token")}}]
     if way.backend == "s3fs":
         found[0]["s3_additional_kwargs"] = {"SSECustomerKey": f"sse-{CANARY}"}
-    return [{**options, "backend": way.backend, "request_timeout": 1.0} for options in found]
+    return [{**options, "backend": way.backend, "request_timeout": HASTY_SECONDS} for options in found]
 
 
 @pytest.mark.guarantees("S19")
