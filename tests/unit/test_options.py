@@ -143,6 +143,10 @@ READS = {
     "retention_hours": (lambda table, x: table.vacuum(retention_hours=x), "retain"),
     "last": (lambda table, x: table.history(last=x), "limit"),
     "predicate": (lambda table, x: table.to_batches(predicate=x), "filter"),
+    "condition": (lambda table, x: table.delete(condition=x), "where"),
+    "filter": (lambda table, x: table.delete(filter=x), "where"),
+    "ids": (lambda table, x: table.delete(ids=x), "keys"),
+    "load_id": (lambda table, x: table.delete([("id", "=", 1)], load_id=x), "batch_id"),
     "filesystem": (lambda table, x: tx.exists(table.path, filesystem=x), "storage_options"),
 }
 

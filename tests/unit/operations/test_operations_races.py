@@ -274,3 +274,25 @@ def test_a_delete_beside_a_new_column(path: Path, between: Callable[..., None]) 
     result = tx.Table(path).delete(keys=1)
     assert (result.version, result.attempts) == (3, 2)
     assert bag(stored(path)) == bag([{"id": 2, "n": 2, "more": "x"}, {"id": 3, "n": 3, "more": None}])
+
+
+@pytest.mark.parametrize("rows", [{"where": [("id", "=", 1)]}, {"keys": [1]}], ids=str)
+def test_a_delete_beside_a_compaction(path: Path, between: Callable[..., None], rows: dict[str, Any]) -> None:
+    """The row has moved to another file, and is deleted there; that takes none of the delete's patience."""
+    _small(path)
+    between(lambda: tx.Table(path).compact())
+    result = tx.Table(path).delete(**rows, timeout=0)
+    assert (result.version, result.attempts, result.rows_deleted) == (3, 2, 1)
+    assert {row["id"] for row in stored(path)} == {0, 10, 11}
+
+
+def test_a_delete_without_patience_gives_up(path: Path, between: Callable[..., None]) -> None:
+    """It says which version won; no row is deleted, and nothing that it staged stays."""
+    _three(path)
+    between(lambda: tx.write(table({"id": 2, "n": 7}), path, mode="upsert"))
+    with pytest.raises(CommitConflictError, match=r"delete on .* version 2") as caught:
+        tx.Table(path).delete(keys=1, timeout=0)
+    assert (caught.value.version, caught.value.committed) == (2, "no")
+    assert {row["id"]: row["n"] for row in stored(path)} == {1: 1, 2: 7, 3: 3}
+    live = {Path(file).name for number in range(3) for file in tx.Table(path, version=number).files()}
+    assert {Path(file).name for file in _data(path)} == live
