@@ -1022,6 +1022,22 @@ class ConformanceCases:
             target.write([row(2)], mode="append", properties={"compression": "gzip"})
         assert tx.Table(target.path).version == 1
 
+    @pytest.mark.parametrize("options", [{}, {"partition_by": ["name"]}], ids=["whole", "partitioned"])
+    def test_compact_joins_small_files(self, target: Target, options: dict[str, Any]) -> None:
+        """It changes no row, keeps older versions and later writes right, and has nothing to do the second time."""
+        for number in range(6):
+            target.write([row(number, "mn"[number % 2])], mode="upsert", keys=["id"], **options)
+        table = tx.Table(target.path)
+        before, files = table.to_arrow(), len(table.files())
+        done = table.compact()
+        assert (done.committed, done.version, done.rows, done.files_before) == (True, 6, 6, files)
+        assert table.at(version=5).to_arrow().equals(before)
+        assert bag(table.to_arrow().to_pylist()) == bag(before.to_pylist())
+        assert not tx.Table(target.path).compact().committed
+        assert counts(target.write([row(3, "n", x=7.0), row(9, "m")], mode="upsert"), inserted=1, updated=1)
+        assert counts(target.write([row(9, "m"), row(10, "m")], mode="append_once"), inserted=1, skipped=1)
+        assert bag(table.refresh().lookup([3, 9, 0]).to_pylist()) == bag([row(3, "n", x=7.0), row(9, "m"), row(0, "m")])
+
     def test_versions_stay_readable(self, target: Target) -> None:
         """Each version is as it was; a time names the last version at or before it."""
         for number in range(3):

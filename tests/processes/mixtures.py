@@ -58,6 +58,7 @@ def mixture(root: Path | str, chance: random.Random, worker: int, count: int) ->
                     {"do": "delete", "path": str(root), "where": [["part", "==", chance.choice("abc")]]},
                     {"do": "delete", "path": str(root), "where": [["id", "in", ids]]},
                     {"do": "set", "path": str(root), "row_group_rows": chance.randrange(1, 1_000)},
+                    {"do": "compact", "path": str(root)},
                 ]
             )
         )

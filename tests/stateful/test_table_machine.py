@@ -1,4 +1,4 @@
-"""A table against the model: all modes, retries, reopening, time travel, vacuum, in any order."""
+"""A table against the model: all modes, retries, reopening, time travel, compaction, vacuum, in any order."""
 
 from __future__ import annotations
 
@@ -226,6 +226,26 @@ class TableMachine(RuleBasedStateMachine):
             self._seen_compression = True
             self.model.versions.append(self.model.rows)
         assert table.version == len(self.model.versions) - 1
+
+    @rule(target_file_bytes=st.sampled_from([None, 1_024, 3_000]))
+    def compact(self, target_file_bytes: int | None) -> None:
+        """No row changes, those of a part keep their order, and a second compaction has nothing to do."""
+        table = tx.Table(self.path)
+        orders = self._orders(table)
+        result = table.compact(target_file_bytes)
+        if result.committed:
+            self.model.versions.append(self.model.rows)
+        assert table.version == len(self.model.versions) - 1
+        assert self._orders(table) == orders
+        again = tx.Table(self.path).compact(target_file_bytes)
+        assert (again.committed, again.groups) == (False, 0)
+
+    @staticmethod
+    def _orders(table: tx.Table) -> dict[str, str]:
+        rows = table.to_arrow().to_pylist()
+        return {
+            repr(part): repr([row for row in rows if row["part"] == part]) for part in {row["part"] for row in rows}
+        }
 
     @rule()
     def vacuum(self) -> None:

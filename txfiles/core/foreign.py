@@ -90,6 +90,8 @@ READING: dict[str, str] = {
     **dict.fromkeys(("timestamp_as_of", "timestampasof", "as_of", "asof", "time", "datetime"), "timestamp"),
     **dict.fromkeys(("dtypes", "dtype", "use_nullable_dtypes", "types_mapper"), "dtype_backend"),
     **dict.fromkeys(("retention_hours", "retention", "older_than", "retain_days"), "retain"),
+    **dict.fromkeys(("target_size", "target_file_size", "max_file_size", "file_size"), "target_file_bytes"),
+    **dict.fromkeys(("sort_by", "sort_order", "zorder_by", "z_order"), "sort"),
     **dict.fromkeys(("keep", "retain_last", "min_snapshots_to_keep"), "keep_versions"),
     **dict.fromkeys(("n", "last", "max", "head"), "limit"),
     **dict.fromkeys(("key", "on", "ids", "values"), "keys"),

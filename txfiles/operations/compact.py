@@ -1,8 +1,8 @@
 """`compact`: join small files, and change no row.
 
 Files of one partition that follow each other are joined, in row order, into a file that takes the place of the first
-of them. A file is *small* below half the target size. A new file is closed once it is no longer small and the next one
-would take it beyond the target; so two small files that follow each other never remain, and a second compaction finds
+of them. A file is *small* below half the target size. A new file is closed if the next small one would take it beyond
+the target: then it is not small. So two small files that follow each other never remain, and a second compaction has
 nothing to do.
 
 Source: specs/4-semantics.md, "Compaction"; specs/5-commit.md, "Conflicts".
@@ -11,8 +11,11 @@ Source: specs/4-semantics.md, "Compaction"; specs/5-commit.md, "Conflicts".
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,7 @@ from txfiles.errors import KeysRequiredError
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading import scan
-from txfiles.reading.live import groups, live_rows
+from txfiles.reading.live import LiveGroup, expected, live_rows, opened
 from txfiles.rows import filelist, filters, partitions, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
@@ -54,8 +57,8 @@ class Wanted:
         return 2 * size < self.target_bytes
 
     def is_full(self, size: int, more: int) -> bool:
-        """Whether a new file of so many bytes is closed, rather than that it takes another one of `more` bytes."""
-        return not self.is_small(size) and size + more > self.target_bytes
+        """Whether a new file of so many bytes takes no small one of `more` bytes: it is not small then."""
+        return size + more > self.target_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,36 @@ class _Pass:
     wanted: Wanted
     done: Callable[[], None]
 
-    def rows(self, file: DataFile) -> Iterator[pa.Table]:
-        """A file's rows, in pieces."""
+    def read(self, files: Sequence[DataFile]) -> Generator[Iterator[pa.Table], None, None]:
+        """The rows of each file, in pieces, which are used up before the next file's. Some files are begun ahead."""
         columns = [column.name for column in self.table.columns]
-        for group in groups(self.session.store, self.table, file, columns):
+        stacks: deque[ExitStack] = deque()
+
+        def begin(file: DataFile) -> Iterator[pa.Table]:
+            stacks.append(stack := ExitStack())
+            found = stack.enter_context(opened(self.session.store, self.table, file))
+            pieces = [group.read(columns) for group in expected(found, columns)[:1]]
+            return self._pieces(stack, pieces, found[1:], columns)
+
+        def results() -> Generator[Iterator[pa.Table], None, None]:
+            yield from self.session.each(begin, files)
+
+        found = results()
+        try:
+            yield from found
+        finally:
+            found.close()  # first the readers, then their files
+            for stack in stacks:
+                stack.close()
+
+    def _pieces(
+        self, stack: ExitStack, first: list[pa.Table], more: Sequence[LiveGroup], columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        while first:
+            yield first.pop()
+        for group in more:
             yield group.read(columns)
+        stack.close()
         self.done()
 
 
@@ -90,7 +118,7 @@ def plan_compaction(session: Session, base: Snapshot, stage: Staging, wanted: Wa
     Raises:
         KeysRequiredError: it is to sort a table that has no keys.
         CorruptTableError: a file is missing or damaged.
-    Cost: each row of the small files is read and written once; in memory is a row group of each partition under way.
+    Cost: each row of the small files is read and written once; in memory are row groups of a few files.
         If it sorts, the rows of a new file are in memory, and those of many tiny files are written more than once.
     """
     table, runs = base.state.table, find(base, wanted)
@@ -99,7 +127,8 @@ def plan_compaction(session: Session, base: Snapshot, stage: Staging, wanted: Wa
     work = _Pass(session, table, stage, wanted, lambda: wanted.done(next(count), total))
 
     def one(run: Run) -> list[Group]:
-        return list(_groups(run, lambda waiting: fill(work, run.partition, waiting)))
+        with closing(work.read(run.files)) as files:
+            return list(_groups(run, lambda waiting: fill(work, run.partition, waiting, files)))
 
     return plans.compaction(table, [group for found in session.each(one, runs) for group in found])
 
@@ -175,20 +204,24 @@ def _taken(waiting: Sequence[DataFile], wanted: Wanted, times: int = 1) -> Seque
     return waiting[: next(full, len(waiting))]
 
 
-def _joined(work: _Pass, partition: Partition, waiting: Sequence[DataFile]) -> Group:
+Rows = Iterator[Iterator[pa.Table]]
+"""The rows of the files that wait, in their order."""
+
+
+def _joined(work: _Pass, partition: Partition, waiting: Sequence[DataFile], files: Rows) -> Group:
     """Join files as a stream, until the new one is full."""
     taken: list[DataFile] = []
     with work.stage.open(work.table, partition) as writer:
         for file in waiting:
             if len(taken) > 1 and work.wanted.is_full(writer.bytes, file.bytes):
                 break
-            for piece in work.rows(file):
+            for piece in next(files):
                 writer.write(piece)
             taken.append(file)
         return _group(taken, [writer.close()] if any(map(live_rows, taken)) else [])
 
 
-def _sorted(work: _Pass, partition: Partition, waiting: Sequence[DataFile]) -> Group:
+def _sorted(work: _Pass, partition: Partition, waiting: Sequence[DataFile], files: Rows) -> Group:
     """Join files in order of their keys. How large the new one is shows once it is written: if small, it takes more."""
     table, stage, wanted = work.table, work.stage, work.wanted
     pieces: list[pa.Table] = []
@@ -196,7 +229,7 @@ def _sorted(work: _Pass, partition: Partition, waiting: Sequence[DataFile]) -> G
     times = 1
     while True:
         more = _taken(waiting, wanted, times)
-        pieces += [piece for file in more[len(taken) :] for piece in work.rows(file)]
+        pieces += [piece for rows in islice(files, len(more) - len(taken)) for piece in rows]
         taken, whole = more, pa.concat_tables(pieces)
         order = pc.sort_indices(key_codec.encode(whole, table.keys))
         with stage.open(table, partition) as writer:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tests.strategies import TABLE_ID
 from txfiles.core import replay, times
-from txfiles.core.manifest import CheckpointRef, Manifest, Metrics, Operation, TableMetadata, Vacuum
+from txfiles.core.manifest import Add, CheckpointRef, Manifest, Metrics, Operation, TableMetadata, Vacuum
 from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import Column
 from txfiles.errors import CorruptTableError, UnsupportedTableError
@@ -121,6 +121,49 @@ def test_the_oldest_readable_version_only_rises() -> None:
     assert fold(*raised, manifest(3, vacuum=Vacuum(oldest_readable_version=3))).oldest_readable_version == 3
     with pytest.raises(CorruptTableError, match="impossible"):
         fold(*raised, manifest(3, vacuum=Vacuum(oldest_readable_version=1)))
+
+
+KEYED = replace(TABLE, keys=("id",))
+OTHERS = replace(KEYED, columns=(*TABLE.columns, Column(id=2, name="b", type="int64")), last_column_id=2, keys=("b",))
+FILE = Add(path="a", rows=1, bytes=1, sha256="")
+
+
+def keyed(name: str, *keys: str, scope: str | None = None, **more: Any) -> dict[str, Any]:
+    """A commit that adds a file."""
+    return {"operation": Operation(name=name, keys=keys, scope=scope), "add": (FILE,), **more}
+
+
+UNIQUE: dict[str, tuple[list[dict[str, Any]], bool]] = {
+    "a keyed creation": ([keyed("upsert", "id", table=KEYED)], True),
+    "a creation without keys": ([keyed("append", table=TABLE)], False),
+    "keys for rows that were there": ([keyed("append", table=TABLE), keyed("upsert", "id", table=KEYED)], False),
+    "keyed writes": ([keyed("upsert", "id", table=KEYED), keyed("append_once", "id"), keyed("upsert", "id")], True),
+    "an append": ([keyed("upsert", "id", table=KEYED), keyed("append"), keyed("upsert", "id")], False),
+    "an append of nothing": ([keyed("upsert", "id", table=KEYED), {"operation": Operation(name="append")}], True),
+    "rows that only moved": ([keyed("upsert", "id", table=KEYED), keyed("compact"), keyed("delete")], True),
+    "an operation of a later release": ([keyed("upsert", "id", table=KEYED), keyed("restore")], False),
+    "other keys": ([keyed("upsert", "id", table=KEYED), keyed("upsert", "b", table=OTHERS)], False),
+    "a keyed overwrite": ([keyed("append", table=KEYED), keyed("overwrite", "id", scope="table")], True),
+    "an overwrite without keys": (
+        [keyed("upsert", "id", table=KEYED), keyed("overwrite", scope="table")],
+        False,
+    ),
+    "a keyed overwrite of a part": ([keyed("append", table=KEYED), keyed("overwrite", "id", scope="filter")], False),
+    "of a part that was unique": (
+        [keyed("upsert", "id", table=KEYED), keyed("overwrite", "id", scope="partitions")],
+        True,
+    ),
+    "of a part, with new keys": (
+        [keyed("append", table=TABLE), keyed("overwrite", "id", scope="filter", table=KEYED)],
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("commits", "unique"), UNIQUE.values(), ids=UNIQUE)
+def test_whether_keys_are_unique(commits: list[dict[str, Any]], unique: bool) -> None:
+    """A state knows it as long as each operation checked the rows that it added, and says no otherwise."""
+    assert fold(*(manifest(version, **changes) for version, changes in enumerate(commits))).unique_keys is unique
 
 
 def batch(name: str | None, **more: Any) -> dict[str, Any]:

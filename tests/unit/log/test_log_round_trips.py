@@ -17,9 +17,9 @@ import pytest
 from txfiles import environment, inputs
 from txfiles.log import manifests, newest, versions
 from txfiles.log.cache import SnapshotCache
-from txfiles.log.session import Session
+from txfiles.log.session import FILES_AT_ONCE, Session
 from txfiles.operations import vacuum
-from txfiles.options import Request, check
+from txfiles.options import CompactOptions, Request, check
 from txfiles.reading import lookup, scan
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Capabilities
@@ -214,6 +214,14 @@ def test_round_trips(opened, call):
     act, trips = CALLS[call]
     found, requests = opened.counted(act)
     assert found <= trips, requests
+
+
+def test_a_compaction_reads_several_files_at_once(opened):
+    """It waits for every eighth file that it joins, and a few times more."""
+    count = opened.head().file_count
+    trips, requests = opened.counted(lambda p: files.compact(p.session, p.head(), CompactOptions()))
+    assert requests["open_input"] == count
+    assert trips <= -(-count // FILES_AT_ONCE) + 6
 
 
 def test_a_checkpoint_costs_no_round_trip(history):

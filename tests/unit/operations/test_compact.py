@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,8 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import txfiles as tx
+from txfiles import environment, inputs
 from txfiles.core import names
-from txfiles.errors import CorruptTableError, InputError, KeysRequiredError, OptionError
+from txfiles.errors import CorruptTableError, DuplicateKeyError, InputError, KeysRequiredError, OptionError
+from txfiles.log import checkpoint, versions
+from txfiles.log.session import Session
+from txfiles.options import Request, check
+from txfiles.reading import scan
+from txfiles.store.memory import MemoryStore
+from txfiles.targets import files as files_target
 
 SMALL = {"target_file_bytes": 20_000, "row_group_rows": 1}
 FORMATS = pytest.mark.parametrize("format_name", ["parquet", "csv"])
@@ -217,9 +226,9 @@ def test_files_of_older_columns_are_joined(tmp_path: Path, format_name: str) -> 
 def test_many_tiny_files_fill_new_ones(tmp_path: Path) -> None:
     """Files that are mostly footers are joined until the new one is no longer small, sorted or not."""
     path = tmp_path / "table"
-    first: dict[str, Any] = {"keys": ["id"], "properties": {"target_file_bytes": 8_000, "row_group_rows": 3}}
+    first: dict[str, Any] = {"keys": ["id"], "properties": {"target_file_bytes": 8_000, "row_group_rows": 8}}
     for number in range(40):
-        texts = [hashlib.sha256(bytes([number, row])).hexdigest() * 2 for row in range(3)]
+        texts = [hashlib.sha512(bytes([number, row])).hexdigest() for row in range(3)]
         tx.write(pa.table({"id": range(3 * number, 3 * number + 3), "text": texts}), path, mode="upsert", **first)
     shutil.copytree(path, tmp_path / "sorted")
     for table, sort in ((tx.Table(path), False), (tx.Table(tmp_path / "sorted"), True)):
@@ -232,6 +241,18 @@ def test_many_tiny_files_fill_new_ones(tmp_path: Path) -> None:
         written = {Path(file).name for file in table.files()}
         standing = {found.name for found in Path(table.path).glob("part-*")}
         assert len(standing - written) == 40  # nothing is left of what was written and found too small
+
+
+def test_new_files_are_filled(tmp_path: Path) -> None:
+    """Each takes files until the next one would take it beyond the target, so only the last may be small."""
+    for number in range(24):
+        texts = [hashlib.sha512(bytes([number, row])).hexdigest() for row in range(48)]
+        tx.write(pa.table({"text": texts}), tmp_path / "table", mode="append", properties={"row_group_rows": 16})
+    table = tx.Table(tmp_path / "table")
+    assert table.compact(target_file_bytes=40_000).groups > 3
+    sizes = [Path(file).stat().st_size for file in table.files()]
+    assert all(20_000 <= size <= 50_000 for size in sizes[:-1])
+    assert not table.compact(target_file_bytes=40_000).committed
 
 
 def test_superseded_files_are_vacuumed(tmp_path: Path) -> None:
@@ -344,3 +365,37 @@ def test_the_log_says_what_took_whose_place(tmp_path: Path) -> None:
     manifest = (tmp_path / "table" / names.manifest(3)).read_text()
     first = Path(tx.Table(table.path, version=2).files()[0]).name
     assert f'"place": "{first}"' in manifest
+
+
+WRITES: dict[str, dict[str, Any]] = {
+    "append": {"mode": "append"},
+    "upsert": {"mode": "upsert", "keys": ["id"]},
+    "other keys": {"mode": "upsert", "keys": ["id", "part"], "rekey": True},
+    "the first keys again": {"mode": "append_once", "keys": ["id"], "rekey": True},
+    "overwrite": {"mode": "overwrite"},
+    "keyed overwrite": {"mode": "overwrite", "keys": ["id"], "rekey": True},
+    "partitions": {"mode": "overwrite", "overwrite_partitions": True},
+    "keyed partitions": {"mode": "overwrite", "overwrite_partitions": True, "keys": ["id"]},
+}
+
+
+@pytest.mark.parametrize("batches", [((0, "a"), (0, "b"), (1, "a")), ((0, "a"), (0, "a"), (1, "b"))])
+@pytest.mark.parametrize("first", ["upsert", "keyed overwrite"])
+def test_keys_that_are_known_to_be_unique_are(first: str, batches: tuple[tuple[int, str], ...]) -> None:
+    """Of any three writes: if a state says that no key is there twice, none is; a checkpoint says the same."""
+    known = 0
+    for others in itertools.product(WRITES, repeat=2):
+        session = Session(MemoryStore(), environment.real())
+        for write, (number, part) in zip((first, *others), batches, strict=True):
+            batch = pa.table({"id": [number], "part": [part]})
+            request = Request(source=inputs.source(batch), partition_by=("part",), **WRITES[write])
+            with contextlib.suppress(DuplicateKeyError, OptionError):  # of rows that stay; of other keys without rekey
+                files_target.write(session, check(request))
+        head = versions.require_head(session)
+        keys = head.state.table.keys
+        found = [tuple(row.values()) for row in scan.read(session, head, keys or None, None).to_pylist()]
+        assert not head.state.unique_keys or (keys and len(set(found)) == len(found)), (first, *others)
+        saved = checkpoint.decode(checkpoint.encode(head.state, head.files), head.state.checkpoint, where="c")
+        assert saved.state == head.state
+        known += head.state.unique_keys
+    assert known
