@@ -150,6 +150,7 @@ class TxFiles(System):
         from txfiles.log import versions
         from txfiles.log.snapshot import Listed, Snapshot
         from txfiles.rows import filelist
+        from txfiles.rows.segments import FileList
         from txfiles.targets.files_target import open_session
 
         self._write(rows.slice(0, 0), "append_once", checkpoint_interval=1)
@@ -167,7 +168,7 @@ class TxFiles(System):
         for name, column in values.items():
             files = files.set_column(files.schema.get_field_index(name), files.schema.field(name), pa.array(column))
         assert files.schema.equals(filelist.schema(table.columns))
-        session.cache.keep(session.store.root, Snapshot(state, Listed.of(table, files)))
+        session.cache.keep(session.store.root, Snapshot(state, Listed.of(table, FileList.of(files))))
         self._write(rows, "append")
 
     def _write(self, rows: pa.Table, mode: str, **properties: Any) -> Any:
