@@ -56,11 +56,13 @@ class Failed:
         failure: which.
         said: status, code and message for an error's text; no credentials.
         retry_after: seconds that the server wants us to wait.
+        resent: whether the request may have been sent before, though the client's `capabilities` say that none is.
     """
 
     failure: Failure
     said: str
     retry_after: float | None = None
+    resent: bool = False
 
 
 Answers = Mapping[str | int, Failure]

@@ -285,7 +285,7 @@ class ObjectStore:
     def _refused(self, name: str, failed: Failed) -> TxFilesError:
         """The error for a put that was refused; see `put_if_absent` for what it says of the commit."""
         error = self._error("create", name, failed)
-        error.committed = "unknown" if self.capabilities.resends else "no"
+        error.committed = "unknown" if self.capabilities.resends or failed.resent else "no"
         return error
 
     def _ask(self, request: Callable[[], T], met: list[Failure] | None = None) -> T | Failed:

@@ -21,6 +21,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
@@ -284,7 +285,8 @@ class ObstoreClient:
         try:
             return request(self._other)
         except Exception as error:  # noqa: BLE001  # that library knows what it means
-            raise ElsewhereError(self._other.failed(error)) from None
+            failed = self._other.failed(error)
+            raise ElsewhereError(replace(failed, resent=self._other.capabilities.resends)) from None
 
     def _their_pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
         pages = self.by_other(lambda theirs: theirs.pages(prefix, after))
