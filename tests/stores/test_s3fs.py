@@ -47,7 +47,7 @@ def answered(code, status, operation="PutObject", **said):
         (answered("Odd", 504), Failure.UNCLEAR),
         (answered("EntityTooLarge", 400), Failure.REFUSED),
         (answered("PermanentRedirect", 301), Failure.REFUSED),
-        (answered("NotImplemented", 501), Failure.REFUSED),
+        (answered("NotImplemented", 501), Failure.UNSUPPORTED),
         (boto.EndpointConnectionError(endpoint_url="http://x"), Failure.UNREACHABLE),
         (boto.ConnectTimeoutError(endpoint_url="http://x"), Failure.UNREACHABLE),
         (boto.ReadTimeoutError(endpoint_url="http://x"), Failure.UNCLEAR),

@@ -173,7 +173,7 @@ class AzureClient:
         try:
             self._run(lambda: self._blob("_").get_blob_properties(**self._once, **hook))
         except azure.HttpResponseError as error:
-            if self.failed(error).failure not in (Failure.ABSENT, Failure.REFUSED, Failure.DENIED):
+            if self.failed(error).failure not in client.DATED:
                 raise
             if error.response is None:  # denied by where the credentials come from
                 raise

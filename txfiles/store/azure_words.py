@@ -34,7 +34,8 @@ ANSWERS: client.Answers = {
     429: Failure.THROTTLED,
     503: Failure.THROTTLED,
     408: Failure.UNCLEAR,
-    **dict.fromkeys((301, 302, 307, 501), Failure.REFUSED),
+    **dict.fromkeys((301, 302, 307), Failure.REFUSED),
+    501: Failure.UNSUPPORTED,
 }
 """Azure's error codes and statuses. A missing container is none of them: a 4xx that is not here is refused.
 

@@ -39,7 +39,9 @@ class Failure(enum.Enum):
     DENIED = "denied"
     """Credentials are missing, wrong, expired, or do not reach so far. Nothing was applied."""
     REFUSED = "refused"
-    """The same request will never succeed: no such bucket, a bad request. Nothing was applied."""
+    """The same request will not succeed: no such bucket, a bad request. Nothing was applied."""
+    UNSUPPORTED = "unsupported"
+    """The server does not implement what the request asks for. Nothing was applied."""
     THROTTLED = "throttled"
     """Too many requests; applied or not."""
     UNREACHABLE = "unreachable"
@@ -64,6 +66,9 @@ class Failed:
     retry_after: float | None = None
     resent: bool = False
 
+
+DATED = frozenset({Failure.ABSENT, Failure.REFUSED, Failure.DENIED, Failure.UNSUPPORTED})
+"""Failures of a request for the server's clock that are an answer all the same: the server is there, and says when."""
 
 Answers = Mapping[str | int, Failure]
 """What a server's error codes and statuses mean; a code is looked up first."""

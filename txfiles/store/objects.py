@@ -39,6 +39,7 @@ _HINTS = {
     Failure.DENIED: "check that the credentials are there, have not expired, and may read and write this place; they "
     "come from storage_options, or from where the store's own tools look for them; then open the table again",
     Failure.REFUSED: "check that the bucket exists, and that the URL and the storage options are meant for this store",
+    Failure.UNSUPPORTED: "check that the endpoint is the store's, and that no proxy before it knows only a part of it",
     Failure.THROTTLED: "the store asks for fewer requests: run it again later, or give it more time with "
     "storage_options={'request_timeout': seconds}",
     Failure.UNREACHABLE: "check that the endpoint is right and that the network reaches it; then try again",
@@ -257,7 +258,7 @@ class ObjectStore:
         found = probe.not_honoured(self.client, self._prefix, self._ask)
         if found is None:
             return True
-        if found.failure is not Failure.REFUSED:
+        if found.failure is not Failure.UNSUPPORTED:
             raise self._error("write to", "", found)
         if self._lock is None:
             raise NoAtomicCreateError(

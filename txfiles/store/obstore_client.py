@@ -266,7 +266,7 @@ class ObstoreClient:
             with urllib.request.urlopen(request, timeout=self._try_seconds) as answer:  # noqa: S310
                 headers = answer.headers
         except urllib.error.HTTPError as error:
-            if self.failed(error).failure not in (Failure.ABSENT, Failure.REFUSED, Failure.DENIED):
+            if self.failed(error).failure not in client.DATED:
                 raise
             headers = error.headers
         return client.http_time_us(headers["date"])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from txfiles.core.names import LOG_DIR, TABLE_FILE
@@ -30,7 +31,7 @@ _known: dict[str, Failed | None] = {}
 
 
 def not_honoured(client: Client, prefix: str, ask: Ask) -> Failed | None:  # type: ignore[type-arg]  # generic by call
-    """Why no conditional put can be trusted there; None if it can.
+    """Why no conditional put can be trusted there; None if it can. Only `UNSUPPORTED` says that none ever can.
 
     Args:
         client: of the bucket.
@@ -41,8 +42,8 @@ def not_honoured(client: Client, prefix: str, ask: Ask) -> Failed | None:  # typ
     with _guard:
         if client.identity not in _known:
             found = _probe(client, prefix, ask)
-            if found is not None and found.failure is not Failure.REFUSED:
-                return found  # the store failed: it is asked again
+            if found is not None and found.failure is not Failure.UNSUPPORTED:
+                return found  # it says nothing of conditions: the store is asked again
             _known[client.identity] = found
         return _known[client.identity]
 
@@ -57,7 +58,8 @@ def _probe(client: Client, prefix: str, ask: Ask) -> Failed | None:  # type: ign
     if isinstance(table, Body) and table.size <= TABLE_FILE_LIMIT_BYTES:
         return _put_again(client, prefix + TABLE_FILE, table.data, ask)
     if isinstance(table, Failed) and table.failure is not Failure.ABSENT:
-        return table
+        says_nothing = table.failure is Failure.UNSUPPORTED  # a read has no condition
+        return replace(table, failure=Failure.REFUSED) if says_nothing else table
     key, data = f"{prefix}{LOG_DIR}.tmp-{secrets.token_hex(16)}", b"{}"  # vacuum knows the name
     try:
         created = ask(lambda: client.create(key, data))
@@ -71,5 +73,5 @@ def _probe(client: Client, prefix: str, ask: Ask) -> Failed | None:  # type: ign
 def _put_again(client: Client, key: str, data: bytes, ask: Ask) -> Failed | None:  # type: ignore[type-arg]
     answer = ask(lambda: client.create(key, data))
     if answer is None:
-        return Failed(Failure.REFUSED, "it overwrote an object that was to be created only if there was none")
+        return Failed(Failure.UNSUPPORTED, "it overwrote an object that was to be created only if there was none")
     return None if answer.failure is Failure.EXISTS else answer

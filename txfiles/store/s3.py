@@ -197,7 +197,7 @@ class S3Client:
             answer = self._call("head_object", Key="_")
         except Exception as error:
             response = getattr(error.__cause__, "response", None)
-            if response is None or self.failed(error).failure not in (Failure.ABSENT, Failure.REFUSED, Failure.DENIED):
+            if response is None or self.failed(error).failure not in client.DATED:
                 raise
             answer = response
         return client.http_time_us(answer["ResponseMetadata"]["HTTPHeaders"]["date"])

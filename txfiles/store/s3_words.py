@@ -29,7 +29,8 @@ ANSWERS: client.Answers = {
     503: Failure.THROTTLED,
     **dict.fromkeys(("InternalError", "RequestTimeout", "IncompleteBody"), Failure.UNCLEAR),
     408: Failure.UNCLEAR,
-    **dict.fromkeys(("PermanentRedirect", 301, 307, 501), Failure.REFUSED),
+    **dict.fromkeys(("PermanentRedirect", 301, 307), Failure.REFUSED),
+    501: Failure.UNSUPPORTED,
 }
 """S3's error codes and statuses. A missing bucket is none of them: a 4xx that is not here is refused."""
 

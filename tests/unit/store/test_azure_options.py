@@ -185,7 +185,7 @@ def answered(status, code=None, kind=azure.HttpResponseError, **more):
         (answered(502), Failure.UNCLEAR),
         (answered(504), Failure.UNCLEAR),
         (answered(200, kind=azure.DecodeError), Failure.UNCLEAR),
-        (answered(501), Failure.REFUSED),
+        (answered(501), Failure.UNSUPPORTED),
         (azure.ServiceRequestError("m"), Failure.UNREACHABLE),
         (azure.ServiceRequestTimeoutError("m"), Failure.UNREACHABLE),
         (azure.ServiceResponseError("m"), Failure.UNCLEAR),

@@ -92,7 +92,7 @@ def test_a_refusal_after_an_unclear_put_is_unknown(store, client, failure):
     assert store.put_if_absent("a", b"1") is Put.UNKNOWN
 
 
-@pytest.mark.parametrize("failure", [Failure.DENIED, Failure.REFUSED])
+@pytest.mark.parametrize("failure", [Failure.DENIED, Failure.REFUSED, Failure.UNSUPPORTED])
 def test_a_refused_put(store, client, failure):
     """A put that was refused at once is an error that says that nothing was committed."""
     client.script["create"] = [failing(failure)]
@@ -117,7 +117,7 @@ def test_a_client_that_was_denied_something(store, client):
 def test_a_denied_put_that_may_be_the_second(client, clock, resends, under_lock):
     """Where something below may have sent it before, a denied put is unknown, also a plain one under a lock."""
     client.capabilities = replace(client.capabilities, resends=resends)
-    probe.remember(client, Failed(Failure.REFUSED, "it overwrites") if under_lock else None)
+    probe.remember(client, Failed(Failure.UNSUPPORTED, "it overwrites") if under_lock else None)
     store = ObjectStore(client, "t", patience=clock.patience(), lock=threading.Lock())
     client.script["put" if under_lock else "create"] = [failing(Failure.DENIED)]
     with pytest.raises(StoreError) as raised:
@@ -395,9 +395,9 @@ def test_abandoned_uploads(store, client):
 # ---------------------------------------------------------------- the probe
 
 
-def fresh(**about):
+def fresh(lock=None, **about):
     client = FakeClient(**about)
-    return client, ObjectStore(client, "t", patience=Clock().patience())
+    return client, ObjectStore(client, "t", patience=Clock().patience(), lock=lock)
 
 
 WRITES = {
@@ -438,23 +438,42 @@ def test_a_store_is_probed_once(there, requests):
     assert client.calls == {"create": 1}
 
 
-@pytest.mark.parametrize("method", ["get", "create"])
-def test_a_probe_that_fails_says_nothing_of_the_store(method):
-    """A store that could not be probed is not refused for ever: the next write asks again."""
-    client, store = fresh()
-    client.script[method] = [failing(Failure.DENIED)]
-    with pytest.raises(StoreError, match="could not write to fake://bucket/t: injected denied") as raised:
+@pytest.mark.parametrize("lock", [None, threading.Lock()])
+@pytest.mark.parametrize(
+    ("method", "done", "failure"),
+    [
+        ("get", 0, Failure.DENIED),
+        ("get", 0, Failure.REFUSED),
+        ("get", 0, Failure.UNSUPPORTED),
+        ("create", 0, Failure.DENIED),
+        ("create", 0, Failure.REFUSED),
+        ("create", 1, Failure.REFUSED),
+    ],
+)
+def test_a_probe_that_fails_says_nothing_of_the_store(method, done, failure, lock):
+    """A store that could not be probed is not refused for ever, nor written to without a condition: the next write
+    asks again."""
+    client, store = fresh(lock=lock)
+    client.script[method] = [*[None] * done, failing(failure)]
+    with pytest.raises(StoreError, match="could not write to fake://bucket/t: injected") as raised:
         store.put_if_absent("a", b"1")
     assert not isinstance(raised.value, NoAtomicCreateError)
+    assert raised.value.committed == "no"
+    assert not client.objects
     assert store.put_if_absent("a", b"1") is Put.CREATED
+    assert client.calls["put"] == 0
 
 
-def test_a_store_that_does_not_know_the_condition():
-    """A server that refuses the request for its condition is refused, in its own words."""
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_store_that_does_not_know_the_condition(steps):
+    """A server that does not implement the condition is refused, in its own words, and not asked again."""
     client, store = fresh()
-    client.script["create"] = [failing(Failure.REFUSED)]
-    with pytest.raises(NoAtomicCreateError, match="injected refused"):
-        store.put_if_absent("a", b"1")
+    client.script["create"] = [*[None] * (steps - 1), failing(Failure.UNSUPPORTED)]
+    for _ in range(2):
+        with pytest.raises(NoAtomicCreateError, match="injected unsupported"):
+            store.put_if_absent("a", b"1")
+    assert client.calls["create"] == steps
+    assert not client.objects
 
 
 def test_a_probe_whose_answers_are_lost():
