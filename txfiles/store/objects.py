@@ -9,6 +9,7 @@ Source: specs/5-commit.md, "Stores"; specs/decisions/0026-object-stores.md.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,7 @@ class ObjectStore:
         self._lock = lock
         self._guard = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.root!r})"
@@ -240,8 +242,8 @@ class ObjectStore:
     def pool(self) -> ThreadPoolExecutor:
         """The threads in which this store's requests wait."""
         with self._guard:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(IO_WIDTH, "txfiles-store")
+            if self._pool is None or self._pool_process != os.getpid():  # its threads stayed in the parent
+                self._pool, self._pool_process = ThreadPoolExecutor(IO_WIDTH, "txfiles-store"), os.getpid()
             return self._pool
 
     # ------------------------------------------------------------ inside

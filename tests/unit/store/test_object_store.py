@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,7 +23,7 @@ from txfiles.store import port, probe
 from txfiles.store.client import Failed, Failure
 from txfiles.store.memory import MemoryStore
 from txfiles.store.object_sink import PART_BYTES
-from txfiles.store.objects import ObjectStore
+from txfiles.store.objects import IO_WIDTH, ObjectStore
 from txfiles.store.patience import UNREACHABLE_TRIES, Patience
 from txfiles.store.port import Put
 
@@ -298,6 +300,24 @@ def test_reads_are_exact(store, client):
         assert source.read(3) == b"456"
         assert source.read() == b"789"
     assert client.calls == {"get_range": 2}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_reads(store, client):
+    """A process that was forked after its store was used has threads of its own: it reads, and ends."""
+    client.objects["t/a"] = (b"0123456789", 1)
+    together = threading.Barrier(IO_WIDTH)
+    list(store.pool().map(lambda _: together.wait(), range(IO_WIDTH)))  # all the threads that there may be
+    child = os.fork()
+    if not child:
+        signal.alarm(10)  # ends one that hangs
+        try:
+            os._exit(store.read_ranges("a", [(0, 2), (4, 2)], 10) != [b"01", b"45"])
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
 
 
 # ---------------------------------------------------------------- large files
