@@ -53,7 +53,7 @@ PAGE = 1_000
 DEFAULT_REGION = "us-east-1"
 
 _ANSWER = re.compile(
-    r"Error performing [A-Z]+ \S+ in \S+ - Server returned non-2xx status code: (\d{3})[^:]*: ?"
+    r"Error performing ([A-Z]+) \S+ in \S+ - Server returned non-2xx status code: (\d{3})[^:]*: ?"
     r"(.*?)(?:\n\nDebug source:|\Z)",
     re.DOTALL,
 )
@@ -177,9 +177,9 @@ class ObstoreClient:
         if found is None:
             said = re.sub(r"^Generic \w+ error: ", "", text.partition("\n\nDebug source:")[0])
             return Failed(_without_answer(error, text), self._shown(f"{type(error).__name__}: {said}"))
-        status, body = int(found[1]), found[2]
+        method, status, body = found[1], int(found[2]), found[3]
         code = _element("Code", body)
-        if not body and isinstance(error, FileNotFoundError):
+        if method == "HEAD" and not body and isinstance(error, FileNotFoundError):
             code = self.absent
         return Failed(
             client.meaning(self.answers, code, status), self._shown(f"{status} {code}: {_element('Message', body)}")

@@ -200,10 +200,10 @@ def test_one_bucket():
 # ---------------------------------------------------------------- answers, as obstore tells them
 
 
-def told(status, code, body=True):
-    xml = f"<Error><Code>{code}</Code><Message>m</Message></Error>" if body else ""
+def told(status, code, method="PUT"):
+    xml = f"<Error><Code>{code}</Code><Message>m</Message></Error>" if code else ""
     return (
-        f"Generic S3 error: Error performing PUT http://h/b/k in 1.5ms - Server returned non-2xx status code: "
+        f"Generic S3 error: Error performing {method} http://h/b/k in 1.5ms - Server returned non-2xx status code: "
         f"{status} Some Reason: {xml}\n\nDebug source:\nGeneric {{ kind: Connect }}"
     )
 
@@ -215,7 +215,8 @@ def told(status, code, body=True):
         (obstore_client.raised.AlreadyExistsError(told(409, "ConditionalRequestConflict")), Failure.UNDECIDED),
         (obstore_client.raised.AlreadyExistsError("Object at location a already exists"), Failure.UNCLEAR),
         (FileNotFoundError(told(404, "NoSuchKey")), Failure.ABSENT),
-        (FileNotFoundError(told(404, "", body=False)), Failure.ABSENT),
+        (FileNotFoundError(told(404, None, "HEAD")), Failure.ABSENT),
+        (FileNotFoundError(told(404, None, "GET")), Failure.REFUSED),
         (FileNotFoundError(told(404, "NoSuchBucket")), Failure.REFUSED),
         (FileNotFoundError("whatever"), Failure.UNCLEAR),
         (obstore_client.raised.GenericError(told(416, "InvalidRange")), Failure.SHORT),
