@@ -266,7 +266,9 @@ class ObstoreClient:
             with urllib.request.urlopen(request, timeout=self._try_seconds) as answer:  # noqa: S310
                 headers = answer.headers
         except urllib.error.HTTPError as error:
-            if self.failed(error).failure not in client.DATED:
+            # It is not signed, and may be refused in any way; what may pass is tried again.
+            passes = error.code >= 500 or error.code in (408, 429)  # noqa: PLR2004
+            if passes or "date" not in error.headers:
                 raise
             headers = error.headers
         return client.http_time_us(headers["date"])
