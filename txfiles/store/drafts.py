@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from txfiles.errors import Committed, NoAtomicCreateError
@@ -230,6 +231,11 @@ class Draft:
     def _unlink(self, last: str) -> None:
         with suppress(OSError):  # at worst vacuum finds it
             os.unlink(last, dir_fd=self._folder)
+
+
+def kept_lock(given: Lock | None) -> Lock | None:
+    """A lock as a store keeps it: a path is made absolute, so that a later `chdir` changes nothing, and pickles."""
+    return Path(given).absolute() if isinstance(given, str | os.PathLike) else given
 
 
 def lock_of(given: Lock) -> AbstractContextManager[Any]:

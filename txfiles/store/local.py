@@ -21,7 +21,7 @@ import pyarrow as pa
 from txfiles.core import names
 from txfiles.errors import Committed, CorruptTableError, InputError
 from txfiles.store import common
-from txfiles.store.drafts import TEMPORARY_PREFIX, Draft, LocalSink, file_lock
+from txfiles.store.drafts import TEMPORARY_PREFIX, Draft, LocalSink, file_lock, kept_lock
 from txfiles.store.folders import Folders, ensure_durable, telling
 from txfiles.store.port import Capabilities, Entry, Lock, Put
 
@@ -49,7 +49,7 @@ class LocalStore:
         if not text or "\0" in text or not _is_name(text):
             raise InputError(f"{text!r} is not the path of a folder", hint="name the table's folder")
         self._folders = Folders(Path(text).absolute())
-        self._given_lock = Path(lock).absolute() if isinstance(lock, str | os.PathLike) else lock
+        self._given_lock = kept_lock(lock)
 
     @property
     def root(self) -> str:

@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -21,9 +20,10 @@ import pyarrow as pa
 from txfiles.errors import InputError, NoAtomicCreateError, StoreError, TxFilesError
 from txfiles.store import common, probe
 from txfiles.store.client import Client, Failed, Failure, denied
+from txfiles.store.drafts import kept_lock, lock_of
 from txfiles.store.object_sink import ObjectSink
 from txfiles.store.patience import TRIED_AGAIN, Patience
-from txfiles.store.port import Capabilities, Entry, Put
+from txfiles.store.port import Capabilities, Entry, Lock, Put
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -64,14 +64,14 @@ class ObjectStore:
         prefix: str,
         *,
         patience: Patience | None = None,
-        lock: AbstractContextManager[Any] | None = None,
+        lock: Lock | None = None,
     ) -> None:
         if prefix:
             common.split(prefix)
         self.client = client
         self._prefix = prefix and prefix + "/"
         self._patience = patience or Patience()
-        self._lock = lock
+        self._lock = kept_lock(lock)
         self._guard = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._pool_process = 0
@@ -275,7 +275,7 @@ class ObjectStore:
         """What a conditional put does, while every other writer is excluded."""
         assert self._lock is not None
         met: list[Failure] = []
-        with common.holding(self._lock, self.url(name)):
+        with common.holding(lock_of(self._lock), self.url(name)):
             if self.stat(name) is not None:
                 return Put.EXISTS
             failed = self._ask(lambda: self.client.put(key, data), met)

@@ -22,7 +22,6 @@ from txfiles.errors import InputError, OptionError, StoreError
 from txfiles.store import client as clients
 from txfiles.store import common, obstore_azure_options, obstore_options, secret_options
 from txfiles.store.client import Client
-from txfiles.store.drafts import lock_of
 from txfiles.store.objects import ObjectStore
 from txfiles.store.patience import REQUEST_SECONDS, Patience
 from txfiles.store.port import Lock
@@ -165,7 +164,7 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
             hint=f"pip install 'txfiles[{backend.extra}]'",
         ) from error
     logger.debug("%s through %s", url, backend.name)
-    return ObjectStore(client, prefix, patience=patience, lock=None if lock is None else lock_of(lock))
+    return ObjectStore(client, prefix, patience=patience, lock=lock)
 
 
 def _connected(

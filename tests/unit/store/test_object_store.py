@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -19,7 +20,7 @@ from tests.fake_client import FakeClient, failing
 from txfiles.core import names
 from txfiles.errors import CorruptTableError, NoAtomicCreateError, StoreError
 from txfiles.store import client as clients
-from txfiles.store import port, probe
+from txfiles.store import open_store, port, probe
 from txfiles.store.client import Failed, Failure
 from txfiles.store.memory import MemoryStore
 from txfiles.store.object_sink import PART_BYTES
@@ -523,6 +524,20 @@ def test_a_lock_takes_the_place_of_the_condition():
     assert store.get("a", limit=1) == b"%d" % answers.index(Put.CREATED)
     client.script["put"] = [failing(Failure.UNCLEAR, applied=True)] * 100
     assert store.put_if_absent("b", b"1") is Put.UNKNOWN
+
+
+def test_a_lock_that_is_a_path(tmp_path, monkeypatch):
+    """A lock's path means the same after a `chdir`, and in a process that the store was sent to."""
+    monkeypatch.chdir(tmp_path)
+    store = open_store("s3://bucket/t", {"endpoint_url": "http://127.0.0.1:1"}, lock="lock")
+    store.client = FakeClient(conditional=False)
+    store.client.guard, store.client.gate = contextlib.nullcontext(), None
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for one in (store, pickle.loads(pickle.dumps(store))):
+        assert one.put_if_absent("a", b"1") is Put.CREATED
+    assert os.listdir(tmp_path / "elsewhere") == []
+    assert (tmp_path / "lock").exists()
 
 
 def test_a_lock_that_cannot_be_taken():
