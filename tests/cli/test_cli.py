@@ -294,6 +294,15 @@ def test_interrupt_is_one_line(failing: Any) -> None:
     assert failure.explain(KeyboardInterrupt(), ["read", "x"]).committed == "no"
 
 
+def test_an_interrupted_verb_that_commits_is_unknown() -> None:
+    """Whatever takes a lock commits, except for a plan: interrupted, it does not know whether it did."""
+    takes_lock = {name for name, verb in cli.commands.items() if any(one.name == "lock" for one in verb.params)}
+    unknown = {
+        name for name in cli.commands if failure.explain(KeyboardInterrupt(), [name, "x"]).committed == "unknown"
+    }
+    assert takes_lock - {"plan"} == unknown
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

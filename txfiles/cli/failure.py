@@ -35,7 +35,7 @@ EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
     (errors.ConfirmationRequiredError, 16),
 )
 
-WRITING_VERBS = frozenset({"write", "delete", "set", "vacuum"})
+WRITING_VERBS = frozenset({"write", "delete", "set", "compact", "vacuum"})
 """Verbs that commit: if one is interrupted, the commit may have happened."""
 
 
