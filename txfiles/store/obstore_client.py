@@ -119,6 +119,7 @@ class ObstoreClient:
         self._given = dict(options)
         self._try_seconds = try_seconds
         self._other: Client | None = None
+        self._guard = threading.Lock()
         make = self._described(secret_options.resolved(options))
         self._store = make(
             client_options=_timeouts(self._endpoint, try_seconds, try_seconds), retry_config={"max_retries": 0}
@@ -281,9 +282,10 @@ class ObstoreClient:
                 f"after it was used, and {self.other} is not installed: pip install 'txfiles[{self.extra}]'"
             )
             raise ElsewhereError(Failed(Failure.REFUSED, said))
-        if self._other is None:
-            logger.debug("%s: through %s what obstore cannot do", self.root, self.other)
-            self._other = self._connect_other()
+        with self._guard:
+            if self._other is None:
+                logger.debug("%s: through %s what obstore cannot do", self.root, self.other)
+                self._other = self._connect_other()
         try:
             return request(self._other)
         except Exception as error:  # noqa: BLE001  # that library knows what it means

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.server
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -41,6 +43,23 @@ def test_a_denied_put_through_the_usual_library(client, monkeypatch, resends):
         ObjectStore(client, "t").put_if_absent(NOT_XML, b"1")
     assert raised.value.committed == ("unknown" if resends else "no")
     assert list(theirs.objects) == [f"t/{NOT_XML}"]
+
+
+def test_threads_that_need_the_usual_library_together(client, monkeypatch):
+    """Threads that need it at the same time share one connection to it."""
+    theirs, made = FakeClient(), []
+    theirs.objects[NOT_XML] = (b"1", 1)
+
+    def connect():
+        made.append(theirs)
+        time.sleep(0.05)
+        return theirs
+
+    monkeypatch.setattr(client, "_connect_other", connect)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: client.get(NOT_XML, 1).data, range(8)))
+    assert found == [b"1"] * 8
+    assert len(made) == 1
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
