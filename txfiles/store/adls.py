@@ -284,8 +284,6 @@ def adlfs_options(bucket: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 hint="the options are those of adlfs.AzureBlobFileSystem, such as account_name, account_key, "
                 "sas_token, connection_string, credential, client_id and anon, and request_timeout and backend",
             )
-    if isinstance(options.get("anon"), str):  # the shell's; adlfs takes any text for yes
-        options["anon"] = options["anon"].lower() not in ("false", "0", "f", "no", "")
     _, account, suffix = azure_words.parts(bucket)
     if account:
         options.setdefault("account_name", account)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from txfiles.errors import OptionError
-from txfiles.store import client
+from txfiles.store import client, option_values
 from txfiles.store.client import Failure
 
 DELETES_AT_ONCE = 16
@@ -68,8 +68,16 @@ _BUCKET = re.compile(r"([^@]+)(?:@([^.]+)\.(?:dfs|blob)\.(.+))?")
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Storage options by adlfs' names, without those that change nothing."""
-    return {_ALIASES.get(name, name): value for name, value in given.items() if name not in CACHES}
+    """Storage options by adlfs' names, without those that change nothing.
+
+    Raises:
+        OptionError: a value is not of the kind that its option takes.
+    """
+    options = {_ALIASES.get(name, name): value for name, value in given.items() if name not in CACHES}
+    for name, value in options.items():
+        if value is not None and (name == "anon" or name.startswith("exclude_")):
+            options[name] = option_values.switch(name, value)
+    return options
 
 
 def parts(bucket: str) -> tuple[str, str | None, str | None]:

@@ -36,8 +36,8 @@ def unmapped(given: Mapping[str, Any]) -> str | None:
     for name, value in _given(given).items():
         if name not in _OPTIONS:
             return f"{name!r} has no counterpart"
-        if not isinstance(value, bool if name == "anon" else str):
-            return f"{name!r} is not {'True or False' if name == 'anon' else 'text'}"
+        if name != "anon" and not isinstance(value, str):
+            return f"{name!r} is not text"
     config = config_of(given)
     if "unknown" in config:
         return "its connection string has a part that has no counterpart"

@@ -41,8 +41,8 @@ def unmapped(given: Mapping[str, Any]) -> str | None:
     for name, value in options.items():
         if name not in _OPTIONS:
             return f"{name!r} has no counterpart"
-        if not isinstance(value, bool if name == "anon" else str):
-            return f"{name!r} is not {'True or False' if name == 'anon' else 'text'}"
+        if name != "anon" and not isinstance(value, str):
+            return f"{name!r} is not text"
     endpoint = config_of(given).get("endpoint_url")
     if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):  # obstore panics
         return "the endpoint is not a plain http:// or https:// URL"

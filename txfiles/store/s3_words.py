@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from txfiles.store import client
+from txfiles.store import client, option_values
 from txfiles.store.client import Failure
 
 ANSWERS: client.Answers = {
@@ -50,12 +50,25 @@ _ALIASES = {
 _REGIONS = ("region", "region_name", "aws_region")
 _CACHES = frozenset({"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths"})
 """Options that change nothing here: nothing is cached."""
+_SWITCHES = frozenset({"anon", "use_ssl", "requester_pays", "cache_regions", "default_fill_cache"})
+_MAPPINGS = frozenset({"client_kwargs", "config_kwargs", "s3_additional_kwargs"})
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Storage options by s3fs' names, a region among the `client_kwargs`, without those that change nothing."""
+    """Storage options by s3fs' names, a region among the `client_kwargs`, without those that change nothing.
+
+    Raises:
+        OptionError: a value is not of the kind that its option takes.
+    """
     dropped = _CACHES.union(_REGIONS)
     options = {_ALIASES.get(name, name): value for name, value in given.items() if name not in dropped}
+    for name, value in list(options.items()):
+        if value is None and name in _SWITCHES | _MAPPINGS:
+            del options[name]
+        elif name in _SWITCHES:
+            options[name] = option_values.switch(name, value)
+        elif name in _MAPPINGS:
+            option_values.mapping(name, value)
     for name in _REGIONS:
         if name in given:
             options["client_kwargs"] = {"region_name": given[name], **options.get("client_kwargs", {})}

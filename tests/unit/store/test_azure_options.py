@@ -87,6 +87,7 @@ def test_a_library_that_is_missing(monkeypatch):
         ("lake", {"exclude_cli_credential": True}, {"exclude_cli_credential": True}),
         ("lake", {"anon": "false"}, {"anon": False}),
         ("lake", {"anon": "true"}, {"anon": True}),
+        ("lake", {"exclude_cli_credential": "no"}, {"exclude_cli_credential": False}),
         ("lake@a.dfs.core.windows.net", {}, {"account_name": "a"}),
         (
             "lake@a.dfs.core.usgovcloudapi.net",
@@ -107,6 +108,7 @@ def test_storage_options(bucket, given, means):
         ({"asynchronous": CANARY}, "'asynchronous' is not a storage option"),
         ({"backend": CANARY}, "'backend' must be 'obstore' or 'adlfs'"),
         ({"connection_string": f"AccountName=a;{CANARY}"}, "no client for abfs://lake"),
+        ({**ACCOUNT, "anon": CANARY}, "'anon' must be true or false"),
         ({"account_name": "a", "credential": 7.5}, "no client for abfs://lake"),
         ({"account_key": CANARY}, "no client for abfs://lake"),
     ],
@@ -115,7 +117,7 @@ def test_wrong_storage_options(options, told):
     """An option that is unknown, wrong or missing is told by name, never with its value."""
     with pytest.raises(OptionError, match=told) as raised:
         open_store("abfs://lake/table", options)
-    assert raised.value.hint or "backend" in options
+    assert raised.value.hint or {"backend", "anon"} & set(options)
     assert CANARY not in f"{raised.value!r} {raised.value.hint} {raised.value.evidence} {raised.value.__cause__!r}"
 
 

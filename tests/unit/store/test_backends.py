@@ -26,6 +26,7 @@ def nothing_around(monkeypatch, tmp_path):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SWITCHED_OFF", "false")
 
 
 def backend(options):
@@ -40,7 +41,9 @@ def backend(options):
         {"aws_access_key_id": "k", "aws_secret_access_key": "s", "aws_region": "eu-central-1"},
         {"client_kwargs": {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "x"}},
         {"anon": True, "endpoint": "https://h"},
+        {"anon": "true", "endpoint": "https://h"},
         {**WHOLE, "anon": False, "client_kwargs": {}, "config_kwargs": {}},
+        {**WHOLE, "anon": "${SWITCHED_OFF}", "client_kwargs": None, "config_kwargs": None},
         {**WHOLE, "endpoint_url": "http://[::1]:9000/s3/"},
     ],
 )
@@ -50,6 +53,18 @@ def test_options_that_map(options):
     assert backend({**options, "backend": "s3fs"}) == "s3fs"
 
 
+@pytest.mark.parametrize("anon", [True, "true", "${SWITCHED_ON}", False, "False", "0", "${SWITCHED_OFF}"])
+def test_a_switch_in_words(anon, monkeypatch):
+    """Text for yes or no means what it says, to both libraries: any text that is not empty is a yes to Python."""
+    monkeypatch.setenv("SWITCHED_ON", "TRUE")
+    on = anon in (True, "true", "${SWITCHED_ON}")
+    ours, theirs = (
+        open_store("s3://bucket/t", {**WHOLE, "anon": anon, "backend": name}).client for name in ("obstore", "s3fs")
+    )
+    assert ours._store.config["skip_signature"] == str(on).lower()
+    assert theirs._fs.anon is on
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -57,7 +72,6 @@ def test_options_that_map(options):
         ({**WHOLE, "s3_additional_kwargs": {"SSECustomerKey": CANARY}}, "'s3_additional_kwargs' has no"),
         ({**WHOLE, "config_kwargs": {"proxies": CANARY}}, "'config_kwargs' has no counterpart"),
         ({**WHOLE, "client_kwargs": {"verify": CANARY}}, r"client_kwargs\['verify'\]"),
-        ({**WHOLE, "anon": "true"}, "'anon' is not True or False"),
         ({**WHOLE, "token": b"t"}, "'token' is not text"),
         ({**WHOLE, "endpoint_url": f"htp:/{CANARY}"}, "the endpoint is not a plain"),
         ({**WHOLE, "endpoint_url": f"127.0.0.1:1@{CANARY}"}, "the endpoint is not a plain"),
