@@ -90,7 +90,7 @@ class AzureClient:
             return Failed(Failure.UNCLEAR, self._shown(f"{status}: {type(error).__name__}"))
         return Failed(
             client.meaning(azure_words.ANSWERS, code, status),
-            self._shown(f"{status} {code}: {response.reason}"),  # the body may repeat what was signed
+            self._shown(client.described(status, code, response.reason)),  # the body may repeat what was signed
             client.retry_after_seconds(response.headers.get("retry-after")),
         )
 

@@ -82,6 +82,12 @@ def meaning(answers: Answers, code: str | None, status: int | None) -> Failure:
     return Failure.REFUSED if status is not None and 400 <= status < 500 else Failure.UNCLEAR  # noqa: PLR2004
 
 
+def described(status: int | None, code: str | None, message: str | None) -> str:
+    """An answer for an error's text, without what it did not say: `503 SlowDown: Please reduce your request rate`."""
+    head = " ".join(str(known) for known in (status, code) if known)
+    return ": ".join(known for known in (head, message) if known)
+
+
 def http_time_us(text: str) -> int:
     """The time in a `Date` header, in microseconds: the end of its second, so that no object seems newer than now.
 

@@ -44,6 +44,9 @@ _HINTS = {
     Failure.THROTTLED: "the store asks for fewer requests: run it again later, or give it more time with "
     "storage_options={'request_timeout': seconds}",
     Failure.UNREACHABLE: "check that the endpoint is right and that the network reaches it; then try again",
+    Failure.UNDECIDED: "others change the same object: try again",
+    Failure.EXISTS: "the store keeps what is there: look for a lease, a lock or a retention policy on it",
+    Failure.SHORT: "the object is shorter than it was: check that nothing other than txfiles writes there",
     Failure.UNCLEAR: "try again; storage_options={'request_timeout': seconds} gives each request more time",
 }
 

@@ -53,7 +53,7 @@ PAGE = 1_000
 DEFAULT_REGION = "us-east-1"
 
 _ANSWER = re.compile(
-    r"Error performing ([A-Z]+) \S+ in \S+ - Server returned non-2xx status code: (\d{3})[^:]*: ?"
+    r"Error performing ([A-Z]+) \S+ in \S+ - Server returned non-2xx status code: (\d{3}) ?([^:]*): ?"
     r"(.*?)(?:\n\nDebug source:|\Z)",
     re.DOTALL,
 )
@@ -178,13 +178,12 @@ class ObstoreClient:
         if found is None:
             said = re.sub(r"^Generic \w+ error: ", "", text.partition("\n\nDebug source:")[0])
             return Failed(_without_answer(error, text), self._shown(f"{type(error).__name__}: {said}"))
-        method, status, body = found[1], int(found[2]), found[3]
+        method, status, reason, body = found[1], int(found[2]), found[3], found[4]
         code = _element("Code", body)
         if method == "HEAD" and not body and isinstance(error, FileNotFoundError):
             code = self.absent
-        return Failed(
-            client.meaning(self.answers, code, status), self._shown(f"{status} {code}: {_element('Message', body)}")
-        )
+        told = client.described(status, code or reason, _element("Message", body))
+        return Failed(client.meaning(self.answers, code, status), self._shown(told))
 
     @_or_other
     def get(self, key: str, limit: int) -> Body:

@@ -106,7 +106,7 @@ class S3Client:
         headers = answered.get("HTTPHeaders", {})
         return Failed(
             client.meaning(s3_words.ANSWERS, code, status),
-            self._shown(f"{status} {code}: {said.get('Message', '')}"),
+            self._shown(client.described(status, code, said.get("Message"))),
             client.retry_after_seconds(headers.get("retry-after")),
         )
 
@@ -242,7 +242,8 @@ class S3Client:
 
     def _left(self, said: Mapping[str, str]) -> Failed:
         code = said.get("Code")
-        return Failed(client.meaning(s3_words.ANSWERS, code, None), self._shown(f"{code}: {said.get('Message', '')}"))
+        told = client.described(None, code, said.get("Message"))
+        return Failed(client.meaning(s3_words.ANSWERS, code, None), self._shown(told))
 
     def _shown(self, text: str) -> str:
         return secret_options.shown(text, self._options, self._found)

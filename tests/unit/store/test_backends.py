@@ -255,6 +255,14 @@ def test_what_answers_mean(error, means):
     failed = ObstoreClient("bucket", WHOLE, 1.0).failed(error)
     assert failed.failure is means
     assert "Debug source" not in failed.said
+    assert "None" not in failed.said
+
+
+def test_what_is_said_of_an_answer():
+    """An answer is told with what it said: its status and code, or reason, and its message."""
+    client = ObstoreClient("bucket", WHOLE, 1.0)
+    said = [client.failed(obstore_client.raised.GenericError(told(503, code))).said for code in ("SlowDown", None)]
+    assert said == ["503 SlowDown: m", "503 Some Reason"]
 
 
 def test_a_server_that_repeats_the_secret(monkeypatch):

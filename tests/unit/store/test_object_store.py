@@ -180,6 +180,15 @@ def test_what_will_not_pass_is_told_at_once(store, client, clock, method, failur
     assert clock.slept == []
 
 
+@pytest.mark.parametrize("failure", [one for one in ALL if one is not Failure.ABSENT])
+def test_every_failure_has_a_hint_of_its_own(client, clock, failure):
+    """No failure of a bucket is explained by the disk."""
+    client.script["put"] = [failing(failure)] * 1_000
+    with pytest.raises(StoreError, match=f"injected {failure.value}") as raised:
+        ObjectStore(client, "t", patience=clock.patience()).put("a", b"1")
+    assert "disk" not in raised.value.hint
+
+
 @pytest.mark.parametrize("method", USES)
 def test_the_time_is_kept(client, clock, method):
     """When the time is up it is over: no try begins after it, and the error says what came last."""
@@ -595,6 +604,14 @@ def test_meaning(code, status, means):
     """A code says more than its status; what is unknown is refused if it is a 4xx, else unclear: never absent."""
     answers = {"NoSuchKey": Failure.ABSENT, 412: Failure.EXISTS}
     assert clients.meaning(answers, code, status) is means
+
+
+def test_described():
+    """What an answer did not say is left out."""
+    assert clients.described(503, "SlowDown", "less") == "503 SlowDown: less"
+    assert clients.described(503, None, None) == "503"
+    assert clients.described(None, "SlowDown", "") == "SlowDown"
+    assert clients.described(503, None, "less") == "503: less"
 
 
 def test_headers():
