@@ -9,6 +9,7 @@ Source: specs/5-commit.md, "Stores"; specs/decisions/0026-object-stores.md.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,8 @@ from txfiles.store.port import Capabilities, Entry, Lock, Put
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
+
+logger = logging.getLogger("txfiles")
 
 T = TypeVar("T")
 
@@ -209,7 +212,11 @@ class ObjectStore:
         return f"{self.client.root}/{self._prefix}{name}"
 
     def abort_uploads(self, is_own: Callable[[str], bool], before_us: int) -> int:
-        """Abort uploads that began before a time; only below the root, and only of one's own names."""
+        """Abort uploads that began before a time; only below the root, and only of one's own names.
+
+        Returns:
+            How many are over; a warning tells of each that could not be aborted.
+        """
         begun = self._done("look at", "", self._ask(lambda: self.client.uploads(self._prefix)))
         old = [
             one
@@ -218,9 +225,15 @@ class ObjectStore:
             and one.began_us < before_us
             and is_own(one.key.removeprefix(self._prefix))
         ]
+        ended = 0
         for one in old:
-            self._ask(one.upload.abort)  # it is not an error if it was completed or aborted meanwhile
-        return len(old)
+            failed = self._ask(one.upload.abort)
+            if failed is None or failed.failure is Failure.ABSENT:  # it was completed or aborted meanwhile
+                ended += 1
+            else:
+                where = f"{self.client.root}/{one.key}"
+                logger.warning("the unfinished upload of %s could not be aborted: %s", where, failed.said)
+        return ended
 
     def arrow(self) -> tuple[pafs.FileSystem, str]:
         """An Arrow file system over this store, for reading; each read is a request for just its bytes."""

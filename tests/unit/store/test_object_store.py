@@ -422,6 +422,17 @@ def test_abandoned_uploads(store, client):
     assert port.abort_uploads(MemoryStore(), is_own, before) == 0
 
 
+def test_an_upload_that_cannot_be_aborted(store, client, caplog):
+    """An upload that could not be aborted is not counted, and a warning tells of it; the others are aborted."""
+    for key in ("t/a", "t/b", "t/c"):
+        client.upload(key)
+    client.script["abort"] = [None, failing(Failure.DENIED)]
+    assert port.abort_uploads(store, lambda _: True, client.clock_us + 1) == 2
+    assert [one.key for one in client.begun] == ["t/b"]
+    told = "the unfinished upload of fake://bucket/t/b could not be aborted: injected denied"
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [("WARNING", told)]
+
+
 # ---------------------------------------------------------------- the probe
 
 
