@@ -5,15 +5,19 @@ Source: specs/5-commit.md, "Commit".
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
 from txfiles.core.manifest import CheckpointRef
+from txfiles.errors import StoreError
 from txfiles.log import checkpoint, newest, versions
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
+
+logger = logging.getLogger("txfiles")
 
 
 class Base:
@@ -65,7 +69,10 @@ def _checkpoint(session: Session, base: Snapshot) -> tuple[CheckpointRef | None,
     """Save the base if that is due, and leave a hint to it now and then: it certainly exists."""
     state, ref = base.state, base.state.checkpoint
     if checkpoint.due(state):
-        ref, base = checkpoint.write(session, versions.in_named_parts(session, base)) or (ref, base)
+        try:
+            ref, base = checkpoint.write(session, versions.in_named_parts(session, base))
+        except StoreError as error:  # the next openers lose time, but the commit must not fail
+            logger.warning("no checkpoint at version %d of %s: %s", state.version, session.store.root, error)
     if state.version % newest.HINT_INTERVAL == 0:
         newest.write_hint(session.store, state.version, ref)
     return ref, base

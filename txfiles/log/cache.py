@@ -26,11 +26,12 @@ class SnapshotCache:
     """The newest snapshot seen of each of a few tables. Safe for threads.
 
     Attributes:
-        parts: by name, the parts of checkpoints that some snapshot in this process uses: they never change.
+        parts: by table id, name and hash, the parts of checkpoints that a live snapshot in this process still uses;
+            safe to share, since a part never changes.
     """
 
     def __init__(self) -> None:
-        self.parts: MutableMapping[str, Part] = WeakValueDictionary()
+        self.parts: MutableMapping[tuple[str, str, str], Part] = WeakValueDictionary()
         self._mutex = threading.Lock()
         self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
 

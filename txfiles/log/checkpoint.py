@@ -11,7 +11,6 @@ Source: specs/3-manifest.md, "Checkpoints"; specs/decisions/0002-checkpoint-befo
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import cache, partial
 from typing import Annotated
@@ -30,8 +29,6 @@ from txfiles.log.session import Session
 from txfiles.log.snapshot import Listed, Snapshot
 from txfiles.rows.segments import FileList, Segment, packed
 from txfiles.store.port import Store
-
-logger = logging.getLogger("txfiles")
 
 _METADATA_KEY = b"txfiles"
 
@@ -102,8 +99,10 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Sessi
     if not 0 <= min(versions) <= max(versions) <= saved.version:
         raise parts.corrupt(where, "it names versions that come after it")
     named = tuple(part.name for part in saved.parts)
-    if named != (ref.parts if ref else ()) or len(set(named)) < len(named):
-        raise parts.corrupt(where, "its parts are not those that the manifest names, once each")
+    if named != (ref.parts if ref else ()):
+        raise parts.corrupt(where, "its parts are not those that the manifest names")
+    if len({part.name for part in saved.parts}) < len(named) or len({part.sha256 for part in saved.parts}) < len(named):
+        raise parts.corrupt(where, "it has a part twice")
     if not all(part.is_sound for part in saved.parts):
         raise parts.corrupt(where, "it does not say which files of a part are live")
     state = State(
@@ -123,12 +122,13 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Sessi
 
     def listing() -> FileList:
         rest = Segment(parts.rows(data, state, where))
-        if session is None or not saved.parts:
+        if not saved.parts:
             return FileList((rest,))
+        assert session is not None
         load = partial(parts.load, session, state, mapped=count > parts.MAPPED_FILES)
         return FileList((*session.each(load, saved.parts), rest))
 
-    return Snapshot(state, Listed(table, count, cache(listing)))
+    return Snapshot(state, Listed(table, count, cache(listing), ref))
 
 
 def due(state: State) -> bool:
@@ -137,38 +137,32 @@ def due(state: State) -> bool:
     return state.version - newest >= properties.integer(state.table.properties, "checkpoint_interval")
 
 
-def write(session: Session, snapshot: Snapshot) -> tuple[CheckpointRef, Snapshot] | None:
+def write(session: Session, snapshot: Snapshot) -> tuple[CheckpointRef, Snapshot]:
     """Save a snapshot.
 
-    Best effort: if the store fails here, the next openers lose time, but the commit must not fail.
-
     Returns:
-        The reference to it for the next manifest, and the snapshot with its files in the parts that now hold them; None
-        if it could not be saved.
-    Cost: the files added since the last checkpoint, and their share of joining parts; not the whole list.
+        The reference to it for the next manifest, and the snapshot with its files in the parts that now hold them.
+    Raises:
+        StoreError: it cannot be saved, or its list of files cannot be read. The commit must not fail for that.
+    Cost: writes the files added since the last checkpoint, and their share of joining parts. Who does not have the
+        list in memory reads it first.
     """
     state, store = snapshot.state, session.store
-    named = state.checkpoint.parts if state.checkpoint else ()
-    segments, rest = packed(snapshot.listing, named)
-    save = partial(parts.save, session, state.version, mapped=snapshot.file_count > parts.MAPPED_FILES)
-    try:
-        saved = tuple(session.each(save, segments))
-        data = encode(state, rest, saved)
-        if len(data) > parts.LIMIT_BYTES:
-            logger.warning("no checkpoint at version %d of %s: it is too large", state.version, store.root)
-            return None
-        ref = CheckpointRef(
-            version=state.version,
-            id=session.environment.new_id(),
-            bytes=len(data),
-            sha256=codec.sha256(data),
-            parts=tuple(segment.part.name for segment in saved if segment.part is not None),
-        )
-        store.put(names.checkpoint(ref.version, ref.id), data)
-    except StoreError as error:
-        logger.warning("no checkpoint at version %d of %s: %s", state.version, store.root, error)
-        return None
-    return ref, Snapshot(state, Listed.of(state.table, FileList((*saved, Segment(rest)))))
+    segments, rest = packed(snapshot.listing, set(state.checkpoint.parts if state.checkpoint else ()))
+    save = partial(parts.save, session, state, mapped=snapshot.file_count > parts.MAPPED_FILES)
+    saved = tuple(session.each(save, segments))
+    data = encode(state, rest, saved)
+    if len(data) > parts.LIMIT_BYTES:
+        raise StoreError(f"it would have {len(data):,} bytes, but readers accept at most {parts.LIMIT_BYTES:,}")
+    ref = CheckpointRef(
+        version=state.version,
+        id=session.environment.new_id(),
+        bytes=len(data),
+        sha256=codec.sha256(data),
+        parts=tuple(segment.part.name for segment in saved if segment.part is not None),
+    )
+    store.put(names.checkpoint(ref.version, ref.id), data)
+    return ref, Snapshot(state, Listed.of(state.table, FileList((*saved, Segment(rest))), ref))
 
 
 def read(store: Store, ref: CheckpointRef) -> bytes | None:

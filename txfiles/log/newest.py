@@ -19,12 +19,14 @@ from txfiles.core import names
 from txfiles.core.manifest import CheckpointRef, Count
 from txfiles.errors import CorruptTableError, StoreError
 from txfiles.log import manifests
-from txfiles.log.identity import SMALL_FILE_LIMIT_BYTES
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Loaded
 from txfiles.store.port import Store
 
 logger = logging.getLogger("txfiles")
+
+HINT_LIMIT_BYTES = 1024 * 1024
+"""A hint names up to `PARTS_LIMIT` parts."""
 
 HINT_INTERVAL = 8
 """Versions between two hints: replacing a file costs a journaling file system as much as an fsync."""
@@ -61,7 +63,7 @@ class Tail:
 def read_hint(store: Store) -> Hint | None:
     """The hint, or None: a missing, torn or hostile one only costs a listing."""
     try:
-        data = store.get(names.HINT_FILE, limit=SMALL_FILE_LIMIT_BYTES)
+        data = store.get(names.HINT_FILE, limit=HINT_LIMIT_BYTES)
         found = None if data is None else msgspec.json.decode(data, type=Hint)
     except (CorruptTableError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

@@ -44,11 +44,11 @@ ERROR_SHOWN = 300
 
 
 Bits = bytes
-"""By another name, since `SavedPart` has a field of that name."""
+"""Alias: `SavedPart.bytes` shadows the built-in."""
 
 
 class PartLost(Exception):  # noqa: N818 - not an error: the list is put together from the log
-    """A part of a checkpoint is missing or damaged, which costs time and no data.
+    """A part of a checkpoint is missing or damaged. This costs time, never data: the list is rebuilt from the log.
 
     Attributes:
         version: of the checkpoint that it was first written for; no earlier one has it.
@@ -109,27 +109,28 @@ def load(session: Session, state: State, saved: SavedPart, *, mapped: bool) -> S
         CorruptTableError: a hash vouches for it, and it makes no sense.
     """
     store, known = session.store, session.cache.parts if session.cache else {}
-    part = known.get(saved.name)
-    if part is None:
+    part = known.get((state.table_id, saved.name, saved.sha256))
+    if part is None or part.files.schema != filelist.schema(state.table.columns):
         name = names.CHECKPOINT_DIR + saved.name
         where = f"{store.root}/{name}"
         data = vouched(store, name, saved.bytes, saved.sha256)
         if data is None:
             raise PartLost(names.part_version(saved.name))
         files = rows(data, state, where)
-        if files.num_rows != saved.files:
-            raise corrupt(where, f"it has {files.num_rows} rows, and {saved.files} are expected")
         part = Part(saved.name, saved.bytes, saved.sha256, _mapped(files) if mapped else files)
-        known[saved.name] = part
+        known[state.table_id, saved.name, saved.sha256] = part
+    if part.files.num_rows != saved.files:
+        where = f"{store.root}/{names.CHECKPOINT_DIR}{saved.name}"
+        raise corrupt(where, f"it has {part.files.num_rows} rows, and {saved.files} are expected")
     return Segment.of_part(part, saved.gone)
 
 
-def save(session: Session, version: int, segment: Segment, *, mapped: bool) -> Segment:
-    """The same files in a part, which is written unless there is one. Raises `StoreError`."""
+def save(session: Session, state: State, segment: Segment, *, mapped: bool) -> Segment:
+    """Write the segment as a part, unless a part already holds it. Raises `StoreError`."""
     if segment.part is not None:
         return segment
     data = encoded(segment.files)
-    name = names.checkpoint(version, session.environment.new_id())
+    table_id, name = state.table_id, names.checkpoint(state.version, session.environment.new_id())
     session.store.put(name, data)
     part = Part(
         name.removeprefix(names.CHECKPOINT_DIR),
@@ -138,7 +139,7 @@ def save(session: Session, version: int, segment: Segment, *, mapped: bool) -> S
         _mapped(segment.files) if mapped else segment.files,
     )
     if session.cache is not None:
-        session.cache.parts[part.name] = part
+        session.cache.parts[table_id, part.name, part.sha256] = part
     return Segment(part.files, part)
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from txfiles.core import names, replay
-from txfiles.core.manifest import Add, Manifest, TableMetadata
+from txfiles.core.manifest import Add, CheckpointRef, Manifest, TableMetadata
 from txfiles.core.replay import State
 from txfiles.core.schema import became_text
 from txfiles.errors import CorruptTableError, TableNotFoundError
@@ -40,16 +40,18 @@ class Listed:
         table: what the table was then.
         count: how many files there are.
         load: reads the list. Raises `CorruptTableError`.
+        saved: the checkpoint whose parts hold some of the list; None if there is none.
     """
 
     table: TableMetadata
     count: int
     load: Callable[[], FileList]
+    saved: CheckpointRef | None = None
 
     @classmethod
-    def of(cls, table: TableMetadata, files: FileList) -> Listed:
+    def of(cls, table: TableMetadata, files: FileList, saved: CheckpointRef | None = None) -> Listed:
         """A file list that is in memory."""
-        return cls(table, files.count, lambda: files)
+        return cls(table, files.count, lambda: files, saved)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _start(snapshot: Snapshot | None) -> tuple[Listed | None, Changes]:
     if snapshot is None:
         return None, Changes()
     if "listing" in vars(snapshot) or len(snapshot.changes.added) + len(snapshot.changes.removed) > PENDING:
-        return Listed.of(snapshot.state.table, snapshot.listing), Changes()
+        return Listed.of(snapshot.state.table, snapshot.listing, snapshot.base.saved), Changes()
     return snapshot.base, snapshot.changes
 
 

@@ -9,7 +9,6 @@ Source: specs/5-commit.md, "Opening".
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -19,7 +18,7 @@ from txfiles.core import codec, names
 from txfiles.core.manifest import CheckpointRef
 from txfiles.core.messages import shown
 from txfiles.core.replay import State
-from txfiles.errors import CorruptTableError, OptionError, SnapshotExpiredError, StoreError, TableNotFoundError
+from txfiles.errors import CorruptTableError, OptionError, SnapshotExpiredError, TableNotFoundError
 from txfiles.log import checkpoint, identity, manifests, newest, parts
 from txfiles.log.newest import Hint
 from txfiles.log.session import Session
@@ -27,7 +26,8 @@ from txfiles.log.snapshot import Loaded, Snapshot, extend
 from txfiles.rows.segments import FileList
 from txfiles.store.port import Store
 
-logger = logging.getLogger("txfiles")
+REPLAYED_AT_ONCE = 1_000
+"""Manifests in memory at a time, if a checkpoint is lost and many have to be read."""
 
 FAR = 32
 """Versions behind, beyond which the head's checkpoint is nearer: over `checkpoint_interval` and `HINT_INTERVAL`."""
@@ -41,11 +41,13 @@ class _Known:
         session: the table's.
         manifests: by version.
         checkpoints: the bytes of those that match their reference.
+        guarded: whether a list of which a part is lost is rebuilt from the log; otherwise `PartLost` is raised.
     """
 
     session: Session
     manifests: dict[int, Loaded] = field(default_factory=dict)
     checkpoints: dict[CheckpointRef, bytes] = field(default_factory=dict)
+    guarded: bool = True
 
     def fetch(self, ref: CheckpointRef | None, versions: Iterable[int], *, required: bool = True) -> None:
         """Read a checkpoint and some manifests together, unless they have been read.
@@ -89,8 +91,14 @@ class _Known:
             ref = self.manifests[ref.version].manifest.checkpoint
         base = self._decoded(ref, table_id) if ref else None
         first = ref.version + 1 if ref else 0
-        self.fetch(None, range(first, version))
-        return extend(base, [self.manifests[number] for number in range(first, version + 1)], table_id=table_id)
+        for start in range(first, version + 1, REPLAYED_AT_ONCE):
+            some = range(start, min(start + REPLAYED_AT_ONCE, version + 1))
+            self.fetch(None, some)
+            base = extend(base, [self.manifests[number] for number in some], table_id=table_id)
+            if len(some) == REPLAYED_AT_ONCE:
+                self.manifests = {number: kept for number, kept in self.manifests.items() if number not in some}
+        assert base is not None
+        return base
 
     def _confirmed(self, version: int) -> CheckpointRef | None:
         """A checkpoint that has been read with all manifests after it, the first of which names it.
@@ -112,35 +120,42 @@ class _Known:
         found = checkpoint.decode(self.checkpoints[ref], ref, where=where, session=self.session)
         if found.state.table_id != table_id or found.state.version != ref.version:
             raise CorruptTableError(f"checkpoint {ref.version} of {root} belongs to another table or version")
+        if not self.guarded:
+            return found
         return replace(found, base=replace(found.base, load=cache(partial(_listing, self.session, found))))
 
 
 def _listing(session: Session, saved: Snapshot) -> FileList:
     """The list of a checkpoint; if a part of it is lost, from an earlier checkpoint and the manifests after that."""
-    try:
-        return saved.base.load()
-    except parts.PartLost as lost:
-        known, version = _Known(session), saved.state.version
-        known.fetch(None, {lost.version, version})
-        earlier = known.manifests[lost.version].manifest.checkpoint
-        return known.since(earlier, saved.state.table_id, version).listing
+    lost: int | None = None
+    while True:  # no checkpoint before version `lost` has the part that is lost: this ends
+        try:
+            return (saved if lost is None else _rebuilt(session, saved.state, lost)).listing
+        except parts.PartLost as error:
+            lost = error.version
+
+
+def _rebuilt(session: Session, state: State, lost: int) -> Snapshot:
+    """A version from the checkpoint that manifest `lost` names, and the manifests after that."""
+    known = _Known(session, guarded=False)
+    known.fetch(None, {lost, state.version})
+    return known.since(known.manifests[lost].manifest.checkpoint, state.table_id, state.version)
 
 
 def in_named_parts(session: Session, snapshot: Snapshot) -> Snapshot:
     """The same version, its list of files in the parts that its newest checkpoint names.
 
     Another writer may have saved the list in other parts than this process knows. Only those that the checkpoint names
-    are safe from a vacuum, and to use them again saves writing them.
+    are safe from a vacuum, and reusing them avoids rewriting them.
     """
     ref = snapshot.state.checkpoint
-    if snapshot.listing.parts == set(ref.parts if ref else ()):
+    if ref is None or not ref.parts or ref == snapshot.base.saved:
         return snapshot
     known = _Known(session)
     try:
         known.fetch(None, [snapshot.state.version])
         return known.snapshot(snapshot.state.table_id, snapshot.state.version)
-    except StoreError as error:
-        logger.warning("the list of files of %s is saved anew: %s", session.store.root, error)
+    except CorruptTableError:  # perhaps it was deleted and created again: the look at its manifest decides
         return snapshot
 
 

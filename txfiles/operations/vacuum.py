@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace as replace_struct
 
 from txfiles.core import names
-from txfiles.core.manifest import Manifest, Vacuum
+from txfiles.core.manifest import CheckpointRef, Manifest, Vacuum
 from txfiles.core.plan import CommitPlan, Looked, ReadSet
 from txfiles.errors import ConfirmationRequiredError
 from txfiles.log import manifests as log_manifests
@@ -179,13 +179,15 @@ class _History:
     @classmethod
     def read(cls, session: Session, first: int, last: int) -> _History:
         manifests: dict[int, Manifest] = {}
+        shared: dict[CheckpointRef | None, CheckpointRef | None] = {}
         removed: dict[str, int] = {}
         listed: set[str] = set()
         for version, loaded in enumerate(log_manifests.require(session, range(first, last + 1)), first):
             manifest = loaded.manifest
             removed.update((action.path, version) for action in manifest.remove)
             listed.update(manifest.vacuum.deletes if manifest.vacuum else ())
-            manifests[version] = replace_struct(manifest, add=(), remove=(), vacuum=None)
+            ref = shared.setdefault(manifest.checkpoint, manifest.checkpoint)  # many name the same, and its parts
+            manifests[version] = replace_struct(manifest, add=(), remove=(), vacuum=None, checkpoint=ref)
         return cls(manifests, removed, listed)
 
 

@@ -184,8 +184,8 @@ class FileList:
         wanted, last = pa.array(places, pa.string()), pa.array([True] * more.num_rows)
         found = []
         for kept, old in zip(self.segments, before.segments, strict=True):
-            here = pc.is_valid(pc.index_in(wanted, value_set=old.files["path"]))
-            if pc.any(here).as_py():
+            if pc.any(pc.is_in(old.files["path"], value_set=wanted)).as_py():
+                here = pc.is_valid(pc.index_in(wanted, value_set=old.files["path"]))
                 files = pa.concat_tables([kept.files, more.filter(here)])
                 found.append(Segment(filelist.in_place(files, wanted.filter(here).to_pylist(), old.files["path"])))
                 last = pc.and_not(last, here)
@@ -223,9 +223,9 @@ def packed(listing: FileList, named: Collection[str]) -> tuple[list[Segment], pa
     for piece in pieces:
         for cut in [piece] if piece.part is not None else _cut(piece.files, most):
             found.append(cut)
-            while len(found) > 1 and _join(len(found[-2]), len(found[-1]), most):
+            while len(found) > 1 and _joins(found[-2], found[-1], most):
                 second, first = found.pop(), found.pop()
-                found.append(Segment(pa.concat_tables([first.files, second.files])))
+                found += _cut(pa.concat_tables([first.files, second.files]), most)
     full = sum(map(len, found)) // most
     if len(found) > full + SPARE_PARTS:
         found = list(_cut(pa.concat_tables([segment.files for segment in found]), most))
@@ -234,14 +234,15 @@ def packed(listing: FileList, named: Collection[str]) -> tuple[list[Segment], pa
     ], rest
 
 
+def _joins(before: Segment, last: Segment, most: int) -> bool:
+    """Whether new rows are saved with those before them: then that part is full, or has twice the rows of the next."""
+    size = len(before) if before.part is None else int(before.part.files.num_rows)
+    return last.part is None and size < min(most, 2 * len(last))
+
+
 def _is_sparse(segment: Segment, part: Part) -> bool:
     """Whether most rows of the part are gone."""
     return 2 * len(segment) < int(part.files.num_rows)
-
-
-def _join(first: int, second: int, most: int) -> bool:
-    """Whether two neighbours of so many rows become one: then each part has at least twice the rows of the next."""
-    return first < 2 * second and first + second <= most
 
 
 def _cut(files: pa.Table, most: int) -> Iterator[Segment]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import msgspec
-import pyarrow as pa
 import pytest
 
 from tests.counting import CountingStore
 from tests.unit.log.test_log_lists import session, write
-from txfiles import environment, inputs
+from txfiles import environment
 from txfiles.core import codec, names
 from txfiles.errors import CorruptTableError, StoreError
 from txfiles.log import checkpoint, parts, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
-from txfiles.options import Request, VacuumOptions, check
+from txfiles.options import VacuumOptions
 from txfiles.rows import segments
 from txfiles.store.memory import MemoryStore
 from txfiles.targets import files
+from txfiles.verbs import DeleteOptions, check_delete
 
 FILES = 60
 
@@ -90,7 +90,7 @@ def test_removed_files_stay_removed(store):
     data = [number for number in head(store).files["added_version"].to_pylist() if number < FILES]
     assert len(data) == FILES  # the same rows: nothing was rewritten
     for number in range(0, 40, 3):
-        changed(writer, number)
+        deleted(writer, number)
         write(writer, 2_000 + number)
     fresh = head(store)
     assert [segment.gone for segment in fresh.listing.segments if segment.gone]
@@ -98,9 +98,8 @@ def test_removed_files_stay_removed(store):
     assert left == [number for number in range(FILES) if number >= 40 or number % 3]
 
 
-def changed(writer, number):
-    data = pa.table({"id": [number], "v": [-1]})
-    return files.write(writer, check(Request(source=inputs.source(data), mode="upsert", keys=("id",))))
+def deleted(writer, number):
+    files.delete(writer, versions.require_head(writer), check_delete(DeleteOptions(keys=[number])))
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"damaged"])
@@ -188,6 +187,7 @@ def test_a_store_that_fails_costs_the_checkpoint_alone(store, monkeypatch):
 
 HOSTILE = {
     "a part twice": lambda found: found["parts"].append(found["parts"][0]),
+    "the same rows twice": lambda found: found["parts"][1].update(sha256=found["parts"][0]["sha256"]),
     "no part": lambda found: found["parts"].clear(),
     "another order": lambda found: found["parts"].reverse(),
     "too few bits": lambda found: found["parts"][0].update(gone="AA=="),
@@ -209,6 +209,55 @@ def test_hostile_checkpoints(store, change):
     forged = parts.encoded(table.replace_schema_metadata({b"txfiles": msgspec.json.encode(known)}))
     with pytest.raises(CorruptTableError, match="not a valid checkpoint"):
         checkpoint.decode(forged, ref, where="here", session=session(store)).files  # noqa: B018
+
+
+def test_another_table_s_part_of_that_name_is_another_part(store):
+    """A process that has opened a copy with other content gives each table its own list."""
+    honest = paths(head(store))
+    known = session(store)
+    name = names.CHECKPOINT_DIR + saved(store)[0][0]
+    copy = filled(FILES)
+    assert paths(versions.require_head(Session(copy, environment.real(), known.cache))) != honest
+    forged = head(copy)
+    ref = forged.state.checkpoint
+    part = forged.listing.segments[0].part
+    known.cache.parts[forged.state.table_id, name.removeprefix(names.CHECKPOINT_DIR), "0" * 64] = part
+    known.cache.parts[head(store).state.table_id, name.removeprefix(names.CHECKPOINT_DIR), ref.sha256] = part
+    assert paths(versions.require_head(known)) == honest
+
+
+def test_a_list_that_cannot_be_read_costs_the_checkpoint_alone(store, monkeypatch):
+    """A blind append commits although a checkpoint is due and a part of the list cannot be read."""
+    while head(store).state.version - head(store).state.checkpoint.version < 4:
+        write(session(store), 600)
+    before, real = head(store), store.get
+
+    def get(name, **how):
+        if name.removeprefix(names.CHECKPOINT_DIR) in before.state.checkpoint.parts:
+            raise StoreError("no answer")
+        return real(name, **how)
+
+    monkeypatch.setattr(store, "get", get)
+    assert write(session(store), 601).committed
+    monkeypatch.undo()
+    after = head(store)
+    assert (after.state.version, after.state.checkpoint) == (before.state.version + 1, before.state.checkpoint)
+    assert after.file_count == before.file_count + 1
+
+
+def test_parts_lost_one_after_the_other(store):
+    """However many checkpoints have lost parts, the list is rebuilt from the last one that is whole, or from none."""
+    expected = paths(head(store))
+    _, stored = saved(store)
+    whole = {names.checkpoint(ref.version, ref.id) for ref in refs(store)}
+    store.delete_many(sorted(set(stored) - whole))
+    assert paths(head(store)) == expected
+
+
+def refs(store):
+    last = head(store).state.version
+    found = (codec.decode(store.get(names.manifest(n), limit=10**6), version=n, where="") for n in range(last + 1))
+    return {manifest.checkpoint for manifest in found if manifest.checkpoint}
 
 
 def test_a_part_newer_than_its_checkpoint_is_refused(store):
