@@ -115,7 +115,7 @@ def judge(mine: CommitPlan, theirs: Sequence[Manifest], net: Change) -> Decision
             return _redo(manifest, because)
     lost = net.gone & mine.read_set.relies_on
     if lost:
-        removed_by = [manifest for manifest in theirs if not lost.isdisjoint(action.path for action in manifest.remove)]
+        removed_by = _followed(lost, theirs)
         moved = all(manifest.operation.name == "compact" for manifest in removed_by)
         return _redo(removed_by[-1], "removed a file that this one relies on", only_moved=moved)
     newest = theirs[-1].version if theirs else None
@@ -157,6 +157,16 @@ def _disturbs(mine: CommitPlan, theirs: Manifest) -> str:
     if theirs.table is not None and (stands_on.changes_table or not same_but_properties(stands_on.table, theirs.table)):
         return "changed what the table is"
     return ""
+
+
+def _followed(paths: frozenset[str], theirs: Sequence[Manifest]) -> list[Manifest]:
+    """The commits that removed some files, or those to which a compaction had moved their rows."""
+    places, found = set(paths), []
+    for manifest in theirs:
+        if not places.isdisjoint(action.path for action in manifest.remove):
+            found.append(manifest)
+            places |= {add.path for add in manifest.add if manifest.operation.name == "compact"}
+    return found
 
 
 def _redo(theirs: Manifest, what: str, *, only_moved: bool = False) -> Decision:

@@ -132,6 +132,8 @@ class Attempt:
     versions: list[int] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
     _first_loss: float | None = None
+    _last_loss: float | None = None
+    _spared: float = 0.0
 
     def lost(self, version: int, because: str, *, only_moved: bool = False) -> None:
         """Count a lost race and wait a little, longer each time; give up when the time is up.
@@ -139,17 +141,19 @@ class Attempt:
         Args:
             version: that came first.
             because: why that matters.
-            only_moved: a compaction moved rows, which must not make a call fail: its patience begins anew.
+            only_moved: a compaction moved rows, which must not make a call fail: the time since the last loss does not
+                count.
         Raises:
             CommitConflictError: says who won.
         """
         environment = self.session.environment
         now = environment.monotonic()
         if only_moved:
-            self._first_loss = None
+            self._spared += now - self._last_loss if self._last_loss is not None else 0.0
         elif self._first_loss is None:
-            self._first_loss = now
-        if self._first_loss is not None and now - self._first_loss >= self.timeout:
+            self._first_loss, self._spared = now, 0.0
+        self._last_loss = now
+        if not only_moved and self._first_loss is not None and now - self._first_loss - self._spared >= self.timeout:
             raise CommitConflictError(
                 f"{self.operation.name} on {self.session.store.root} lost every race for {self.timeout:g} s, "
                 f"last to version {version}: {because}",

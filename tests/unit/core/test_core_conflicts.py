@@ -144,6 +144,8 @@ def test_a_file_that_i_rely_on_is_gone(plan: CommitPlan, name: str) -> None:
     [
         ([theirs("compact", removes=(5,))], True),
         ([theirs("compact", removes=(5,)), theirs("upsert", version=9, removes=(7,))], True),
+        ([theirs("compact", removes=(5,), adds=(8,)), theirs("upsert", version=9, removes=(8,))], False),
+        ([theirs("compact", removes=(5,), adds=(8,)), theirs("compact", version=9, removes=(8,))], True),
         ([theirs("compact", removes=(5,)), theirs("compact", version=9, removes=(6,))], True),
         ([theirs("compact", removes=(5,)), theirs("upsert", version=9, removes=(6,))], False),
         ([theirs("upsert", removes=(5,))], False),
