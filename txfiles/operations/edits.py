@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace as replace_struct
 
 from txfiles.core.manifest import Add, TableMetadata
 from txfiles.core.plan import Partition
@@ -105,6 +106,9 @@ def matching(ctx: AnyContext, table: TableMetadata, files: pa.Table, where: filt
 def rewrite(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> list[Add]:
     """Write the files anew in which rows stay, several at a time, each as a stream.
 
+    A new file takes the place of the old one, since an upsert takes the last of several rows with one key. Where no key
+    is in the table twice, it comes last: then nobody asks, and a long list of files need not be saved anew around it.
+
     Cost: in memory is a row group for each file under way. Several files keep the cores busy; one alone is read while
         it is written, up to three row groups ahead.
     """
@@ -116,8 +120,9 @@ def rewrite(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> lis
             return ctx.stage.file(table, edit.file.partition, pieces, like_bytes=edit.file.bytes)
 
     adds: list[Add] = []
-    for number, written in enumerate(ctx.session.each(one, kept), 1):
-        adds += written
+    in_place = ctx.base is not None and not ctx.base.state.unique_keys
+    for number, (edit, written) in enumerate(zip(kept, ctx.session.each(one, kept), strict=True), 1):
+        adds += [replace_struct(add, place=edit.file.path) for add in written] if in_place else written
         done(number)
     return adds
 

@@ -59,7 +59,7 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
         relies_on=[hit.file.path for hit in hits],
         checks=[KeysAbsent(keys)] if batch.rows.num_rows else (),
         scanned=len(looked_in),
-        rewritten=len(edits),
+        rewritten=sum(edit.rewrites for edit in edits),
     )
 
 
