@@ -7,14 +7,14 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from txfiles import inputs, targets
 from txfiles.api import Path, place
 from txfiles.arguments import public
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.messages import shown
-from txfiles.errors import OptionError, TableNotFoundError
+from txfiles.errors import InputError, OptionError, TableNotFoundError
 from txfiles.options import CompactOptions, Progress, VacuumOptions, no_progress
 from txfiles.results import Commit, CompactResult, VacuumResult, WriteResult
 from txfiles.store import secret_options
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
+Done = TypeVar("Done")
+"""The result of a verb."""
+
 
 class Table:
     """A table at one version. Later commits by others are not visible until `refresh`.
@@ -39,7 +42,7 @@ class Table:
         version: open it as it was at this version, read-only.
         timestamp: or as it was at this time (a datetime or ISO 8601 text, with a zone), read-only.
         storage_options: for a bucket: those of its library (s3fs), and `request_timeout` in seconds; folders take none.
-        lock: for `delete`, `set` and `vacuum`, as in `write`.
+        lock: for `delete`, `set`, `compact` and `vacuum`, as in `write`.
     Raises:
         TableNotFoundError: there is no table, or no such version.
         SnapshotExpiredError: a vacuum has deleted files of that version.
@@ -306,6 +309,11 @@ class Table:
             filter of partition columns reads nothing.
         """
         self._require_writable("delete")
+        if isinstance(keys, str) and keys.lower().endswith((".csv", ".parquet")):
+            raise InputError(
+                f"keys={keys!r} may be a key or the name of a file; nothing was deleted",
+                hint=f"pass pathlib.Path({keys!r}) for the keys in the file, or [{keys!r}] for that key",
+            )
         source = inputs.source(keys) if isinstance(keys, os.PathLike) else None
         table = None if keys is None else inputs.as_table(keys)
         options = check_delete(
@@ -321,8 +329,8 @@ class Table:
             )
         )
         with closing(source) if source is not None else nullcontext():
-            result, self._opened = self._with("delete").delete(options)
-        return result
+            result, opened = self._with("delete").delete(options)
+        return self._after(result, opened, dry_run=dry_run)
 
     def set(self, properties: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Change table properties in a commit; the table moves to it.
@@ -365,8 +373,8 @@ class Table:
             force=force,
             progress=progress or no_progress,
         )
-        result, self._opened = self._with("vacuum").vacuum(options)
-        return result
+        result, opened = self._with("vacuum").vacuum(options)
+        return self._after(result, opened, dry_run=dry_run)
 
     @public
     def compact(
@@ -390,8 +398,9 @@ class Table:
         Raises:
             KeysRequiredError: `sort` on a table without keys.
             CorruptTableError: a file is missing or damaged; the table is as it was.
-        Cost: the rows of the small files are read and written once, as a stream. With `sort`, the rows of one new file
-            are in memory at a time, and those of many tiny files are written more than once.
+        Cost: the rows of the small files are read and written once, as a stream. With `sort`, the rows of as many new
+            files as are under way are in memory (two, on two cores), and those of many tiny files are written more than
+            once. It goes on for 60 s after the first lost race.
         """
         self._require_writable("compact")
         options = CompactOptions(
@@ -401,7 +410,13 @@ class Table:
             dry_run=dry_run,
             progress=progress or no_progress,
         )
-        result, self._opened = self._with("compact").compact(options)
+        result, opened = self._with("compact").compact(options)
+        return self._after(result, opened, dry_run=dry_run)
+
+    def _after(self, result: Done, opened: OpenTable, *, dry_run: bool) -> Done:
+        """The result of a verb, whose commit the table moves to; a dry run leaves it where it is."""
+        if not dry_run:
+            self._opened = opened
         return result
 
     @property

@@ -60,6 +60,9 @@ class State:
 KEEP_KEYS_UNIQUE = frozenset({"compact", "delete"})
 """Operations that name no keys and whose new files hold only rows of the version before."""
 
+KEYED = frozenset({"append_once", "upsert", "overwrite"})
+"""Operations that, if they name keys, add no key that is there. Those of later releases are not known to."""
+
 
 def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str) -> State:
     """The state after `manifest`, which must be the successor of `state` (None: version 0).
@@ -109,7 +112,8 @@ def _unique_keys(state: State | None, manifest: Manifest, table: TableMetadata) 
     """
     operation = manifest.operation
     same_keys = state is not None and state.table.ids(state.table.keys) == table.ids(table.keys)
-    if not table.keys or (manifest.add and not operation.keys and operation.name not in KEEP_KEYS_UNIQUE):
+    known = operation.name in KEEP_KEYS_UNIQUE or (operation.name in KEYED and bool(operation.keys))
+    if not table.keys or (manifest.add and not known):
         return False
     if operation.name == "overwrite" and operation.keys and (operation.scope == "table" or not same_keys):
         return True

@@ -71,12 +71,22 @@ class Run:
 
 @dataclass(frozen=True)
 class _Pass:
-    """One pass: where to read, and where to write."""
+    """One pass: where to read, and where to write.
+
+    Attributes:
+        session: the table's.
+        table: what the table is.
+        stage: where to write.
+        wanted: what the caller wants.
+        alone: whether there is but one run, which may then read ahead.
+        done: called after each file of a run that is alone.
+    """
 
     session: Session
     table: TableMetadata
     stage: Staging
     wanted: Wanted
+    alone: bool
     done: Callable[[], None]
 
     def read(self, files: Sequence[DataFile]) -> Generator[Iterator[pa.Table], None, None]:
@@ -91,7 +101,8 @@ class _Pass:
             return self._pieces(stack, pieces, found[1:], columns)
 
         def results() -> Generator[Iterator[pa.Table], None, None]:
-            yield from self.session.each(begin, files)
+            # Runs are joined several at a time; only one that is alone reads its own files ahead.
+            yield from self.session.each(begin, files) if self.alone else map(begin, files)
 
         found = results()
         try:
@@ -109,7 +120,8 @@ class _Pass:
         for group in more:
             yield group.read(columns)
         stack.close()
-        self.done()
+        if self.alone:
+            self.done()
 
 
 def plan_compaction(session: Session, base: Snapshot, stage: Staging, wanted: Wanted) -> CommitPlan:
@@ -119,18 +131,28 @@ def plan_compaction(session: Session, base: Snapshot, stage: Staging, wanted: Wa
         KeysRequiredError: it is to sort a table that has no keys.
         CorruptTableError: a file is missing or damaged.
     Cost: each row of the small files is read and written once; in memory are row groups of a few files.
-        If it sorts, the rows of a new file are in memory, and those of many tiny files are written more than once.
+        If it sorts, the rows of as many new files as are under way are in memory, and those of many tiny files are
+        written more than once.
     """
     table, runs = base.state.table, find(base, wanted)
     fill = _sorted if wanted.sort else _joined
     total, count = sum(len(run.files) for run in runs), itertools.count(1)
-    work = _Pass(session, table, stage, wanted, lambda: wanted.done(next(count), total))
+
+    def tell() -> None:  # always in the caller's thread
+        wanted.done(next(count), total)
+
+    work = _Pass(session, table, stage, wanted, len(runs) == 1, tell)
 
     def one(run: Run) -> list[Group]:
         with closing(work.read(run.files)) as files:
             return list(_groups(run, lambda waiting: fill(work, run.partition, waiting, files)))
 
-    return plans.compaction(table, [group for found in session.each(one, runs) for group in found])
+    joined: list[Group] = []
+    for run, found in zip(runs, session.each(one, runs), strict=True):
+        joined += found
+        for _ in () if work.alone else run.files:
+            tell()
+    return plans.compaction(table, joined)
 
 
 def estimate(base: Snapshot, wanted: Wanted) -> list[Group]:
@@ -162,8 +184,10 @@ def find(base: Snapshot, wanted: Wanted) -> list[Run]:
     ended: list[tuple[Partition, list[int]]] = []
     running: dict[Partition, list[int]] = {}
     for at, (partition, joins) in enumerate(zip(of_files, _eligible(table, files, wanted), strict=True)):
-        ends = [] if unique else [other for other in running if (not joins if other == partition else apart)]
-        ended += [(other, running.pop(other)) for other in ends]
+        if not unique:
+            others = [other for other in running if other != partition] if apart else []  # one at most
+            ends = [*others, partition] if not joins and partition in running else others
+            ended += [(other, running.pop(other)) for other in ends]
         if joins:
             running.setdefault(partition, []).append(at)
     found = sorted((run for run in [*ended, *running.items()] if len(run[1]) > 1), key=lambda run: run[1][0])

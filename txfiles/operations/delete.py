@@ -66,6 +66,9 @@ def _given(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> object:
     try:
         return source.read(types.arrow_schema(columns), TextRules(inferred, frozenset(table.keys))).table
     except InputError as error:
-        if "column" in error.evidence:  # what a load could do about a text does not help here
+        # What a load could do about a text or a file does not help here.
+        if "column" in error.evidence:
             error.hint = "write each key as the table has it; `txfiles show` tells the types of its columns"
+        elif "csv=" in (error.hint or ""):
+            error.hint = "write the keys as a CSV file with commas and a header, or as a Parquet file"
         raise

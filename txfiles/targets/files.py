@@ -55,7 +55,7 @@ OPERATIONS: dict[str, Callable[[AnyContext], CommitPlan]] = {
 }
 
 PATIENCE_SECONDS = 60.0
-"""How long `set` and `vacuum` keep trying after the first lost race."""
+"""How long `set`, `compact` and `vacuum` keep trying after the first lost race."""
 
 FOREIGN_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
 FOREIGN_LOGS = (

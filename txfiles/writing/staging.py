@@ -68,7 +68,7 @@ class Staging:
         self._commit_id = commit_id
         self._numbers = numbers
         self._table_id = table_id
-        self._names: list[str] = []
+        self._names: dict[str, None] = {}  # in order; threads add to it and drop from it
         self._kept = False
 
     @property
@@ -117,14 +117,15 @@ class Staging:
     def discard(self) -> None:
         """Delete what was staged, unless it is kept. Best effort; what stays is an orphan for vacuum."""
         if not self._kept:
-            self._delete(self._names)
+            self._delete(list(self._names))
             self._names.clear()
 
     def drop(self, paths: Collection[str]) -> None:
         """Delete some of what was staged: no manifest will name it. Best effort, as `discard`."""
-        dropped = [name for name in self._names if names.encode_path(name) in paths]
+        dropped = [name for name in list(self._names) if names.encode_path(name) in paths]
         self._delete(dropped)
-        self._names = [name for name in self._names if name not in dropped]
+        for name in dropped:
+            self._names.pop(name, None)
 
     def _delete(self, staged: Sequence[str]) -> None:
         if not staged:
@@ -146,7 +147,7 @@ class Staging:
         """Begin a new file of one partition."""
         self._begin()
         name = datafile.name(table, partition, self.table_id, self._commit_id, next(self._numbers))
-        self._names.append(name)
+        self._names[name] = None
         return DataFileWriter(self._session.store, table, partition, name)
 
 

@@ -142,6 +142,7 @@ UNIQUE: dict[str, tuple[list[dict[str, Any]], bool]] = {
     "an append of nothing": ([keyed("upsert", "id", table=KEYED), {"operation": Operation(name="append")}], True),
     "rows that only moved": ([keyed("upsert", "id", table=KEYED), keyed("compact"), keyed("delete")], True),
     "an operation of a later release": ([keyed("upsert", "id", table=KEYED), keyed("restore")], False),
+    "one with keys": ([keyed("upsert", "id", table=KEYED), keyed("transaction", "id")], False),
     "other keys": ([keyed("upsert", "id", table=KEYED), keyed("upsert", "b", table=OTHERS)], False),
     "a keyed overwrite": ([keyed("append", table=KEYED), keyed("overwrite", "id", scope="table")], True),
     "an overwrite without keys": (

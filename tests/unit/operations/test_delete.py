@@ -70,7 +70,7 @@ def test_what_is_left(
     partitioned: bool,
     row_group_rows: int,
 ) -> None:
-    """The rows that do not match are left, each value bit for bit, in the order in which they stood in their file."""
+    """The rows that do not match are left, each value bit for bit, in their order."""
     path = tmp_path_factory.mktemp("t") / "table"
     options: dict[str, Any] = {"format": form, "properties": {"row_group_rows": row_group_rows}}
     for number, rows in enumerate(writes):
@@ -85,12 +85,60 @@ def test_what_is_left(
     assert result.committed == (len(left) < len(before))
     assert after.row_count == len(left)
     assert (result.files_removed, result.files_added) == (len(files - names(path)), len(names(path) - files))
-    by_part = (lambda row: repr(row["part"])) if partitioned else (lambda row: "")
-    found = after.to_arrow().to_pylist()
-    if len(writes) == 1:  # one file a partition: the order within it can be told
-        assert sorted(map(frozen, found), key=repr) == sorted(map(frozen, left), key=repr)
-        assert [frozen(row) for row in sorted(found, key=by_part)] == [frozen(row) for row in sorted(left, key=by_part)]
-    assert sorted(map(repr, map(frozen, found))) == sorted(map(repr, map(frozen, left)))
+    assert [frozen(row) for row in after.to_arrow().to_pylist()] == [frozen(row) for row in left]
+
+
+@pytest.mark.parametrize("edit", ["delete", "upsert", "overwrite"])
+def test_the_last_row_of_a_key_stays_the_last(tmp_path: Path, edit: str) -> None:
+    """A file that is written anew takes its place: of several rows with one key, an upsert still takes the last."""
+    path = tmp_path / "t"
+    tx.write(pa.table({"k": [9], "v": ["z"]}), path, mode="upsert", keys=["k"])
+    tx.write(pa.table({"k": [1, 2], "v": ["old", "x"]}), path, mode="append")
+    tx.write(pa.table({"k": [1], "v": ["new"]}), path, mode="append")
+    if edit == "delete":
+        tx.Table(path).delete(keys=[2])
+    elif edit == "upsert":
+        tx.write(pa.table({"k": [2], "v": ["y"]}), path, mode="upsert")
+    else:
+        tx.write(pa.table({"k": [2], "v": ["y"]}), path, mode="overwrite", replace_where=[("k", "=", 2)])
+    assert [row["v"] for row in tx.Table(path).to_arrow().to_pylist() if row["k"] == 1] == ["old", "new"]
+    tx.write(pa.table({"k": [1], "w": [5]}), path, mode="upsert", schema_mode="merge")
+    assert tx.Table(path).lookup(1).to_pylist() == [{"k": 1, "v": "new", "w": 5}]
+
+
+def test_a_dry_run_leaves_the_table_where_it_is(tmp_path: Path) -> None:
+    """A handle moves with its own commits, and with no look at what they would be."""
+    path = tmp_path / "t"
+    tx.write(pa.table({"k": [1, 2]}), path, mode="append_once", keys=["k"])
+    table = tx.Table(path)
+    tx.write(pa.table({"k": [3]}), path, mode="append_once")
+    table.delete(keys=[1], dry_run=True)
+    table.compact(dry_run=True)
+    table.vacuum(dry_run=True)
+    assert table.version == 0
+    assert table.delete(keys=[1]).version == table.version == 2
+
+
+@pytest.mark.parametrize("name", ["gone.csv", "GONE.PARQUET"])
+def test_a_key_that_looks_like_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    """The silent way would be to delete nothing: the caller says which of the two is meant."""
+    path = tmp_path / "t"
+    tx.write(pa.table({"k": ["a", name]}), path, mode="append_once", keys=["k"])
+    with pytest.raises(tx.InputError, match="may be a key or the name of a file") as raised:
+        tx.Table(path).delete(keys=name)
+    assert "pathlib.Path" in (raised.value.hint or "")
+    assert tx.Table(path).delete(keys=[name]).rows_deleted == 1
+
+
+def test_a_file_of_which_all_rows_move_is_not_rewritten(tmp_path: Path) -> None:
+    """`files_to_rewrite` counts files of which rows stay."""
+    path = tmp_path / "t"
+    tx.write(pa.table({"k": [9], "v": [0]}), path, mode="upsert", keys=["k"])
+    for value in range(2):
+        tx.write(pa.table({"k": [1], "v": [value]}), path, mode="append")
+    plan = tx.plan(pa.table({"k": [1], "v": [5]}), path, mode="upsert")
+    assert plan.files_added - plan.files_to_rewrite in (0, 1)
+    assert plan.files_to_rewrite <= 1
 
 
 @given(rows=ROWS, wanted=st.lists(st.integers(-1, 12), max_size=6), form=st.sampled_from(["parquet", "csv"]))
