@@ -239,6 +239,20 @@ def _check_files(state: State, versions: Sequence[Version]) -> None:
                 raise Violation("S7", f"version {number} names {path}, which is gone")
             if (len(found.data), sha256_of(found.data)) != (add["bytes"], add["sha256"]):
                 raise Violation("S7", f"version {number} names {path}, which has other bytes")
+    # A lost checkpoint costs no data, but a vacuum must not take what the newest version names.
+    for name in _checkpoint_files(versions[-1].manifest) if versions else ():
+        if name not in state.objects:
+            raise Violation("S14", f"the newest version names {name}, which is gone")
+
+
+def _checkpoint_files(manifest: Mapping[str, Any]) -> list[str]:
+    ref = manifest.get("checkpoint")
+    if ref is None:
+        return []
+    return [
+        names.checkpoint(ref["version"], ref["id"]),
+        *(names.CHECKPOINT_DIR + part for part in ref.get("parts", ())),
+    ]
 
 
 def listed(manifest: Mapping[str, Any]) -> set[str]:
