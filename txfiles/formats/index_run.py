@@ -292,7 +292,8 @@ class Run:
         counts = np.maximum(after, 1) - begin
         total = int(counts.sum())
         # Different numbers share at most the blocks at both ends.
-        if counts.min() < 1 or total > self.blocks + 2 * len(high):
+        once = np.flatnonzero(np.append(True, high[1:] != high[:-1]))
+        if counts.min() < 1 or int(counts[once].sum()) > self.blocks + 2 * len(once):
             raise UnusableRunError("its list of blocks is not in order")
         needles = np.repeat(np.arange(len(high)), counts)
         within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)

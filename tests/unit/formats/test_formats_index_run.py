@@ -137,6 +137,12 @@ def test_a_probe_finds_every_row_of_a_key_and_no_other(files, data):
         assert answers(run, needles) == expected(files, needles)
 
 
+def test_keys_that_share_half_a_digest_share_all_their_blocks():
+    """However many blocks a key fills, one with the same first half looks into the same ones."""
+    files = [("k=0/f", [(0, 0)] * 61)]
+    assert answers(open_run(Mapped(run_of(files))), [(0, 0), (0, 1)]) == expected(files, [(0, 0), (0, 1)])
+
+
 @given(st.integers(1, 100), st.integers(0, 50), st.data())
 def test_a_key_in_many_rows(count, others, data):
     """A key that fills several blocks is found in all its rows, wherever its blocks begin and end."""
