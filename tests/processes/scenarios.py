@@ -81,7 +81,7 @@ SCENARIOS = [
     Scenario("delete", {"do": "delete", "where": [["id", "in", [2, 77]]]}, 20),
     Scenario("delete a batch", {"do": "delete", "keys": [1, 2, 77], "batch_id": "three"}, 20),
     Scenario("set", {"do": "set", "row_group_rows": 77}, 15),
-    Scenario("compact", {"do": "compact"}, 20),
+    Scenario("compact", {"do": "compact"}, 20, before=(*BEFORE, write("append", [row(7, "c")]))),  # beside another
     Scenario("vacuum", {"do": "vacuum", "retain": "0"}, 15),
 ]
 
