@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 import shutil
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -286,13 +287,16 @@ def no_fsync_of_the_file(patch: pytest.MonkeyPatch) -> None:
 
 
 def link_before_the_fsync(patch: pytest.MonkeyPatch) -> None:
-    late: list[int] = []
+    late: dict[int, int] = {}  # by thread: several files are written at the same time
+
+    def fsync(fd: int) -> None:
+        late[threading.get_ident()] = fd
 
     def link(*args: Any, **options: Any) -> None:
         os.link(*args, **options)
-        os.fsync(late.pop())
+        os.fsync(late.pop(threading.get_ident()))
 
-    patch.setattr(drafts, "os", Careless(fsync=late.append, link=link))
+    patch.setattr(drafts, "os", Careless(fsync=fsync, link=link))
 
 
 def no_fsync_of_the_folder(patch: pytest.MonkeyPatch) -> None:
