@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from txfiles.core import foreign
+from txfiles.core.codec import FORMATS
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.messages import is_unicode, one_of, plain, shown, text
 from txfiles.core.properties import read_properties
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # they import pyarrow, and `txfiles --help` should not wait f
 
 MODES = ("overwrite", "append", "append_once", "upsert")
 KEYED = ("append_once", "upsert")
-FORMATS = ("parquet", "csv")
+
 STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
 SchemaMode = Literal["strict", "merge", "overwrite"]
 SCHEMA_MODES = ("strict", "merge", "overwrite")

@@ -182,13 +182,28 @@ def data_files(files: pa.Table, positions: Sequence[int] | np.ndarray | None = N
     """Rows of the list as values, for those few that are about to be opened; without positions, all."""
     few = files.select(list(DataFile.__dataclass_fields__))
     if positions is not None:
-        few = few.take(pa.array(positions, pa.int64()))
+        few = _taken(few, np.asarray(positions, np.int64))
     return [
         DataFile(path, rows, size, digest, footer, footer_digest, tuple(partition or ()), _tuple(columns))
         for path, rows, size, digest, footer, footer_digest, partition, columns in zip(
             *(column.to_pylist() for column in few.columns), strict=True
         )
     ]
+
+
+def _taken(files: pa.Table, positions: np.ndarray) -> pa.Table:
+    """Rows in the order of their positions. Arrow would first put all pieces of the list together."""
+    pieces = files.to_batches()
+    starts = np.cumsum([0, *(piece.num_rows for piece in pieces)])
+    if len(pieces) <= 1 or (np.diff(positions) < 0).any():
+        return files.take(pa.array(positions))
+    cuts = np.searchsorted(positions, starts)
+    found = [
+        piece.take(pa.array(positions[low:high] - start))
+        for piece, start, low, high in zip(pieces, starts, cuts, cuts[1:], strict=False)
+        if low < high
+    ]
+    return pa.Table.from_batches(found, files.schema)
 
 
 def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str | None:

@@ -10,7 +10,6 @@ Source: specs/3-manifest.md, "Checkpoints"; specs/decisions/0055-checkpoints-in-
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -205,11 +204,10 @@ def packed(listing: FileList, named: Collection[str]) -> tuple[list[Segment], pa
         The segments that parts hold, in order; those without a part need a new one. And the rows that follow.
     Cost: O(segments), plus the rows that go into new parts: amortised, O(log(files)) for each file.
     """
-    often = Counter(segment.part.name for segment in listing.segments if segment.part is not None)
     pieces: list[Segment] = []
     for segment in listing.segments:
         part = segment.part
-        if part is None or part.name not in named or often[part.name] > 1 or _is_sparse(segment, part):
+        if part is None or part.name not in named or _is_sparse(segment, part):
             before = [pieces.pop().files] if pieces and pieces[-1].part is None else []
             pieces.append(Segment(pa.concat_tables([*before, segment.files])))
         else:

@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from txfiles import environment
 from txfiles.core import times
+from txfiles.core.codec import FORMATS
 from txfiles.core.properties import effective
 from txfiles.log import manifests, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.options import DEFAULTS, FORMATS, MODES, CompactOptions, Request, VacuumOptions
+from txfiles.options import DEFAULTS, MODES, CompactOptions, Request, VacuumOptions
 from txfiles.reading import live, lookup, scan
 from txfiles.reading.live import data_name
 from txfiles.results import Commit, CompactResult, Plan, Resolution, VacuumResult, WriteResult, commit_record

@@ -127,6 +127,7 @@ def test_nothing_is_read_before_it_is_wanted(tmp_path):
     source = inputs.source(tmp_path / "missing.csv")
     source.close()
     source.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\0" * 100 + b"PAR1", b"a,b\n1,2\n"])

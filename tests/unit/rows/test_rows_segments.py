@@ -181,3 +181,13 @@ def test_bits_say_which_rows_are_gone(live: list[bool]) -> None:
     assert paths(again.files) == [f"f{n}" for n, kept in enumerate(live) if kept]
     assert again.gone == segment.gone
     assert (segment.gone == b"") == all(live)
+
+
+@given(st.integers(1, 9), st.lists(st.integers(0, 19), max_size=12), st.booleans())
+def test_files_are_taken_from_a_list_in_pieces(size: int, positions: list[int], ordered: bool) -> None:
+    """The files at some positions are the same, in the same order, in however many pieces the list is."""
+    whole = rows(range(20)).combine_chunks()
+    pieces = pa.concat_tables([whole.slice(start, size) for start in range(0, 20, size)])
+    wanted = sorted(positions) if ordered else positions
+    assert filelist.data_files(pieces, wanted) == filelist.data_files(whole, wanted)
+    assert [file.path for file in filelist.data_files(pieces, wanted)] == [f"f{at}" for at in wanted]
