@@ -113,30 +113,41 @@ def plan(data: Any, path: Path, **given: Any) -> Plan:
 
 
 @public
-def exists(path: Path, *, storage_options: Mapping[str, Any] | None = None) -> bool:
+def exists(path: Path, *, format: str | None = None, storage_options: Mapping[str, Any] | None = None) -> bool:
     """Whether there is a table. An interrupted creation is not one; a folder that cannot be read is an error.
 
+    Args:
+        path: the table's folder.
+        format: as in `Table`.
+        storage_options: as in `write`.
     Raises:
         StoreError: the folder cannot be read.
         CorruptTableError: the log is damaged or lost.
     """
-    where = place(path, storage_options)
+    where = place(path, storage_options, format=format)
     return targets.for_place(where).exists(where)
 
 
 @public
-def resolve(path: Path, commit_id: str, *, storage_options: Mapping[str, Any] | None = None) -> Resolution:
+def resolve(
+    path: Path, commit_id: str, *, format: str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> Resolution:
     """Find out what became of a commit whose outcome was unknown (`CommitStateUnknownError.commit_id`).
 
     Cost: reads manifests from the newest back until it is found.
     """
-    where = place(path, storage_options)
+    where = place(path, storage_options, format=format)
     return targets.for_place(where).resolve(where, commit_id)
 
 
-def place(path: Path, storage_options: Mapping[str, Any] | None = None, lock: Lock | None = None) -> Place:
+def place(
+    path: Path,
+    storage_options: Mapping[str, Any] | None = None,
+    lock: Lock | None = None,
+    format: str | None = None,
+) -> Place:
     """Where a table is. A leading ``~`` is the home folder, as in a shell; write ``./~`` for a folder of that name."""
-    return Place(_home(path), storage_options, _home(lock))
+    return Place(_home(path), storage_options, _home(lock), format)
 
 
 def _home(given: Any) -> Any:
@@ -152,5 +163,5 @@ def _chosen(data: Any, path: Path, given: Mapping[str, Any]) -> tuple[Target, Pl
     """The target that a write means, and its options checked. Nothing is opened yet."""
     options = read_options(given)
     for_input_only = inputs.are_remote(data) and not inputs.are_remote(path)
-    where = place(path, None if for_input_only else options.storage_options, options.lock)
+    where = place(path, None if for_input_only else options.storage_options, options.lock, options.format)
     return targets.for_write(where, options), where, options

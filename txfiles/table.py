@@ -39,6 +39,7 @@ class Table:
 
     Args:
         path: the table's folder.
+        format: what kind of table it is, as in `write`; it is needed only where a folder does not tell.
         version: open it as it was at this version, read-only.
         timestamp: or as it was at this time (a datetime or ISO 8601 text, with a zone), read-only.
         storage_options: for a bucket: those of its library (s3fs), and `request_timeout` in seconds; folders take none.
@@ -55,14 +56,17 @@ class Table:
         self,
         path: Path,
         *,
+        format: str | None = None,
         version: int | None = None,
         timestamp: datetime | str | None = None,
         storage_options: Mapping[str, Any] | None = None,
         lock: Lock | None = None,
     ) -> None:
-        where = place(path, storage_options, lock)
+        where = place(path, storage_options, lock, format)
         self._target: Target = targets.for_place(where)
         self._opened: OpenTable = self._target.open(where)
+        if format not in {None, self.format}:
+            raise OptionError(f"the table's format is {self.format!r}, not {format!r}", hint="leave format out")
         self._read_only = version is not None or timestamp is not None
         if self._read_only:
             self._opened = self._at(version, timestamp)

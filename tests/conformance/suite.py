@@ -1,14 +1,15 @@
 """What every target must do, whatever the engine: one class of cases.
 
-A target plugs in with a fixture `target` (see `Target`). A case says what it writes and what must be there
-afterwards: rows, counts, versions, files. Where a backend cannot know a count it reports None, which passes.
+A target plugs in with a fixture `target` (see `Target`), and declares the cases that it refuses. A case says what it
+writes and what must be there afterwards: rows, counts, versions, files. Where a backend cannot know a count it reports
+None, which passes.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
@@ -33,30 +34,63 @@ def row(id: int | None, name: str | None = "n", at: int | None = 0, x: float | N
     return {"id": id, "name": name, "at": None if at is None else NOON + dt.timedelta(hours=at), "x": x}
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What a target truly cannot do: a case ends with this error instead.
+
+    Attributes:
+        error: its class.
+        match: what its message says.
+        only: only where the case's id contains this.
+    """
+
+    error: type[tx.TxFilesError]
+    match: str
+    only: str = ""
+
+
 @dataclass
 class Target:
     """A place to write to, and the engine that gives it data.
 
     Attributes:
         path: where the table is.
-        options: what every first write says besides (format, …).
+        where: what every call says besides the path (format, …).
         give: turns Arrow rows into the engine's kind of data.
         residue: names of everything that stands there, to see that nothing was written.
+        refuses: the cases that the target refuses, by name; `conftest` sees to it that it does.
     """
 
     path: Any
-    options: dict[str, Any]
+    where: dict[str, Any]
     give: Callable[[pa.Table], Any]
     residue: Callable[[], list[str]]
+    refuses: Mapping[str, Refusal] = field(default_factory=dict)
 
     def write(self, rows: Rows | pa.Table, **options: Any) -> tx.WriteResult:
         """Write rows of `SCHEMA` (or an Arrow table of another)."""
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), SCHEMA)
-        return tx.write(self.give(table), self.path, **{**self.options, **options})
+        return self.write_data(self.give(table), **options)
+
+    def write_data(self, data: Any, **options: Any) -> tx.WriteResult:
+        """Write what is given as it is."""
+        return tx.write(data, self.path, **{**self.where, **options})
+
+    def plan(self, data: Any, **options: Any) -> tx.Plan:
+        """Say what writing it would do."""
+        return tx.plan(data, self.path, **{**self.where, **options})
+
+    def exists(self) -> bool:
+        """Whether the table is there."""
+        return tx.exists(self.path, **self.where)
+
+    def table(self, **options: Any) -> tx.Table:
+        """The table, opened anew."""
+        return tx.Table(self.path, **{**self.where, **options})
 
     def rows(self) -> list[dict[str, Any]]:
         """What the table holds."""
-        return tx.Table(self.path).to_arrow().to_pylist()
+        return self.table().to_arrow().to_pylist()
 
     def holds(self, rows: Rows) -> bool:
         """Whether the table holds exactly these rows, in any order."""
@@ -164,11 +198,11 @@ class ConformanceCases:
     @with_every_input
     def test_first_write_creates(self, target: Target, mode: str) -> None:
         """Any mode creates the table."""
-        assert not tx.exists(target.path)
+        assert not target.exists()
         result = target.write([row(1), row(2)], mode=mode, keys=["id"] if mode in ("append_once", "upsert") else None)
         assert (result.version, result.committed) == (0, True)
         assert counts(result, inserted=2)
-        assert tx.exists(target.path)
+        assert target.exists()
         assert target.holds([row(1), row(2)])
 
     @pytest.mark.parametrize("mode", ["overwrite", "append", "append_once", "upsert"])
@@ -177,7 +211,7 @@ class ConformanceCases:
         result = target.write([], mode=mode, keys=["id"] if mode in ("append_once", "upsert") else None)
         assert (result.version, result.committed, result.files_added) == (0, True, 0)
         assert target.rows() == []
-        assert tx.Table(target.path).schema.names == SCHEMA.names
+        assert target.table().schema.names == SCHEMA.names
 
     @pytest.mark.parametrize("mode", ["append", "append_once", "upsert"])
     @with_every_input
@@ -207,14 +241,14 @@ class ConformanceCases:
         """No chunk has no schema: an error on a new table and with overwrite, else like an empty batch."""
         keys = ["id"] if mode in ("append_once", "upsert") else None
         with pytest.raises(tx.InputError, match="no chunk"):
-            tx.write(iter([]), target.path, mode=mode, keys=keys, **target.options)
-        assert not tx.exists(target.path)
+            target.write_data(iter([]), mode=mode, keys=keys)
+        assert not target.exists()
         target.write([row(1)], mode=mode, keys=keys)
         if mode == "overwrite":
             with pytest.raises(tx.InputError, match="no chunk"):
-                tx.write(iter([]), target.path, mode=mode)
+                target.write_data(iter([]), mode=mode)
         else:
-            result = tx.write(iter([]), target.path, mode=mode)
+            result = target.write_data(iter([]), mode=mode)
             assert counts(result)
             assert (result.committed, result.version, result.rows_in) == (False, 0, 0)
         assert target.holds([row(1)])
@@ -272,10 +306,10 @@ class ConformanceCases:
         """An overwrite that names keys is checked, deduplicated and recorded like a keyed write."""
         with pytest.raises(tx.DuplicateKeyError):
             target.write([row(1, "a"), row(1, "b")], mode="overwrite", keys=["id"])
-        assert not tx.exists(target.path)
+        assert not target.exists()
         result = target.write([row(1, "a"), row(1, "b")], mode="overwrite", keys=["id"], dedup_strategy="last_wins")
         assert counts(result, inserted=1, deduplicated=1)
-        assert tx.Table(target.path).keys == ("id",)
+        assert target.table().keys == ("id",)
         assert target.holds([row(1, "b")])
 
     # ---- parts of a table
@@ -308,14 +342,14 @@ class ConformanceCases:
         for wrong in (["id", "name", "at", "x"], ["nme"], ["x"]):
             with pytest.raises(tx.InputError):
                 target.write([row(1)], mode="append", partition_by=wrong)
-            assert not tx.exists(target.path)
+            assert not target.exists()
         target.write([row(1)], mode="append", partition_by=["name"])
         with pytest.raises(tx.OptionError, match="partitioned by 'name'"):
             target.write([row(2)], mode="append", partition_by=["id"])
         with pytest.raises(tx.SchemaMismatchError, match="'name'"):
             target.write(pa.table({"id": [1]}), mode="overwrite", schema_mode="overwrite")
         target.write([row(2)], mode="append", partition_by=["name"])
-        assert tx.Table(target.path).partition_by == ("name",)
+        assert target.table().partition_by == ("name",)
         assert target.holds([row(1), row(2)])
 
     def test_replace_where(self, target: Target) -> None:
@@ -342,7 +376,7 @@ class ConformanceCases:
             target.write([row(1, "b")], mode="overwrite", keys=["id"], **part)
         result = target.write([row(2, "b", x=9.0), row(2, "b", x=9.0)], mode="overwrite", keys=["id"], **part)
         assert counts(result, inserted=1, deleted=1, deduplicated=1)
-        assert tx.Table(target.path).keys == ("id",)
+        assert target.table().keys == ("id",)
         target.write([row(None, "a")], mode="append")
         with pytest.raises(tx.NullKeyError, match="rows that stay"):
             target.write([row(2, "b")], mode="overwrite", keys=["id", "name"], rekey=True, **part)
@@ -363,14 +397,14 @@ class ConformanceCases:
         ]
         target.write(rows[:3], mode="append", partition_by=["name"] if partitioned else None)
         target.write(rows[3:], mode="append")
-        table = tx.Table(target.path)
+        table = target.table()
         before = target.rows()
         result = table.delete([("x", ">=", 5)])
         assert (result.version, result.committed, result.mode, table.version) == (2, True, "delete", 2)
         assert counts(result, deleted=2)
         assert target.holds([rows[0], rows[2], rows[3]])
         assert bag(table.at(version=1).to_arrow().to_pylist()) == bag(before)
-        after = tx.Table(target.path)
+        after = target.table()
         assert counts(after.delete(pc.field("name") == "a"), deleted=2)
         assert target.rows() == [rows[3]]
         assert after.history()[0].operation == "delete"
@@ -378,7 +412,7 @@ class ConformanceCases:
     def test_delete_of_everything(self, target: Target) -> None:
         """A filter that every row meets empties the table, which takes rows again."""
         target.write([row(1), row(2)], mode="upsert", keys=["id"])
-        result = tx.Table(target.path).delete(pc.scalar(True))
+        result = target.table().delete(pc.scalar(True))
         assert (result.rows_deleted, result.files_removed, result.files_added, result.files_scanned) == (2, 1, 0, 0)
         assert target.rows() == []
         assert counts(target.write([row(2)], mode="upsert"), inserted=1)
@@ -387,7 +421,7 @@ class ConformanceCases:
         """The rows with these keys go, in whatever form they are given, each once and known or not."""
         for wanted in (*LOOKUPS[:4], [1, 3, 3, 2**40], *LOOKUPS[5:7], *LOOKUPS[8:]):
             target.write([row(1), row(2), row(3)], mode="overwrite", keys=["id"])
-            result = tx.Table(target.path).delete(keys=wanted)
+            result = target.table().delete(keys=wanted)
             assert counts(result, deleted=2), wanted
             assert target.holds([row(2)]), wanted
 
@@ -405,17 +439,17 @@ class ConformanceCases:
         )
         for wanted in nulls:
             with pytest.raises(tx.NullKeyError, match="'id'") as caught:
-                tx.Table(target.path).delete(keys=wanted)
+                target.table().delete(keys=wanted)
             assert (caught.value.column, caught.value.count, caught.value.rows) == ("id", 1, [1])
         assert target.residue() == before
-        assert counts(tx.Table(target.path).delete([("id", "is null", None)]), deleted=1)
+        assert counts(target.table().delete([("id", "is null", None)]), deleted=1)
         assert target.holds([row(1)])
 
     def test_delete_by_several_key_columns(self, target: Target) -> None:
         """A key of several columns is a tuple, or a row of a table that names its columns."""
         rows = [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}]
         target.write(pa.Table.from_pylist(rows), mode="upsert", keys=["a", "b"])
-        table = tx.Table(target.path)
+        table = target.table()
         assert counts(table.delete(keys=(1, "x")), deleted=1)
         assert counts(table.delete(keys=pd.DataFrame({"b": ["x", "z"], "a": [2, 1]})), deleted=1)
         assert target.rows() == [rows[1]]
@@ -425,7 +459,7 @@ class ConformanceCases:
         target.write([row(1), row(2)], mode="upsert", keys=["id"])
         before = target.residue()
         for rows in ({"where": [("id", ">", 7)]}, {"keys": [7]}, {"keys": []}, {"keys": SCHEMA.empty_table()}):
-            result = tx.Table(target.path).delete(**rows)
+            result = target.table().delete(**rows)
             assert (result.committed, result.version) == (False, 0)
             assert counts(result)
         assert target.residue() == before
@@ -433,12 +467,12 @@ class ConformanceCases:
     def test_delete_with_a_batch_id(self, target: Target) -> None:
         """It is applied once, also if it finds nothing; the id of a write, or of the other kind, is refused."""
         target.write([row(1), row(2)], mode="upsert", keys=["id"], batch_id="write")
-        table = tx.Table(target.path)
+        table = target.table()
         assert table.delete(keys=1, batch_id="one").version == 1
         assert table.delete([("id", "=", 7)], batch_id="none").version == 2
         target.write([row(1), row(7)], mode="upsert")
         for rows, batch_id, version in (({"keys": 2}, "one", 1), ({"where": [("nothing", "=", 1)]}, "none", 2)):
-            again = tx.Table(target.path).delete(**rows, batch_id=batch_id)
+            again = target.table().delete(**rows, batch_id=batch_id)
             assert (again.already_committed, again.version, again.rows_deleted) == (True, version, 0)
         for wrong in ({"keys": 1, "batch_id": "write"}, {"where": [("id", "=", 1)], "batch_id": "one"}):
             with pytest.raises(tx.BatchIdMismatchError):
@@ -451,7 +485,7 @@ class ConformanceCases:
         """Neither a filter nor keys, an empty filter, both, or what does not fit: an error, and nothing is written."""
         target.write([row(1)], mode="append")
         before = target.residue()
-        table = tx.Table(target.path)
+        table = target.table()
         for wrong in (
             {},
             {"where": []},
@@ -478,7 +512,7 @@ class ConformanceCases:
         target.write([row(1), row(2), row(3, "m")], mode="upsert", keys=["id"], partition_by=["name"])
         before = target.residue()
         for rows in ({"where": [("id", ">", 1)]}, {"keys": [1, 9]}):
-            table = tx.Table(target.path)
+            table = target.table()
             plan = table.delete(**rows, dry_run=True)
             assert isinstance(plan, tx.Plan)
             assert target.residue() == before
@@ -494,13 +528,13 @@ class ConformanceCases:
         """Missing keys are a ValueError that says "requires 'keys'"."""
         with pytest.raises(ValueError, match="requires 'keys'"):
             target.write([row(1)], mode=mode)
-        assert not tx.exists(target.path)
+        assert not target.exists()
 
     def test_key_column_must_be_there(self, target: Target) -> None:
         """A key column that is not in the data is a KeyError that says "not found"."""
         with pytest.raises(KeyError, match="not found"):
             target.write([row(1)], mode="upsert", keys=["idd"])
-        assert not tx.exists(target.path)
+        assert not target.exists()
 
     @with_every_input
     def test_null_keys_are_refused(self, target: Target) -> None:
@@ -524,12 +558,12 @@ class ConformanceCases:
     def test_keys_are_recorded(self, target: Target) -> None:
         """Later writes need not repeat the keys, may name them in any order, and not name others."""
         target.write([row(1)], mode="upsert", keys=["id", "name"])
-        assert tx.Table(target.path).keys == ("id", "name")
+        assert target.table().keys == ("id", "name")
         assert counts(target.write([row(1)], mode="upsert", keys=["name", "id"]), unchanged=1)
         with pytest.raises(tx.OptionError, match="keys"):
             target.write([row(1)], mode="upsert", keys=["id"])
         assert counts(target.write([row(1, "m")], mode="upsert", keys=["id"], rekey=True), updated=1)
-        assert tx.Table(target.path).keys == ("id",)
+        assert target.table().keys == ("id",)
 
     @pytest.mark.parametrize("mode", ["append_once", "upsert"])
     def test_keys_are_recorded_by_the_first_keyed_write(self, target: Target, mode: str) -> None:
@@ -538,12 +572,12 @@ class ConformanceCases:
         assert not target.write([], mode=mode, keys=["id"]).committed  # an empty batch says nothing of the table
         result = target.write([row(1)], mode=mode, keys=["id"])
         assert (result.committed, result.version, result.files_added, result.files_removed) == (True, 1, 0, 0)
-        assert tx.Table(target.path).keys == ("id",)
+        assert target.table().keys == ("id",)
         for options in ({"keys": ["id"]}, {}):
             again = target.write([row(1)], mode=mode, **options)
             assert (again.committed, again.version) == (False, 1)
         named = target.write([row(1)], mode=mode, timestamp_col="at")
-        assert (named.committed, tx.Table(target.path).timestamp_col) == (True, "at")
+        assert (named.committed, target.table().timestamp_col) == (True, "at")
         assert not target.write([row(1)], mode=mode).committed
         assert target.holds([row(1)])
 
@@ -574,7 +608,7 @@ class ConformanceCases:
         target.write([row(None, "a"), row(1)], mode="append")
         assert counts(target.write([row(1, "b"), row(2)], mode="upsert", keys=["id"]), updated=1, inserted=1)
         assert target.holds([row(None, "a"), row(1, "b"), row(2)])
-        assert tx.Table(target.path).lookup([None]).num_rows == 0
+        assert target.table().lookup([None]).num_rows == 0
 
     # ---- duplicates inside a batch
 
@@ -584,7 +618,7 @@ class ConformanceCases:
         with pytest.raises(tx.DuplicateKeyError) as caught:
             target.write([row(7, "a"), row(8), row(7, "b")], mode="upsert", keys=["id"])
         assert "7" in str(caught.value)
-        assert not tx.exists(target.path)
+        assert not target.exists()
 
     @pytest.mark.parametrize(
         ("strategy", "expected"), [("newest_wins", "new"), ("first_wins", "old"), ("last_wins", "null")]
@@ -712,7 +746,7 @@ class ConformanceCases:
         target.write([row(1)], mode="upsert", keys=["id"], batch_id="b")
         with pytest.raises(tx.BatchIdMismatchError, match=r"\['id'\].*\['name'\]"):
             target.write([row(1)], mode="upsert", keys=["name"], rekey=True, batch_id="b")
-        assert tx.Table(target.path).version == 0
+        assert target.table().version == 0
 
     @with_every_input
     def test_batch_id_is_looked_up_before_the_input_is_read(self, target: Target) -> None:
@@ -721,8 +755,8 @@ class ConformanceCases:
         target.write([row(2)], mode="overwrite")
         untouched = iter([pa.table({"other": [1]})])
         for gone in ("nowhere/input.parquet", untouched):
-            assert tx.write(gone, target.path, mode="append", batch_id="b").already_committed
-            assert tx.plan(gone, target.path, mode="append", batch_id="b").already_committed
+            assert target.write_data(gone, mode="append", batch_id="b").already_committed
+            assert target.plan(gone, mode="append", batch_id="b").already_committed
         assert len(list(untouched)) == 1
         assert target.holds([row(2)])
 
@@ -730,7 +764,7 @@ class ConformanceCases:
         """Beyond the newest `batch_ids_kept`, an id is a new one."""
         for batch_id in ("a", "b", "b", "a"):
             target.write([row(1)], mode="append", batch_id=batch_id, properties={"batch_ids_kept": 1})
-        assert [commit.batch_id for commit in tx.Table(target.path).history()] == ["a", "b", "a"]
+        assert [commit.batch_id for commit in target.table().history()] == ["a", "b", "a"]
 
     # ---- schema
 
@@ -757,7 +791,7 @@ class ConformanceCases:
         target.write([row(1)], mode="append")
         narrow = pa.Table.from_pylist([row(2)], SCHEMA).set_column(0, "id", pa.array([2], pa.int32()))
         target.write(narrow, mode="append")
-        assert tx.Table(target.path).schema.field("id").type == pa.int64()
+        assert target.table().schema.field("id").type == pa.int64()
         assert target.holds([row(1), row(2)])
 
     @with_every_input
@@ -789,7 +823,7 @@ class ConformanceCases:
         for options in ({}, {"partition_by": ["STRASSE"]}):
             with pytest.raises(tx.SchemaMismatchError, match=clash):
                 target.write(both, mode="append", **options)
-            assert not tx.exists(target.path)
+            assert not target.exists()
         target.write(both.select([0, 1]), mode="append", partition_by=["Straße"])
         before = target.residue()
         how: Any = {"mode": "overwrite" if mode == "overwrite" else "append", "schema_mode": mode}
@@ -797,7 +831,7 @@ class ConformanceCases:
             target.write(both, **how)
         assert "rename" in (caught.value.hint or "")
         assert target.residue() == before
-        tx.Table(target.path).set(case_sensitive_names=True)
+        target.table().set(case_sensitive_names=True)
         target.write(both, **how)
         assert target.rows()[-1] == both.to_pylist()[0]
 
@@ -805,7 +839,7 @@ class ConformanceCases:
         """A table that has such columns is read, written and overwritten; one more spelling is refused."""
         both = pa.table({"id": [1, 2], "ID": ["a", "b"]})
         target.write(both, mode="upsert", keys=["id"], properties={"case_sensitive_names": True})
-        tx.Table(target.path).set(case_sensitive_names=False)
+        target.table().set(case_sensitive_names=False)
         assert target.holds(both.to_pylist())
         changed = both.slice(1).set_column(1, "ID", [["c"]])
         assert counts(target.write(changed, mode="upsert"), updated=1)
@@ -835,14 +869,14 @@ class ConformanceCases:
         target.write(pa.table({"id": pa.array([1], pa.int32())}), mode="upsert", keys=["id"])
         result = target.write(pa.table({"id": pa.array([1], pa.int64())}), mode="upsert", schema_mode="merge")
         assert (result.committed, result.rows_unchanged) == (True, 1)
-        assert tx.Table(target.path).schema.field("id").type == pa.int64()
+        assert target.table().schema.field("id").type == pa.int64()
         assert target.rows() == [{"id": 1}]
 
     def test_overwrite_of_the_schema(self, target: Target) -> None:
         """The batch's columns replace the table's; keys that are gone are forgotten."""
         target.write([row(1)], mode="upsert", keys=["id"], timestamp_col="at")
         target.write(pa.table({"other": ["a"]}), mode="overwrite", schema_mode="overwrite")
-        table = tx.Table(target.path)
+        table = target.table()
         assert (table.schema.names, table.keys, table.timestamp_col) == (["other"], (), None)
         assert target.rows() == [{"other": "a"}]
 
@@ -850,7 +884,7 @@ class ConformanceCases:
         """A column that was all null at creation takes its type from the first batch that has one, in strict too."""
         target.write(pa.table({"id": [1], "v": pa.nulls(1)}), mode="append")
         target.write(pa.table({"id": [2], "v": ["text"]}), mode="append")
-        assert tx.Table(target.path).schema.field("v").type == pa.string()
+        assert target.table().schema.field("v").type == pa.string()
         assert target.holds([{"id": 1, "v": None}, {"id": 2, "v": "text"}])
 
     @pytest.mark.parametrize("strategy", ["error", "newest_wins"])
@@ -869,7 +903,7 @@ class ConformanceCases:
         """Units, zones, widths, signs and hard values come back as they went in."""
         table = hard_types()
         target.write(table, mode="append")
-        found = tx.Table(target.path).to_arrow()
+        found = target.table().to_arrow()
         assert found.schema.equals(table.schema)
         assert bag(found.to_pylist()) == bag(table.to_pylist())
 
@@ -901,14 +935,14 @@ class ConformanceCases:
         text = np.str_
         options = {"batch_id": text("b"), "timestamp_col": text("at"), "user_metadata": {text("job"): text("j")}}
         target.write([row(1)], mode=text("upsert"), keys=np.array(["id"]), **options)
-        table = tx.Table(target.path)
+        table = target.table()
         assert (table.keys, table.timestamp_col, table.history()[0].batch_id) == (("id",), "at", "b")
 
     @pytest.mark.parametrize("columns", [[], ["id", "id"], ["idd"], 5, [5]], ids=str)
     def test_columns_that_make_no_sense(self, target: Target, columns: Any) -> None:
         """No column, one twice, one that is not there: an error."""
         target.write([row(1)], mode="upsert", keys=["id"])
-        table = tx.Table(target.path)
+        table = target.table()
         for read in (table.to_arrow, table.to_pandas, table.to_polars, lambda columns: table.lookup(1, columns)):
             with pytest.raises(tx.InputError, match="column"):
                 read(columns=columns)
@@ -922,7 +956,7 @@ class ConformanceCases:
         target.write([row(1), row(2)], mode="upsert", keys=["id"])
         before = target.residue()
         rows = pa.Table.from_pylist([row(2, "new"), row(3)], SCHEMA)
-        plan = tx.plan(target.give(rows), target.path, mode="upsert")
+        plan = target.plan(target.give(rows), mode="upsert")
         assert target.residue() == before
         done = target.write(rows, mode="upsert")
         for name in ("rows_in", "rows_inserted", "rows_updated", "rows_unchanged", "files_added", "files_removed"):
@@ -945,12 +979,12 @@ class ConformanceCases:
         """Rows by fate, files and the schema are those of the write; what a write refuses, a plan refuses."""
         target.write([row(1), row(2), row(3)], mode="upsert", keys=["id"], timestamp_col="at", partition_by="name")
         batch = [row(2, "m"), row(3), row(4, at=-1)]
-        plan = tx.plan(target.give(pa.Table.from_pylist(batch, SCHEMA)), target.path, **options)
+        plan = target.plan(target.give(pa.Table.from_pylist(batch, SCHEMA)), **options)
         done = target.write(batch, **options)
         own = {"files_to_rewrite", "bytes_written", "elapsed", "version", "commit_id"}  # sizes are estimated
         assert {f for f in vars_of(plan) if f not in own and getattr(plan, f) != getattr(done, f)} == set()
         with pytest.raises(tx.SchemaMismatchError):
-            tx.plan(pa.table({"id": ["x"]}), target.path, **options)
+            target.plan(pa.table({"id": ["x"]}), **options)
 
     # ---- a table, read
 
@@ -958,7 +992,7 @@ class ConformanceCases:
         """Arrow, pandas, polars and a dataset give the same rows; a filter's unknown is no match."""
         rows = [row(1, None, 1, 2.0), row(2, "", None, None), row(3, "n", 3, -1.0)]
         target.write(rows, mode="append")
-        table = tx.Table(target.path)
+        table = target.table()
         assert bag(table.dataset().to_table().to_pylist()) == bag(rows)
         assert bag(table.to_polars().to_arrow().to_pylist()) == bag(rows)
         assert bag(pa.Table.from_pandas(table.to_pandas(dtype_backend="pyarrow")).to_pylist()) == bag(rows)
@@ -976,13 +1010,13 @@ class ConformanceCases:
     def test_a_table_is_pinned(self, target: Target) -> None:
         """It stays at the version at which it was opened, until `refresh`; `at` gives one that is read-only."""
         target.write([row(1)], mode="append")
-        table = tx.Table(target.path)
+        table = target.table()
         target.write([row(2)], mode="append")
         assert (table.version, table.to_arrow().num_rows, len(table.history())) == (0, 1, 1)
         assert table.at(version=1).to_arrow().num_rows == 2
         assert table.refresh() is table
         assert (table.version, table.to_arrow().num_rows) == (1, 2)
-        for old in (table.at(version=0), tx.Table(target.path, version=0)):
+        for old in (table.at(version=0), target.table(version=0)):
             sets, deletes = (lambda old=old: old.set(compression="zstd")), (lambda old=old: old.delete(keys=1))
             for act in (old.refresh, old.vacuum, sets, deletes):
                 with pytest.raises(tx.OptionError, match="pinned to version 0"):
@@ -992,12 +1026,12 @@ class ConformanceCases:
         """Commits come newest first, say what was done, and cannot be changed; nor can a result."""
         first = target.write([row(1)], mode="upsert", keys=["id"], batch_id="b", user_metadata={"job": "j"})
         target.write([row(1, "x"), row(2)], mode="upsert")
-        newest, oldest = tx.Table(target.path).history()
+        newest, oldest = target.table().history()
         assert (newest.version, newest.read_version, newest.rows_updated, newest.rows_inserted) == (1, 0, 1, 1)
         assert (oldest.operation, oldest.keys, oldest.batch_id) == ("upsert", ("id",), "b")
         assert (oldest.user_metadata, oldest.commit_id) == ({"job": "j"}, first.commit_id)
         assert newest.time > oldest.time
-        assert [commit.version for commit in tx.Table(target.path).history(limit=1)] == [1]
+        assert [commit.version for commit in target.table().history(limit=1)] == [1]
         for record in (oldest, first):
             with pytest.raises(AttributeError):
                 record.version = 7
@@ -1005,7 +1039,7 @@ class ConformanceCases:
     def test_properties(self, target: Target) -> None:
         """Given with the first write, changed by `set`, each a commit; the table moves to it."""
         target.write([row(1)], mode="append", properties={"row_group_rows": 7})
-        table = tx.Table(target.path)
+        table = target.table()
         assert table.properties["row_group_rows"] == 7
         table.set({"checkpoint_interval": 3}, compression="zstd")
         assert (table.version, table.properties["compression"], table.properties["checkpoint_interval"]) == (
@@ -1014,26 +1048,26 @@ class ConformanceCases:
             3,
         )
         table.set(compression="zstd")
-        assert (table.version, tx.Table(target.path).properties) == (1, table.properties)
+        assert (table.version, target.table().properties) == (1, table.properties)
         for wrong in ({"compresion": "zstd"}, {"compression": "zst"}, {"row_group_rows": 0}, {}, ["compression"]):
             with pytest.raises(tx.OptionError):
                 table.set(wrong)
         with pytest.raises(tx.OptionError, match="cannot change it"):
             target.write([row(2)], mode="append", properties={"compression": "gzip"})
-        assert tx.Table(target.path).version == 1
+        assert target.table().version == 1
 
     @pytest.mark.parametrize("options", [{}, {"partition_by": ["name"]}], ids=["whole", "partitioned"])
     def test_compact_joins_small_files(self, target: Target, options: dict[str, Any]) -> None:
         """It changes no row, keeps older versions and later writes right, and has nothing to do the second time."""
         for number in range(6):
             target.write([row(number, "mn"[number % 2])], mode="upsert", keys=["id"], **options)
-        table = tx.Table(target.path)
+        table = target.table()
         before, files = table.to_arrow(), len(table.files())
         done = table.compact()
         assert (done.committed, done.version, done.rows, done.files_before) == (True, 6, 6, files)
         assert table.at(version=5).to_arrow().equals(before)
         assert bag(table.to_arrow().to_pylist()) == bag(before.to_pylist())
-        assert not tx.Table(target.path).compact().committed
+        assert not target.table().compact().committed
         assert counts(target.write([row(3, "n", x=7.0), row(9, "m")], mode="upsert"), inserted=1, updated=1)
         assert counts(target.write([row(9, "m"), row(10, "m")], mode="append_once"), inserted=1, skipped=1)
         assert bag(table.refresh().lookup([3, 9, 0]).to_pylist()) == bag([row(3, "n", x=7.0), row(9, "m"), row(0, "m")])
@@ -1042,7 +1076,7 @@ class ConformanceCases:
         """Each version is as it was; a time names the last version at or before it."""
         for number in range(3):
             target.write([row(number)], mode="append")
-        table = tx.Table(target.path)
+        table = target.table()
         assert [table.at(version=number).to_arrow().num_rows for number in range(3)] == [1, 2, 3]
         assert table.at(version=np.int64(1)).version == 1
         for wrong in (True, 1.0, "1"):
@@ -1058,7 +1092,7 @@ class ConformanceCases:
     def test_lookup(self, target: Target) -> None:
         """Rows are found by key, given as scalars, tuples, an array or a table of any kind; null matches nothing."""
         target.write([row(1), row(2), row(3)], mode="upsert", keys=["id"])
-        table = tx.Table(target.path)
+        table = target.table()
         for wanted in LOOKUPS:
             assert bag(table.lookup(wanted).to_pylist()) == bag([row(1), row(3)]), wanted
         assert table.lookup(2, columns=["name"]).to_pylist() == [{"name": "n"}]
@@ -1069,12 +1103,12 @@ class ConformanceCases:
         """One key needs no list, whatever its type."""
         value = key.as_py() if isinstance(key, pa.Scalar) else key
         target.write(pa.table({"k": [value], "v": [1]}), mode="append_once", keys=["k"])
-        assert tx.Table(target.path).lookup(key, columns=["v"]).to_pylist() == [{"v": 1}]
+        assert target.table().lookup(key, columns=["v"]).to_pylist() == [{"v": 1}]
 
     def test_lookup_of_several_columns(self, target: Target) -> None:
         """A key of several columns is a tuple, alone or in a list; a table names its columns."""
         target.write(pa.table({"a": [1, 1], "b": ["x", "y"]}), mode="upsert", keys=["a", "b"])
-        table = tx.Table(target.path)
+        table = target.table()
         for wanted in ((1, "x"), [(1, "x"), (2, "x")], pd.DataFrame({"b": ["x"], "a": [1]})):
             assert table.lookup(wanted).to_pylist() == [{"a": 1, "b": "x"}]
         for wrong in (1, [(1,)], [1], pd.DataFrame({"a": [1]}), None, 1.5):
@@ -1084,7 +1118,7 @@ class ConformanceCases:
     def test_lookup_of_what_cannot_be_there(self, target: Target) -> None:
         """A key beyond the column's range is not there; one of a type that never mixes with it is an error."""
         target.write(pa.table({"k": pa.array([5], pa.int8())}), mode="upsert", keys=["k"])
-        table = tx.Table(target.path)
+        table = target.table()
         assert table.lookup([300, 5, -(2**63), 2**70, 1.5]).to_pylist() == [{"k": 5}]
         for wrong in (["5"], [1, "a"], [[5]]):
             with pytest.raises(tx.InputError):
@@ -1093,7 +1127,7 @@ class ConformanceCases:
 
 def vars_of(result: tx.WriteResult) -> list[str]:
     """The names of a result's fields."""
-    return [field.name for field in fields(result)]
+    return [one.name for one in fields(result)]
 
 
 def hard_types() -> pa.Table:

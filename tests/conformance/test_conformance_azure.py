@@ -23,7 +23,7 @@ def target(azure: Server, monkeypatch: pytest.MonkeyPatch) -> Target:
     give: Callable[[Any], Any] = lambda table: table  # noqa: E731
     return Target(
         path=url,
-        options={"format": "parquet"},
+        where={"format": "parquet"},
         give=give,
         residue=lambda: sorted(entry.name for entry in open_store(url).list_from("")),
     )

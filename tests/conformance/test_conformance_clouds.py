@@ -33,7 +33,7 @@ def target(place: Cloud, monkeypatch: pytest.MonkeyPatch) -> Target:
     give: Callable[[Any], Any] = lambda table: table  # noqa: E731
     return Target(
         path=url,
-        options={"format": "parquet"},
+        where={"format": "parquet"},
         give=give,
         residue=lambda: sorted(entry.name for entry in open_store(url, place.options).list_from("")),
     )

@@ -28,7 +28,7 @@ def target(request: pytest.FixtureRequest, s3: Callable[[str], Server], monkeypa
     give: Callable[[Any], Any] = lambda table: table  # noqa: E731
     return Target(
         path=url,
-        options={"format": format_name},
+        where={"format": format_name},
         give=give,
         residue=lambda: sorted(entry.name for entry in open_store(url).list_from("")),
     )

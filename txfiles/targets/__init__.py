@@ -18,11 +18,7 @@ def for_write(place: Place, options: WriteOptions) -> Target:
     Raises:
         OptionError: no target has that format, or the target lacks the mode or an option.
     """
-    if options.format is None:
-        target = for_place(place)
-    else:
-        word("format", options.format, _formats(TARGETS))
-        target = next(one for one in TARGETS if options.format in one.capabilities.formats)
+    target = for_place(place)
     able = target.capabilities
     if options.mode not in able.modes:
         others = [one for one in TARGETS if options.mode in one.capabilities.modes]
@@ -35,7 +31,14 @@ def for_write(place: Place, options: WriteOptions) -> Target:
 
 
 def for_place(place: Place) -> Target:
-    """The target of a table that may be there."""
+    """The target of a table that may be there.
+
+    Raises:
+        OptionError: no target has that format.
+    """
+    if place.format is not None:
+        word("format", place.format, _formats(TARGETS))
+        return next(one for one in TARGETS if place.format in one.capabilities.formats)
     return next((target for target in TARGETS if target.claims(place)), TARGETS[0])
 
 

@@ -32,11 +32,13 @@ class Place:
         path: a folder or URL.
         storage_options: for remote stores.
         lock: excludes every other writer.
+        format: what kind of table it is; None if the user did not say.
     """
 
     path: str | os.PathLike[str]
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     lock: Lock | None = field(default=None, repr=False)
+    format: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
