@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -88,7 +88,7 @@ class DeltaLake(System):
             return {}
         few = {name: ColumnProperties(dictionary_enabled=True) for name in rows.column_names if name in FEW_VALUES}
         properties = WriterProperties(
-            compression={"lz4": "LZ4_RAW"}.get(self.codec, self.codec.upper()),
+            compression=cast("Any", {"lz4": "LZ4_RAW"}.get(self.codec, self.codec.upper())),
             max_row_group_size=GROUP_ROWS,
             default_column_properties=ColumnProperties(dictionary_enabled=False),
             column_properties=few,

@@ -19,6 +19,7 @@ from typing import Any, Protocol, Self
 import pyarrow as pa
 
 from txfiles.errors import SchemaMismatchError
+from txfiles.formats.parquet_groups import Encoded
 from txfiles.formats.source import Files, FileToRead
 from txfiles.rows import checks, types
 from txfiles.rows.text import to_text
@@ -48,10 +49,12 @@ class WriteOptions:
     Attributes:
         compression: codec of Parquet pages: none, snappy, gzip, zstd or lz4. CSV files are plain text.
         row_group_rows: rows of a Parquet row group.
+        copies: whether row groups of other files will be copied into this one.
     """
 
     compression: str = "snappy"
     row_group_rows: int = 32_768
+    copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,16 @@ class Group(Protocol):
 
     def bounds(self, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
         """Two values between which all the column's values lie that are not null; None: not known."""
+
+    def nulls(self, column: str) -> int | None:
+        """How many of the column's values are null; None: not known without reading them."""
+
+    def encoded(self) -> Encoded | None:
+        """The rows as they are encoded in the file, for `FileWriter.copy`; None if they cannot be copied.
+
+        Raises:
+            CorruptTableError: the file does not match its checksum.
+        """
 
 
 class OpenFile(Protocol):
@@ -240,6 +253,22 @@ class FileWriter(ABC):
             self.abort()
             raise
 
+    def copy(self, encoded: Encoded, rows: int) -> bool:
+        """Append rows as they are encoded in another file; False if that cannot be done: then they have to be written.
+
+        Args:
+            encoded: from a `Group` of the same format.
+            rows: how many they are.
+        """
+        self._sink.check_open()
+        try:
+            copied = self._copy(encoded)
+        except BaseException:
+            self.abort()
+            raise
+        self._rows += rows if copied else 0
+        return copied
+
     def close(self) -> FileFacts:
         """Write what is left and publish the file. If it raises `StoreError`, the file does not exist."""
         self._sink.check_open()
@@ -269,6 +298,10 @@ class FileWriter(ABC):
     @abstractmethod
     def _append(self, table: pa.Table) -> None:
         """Write, or keep, rows that are in the schema's order and types."""
+
+    def _copy(self, encoded: Encoded) -> bool:
+        """Append rows as they are encoded in another file, if that can be done."""
+        return False
 
     @abstractmethod
     def _finish(self) -> Footer:

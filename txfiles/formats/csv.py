@@ -113,6 +113,13 @@ class Block:
         """None: a CSV file has no statistics."""
         return None
 
+    def nulls(self, column: str) -> int | None:
+        """None, likewise."""
+        return None
+
+    def encoded(self) -> None:
+        """None: blocks are not copied, since a file's text has to be parsed to be checked."""
+
     def expect(self, columns: Sequence[str]) -> None:
         """The whole block will be read, whatever the columns are."""
         self._file.expect_block(self._start, self._bytes)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace as replace_struct
 
+from txfiles.core import properties
 from txfiles.core.manifest import Add, TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.operations.context import AnyContext
@@ -25,6 +26,9 @@ from txfiles.rows.filelist import DataFile
 from txfiles.rows.merge import replace_rows
 
 NOWHERE = np.empty(0, np.int64)
+
+COPIED_SHARE = 2
+"""If one in so many row groups stays as it is, they are copied; with more changes, writing all of them is faster."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,17 @@ class Edit:
     def rewrites(self) -> bool:
         """Whether rows stay; if none does, the file is removed without being read again."""
         return len(self.without) < live_rows(self.file)
+
+    def spares_many(self, group_rows: int) -> bool:
+        """Whether enough row groups of so many rows stay as they are to copy them. A guess, without I/O."""
+        changed = np.zeros(-(-live_rows(self.file) // group_rows), bool)
+        for places in (np.asarray(self.without), self.at):
+            changed[places // group_rows] = True
+        return COPIED_SHARE * int(np.count_nonzero(changed)) <= (COPIED_SHARE - 1) * len(changed)
+
+    def spares(self, group: LiveGroup) -> bool:
+        """Whether all rows of a group of the file stay as they are."""
+        return not len(group.locate(self.at)[1]) and not len(group.locate(np.asarray(self.without))[1])
 
 
 def removal(file: DataFile, positions: np.ndarray) -> Edit:
@@ -116,8 +131,9 @@ def rewrite(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> lis
     done = ctx.progress("rewriting files", len(kept))
 
     def one(edit: Edit) -> list[Add]:
-        with closing(_edited(ctx, table, edit, ahead=len(kept) == 1)) as pieces:
-            return ctx.stage.file(table, edit.file.partition, pieces, like_bytes=edit.file.bytes)
+        copies = edit.spares_many(properties.integer(table.properties, "row_group_rows"))
+        with closing(_edited(ctx, table, edit, copies=copies, ahead=len(kept) == 1)) as pieces:
+            return ctx.stage.file(table, edit.file.partition, pieces, like_bytes=edit.file.bytes, copies=copies)
 
     adds: list[Add] = []
     in_place = ctx.base is not None and not ctx.base.state.unique_keys
@@ -127,16 +143,24 @@ def rewrite(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> lis
     return adds
 
 
-def _edited(ctx: AnyContext, table: TableMetadata, edit: Edit, *, ahead: bool) -> Generator[pa.Table, None, None]:
-    """The file's rows after the edit, group by group; a group of which no row stays is not read."""
+def _edited(
+    ctx: AnyContext, table: TableMetadata, edit: Edit, *, copies: bool, ahead: bool
+) -> Generator[pa.Table | LiveGroup, None, None]:
+    """The file's rows after the edit, group by group; if `copies`, a group that it spares as it is.
+
+    A group of which no row stays is not read.
+    """
     names = [column.name for column in table.columns]
     without = np.asarray(edit.without)
 
-    def one(group: LiveGroup) -> pa.Table:
+    def one(group: LiveGroup) -> pa.Table | LiveGroup:
+        if copies and edit.spares(group):
+            return group
         mine, places = group.locate(edit.at)
         rows = None if edit.rows is None else edit.rows[mine]
         return replace_rows(group.read(names), places, rows, group.locate(without)[1])
 
     with opened(ctx.session.store, table, edit.file) as groups:
         stay = [group for group in groups if len(group.locate(without)[1]) < group.rows]
-        yield from ctx.session.in_turn(one, expected(stay, names), ahead=ahead)
+        expected([group for group in stay if not (copies and edit.spares(group))], names)
+        yield from ctx.session.in_turn(one, stay, ahead=ahead)

@@ -25,6 +25,7 @@ from txfiles.core.manifest import TableMetadata
 from txfiles.core.messages import shown
 from txfiles.errors import CorruptTableError, NeedsLiveViewError
 from txfiles.formats.common import Group
+from txfiles.formats.parquet_groups import Encoded
 from txfiles.formats.source import FileToRead
 from txfiles.log.snapshot import Snapshot
 from txfiles.rows import filelist, types
@@ -79,6 +80,16 @@ class LiveGroup:
             value = self._partition[column][0]
             return (value, value) if value.is_valid else None
         return self._group.bounds(column)
+
+    def nulls(self, column: str) -> int | None:
+        """How many of a column's live values are null; None: not known without reading them."""
+        if column in self._partition.column_names:
+            return 0 if self._partition[column][0].is_valid else self.rows
+        return self._group.nulls(column)
+
+    def encoded(self) -> Encoded | None:
+        """The rows as they are encoded in the file; None if they cannot be copied. See `formats.common.Group`."""
+        return self._group.encoded()
 
     def locate(self, positions: np.ndarray) -> tuple[slice, np.ndarray]:
         """Find some live rows of the file in this group.

@@ -55,6 +55,13 @@ class StatsCollector:
             seen = self._seen.get(name, _Seen())
             self._seen[name] = _Seen(seen.nulls + column.null_count) if name in bounded else _with(seen, column)
 
+    def take(self, column: str, nulls: int, bounds: tuple[pa.Scalar, pa.Scalar] | None) -> None:
+        """Take in rows of which these are known: the nulls of a column, and its bounds; None: all are null."""
+        seen = self._seen.get(column, _Seen())
+        values = [pa.repeat(bound, 1) for bound in bounds or ()]
+        known = pa.chunked_array([*(seen.bounds or ()), *values]) if values and not seen.has_nan else None
+        self._seen[column] = _Seen(seen.nulls + nulls, seen.bounds if known is None else _extremes(known), seen.has_nan)
+
     def know(self, column: str, values: pa.Array | None) -> None:
         """Take in the least and the greatest value of a column, among any others; None: they are not known."""
         bounds = None if values is None else _extremes(pa.chunked_array([values]))

@@ -18,13 +18,14 @@ from txfiles.core import names, properties
 from txfiles.core.manifest import Add, ColumnStats, KeyRange, TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.errors import InputError
-from txfiles.formats.common import FileWriter, WriteOptions
+from txfiles.formats.common import FileWriter, Group, WriteOptions
 from txfiles.rows import keys as key_codec
 from txfiles.rows import partitions, types
 from txfiles.rows.stats import StatsCollector
 from txfiles.store.port import Store
 
 KeyBounds = tuple[bytes, bytes]
+ScalarBounds = tuple[pa.Scalar, pa.Scalar]
 
 FOOTER_ROWS = 4_096
 """From about this many rows on, reading a file's own statistics of its texts takes less time than making them anew."""
@@ -41,13 +42,17 @@ class DataFileWriter:
         table: the table that the file is for.
         partition: text of each partition value.
         name: for the store; see `name`. No other file may ever have it.
+        copies: whether `copy` will be called.
     """
 
-    def __init__(self, store: Store, table: TableMetadata, partition: Partition, name: str) -> None:
+    def __init__(
+        self, store: Store, table: TableMetadata, partition: Partition, name: str, *, copies: bool = False
+    ) -> None:
         self._store = store
         self._name = name
         self._table = table
         self._partition = partition
+        self._copies = copies
         self._stored = [column.name for column in table.columns if column.name not in table.partition_by]
         self._stats = StatsCollector()
         self._range: KeyBounds | None = None
@@ -95,6 +100,39 @@ class DataFileWriter:
             self._widen_range(key_codec.key_range(key_codec.encode(piece, self._table.keys)))
         writer.write(piece.select(self._stored))
 
+    def copy(self, group: Group) -> bool:
+        """Append rows of the partition as they are encoded in another file; False if they have to be written.
+
+        The writer was made to copy (`copies`).
+
+        Args:
+            group: of the table's format; it reads all columns of the table.
+        Raises:
+            CorruptTableError: the group's file is damaged.
+            StoreError: the store failed.
+        Cost: reads a column only if its nulls or bounds are not known without, as those of floats.
+        """
+        self._check_open()
+        encoded = group.encoded()
+        if encoded is None:
+            return False
+        writer = self._begin(group.rows) if self._writer is None else self._writer
+        if not writer.copy(encoded, group.rows):
+            return False
+        self._rows += group.rows
+        names = [column.name for column in self._table.columns]
+        known = {name: facts for name in names if (facts := self._known(group, name)) is not None}
+        for name, (nulls, bounds) in known.items():
+            self._stats.take(name, nulls, bounds)
+        keys = self._table.keys if len(self._table.keys) > 1 else ()
+        unknown = [name for name in names if name not in known]
+        read = group.read([*unknown, *(key for key in keys if key not in unknown)]) if unknown or keys else None
+        if read is not None:
+            self._stats.add(read.select(unknown), self._bounded)
+        if read is not None and keys:
+            self._widen_range(key_codec.key_range(key_codec.encode(read, keys)))
+        return True
+
     def close(self) -> Add:
         """Publish the file, durably; returns the action that makes it part of a table.
 
@@ -138,6 +176,7 @@ class DataFileWriter:
         options = WriteOptions(
             compression=properties.text(self._table.properties, "compression"),
             row_group_rows=properties.integer(self._table.properties, "row_group_rows"),
+            copies=self._copies,
         )
         stored = set(self._stored)
         schema = pa.schema([field for field in types.arrow_schema(self._table.columns) if field.name in stored])
@@ -145,6 +184,14 @@ class DataFileWriter:
         if rows >= FOOTER_ROWS:  # a key's bounds have to be known, however long they are
             self._bounded = self._writer.bounded - {*self._table.keys}
         return self._writer
+
+    def _known(self, group: Group, column: str) -> tuple[int, ScalarBounds | None] | None:
+        """The nulls and, if they are needed, the bounds of a column of a group; None if not all is known."""
+        nulls = group.nulls(column)
+        if column in self._bounded or nulls is None or nulls == group.rows:
+            return None if nulls is None else (nulls, None)
+        bounds = group.bounds(column)
+        return None if bounds is None else (nulls, bounds)
 
     def _widen_range(self, found: KeyBounds | None) -> None:
         if found is not None:

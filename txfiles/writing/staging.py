@@ -19,6 +19,7 @@ from txfiles.core import names, properties
 from txfiles.core.manifest import Add, TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.errors import StoreError
+from txfiles.formats.common import Group
 from txfiles.log import identity
 from txfiles.log.session import Session
 from txfiles.rows.text import to_text
@@ -39,9 +40,23 @@ class Stage(Protocol):
         """Write rows into new files, split by partition, in their order."""
 
     def file(
-        self, table: TableMetadata, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int
+        self,
+        table: TableMetadata,
+        partition: Partition,
+        pieces: Iterable[pa.Table | Group],
+        *,
+        like_bytes: int,
+        copies: bool = False,
     ) -> list[Add]:
-        """Write pieces into new files of one partition; `like_bytes` is the size of the file that they replace."""
+        """Write pieces into new files of one partition; those that are groups of other files are copied, if possible.
+
+        Args:
+            table: whose files they are.
+            partition: of all of them.
+            pieces: rows, in order.
+            like_bytes: the size of the file that they replace.
+            copies: whether some pieces are groups.
+        """
 
 
 class Staging:
@@ -91,18 +106,27 @@ class Staging:
         return [add for adds in written for add in adds]
 
     def file(
-        self, table: TableMetadata, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int
+        self,
+        table: TableMetadata,
+        partition: Partition,
+        pieces: Iterable[pa.Table | Group],
+        *,
+        like_bytes: int,
+        copies: bool = False,
     ) -> list[Add]:
-        """Write pieces into new files of one partition. Pieces are in the table's schema, one in memory at a time."""
+        """See `Stage.file`. Pieces are in the table's schema, one in memory at a time."""
         adds: list[Add] = []
         target = properties.integer(table.properties, "target_file_bytes")
         current: DataFileWriter | None = None
         try:
             for piece in pieces:
-                if not piece.num_rows:
+                if isinstance(piece, pa.Table) and not piece.num_rows:
                     continue
-                current = current or self.open(table, partition)
-                current.write(piece)
+                current = current or self.open(table, partition, copies=copies)
+                if isinstance(piece, pa.Table):
+                    current.write(piece)
+                elif not current.copy(piece):
+                    current.write(piece.read([column.name for column in table.columns]))
                 if current.bytes >= target:
                     adds.append(current.close())
                     current = None
@@ -143,12 +167,12 @@ class Staging:
         """It is now certain that no manifest names the files."""
         self._kept = False
 
-    def open(self, table: TableMetadata, partition: Partition) -> DataFileWriter:
+    def open(self, table: TableMetadata, partition: Partition, *, copies: bool = False) -> DataFileWriter:
         """Begin a new file of one partition."""
         self._begin()
         name = datafile.name(table, partition, self.table_id, self._commit_id, next(self._numbers))
         self._names[name] = None
-        return DataFileWriter(self._session.store, table, partition, name)
+        return DataFileWriter(self._session.store, table, partition, name, copies=copies)
 
 
 class Estimate:
@@ -159,7 +183,13 @@ class Estimate:
         return [_imagined(partition, part.num_rows, part.nbytes) for partition, part in split(table, rows)]
 
     def file(
-        self, table: TableMetadata, partition: Partition, pieces: Iterable[pa.Table], *, like_bytes: int
+        self,
+        table: TableMetadata,
+        partition: Partition,
+        pieces: Iterable[pa.Table | Group],
+        *,
+        like_bytes: int,
+        copies: bool = False,
     ) -> list[Add]:
         """One file as large as the one that it replaces; the pieces are not read."""
         return [_imagined(partition, 0, like_bytes)]

@@ -24,7 +24,7 @@ from txfiles.errors import (
     StoreError,
     UnsupportedTypeError,
 )
-from txfiles.formats import common, parquet
+from txfiles.formats import common, parquet_writer
 from txfiles.formats.common import WriteOptions
 
 pytestmark = pytest.mark.guarantees("S17 S21")
@@ -62,7 +62,7 @@ def test_row_groups_are_full(sizes, full) -> None:
 
 def test_row_groups_are_cut_by_size_too(monkeypatch) -> None:
     """Rows that are too large together make smaller row groups, so that they can be read back."""
-    monkeypatch.setattr(parquet, "GROUP_LIMIT_BYTES", 1_000)
+    monkeypatch.setattr(parquet_writer, "GROUP_LIMIT_BYTES", 1_000)
     table = pa.table({"a": ["x" * 300] * 10 + ["y" * 5_000]})
     files = Files()
     file = write(PARQUET, files, [table], table.schema)

@@ -200,7 +200,7 @@ def test_reading_ahead_ends_with_the_call(monkeypatch):
     monkeypatch.setattr(DataFileWriter, "write", failing)
     monkeypatch.setattr(ParquetFile, "close", lambda self: seen.append("close") or close(self))
     with pytest.raises(StoreError, match="disk is full") as caught:
-        write(found, with_changes(table(), "a", [0]))
+        write(found, with_changes(table(), "a", range(0, 4 * GROUP, GROUP)))
     assert threading.active_count() == threads
     assert seen == ["close", "write", "write", "close"]  # the look for keys, the rewrite
     assert caught.value.__traceback__ is not None
