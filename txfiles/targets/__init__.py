@@ -5,10 +5,11 @@ from __future__ import annotations
 from txfiles.core.messages import one_of
 from txfiles.errors import OptionError, UnsupportedVerbError
 from txfiles.options import DEFAULTS, WriteOptions, word
+from txfiles.targets.delta.target import DELTA
 from txfiles.targets.files_target import FILES
 from txfiles.targets.protocol import Place, Target
 
-TARGETS: tuple[Target, ...] = (FILES,)
+TARGETS: tuple[Target, ...] = (FILES, DELTA)
 """In the order in which they are asked whether a place is theirs; the first serves places that nobody claims."""
 
 

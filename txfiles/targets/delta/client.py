@@ -1,0 +1,227 @@
+"""The one module that imports `deltalake`: opening a table, committing exactly one version, history and vacuum.
+
+A commit is tried at the version after the one that it was planned on, and at no other: deltalake is told not to try
+again on its own. So whoever commits in between wins, and the loser plans anew.
+
+Source: specs/9-targets.md, "Delta"; specs/decisions/0070-delta-by-one-version.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pa_fs
+
+from txfiles.errors import StoreError, TableNotFoundError, TxFilesError
+from txfiles.store import secret_options
+from txfiles.targets.delta.options import delta_options, location
+from txfiles.targets.protocol import Place
+
+META = "txfiles"
+"""The entry of a commit's metadata that says what txfiles did."""
+
+BATCHES = "txfiles:"
+"""Before a batch id, the id of an application transaction."""
+
+
+def _deltalake() -> Any:
+    try:
+        import deltalake
+    except ImportError as error:
+        raise StoreError(
+            "Delta tables need the package deltalake, which is not installed",
+            hint="pip install 'txfiles[delta]'",
+        ) from error
+    return deltalake
+
+
+@dataclass(frozen=True)
+class Added:
+    """A data file that a commit adds. Attributes as in Delta's log."""
+
+    path: str
+    bytes: int
+    partition: dict[str, str | None]
+    stats: str
+    modified_ms: int
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A data file that a commit removes."""
+
+    path: str
+    bytes: int
+    partition: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What a commit says of itself.
+
+    Attributes:
+        meta: what txfiles did, as JSON.
+        batch_id: the caller's; None if this is not the commit that applies it.
+    """
+
+    meta: Mapping[str, Any]
+    batch_id: str | None
+
+    def properties(self) -> Any:
+        """In deltalake's form; without a second try."""
+        deltalake = _deltalake()
+        transactions = None if self.batch_id is None else [deltalake.Transaction(BATCHES + self.batch_id, 1)]
+        return deltalake.CommitProperties(
+            custom_metadata={META: dict(self.meta)}, max_commit_retries=0, app_transactions=transactions
+        )
+
+
+class Client:
+    """The Delta tables at one place."""
+
+    def __init__(self, place: Place) -> None:
+        self.url = location(place.path)
+        self.options = delta_options(self.url, place.storage_options or {})
+
+    def exists(self) -> bool:
+        """Whether there is a table."""
+        deltalake = _deltalake()
+        with self.failures("look for a table"):
+            if "://" not in self.url and not os.path.isdir(self.url):
+                return False
+            return bool(deltalake.DeltaTable.is_deltatable(self.url, self.options))
+
+    def load(self, version: int | None = None) -> Any:
+        """A handle at a version, or at the newest."""
+        deltalake = _deltalake()
+        with self.failures("open"):
+            try:
+                return deltalake.DeltaTable(self.url, version=version, storage_options=self.options)
+            except deltalake.exceptions.TableNotFoundError as error:
+                raise TableNotFoundError(
+                    f"there is no Delta table at {self.url}", hint="check the path; the first write creates a table"
+                ) from error
+
+    def newest(self) -> Any | None:
+        """A handle at the newest version; None if there is no table."""
+        if not self.exists():
+            return None
+        return self.load()
+
+    def file_system(self, sizes: Mapping[str, int] | None = None) -> pa_fs.FileSystem:
+        """The files below the table's folder, with the access that deltalake has."""
+        from deltalake.fs import DeltaStorageHandler
+
+        if "://" not in self.url:
+            os.makedirs(self.url, exist_ok=True)
+        with self.failures("open"):
+            return pa_fs.PyFileSystem(DeltaStorageHandler(self.url, self.options, dict(sizes) if sizes else None))
+
+    def create(self, schema: pa.Schema, partition_by: Sequence[str], adds: Sequence[Added], marker: Marker) -> None:
+        """Create the table with its first files; raises if there is one."""
+        deltalake = _deltalake()
+        deltalake.transaction.create_table_with_add_actions(
+            self.url,
+            deltalake.Schema.from_arrow(schema),
+            [_add(one) for one in adds],
+            mode="error",
+            partition_by=list(partition_by),
+            storage_options=self.options,
+            commit_properties=marker.properties(),
+        )
+
+    def commit(
+        self,
+        table: Any,
+        adds: Sequence[Added],
+        removes: Sequence[Removed],
+        marker: Marker,
+        *,
+        replaces: pa.Schema | None = None,
+        now_ms: int,
+    ) -> None:
+        """Commit files as the version after that of a handle.
+
+        Args:
+            table: the handle.
+            adds: files to add.
+            removes: files to remove; not with `replaces`.
+            marker: what the commit says of itself.
+            replaces: the schema after an overwrite, which removes every other file; None keeps files and schema.
+            now_ms: the time of removal.
+        """
+        deltalake = _deltalake()
+        actions = [_add(one) for one in adds]
+        if replaces is None:
+            remove = deltalake.transaction.RemoveAction
+            actions += [remove(one.path, True, now_ms, one.bytes, one.partition) for one in removes]
+        table.create_write_transaction(
+            actions,
+            "append" if replaces is None else "overwrite",
+            table.schema() if replaces is None else deltalake.Schema.from_arrow(replaces),
+            partition_by=table.metadata().partition_columns,
+            commit_properties=marker.properties(),
+        )
+
+    def add_columns(self, table: Any, fields: pa.Schema, marker: Marker) -> None:
+        """Add columns in a commit of their own."""
+        wanted = _deltalake().Schema.from_arrow(fields).fields
+        table.alter.add_columns(wanted, commit_properties=marker.properties())
+
+    def describe_column(self, table: Any, column: str, facts: Mapping[str, str], marker: Marker) -> None:
+        """Record facts with a column in a commit of its own."""
+        table.alter.set_column_metadata(column, dict(facts), commit_properties=marker.properties())
+
+    def commit_info(self, version: int) -> dict[str, Any] | None:
+        """What a commit says of itself; None if the log no longer has it.
+
+        deltalake's own history numbers its entries by what the handle knows, which others may have overtaken.
+        """
+        with self.failures("read the log of"):
+            try:
+                with self.file_system().open_input_file(f"_delta_log/{version:020d}.json") as file:
+                    lines = file.read().decode().splitlines()
+            except FileNotFoundError:
+                return None
+            found = (json.loads(line).get("commitInfo") for line in lines if '"commitInfo"' in line)
+            return {**next((one for one in found if one), {}), "version": version}
+
+    def vacuum(self, table: Any, hours: int | None, *, dry_run: bool, force: bool) -> list[str]:
+        """Delete files that no version within the time needs; returns their names."""
+        with self.failures("vacuum"):
+            found: list[str] = table.vacuum(
+                retention_hours=hours, dry_run=dry_run, enforce_retention_duration=not force, full=True
+            )
+        return found
+
+    def failures(self, what: str) -> _Failures:
+        """Turns what deltalake raises into an error of txfiles that shows no secret."""
+        return _Failures(self, what)
+
+    def shown(self, error: BaseException) -> str:
+        """An exception's words without secrets."""
+        return secret_options.shown(f"{type(error).__name__}: {error}", self.options)
+
+
+class _Failures:
+    def __init__(self, client: Client, what: str) -> None:
+        self._client, self._what = client, what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, TxFilesError):
+            raise StoreError(
+                f"deltalake could not {self._what} {self._client.url}: {self._client.shown(error)}",
+            ) from error
+
+
+def _add(one: Added) -> Any:
+    action = _deltalake().transaction.AddAction
+    return action(one.path, one.bytes, one.partition, one.modified_ms, True, one.stats)

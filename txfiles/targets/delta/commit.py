@@ -1,0 +1,372 @@
+"""One call on a Delta table, from the newest version to its commit.
+
+Each attempt plans on a version V and commits V + 1, or nothing. Whatever an attempt ends with, the log is asked before
+the next one whether this call's marker is in a version after V: so an answer that was lost is found, and is not
+applied twice. What is not in our hands is told as `CommitStateUnknownError`: the log could not be read either.
+
+Source: specs/9-targets.md, "Delta"; specs/decisions/0070-delta-by-one-version.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from txfiles import environment
+from txfiles.core.environment import Environment
+from txfiles.core.manifest import TableMetadata
+from txfiles.core.messages import plain
+from txfiles.errors import (
+    BatchIdMismatchError,
+    CommitConflictError,
+    CommitStateUnknownError,
+    FolderNotEmptyError,
+    StoreError,
+    TxFilesError,
+)
+from txfiles.options import Request
+from txfiles.results import Plan, WriteResult
+from txfiles.store import open_store
+from txfiles.targets.delta.client import BATCHES, Added, Client, Marker, Removed
+from txfiles.targets.delta.files import OWN, Writer, new_files
+from txfiles.targets.delta.operations import Change, change
+from txfiles.targets.delta.snapshot import Snapshot, described, meta_of, recorded
+from txfiles.targets.protocol import Place
+from txfiles.verbs import DeleteOptions
+from txfiles.version import LIBRARY
+
+Result = TypeVar("Result", bound=WriteResult)
+Asked = Request | DeleteOptions
+Written = tuple[list[Added], list[Removed]]
+"""The files that a commit adds and removes."""
+
+FAILURES = 3
+"""How many attempts may fail though nobody else committed, before the failure is told."""
+
+WAIT_SECONDS = 0.02
+LONGEST_WAIT_SECONDS = 2.0
+
+_FOREIGN = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
+
+
+@dataclass
+class Attempt:
+    """A call under way.
+
+    Attributes:
+        client: where the table is.
+        place: the same, as it was given.
+        request: what was asked for.
+        environment: clock, ids and chance.
+        commit_id: in the marker of every commit of this call.
+        count: attempts begun.
+        failures: those that failed though nobody else committed.
+    """
+
+    client: Client
+    place: Place
+    request: Asked
+    environment: Environment = field(default_factory=environment.real)
+    commit_id: str = ""
+    count: int = 0
+    failures: int = 0
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        self.started = self.environment.monotonic()
+        self.commit_id = self.environment.new_id()
+
+    # ---- the whole call
+
+    def run(self) -> tuple[WriteResult, Snapshot | None]:
+        """Commit; returns what was done, and the version after it."""
+        while True:
+            self.count += 1
+            base = self.newest()
+            known = known_batch(self.request, base)
+            if known is not None:
+                return self._already(WriteResult, known[0]), base
+            found = change(self.request, base)
+            if not self._commits(found, base):
+                assert base is not None
+                return self._result(WriteResult, found, base.version, committed=False), base
+            written = self._write(found, base)
+            try:
+                version: int | None = self._commit(found, base, written)
+            except TxFilesError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever deltalake raises, the log says what happened
+                version = self._after(base, error)
+            if version is not None:
+                after = Snapshot(self.client, self.client.load(version))
+                done = self._result(WriteResult, found, version, committed=True)
+                return _with_files(done, written, base, found), after
+
+    def plan(self) -> Plan:
+        """Say what the call would do."""
+        base = self.newest()
+        known = known_batch(self.request, base)
+        if known is not None:
+            return self._already(Plan, known[0])
+        found = change(self.request, base)
+        self.count = 1
+        commits = self._commits(found, base)
+        result = self._result(Plan, found, base.version if base else None, committed=commits)
+        return _estimated(result, found, base)
+
+    def newest(self) -> Snapshot | None:
+        """The newest version; None if there is no table."""
+        handle = self.client.newest()
+        return None if handle is None else Snapshot(self.client, handle)
+
+    # ---- one commit
+
+    def _commits(self, found: Change, base: Snapshot | None) -> bool:
+        if base is None:
+            return True
+        batch = found.batch
+        records = batch.rows_in > 0 and _roles(batch.table) != _roles(base.table)
+        changed = bool(found.added.num_rows or found.edits) or found.empties
+        return changed or batch.schema_changed or records or self.request.batch_id is not None
+
+    def _write(self, found: Change, base: Snapshot | None) -> Written:
+        """Write the data files; nothing is committed by that."""
+        if base is None:
+            self._refuse_foreign_files()
+        elif any(edit.rewrites for edit in found.edits):
+            base.require_writable(rewrites=True)
+        writer = Writer(self.environment, self.client.file_system(), found.batch.table)
+        with self.client.failures("write files to"):
+            return writer.write(found, base)
+
+    def _commit(self, found: Change, base: Snapshot | None, written: Written) -> int:
+        """Commit as the next version, which is returned; new columns and keys of a table that is there come first."""
+        now_ms = self.environment.now_us() // 1_000
+        table, (added, removed) = found.batch.table, written
+        marker = self._marker(found, base)
+        if base is None:
+            self.client.create(described(table, None), table.partition_by, added, marker)
+            return 0
+        if found.replaces:
+            after = described(table, base.described)
+            self.client.commit(base.handle, added, (), marker, replaces=after, now_ms=now_ms)
+            return base.version + 1
+        steps = self._steps(found, base)
+        ends_with_files = bool(added or removed) or not steps
+        handle = base.handle
+        for step in steps:
+            last = step == steps[-1] and not ends_with_files
+            says = marker if last else Marker({**marker.meta, "step": step}, None)
+            if step == "columns":
+                fields = [one.remove_metadata() for one in described(table, None) if one.name not in base.schema.names]
+                self.client.add_columns(handle, pa.schema(fields), says)
+            else:
+                self.client.describe_column(handle, base.carrier, recorded(table), says)
+            if ends_with_files:
+                handle = self.client.load(base.version + 1 + steps.index(step))
+        if ends_with_files:
+            self.client.commit(handle, added, removed, marker, now_ms=now_ms)
+        return base.version + len(steps) + ends_with_files
+
+    def _steps(self, found: Change, base: Snapshot) -> list[str]:
+        """What Delta can only commit by itself. Each is harmless alone: columns without values, keys without rows."""
+        table = found.batch.table
+        adds = any(column.name not in base.schema.names for column in table.columns)
+        records = found.batch.rows_in > 0 and _roles(table) != _roles(base.table)
+        return (["columns"] if adds else []) + (["keys"] if records else [])
+
+    def _marker(self, found: Change, base: Snapshot | None) -> Marker:
+        counts = dict(found.counts) | {
+            "rows_in": found.batch.rows_in,
+            "rows_deduplicated": found.batch.rows_deduplicated,
+        }
+        meta = {
+            "commit_id": self.commit_id,
+            "operation": self.request.mode,
+            "scope": self.request.scope,
+            "keys": list(_keys(self.request, base, found.batch.table)),
+            "batch_id": self.request.batch_id,
+            "read_version": None if base is None else base.version,
+            "user_metadata": {plain(name): plain(value) for name, value in self.request.user_metadata.items()},
+            "library": LIBRARY,
+            "writer": self.environment.writer,
+            "counts": counts,
+        }
+        batch_id = self.request.batch_id
+        return Marker(meta, None if batch_id is None else plain(batch_id))
+
+    # ---- afterwards
+
+    def _after(self, base: Snapshot | None, error: Exception) -> int | None:
+        """After a failure: the version of this call's commit if it is there after all; else None, to plan anew."""
+        found = self._find(base, error)
+        if found is not None:
+            return found
+        head = self.newest()
+        raced = (head.version if head else -1) > (base.version if base else -1)
+        if not raced:
+            self.failures += 1
+            if self.failures >= FAILURES:
+                raise CommitStateUnknownError(
+                    f"deltalake could not commit to {self.client.url}: {self.client.shown(error)}; "
+                    "the log does not show the commit",
+                    hint=f"find out with txfiles.resolve(…, {self.commit_id!r}, format='delta'), or run it again with "
+                    "a batch_id",
+                    committed="unknown",
+                    commit_id=self.commit_id,
+                    versions=(base.version + 1 if base else 0,),
+                ) from error
+        now = self.environment.monotonic()
+        self.deadline = now + self.request.timeout if self.deadline is None else self.deadline
+        if now >= self.deadline and raced:
+            raise CommitConflictError(
+                f"other writers kept committing to {self.client.url} for {self.request.timeout:g} s",
+                hint="try again, or allow more time with timeout=…",
+                version=head.version if head else None,
+                commit_id=self.commit_id,
+            ) from error
+        longest = min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2 ** min(self.count, 10))
+        self.environment.sleep(longest * self.environment.random())
+        return None
+
+    def _find(self, base: Snapshot | None, error: Exception) -> int | None:
+        """Where this call's last commit is, if it is in the log."""
+        first = -1 if base is None else base.version
+        try:
+            handle = self.client.newest()
+            if handle is None:
+                return None
+            snapshot = Snapshot(self.client, handle)
+            commits = list(snapshot.commits(snapshot.version - first))
+        except StoreError as unread:
+            raise CommitStateUnknownError(
+                f"it is unknown whether the commit to {self.client.url} happened: {unread.message}",
+                hint=f"find out with txfiles.resolve(…, {self.commit_id!r}, format='delta')",
+                committed="unknown",
+                commit_id=self.commit_id,
+                versions=(first + 1,),
+            ) from error
+        for commit in commits:
+            meta = meta_of(commit)
+            if meta.get("commit_id") == self.commit_id and "step" not in meta:
+                return int(commit["version"])
+        return None
+
+    def _refuse_foreign_files(self) -> None:
+        """Refuse to create a table among somebody's files; those of an interrupted creation are its own."""
+        store = open_store(self.place.path, self.place.storage_options)
+        for entry in store.list_from(""):
+            name = entry.name
+            if name.startswith("_delta_log/") or OWN.fullmatch(name):
+                continue
+            if name.startswith("_txfiles/") or name.endswith(_FOREIGN):
+                what = "a table of txfiles" if name.startswith("_txfiles/") else "data files"
+                raise FolderNotEmptyError(
+                    f"{self.client.url} is no Delta table and holds {what} ({name}); nothing was written",
+                    hint="write to a new folder",
+                    file=name,
+                )
+
+    # ---- results
+
+    def _already(self, kind: type[Result], version: int | None) -> Result:
+        return kind(
+            version=version,
+            committed=False,
+            already_committed=True,
+            mode=self.request.mode,
+            attempts=max(1, self.count),
+            elapsed=self.environment.monotonic() - self.started,
+        )
+
+    def _result(self, kind: type[Result], found: Change, version: int | None, *, committed: bool) -> Result:
+        batch = found.batch
+        return kind(
+            version=version,
+            committed=committed,
+            already_committed=False,
+            mode=self.request.mode,
+            rows_in=batch.rows_in,
+            rows_deduplicated=batch.rows_deduplicated,
+            files_scanned=found.scanned,
+            attempts=self.count,
+            elapsed=self.environment.monotonic() - self.started,
+            commit_id=self.commit_id if committed and kind is WriteResult else None,
+            schema_inferred=batch.inferred,
+            notes=batch.notes,
+            **found.counts,
+        )
+
+
+def known_batch(request: Asked, base: Snapshot | None) -> tuple[int | None] | None:
+    """Where the request's batch id was committed: a version, or None in a tuple if the log no longer says; else None.
+
+    Raises:
+        BatchIdMismatchError: it was committed in another mode, or with other keys.
+    """
+    if base is None or request.batch_id is None:
+        return None
+    batch_id = plain(request.batch_id)
+    with base.client.failures("read"):
+        if base.handle.transaction_version(BATCHES + batch_id) is None:
+            return None
+    for commit in base.commits():
+        meta = meta_of(commit)
+        if meta.get("batch_id") != batch_id or "step" in meta:
+            continue
+        then, keys = meta.get("keys") or [], _keys(request, base, base.table)
+        if meta.get("operation") != request.mode or set(then) != set(keys):
+            raise BatchIdMismatchError(
+                f"batch id {batch_id!r} was committed to {base.client.url} in version {commit['version']} as "
+                f"{meta.get('operation')} with keys {then}, not {request.mode} with keys {list(keys)}",
+                hint="a batch id names one delivery; give this one another",
+                version=commit["version"],
+            )
+        return (int(commit["version"]),)
+    return (None,)
+
+
+def _keys(request: Asked, base: Snapshot | None, table: TableMetadata) -> tuple[str, ...]:
+    """The keys that a call works with."""
+    recorded_keys = base.table.keys if base else table.keys
+    if isinstance(request, DeleteOptions):
+        return recorded_keys if request.scope == "keys" else ()
+    if request.mode == "append" or (request.mode == "overwrite" and not request.keys):
+        return ()
+    return request.keys or recorded_keys
+
+
+def _roles(table: TableMetadata) -> tuple[object, ...]:
+    return table.keys, table.timestamp_col
+
+
+def _with_files(done: WriteResult, written: Written, base: Snapshot | None, found: Change) -> WriteResult:
+    added, removed = written
+    return replace(
+        done,
+        files_added=len(added),
+        files_removed=len(base.files) if base is not None and found.replaces else len(removed),
+        files_pruned=(len(base.files) if base is not None else 0) - found.scanned,
+        bytes_written=sum(one.bytes for one in added),
+    )
+
+
+def _estimated(plan: Plan, found: Change, base: Snapshot | None) -> Plan:
+    rewritten = sum(edit.rewrites for edit in found.edits)
+    pieces = sum(1 for _ in new_files(found.batch.table, found.added))
+    return replace(
+        plan,
+        files_added=rewritten + pieces,
+        files_removed=len(base.files) if base is not None and found.replaces else len(found.edits),
+        files_pruned=(len(base.files) if base is not None else 0) - found.scanned,
+        bytes_written=found.added.nbytes,
+        files_to_rewrite=rewritten,
+    )
+
+
+def known_counts(meta: Mapping[str, Any]) -> dict[str, int]:
+    """The counts of a commit."""
+    return {name: int(value) for name, value in (meta.get("counts") or {}).items()}

@@ -1,0 +1,175 @@
+"""Data files of a Delta table: written with the access that deltalake has, and described as its log wants it.
+
+Source: specs/9-targets.md, "Delta".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+
+from txfiles.core.environment import Environment
+from txfiles.core.manifest import TableMetadata
+from txfiles.core.plan import Partition
+from txfiles.rows import types
+from txfiles.rows.merge import replace_rows
+from txfiles.rows.text import to_text
+from txfiles.targets.delta.client import Added, Removed
+from txfiles.targets.delta.operations import Change
+from txfiles.targets.delta.probe import Edit, read
+from txfiles.targets.delta.snapshot import DeltaFile, Snapshot
+from txfiles.writing.staging import split
+
+TARGET_BYTES = 512 * 1024 * 1024
+"""Bytes of Arrow rows that go into one file; as Parquet they are some times smaller."""
+
+STATISTICS = 32
+"""Columns of which the log says the range, as every writer of Delta does."""
+
+OWN = re.compile(r"(.*/)?part-txfiles-[0-9a-f]{32}\.snappy\.parquet")
+"""Names of files that txfiles wrote."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+_TEXT = 32
+_PLAIN_TIME = re.compile(r"[0-9]{4}-")
+"""Years of four digits: others are not written alike by all."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the files of one attempt.
+
+    Attributes:
+        environment: for names and time.
+        file_system: the table's folder.
+        table: what the table will be.
+    """
+
+    environment: Environment
+    file_system: pa_fs.FileSystem
+    table: TableMetadata
+
+    def write(self, change: Change, base: Snapshot | None) -> tuple[list[Added], list[Removed]]:
+        """Write what a change adds; returns the files that come and go."""
+        jobs: list[Any] = [edit for edit in change.edits if edit.rewrites]
+        jobs += new_files(self.table, change.added)
+
+        def one(job: Any) -> Added:
+            if isinstance(job, Edit):
+                assert base is not None
+                return self._file(job.file.partition, _edited(base, job, self.table))
+            return self._file(*job)
+
+        added = list(self.environment.map(one, jobs))
+        return added, [removed(edit.file, self.table) for edit in change.edits]
+
+    def _file(self, partition: Partition, rows: pa.Table) -> Added:
+        names = self.table.partition_by
+        folders = [f"{_UNSAFE.sub('_', name)}={_folder(text)}/" for name, text in zip(names, partition, strict=True)]
+        path = f"{''.join(folders)}part-txfiles-{self.environment.new_id()}.snappy.parquet"
+        rows = rows.drop_columns([name for name in names if name in rows.column_names])
+        with self.file_system.open_output_stream(path) as stream:
+            pq.write_table(rows, stream, compression="snappy", store_schema=False)
+            size = stream.tell()
+        return Added(
+            path, size, partition_values(self.table, partition), _stats(rows), self.environment.now_us() // 1000
+        )
+
+
+def new_files(table: TableMetadata, rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
+    """New rows file by file."""
+    for partition, part in split(table, rows) if rows.num_rows else ():
+        for piece in _pieces(part):
+            yield partition, piece
+
+
+def removed(file: DeltaFile, table: TableMetadata) -> Removed:
+    """The removal of a file."""
+    return Removed(file.path, file.bytes, partition_values(table, file.partition))
+
+
+def partition_values(table: TableMetadata, partition: Partition) -> dict[str, str | None]:
+    """The texts that Delta's log has for the values of a partition."""
+    kinds = {column.name: types.from_spec(column.type) for column in table.columns}
+    found: dict[str, str | None] = {}
+    for name, text in zip(table.partition_by, partition, strict=True):
+        is_time = text is not None and pa.types.is_timestamp(kinds[name])
+        found[name] = text.replace("T", " ").rstrip("Z") if is_time and text is not None else text
+    return found
+
+
+def _folder(text: str | None) -> str:
+    """A folder is for people: the log says the value."""
+    return "__HIVE_DEFAULT_PARTITION__" if text is None else _UNSAFE.sub("_", text)[:_TEXT]
+
+
+def _pieces(rows: pa.Table) -> Iterator[pa.Table]:
+    size = max(1, math.ceil(rows.num_rows / max(1, math.ceil(rows.nbytes / TARGET_BYTES))))
+    for start in range(0, rows.num_rows, size):
+        yield rows.slice(start, size)
+
+
+def _edited(base: Snapshot, edit: Edit, table: TableMetadata) -> pa.Table:
+    """A file's rows after an edit, in the columns that the table will have."""
+    rows = read(base, edit.file, base.schema.names)
+    for column in table.columns:
+        if column.name not in rows.column_names:
+            rows = rows.append_column(column.name, pa.nulls(rows.num_rows, types.from_spec(column.type)))
+    new = edit.rows.select(rows.column_names) if edit.rows is not None else None
+    assert edit.without is not None
+    return replace_rows(rows, edit.at, new, edit.without)
+
+
+def _stats(rows: pa.Table) -> str:
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for name in rows.column_names[:STATISTICS]:
+        column = rows[name]
+        nulls[name] = column.null_count
+        bounds = _bounds(column)
+        if bounds is not None:
+            low[name], high[name] = bounds
+    return json.dumps({"numRecords": rows.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
+
+
+def _bounds(column: pa.ChunkedArray) -> tuple[Any, Any] | None:
+    """What contains every value, as JSON has it; None for types of which the log says no range.
+
+    Of each type of which other writers say a range: deltalake's dataset leaves out the rows of a file without one.
+    """
+    t, is_ = column.type, pa.types
+    if is_.is_floating(t):
+        if pc.any(pc.is_inf(column), min_count=0).as_py():  # it has no JSON
+            return None
+        column = pc.filter(column, pc.is_finite(column))  # NaN is in no range
+    if len(column) == column.null_count or is_.is_nested(t) or is_.is_binary(t):
+        return None
+    found = pc.min_max(column)
+    low, high = found["min"], found["max"]
+    if is_.is_decimal(t):
+        return math.nextafter(float(low.as_py()), -math.inf), math.nextafter(float(high.as_py()), math.inf)
+    if is_.is_string(t):
+        return low.as_py()[:_TEXT], _above(high.as_py())
+    if is_.is_date(t) or is_.is_timestamp(t):
+        texts: Sequence[str] = to_text(pa.array([low, high], t)).to_pylist()
+        if not all(map(_PLAIN_TIME.match, texts)):
+            return None
+        if is_.is_timestamp(t) and t.tz is None:
+            texts = [text.replace("T", " ") for text in texts]
+        return texts[0], texts[1]
+    return low.as_py(), high.as_py()
+
+
+def _above(text: str) -> str:
+    """A short text that is not before a long one."""
+    return text if len(text) <= _TEXT else text[:_TEXT] + "\U0010ffff"

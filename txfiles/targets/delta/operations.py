@@ -1,0 +1,300 @@
+"""What each mode does to a Delta table: which files change how, and which rows are new. Nothing is written here.
+
+The rules are those of every target: `batch.prepare` makes the batch fit, `rows.merge.decide` decides what becomes of a
+row. Only where rows are found and how files are named is Delta's.
+
+Source: specs/4-semantics.md, "Modes"; specs/9-targets.md, "Delta".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.batch import Prepared, prepare
+from txfiles.core.manifest import TableMetadata
+from txfiles.errors import DuplicateKeyError, InputError, NullKeyError, OptionError, SchemaMismatchError
+from txfiles.options import Request
+from txfiles.reading import lookup, scan
+from txfiles.reading.key_finder import batch_keys
+from txfiles.rows import dedup, filters, types
+from txfiles.rows import keys as key_codec
+from txfiles.rows.merge import decide, needed
+from txfiles.rows.source import TextRules
+from txfiles.rows.text import to_text
+from txfiles.targets.delta.probe import Edit, Hits, candidates, matching, probe, read, removal, rows_of
+from txfiles.targets.delta.snapshot import DeltaFile, Snapshot
+from txfiles.targets.delta.types import DeltaSource, delta_type, refuse_changes
+from txfiles.verbs import DeleteOptions
+from txfiles.writing.staging import split
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a write does to a version.
+
+    Attributes:
+        batch: what was given; for a delete, no rows.
+        added: rows that go into new files.
+        edits: files that lose rows or have them replaced.
+        counts: rows by fate, by their names in a result.
+        replaces: whether every file goes, and the schema may change.
+        empties: whether it counts even if no row changes (an overwrite).
+        scanned: files that were read.
+    """
+
+    batch: Prepared
+    added: pa.Table
+    edits: Sequence[Edit] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    replaces: bool = False
+    empties: bool = False
+    scanned: int = 0
+
+
+def change(request: Request | DeleteOptions, base: Snapshot | None) -> Change:
+    """What a call does to a version; None if there is no table yet."""
+    if base is not None:
+        base.require_writable(rewrites=False)
+    if isinstance(request, DeleteOptions):
+        assert base is not None
+        return _delete(request, base)
+    current = base.table if base is not None else None
+    strict = request.schema_mode == "strict"
+    batch = prepare(replace(request, format=None, source=DeltaSource(request.source, strict)), current)
+    _check_schema(batch, base, request)
+    return _MODES[request.mode](request, base, batch)
+
+
+def _check_schema(batch: Prepared, base: Snapshot | None, request: Request) -> None:
+    for column in batch.table.columns:
+        delta_type(types.from_spec(column.type), column.name)  # also a column that got its type from nothing
+    after = types.arrow_schema(batch.table.columns)
+    if base is not None and request.schema_mode != "overwrite":
+        refuse_changes(base.schema, after)
+        _refuse_missing_values(base, batch.rows)
+    for name in batch.table.partition_by:
+        column = batch.rows[name]
+        if pa.types.is_string(column.type) and pc.any(pc.equal(column, ""), min_count=0).as_py():
+            raise InputError(
+                f"partition column {name!r} has an empty text, which Delta cannot tell from null",
+                hint="write null, or another text, or do not partition by this column",
+                column=name,
+            )
+
+
+def _refuse_missing_values(base: Snapshot, rows: pa.Table) -> None:
+    for column in base.described:
+        if not column.nullable and rows[column.name].null_count:
+            raise SchemaMismatchError(
+                f"column {column.name!r} of the Delta table takes no nulls; the batch has "
+                f"{rows[column.name].null_count}",
+                hint="fill them, or leave these rows out",
+                column=column.name,
+            )
+
+
+# ---- modes
+
+
+def _append(_: Request, __: Snapshot | None, batch: Prepared) -> Change:
+    return Change(batch, batch.rows, counts={"rows_inserted": batch.rows.num_rows})
+
+
+def _append_once(_: Request, base: Snapshot | None, batch: Prepared) -> Change:
+    hits, scanned = _find(base, batch)
+    new = np.ones(batch.rows.num_rows, bool)
+    for hit in hits:
+        new[hit.batch_rows] = False
+    rows = batch.rows.filter(pa.array(new))
+    counts = {"rows_inserted": rows.num_rows, "rows_skipped": batch.rows.num_rows - rows.num_rows}
+    return Change(batch, rows, counts=counts, scanned=scanned)
+
+
+def _find(
+    base: Snapshot | None, batch: Prepared, wanted: Sequence[str] = (), compared: pa.Table | None = None
+) -> tuple[list[Hits], int]:
+    """Where the batch's keys are in the table, and how many files were read."""
+    if base is None or not batch.rows.num_rows:
+        return [], 0
+    keys = batch_keys(batch.table, batch.rows, batch.keys)
+    files = candidates(base, keys)
+    return probe(base, batch.table, keys, files, wanted=wanted, compared=compared), len(files)
+
+
+def _upsert(request: Request, base: Snapshot | None, batch: Prepared) -> Change:
+    table = batch.table
+    wanted = sorted(needed(batch.missing, batch.missing_fields, table.timestamp_col))
+    compared = batch.rows.drop_columns([*{*wanted, *table.keys}])  # equal keys have equal values
+    hits, scanned = _find(base, batch, wanted, compared)
+    none = np.empty(0, np.int64)
+    fates = decide(
+        batch.rows,
+        np.concatenate([none, *(hit.batch_rows for hit in hits)]),
+        pa.concat_tables([hit.stored for hit in hits]) if hits else batch.rows.slice(0, 0),
+        np.concatenate([none.astype(bool), *(hit.differs for hit in hits)]),
+        missing=batch.missing,
+        missing_fields=batch.missing_fields,
+        timestamp_col=table.timestamp_col,
+        skip_stale=request.stale == "skip",
+    )
+    file_of = np.repeat(np.arange(len(hits)), [len(hit.positions) for hit in hits])
+    position_of = np.concatenate([none, *(hit.positions for hit in hits)])
+    moves = _moves(table, hits, fates.merged, file_of[fates.replaces])
+    stays = np.flatnonzero(~moves)
+    stays = stays[np.argsort(fates.replaces[stays], kind="stable")]  # in the order of files and their rows
+    leaving = np.sort(np.concatenate([fates.deletes, fates.replaces[moves]]))
+    edits = []
+    for number, hit in enumerate(hits):
+        mine = stays[file_of[fates.replaces[stays]] == number]
+        without = position_of[leaving[file_of[leaving] == number]]
+        if len(mine) or len(without):
+            at = position_of[fates.replaces[mine]]
+            edits.append(Edit(hit.file, without, at, fates.merged.take(pa.array(mine))))
+    added = pa.concat_tables([fates.merged.filter(pa.array(moves)), batch.rows.take(pa.array(fates.inserts))])
+    counts = {
+        "rows_inserted": len(fates.inserts),
+        "rows_updated": fates.updated,
+        "rows_unchanged": fates.unchanged,
+        "rows_stale": fates.stale,
+        "rows_deleted": len(fates.deletes),
+    }
+    return Change(batch, added, edits, counts, scanned=scanned)
+
+
+def _moves(table: TableMetadata, hits: Sequence[Hits], merged: pa.Table, file_of: np.ndarray) -> np.ndarray:
+    """Which replaced rows belong in another partition than their file's."""
+    moves = np.zeros(merged.num_rows, bool)
+    for number, name in enumerate(table.partition_by):
+        stands = np.array([hit.file.partition[number] for hit in hits], object)
+        if len(stands):
+            moves |= to_text(merged[name]).to_numpy(zero_copy_only=False) != stands[file_of]
+    return moves
+
+
+def _overwrite(request: Request, base: Snapshot | None, batch: Prepared) -> Change:
+    inserted = {"rows_inserted": batch.rows.num_rows}
+    if request.scope == "partitions" and not batch.table.partition_by:
+        raise OptionError(
+            "overwrite_partitions needs a partitioned table",
+            hint="create it with partition_by=[…], or leave overwrite_partitions out to replace the whole table",
+        )
+    where = None
+    if request.scope == "filter":
+        where = filters.parse(request.replace_where, types.arrow_schema(batch.table.columns))
+        assert where is not None
+        _refuse_rows_outside(batch, where)
+    if base is None:
+        return Change(batch, batch.rows, counts=inserted)
+    if request.scope == "table":
+        gone = base.row_count() if base.files else 0
+        empties = bool(batch.rows.num_rows or base.files)
+        return Change(batch, batch.rows, (), inserted | {"rows_deleted": gone}, replaces=True, empties=empties)
+    if where is None:
+        present = {partition for partition, _ in split(batch.table, batch.rows)}
+        files = [file for file in base.files if file.partition in present]
+        edits, deleted, scanned = [Edit(file, None) for file in files], sum(rows_of(base, file) for file in files), 0
+    else:
+        edits, deleted, scanned = matching(base, where)
+    scanned = max(scanned, _guard(request, base, batch, edits))
+    empties = bool(batch.rows.num_rows or edits)
+    return Change(batch, batch.rows, edits, inserted | {"rows_deleted": deleted}, empties=empties, scanned=scanned)
+
+
+def _refuse_rows_outside(batch: Prepared, where: filters.Filter) -> None:
+    matches = scan.mask(batch.rows, where)
+    if not matches.all():
+        rows = np.flatnonzero(~matches)
+        raise InputError(
+            f"the batch has {len(rows)} row(s) that do not match replace_where, at {', '.join(map(str, rows[:10]))}; "
+            "nothing was written",
+            hint="leave them out, or widen replace_where",
+            rows=rows[:10].tolist(),
+        )
+
+
+def _guard(request: Request, base: Snapshot, batch: Prepared, edits: Sequence[Edit]) -> int:
+    """Check the keys of the resulting table, if an overwrite of a part names them; returns how many files were read."""
+    if not request.keys:
+        return 0
+    gone = {edit.file.path: edit.without for edit in edits}
+    staying = [file for file in base.files if gone.get(file.path, ()) is not None]
+    names = batch.table.keys
+    keys = batch_keys(batch.table, batch.rows, batch.keys)
+    may = {file.path for file in candidates(base, keys)}
+    looked_in = [file for file in staying if file.path in may]
+    scanned = len(looked_in)
+    if base.table.keys != names:
+        _check_whole(base, names, staying, gone)
+        scanned = len(staying)
+    for hit in probe(base, batch.table, keys, looked_in):
+        stays = ~np.isin(hit.positions, np.asarray(gone.get(hit.file.path, ()), np.int64))
+        if stays.any():
+            row = int(hit.batch_rows[stays][0])
+            raise DuplicateKeyError(
+                f"{int(stays.sum())} keys of the batch are also in rows that stay; the first is "
+                f"{dedup.shown_key(batch.rows, row, names)}; nothing was written",
+                hint="an overwrite of a part must not bring keys that the rest of the table has",
+                keys=[dedup.key_of(batch.rows, row, names)],
+                count=int(stays.sum()),
+            )
+    return scanned
+
+
+def _check_whole(base: Snapshot, names: Sequence[str], staying: Sequence[DeltaFile], gone: dict[str, Any]) -> None:
+    """Keys that are new to the table: every row that stays must have them, once."""
+    encoded = []
+    for file in staying:
+        codes = key_codec.encode(read(base, file, names), names)
+        without = np.asarray(gone.get(file.path, ()), np.int64)
+        found = codes.filter(pa.array(~np.isin(np.arange(len(codes)), without)))
+        if found.null_count:
+            raise NullKeyError(
+                f"{found.null_count} rows that stay in the table have a null in {', '.join(names)}",
+                hint="choose other keys, or overwrite the whole table",
+                column=names[0],
+                count=found.null_count,
+                file=file.path,
+            )
+        encoded.append(found)
+    whole = pa.chunked_array(encoded, encoded[0].type) if encoded else pa.chunked_array([], pa.binary())
+    repeated = len(whole) - pc.count_distinct(whole).as_py()
+    if repeated:
+        raise DuplicateKeyError(
+            f"{repeated} rows that stay in the table repeat a key in {', '.join(names)}",
+            hint="choose other keys, or overwrite the whole table",
+            count=repeated,
+            keys=[],
+        )
+
+
+def _delete(options: DeleteOptions, base: Snapshot) -> Change:
+    batch = Prepared(base.table, base.schema.empty_table())
+    if options.where is not None:
+        where = filters.parse(options.where, base.schema)
+        assert where is not None
+        edits, deleted, scanned = matching(base, where)
+        return Change(batch, batch.rows, edits, {"rows_deleted": deleted}, scanned=scanned)
+    given = options.keys
+    if options.source is not None:
+        columns = pa.schema([field for field in base.schema if field.name in base.table.keys])
+        given = options.source.read(columns, TextRules({}, frozenset(base.table.keys))).table
+    keys = lookup.given_keys(base.table, given, base.client.url, nulls=False)
+    files = candidates(base, keys)
+    hits = probe(base, base.table, keys, files)
+    edits = [removal(hit.file, hit.positions, rows_of(base, hit.file)) for hit in hits]
+    deleted = sum(len(hit.positions) for hit in hits)
+    return Change(batch, batch.rows, edits, {"rows_deleted": deleted}, scanned=len(files))
+
+
+_MODES: dict[str, Callable[[Request, Snapshot | None, Prepared], Change]] = {
+    "append": _append,
+    "append_once": _append_once,
+    "upsert": _upsert,
+    "overwrite": _overwrite,
+}

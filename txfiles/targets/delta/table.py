@@ -1,0 +1,253 @@
+"""A Delta table as the layers above see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pyarrow as pa
+
+from txfiles.core import times
+from txfiles.core.properties import duration_us
+from txfiles.errors import OptionError, SnapshotExpiredError, StoreError, TableNotFoundError, UnsupportedVerbError
+from txfiles.options import CompactOptions, VacuumOptions
+from txfiles.reading import lookup, scan
+from txfiles.results import Commit, CompactResult, VacuumResult, WriteResult
+from txfiles.rows import filters
+from txfiles.rows import keys as key_codec
+from txfiles.targets.delta.client import Client
+from txfiles.targets.delta.commit import Attempt, known_counts
+from txfiles.targets.delta.probe import candidates, probe
+from txfiles.targets.delta.snapshot import Snapshot, meta_of
+from txfiles.targets.protocol import Place, TableState
+from txfiles.verbs import DeleteOptions
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+_COUNTS = (
+    *("rows_in", "rows_inserted", "rows_updated", "rows_unchanged", "rows_skipped", "rows_stale"),
+    *("rows_deduplicated", "rows_deleted"),
+)
+_METRICS = {
+    "files_added": ("num_added_files", "numTargetFilesAdded", "num_target_files_added"),
+    "files_removed": ("num_removed_files", "numTargetFilesRemoved", "num_target_files_removed"),
+}
+_HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class DeltaTable:
+    """A Delta table at one version.
+
+    Attributes:
+        given: where it is, as the user gave it.
+        snapshot: the version.
+    """
+
+    given: Place
+    snapshot: Snapshot
+
+    @property
+    def place(self) -> Place:
+        """Where it is, as an absolute path."""
+        return replace(self.given, path=self.path)
+
+    @property
+    def path(self) -> str:
+        """The table's folder or URL."""
+        return self.snapshot.client.url
+
+    @property
+    def backend(self) -> str | None:
+        """The package reaches every place itself."""
+        return "deltalake"
+
+    @cached_property
+    def state(self) -> TableState:
+        """What the log says about it."""
+        table = self.snapshot.table
+        return TableState(
+            version=self.snapshot.version,
+            format="delta",
+            schema=self.snapshot.schema,
+            keys=table.keys,
+            timestamp_col=table.timestamp_col,
+            partition_by=table.partition_by,
+            properties=dict(self.snapshot.configuration),
+        )
+
+    @property
+    def identity(self) -> str:
+        """The table's id and the version."""
+        return self.snapshot.identity
+
+    def row_count(self) -> int:
+        """From the log, if it says so for every file."""
+        return self.snapshot.row_count()
+
+    def to_arrow(self, columns: Sequence[str] | None, filter: Any) -> pa.Table:
+        """Some or all rows, in the order of the log's files."""
+        names = scan.check_columns(self.snapshot.schema, columns)
+        return self.snapshot.read(names, filters.parse(filter, self.snapshot.schema))
+
+    def to_batches(self, columns: Sequence[str] | None, filter: Any, batch_rows: int | None) -> pa.RecordBatchReader:
+        """The same as a stream."""
+        names = scan.check_columns(self.snapshot.schema, columns)
+        where = filters.parse(filter, self.snapshot.schema)
+        sized = {} if batch_rows is None else {"batch_size": batch_rows}
+        scanner = self.snapshot.dataset().scanner(
+            columns=list(names), filter=where.expression if where else None, **sized
+        )
+        return scanner.to_reader()
+
+    def dataset(self) -> ds.Dataset:
+        """The rows as a pyarrow dataset."""
+        return self.snapshot.dataset()
+
+    def files(self, *, physical: bool) -> list[str]:
+        """Absolute names of its data files."""
+        if not physical:
+            self.snapshot.require_plain()
+        return list(self.snapshot.handle.file_uris())
+
+    def file_table(self, *, physical: bool) -> NoReturn:
+        """Never called: see the capabilities."""
+        raise UnsupportedVerbError("Delta tables do not support 'file_table'", verb="file_table")
+
+    def history(self, limit: int | None) -> list[Commit]:
+        """Its commits as far as the log still says."""
+        return [_commit(found) for found in self.snapshot.commits(limit)]
+
+    def lookup(self, keys: Any, columns: Sequence[str] | None) -> pa.Table:
+        """The rows of some keys."""
+        base = self.snapshot
+        names = scan.check_columns(base.schema, columns)
+        found = lookup.given_keys(base.table, keys, self.path)
+        hits = probe(base, base.table, found, candidates(base, found), wanted=names) if base.is_plain else None
+        target = pa.schema([base.schema.field(name) for name in names])
+        if hits is None:
+            rows = base.read(base.schema.names, None)
+            places = found.keys.matcher.match(key_codec.encode(rows, base.table.keys)) >= 0
+            return rows.filter(pa.array(places)).select(names)
+        return pa.concat_tables([hit.stored.cast(target) for hit in hits]) if hits else target.empty_table()
+
+    def newest(self) -> DeltaTable:
+        """The newest version."""
+        return self._at(Snapshot(self.snapshot.client, self.snapshot.client.load()))
+
+    def at(self, version: int | None, timestamp: datetime | str | None) -> DeltaTable:
+        """The version asked for."""
+        newest = self.newest().snapshot
+        if timestamp is not None:
+            point = times.point_us(timestamp) // 1_000
+            commits = list(newest.commits())
+            version = next((int(one["version"]) for one in commits if int(one.get("timestamp", 0)) <= point), None)
+            if version is None:
+                raise TableNotFoundError(
+                    f"{self.path} has no version as old as {timestamp}",
+                    hint=f"its history begins with version {commits[-1]['version']}" if commits else None,
+                )
+        if isinstance(version, bool) or not hasattr(version, "__index__"):
+            raise OptionError(f"a version is a whole number, not {version!r}")
+        number = int(version)  # type: ignore[arg-type]
+        if not 0 <= number <= newest.version:
+            raise TableNotFoundError(
+                f"{self.path} has no version {number}", hint=f"the newest is {newest.version}", version=number
+            )
+        try:
+            return self._at(Snapshot(newest.client, newest.client.load(number)))
+        except StoreError as error:
+            raise SnapshotExpiredError(
+                f"version {number} of {self.path} cannot be read any more: {error.message}",
+                hint="its log entries were cleaned away; open a newer version",
+                version=number,
+                oldest_readable=None,
+            ) from error
+
+    def delete(self, options: DeleteOptions) -> tuple[WriteResult, DeltaTable]:
+        """Delete rows, or only say which."""
+        attempt = Attempt(self.snapshot.client, self.given, options)
+        if options.dry_run:
+            return attempt.plan(), self
+        result, after = attempt.run()
+        return result, self._at(after) if after is not None else self.newest()
+
+    def set(self, properties: Mapping[str, Any]) -> NoReturn:
+        """Never called: see the capabilities."""
+        raise UnsupportedVerbError("Delta tables do not support 'set'", verb="set")
+
+    def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, DeltaTable]:
+        """Delete files that no version within the time needs; deltalake's own vacuum."""
+        if options.keep_versions is not None:
+            raise OptionError("Delta tables take no keep_versions", hint="pass retain='7d'")
+        newest = self.newest()
+        hours = None if options.retain is None else _hours(options.retain)
+        before = newest.snapshot.version
+        found = newest.snapshot.client.vacuum(
+            newest.snapshot.handle, hours, dry_run=options.dry_run, force=options.force
+        )
+        after = newest if options.dry_run else self.newest()
+        result = VacuumResult(
+            version=after.snapshot.version,
+            committed=after.snapshot.version > before,
+            deleted=tuple(found),
+            bytes=0,
+            dry_run=options.dry_run,
+        )
+        return result, after
+
+    def compact(self, options: CompactOptions) -> tuple[CompactResult, DeltaTable]:
+        """Never called: see the capabilities."""
+        raise UnsupportedVerbError("Delta tables do not support 'compact'", verb="compact")
+
+    def _at(self, snapshot: Snapshot) -> DeltaTable:
+        return replace(self, snapshot=snapshot)
+
+
+def open_table(place: Place) -> DeltaTable:
+    """The newest version.
+
+    Raises:
+        TableNotFoundError: there is no table.
+    """
+    client = Client(place)
+    handle = client.newest()
+    if handle is None:
+        raise TableNotFoundError(
+            f"there is no Delta table at {client.url}", hint="check the path; the first write creates a table"
+        )
+    return DeltaTable(place, Snapshot(client, handle))
+
+
+def _hours(retain: str | timedelta) -> int:
+    """Whole hours, rounded up: nothing is deleted too early."""
+    return -(-duration_us(retain) // _HOUR_US)
+
+
+def _commit(found: Mapping[str, Any]) -> Commit:
+    meta = meta_of(dict(found))
+    counts = known_counts(meta)
+    metrics = found.get("operationMetrics") or {}
+    files = {
+        name: next((int(metrics[one]) for one in theirs if one in metrics), 0) for name, theirs in _METRICS.items()
+    }
+    operation = str(found.get("operation", "unknown")).lower()
+    return Commit(
+        version=int(found["version"]),
+        time=times.moment(int(found.get("timestamp", 0)) * 1_000),
+        operation=str(meta.get("operation") or operation),
+        keys=tuple(meta.get("keys") or ()),
+        batch_id=meta.get("batch_id"),
+        commit_id=str(meta.get("commit_id", "")),
+        read_version=meta.get("read_version"),
+        bytes_written=0,
+        user_metadata=dict(meta.get("user_metadata") or {}),
+        library=str(meta.get("library") or found.get("engineInfo", "")),
+        writer=str(meta.get("writer", "")),
+        **{name: counts.get(name, 0) for name in _COUNTS},
+        **files,
+    )

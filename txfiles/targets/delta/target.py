@@ -1,0 +1,82 @@
+"""The target of Delta tables, for data in this process: the files and rules are txfiles', the log is deltalake's.
+
+What it needs is imported with the first Delta table: other tables do not wait for it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from txfiles.core.messages import shown, text
+from txfiles.errors import OptionError
+from txfiles.options import DEFAULTS, MODES, Request
+from txfiles.results import Plan, Resolution, WriteResult
+from txfiles.targets.protocol import Capabilities, Place
+
+if TYPE_CHECKING:
+    from txfiles.targets.delta.commit import Attempt
+    from txfiles.targets.delta.table import DeltaTable
+
+_NOT_DELTA = ("lock", "properties")
+"""Options of txfiles' own tables: deltalake commits without a lock, and Delta's properties are its own."""
+
+
+class DeltaTarget:
+    """Delta tables, through the package deltalake."""
+
+    name = "Delta"
+    capabilities = Capabilities(
+        formats=("delta",),
+        modes=frozenset(MODES),
+        options=frozenset(DEFAULTS).difference(_NOT_DELTA),
+        verbs=frozenset(("at", "dataset", "delete", "files", "history", "lookup", "refresh", "vacuum")),
+    )
+
+    def claims(self, place: Place) -> bool:
+        """Claims no place: a folder looks like any other; `format="delta"` says it."""
+        return False
+
+    def write(self, place: Place, request: Request) -> WriteResult:
+        """See `commit.Attempt`."""
+        return self._attempt(place, request).run()[0]
+
+    def plan(self, place: Place, request: Request) -> Plan:
+        """See `commit.Attempt`."""
+        return self._attempt(place, request).plan()
+
+    def open(self, place: Place) -> DeltaTable:
+        """The newest version."""
+        from txfiles.targets.delta.table import open_table
+
+        return open_table(place)
+
+    def exists(self, place: Place) -> bool:
+        """Whether there is a table."""
+        from txfiles.targets.delta.client import Client
+
+        return Client(place).exists()
+
+    def resolve(self, place: Place, commit_id: str) -> Resolution:
+        """Whether a commit is in the log, as far back as the log goes."""
+        from txfiles.targets.delta.snapshot import meta_of
+
+        if not re.fullmatch("[0-9a-f]{32}", text(commit_id)):
+            raise OptionError(
+                f"{shown(commit_id)} is not a commit id",
+                hint="pass the 32 hex digits from the error (error.commit_id)",
+            )
+        for commit in self.open(place).snapshot.commits():
+            meta = meta_of(commit)
+            if meta.get("commit_id") == commit_id and "step" not in meta:
+                return Resolution(committed=True, version=int(commit["version"]))
+        return Resolution(committed=False, version=None)
+
+    def _attempt(self, place: Place, request: Request) -> Attempt:
+        from txfiles.targets.delta.client import Client
+        from txfiles.targets.delta.commit import Attempt
+
+        return Attempt(Client(place), place, request)
+
+
+DELTA = DeltaTarget()
