@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +21,7 @@ from txfiles.errors import InputError, NoAtomicCreateError, StoreError, TxFilesE
 from txfiles.store import common, probe
 from txfiles.store.client import Client, Failed, Failure, denied
 from txfiles.store.drafts import kept_lock, lock_of
+from txfiles.store.guard import Guard
 from txfiles.store.object_sink import ObjectSink
 from txfiles.store.patience import TRIED_AGAIN, Patience
 from txfiles.store.port import Capabilities, Entry, Lock, Put
@@ -78,7 +78,7 @@ class ObjectStore:
         self._prefix = prefix and prefix + "/"
         self._patience = patience or Patience()
         self._lock = kept_lock(lock)
-        self._guard = threading.Lock()
+        self._guard = Guard()
         self._pool: ThreadPoolExecutor | None = None
         self._pool_process = 0
 
@@ -89,7 +89,7 @@ class ObjectStore:
         return {**vars(self), "_guard": None, "_pool": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _guard=threading.Lock())
+        vars(self).update(state, _guard=Guard())
 
     @property
     def root(self) -> str:

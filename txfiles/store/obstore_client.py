@@ -31,6 +31,7 @@ from obstore.store import S3Store
 
 from txfiles.store import client, obstore_options, s3_words, secret_options
 from txfiles.store.client import Begun, Body, Client, Failed, Failure, Upload
+from txfiles.store.guard import Guard
 from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
 from txfiles.store.port import Capabilities, Entry
 
@@ -119,7 +120,7 @@ class ObstoreClient:
         self._given = dict(options)
         self._try_seconds = try_seconds
         self._other: Client | None = None
-        self._guard = threading.Lock()
+        self._guard = Guard()
         make = self._described(secret_options.resolved(options))
         self._store = make(
             client_options=_timeouts(self._endpoint, try_seconds, try_seconds), retry_config={"max_retries": 0}

@@ -10,13 +10,13 @@ Source: specs/5-commit.md, "Stores".
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
 from txfiles.core.names import LOG_DIR, TABLE_FILE
 from txfiles.store.client import Body, Client, Failed, Failure
+from txfiles.store.guard import Guard
 
 T = TypeVar("T")
 
@@ -26,7 +26,9 @@ TABLE_FILE_LIMIT_BYTES = 1 << 20
 Ask = Callable[[Callable[[], T]], T | Failed]
 """Makes a request, again as needed."""
 
-_guard = threading.Lock()
+_guard = Guard()
+_asking: dict[str, Guard] = {}
+"""One for each bucket, held while it is asked: nobody waits for another's network."""
 _known: dict[str, Failed | None] = {}
 
 
@@ -37,9 +39,12 @@ def not_honoured(client: Client, prefix: str, ask: Ask) -> Failed | None:  # typ
         client: of the bucket.
         prefix: the table's.
         ask: the store's.
-    Cost: the first time for a bucket two requests, or three and a delete if there is no table; else none. Others wait.
+    Cost: the first time for a bucket two requests, or three and a delete if there is no table; else none. Those who
+        ask for the same bucket wait.
     """
     with _guard:
+        asking = _asking.setdefault(client.identity, Guard())
+    with asking:
         if client.identity not in _known:
             found = _probe(client, prefix, ask)
             if found is not None and found.failure is not Failure.UNSUPPORTED:

@@ -10,7 +10,6 @@ import functools
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from txfiles.errors import InputError, OptionError, StoreError
 from txfiles.store import client as clients
 from txfiles.store import common, obstore_azure_options, obstore_options, secret_options
 from txfiles.store.client import Client
+from txfiles.store.guard import Guard
 from txfiles.store.objects import ObjectStore
 from txfiles.store.patience import REQUEST_SECONDS, Patience
 from txfiles.store.port import Lock
@@ -72,7 +72,7 @@ class _Held:
 
 
 _clients: list[_Held] = []
-_guard = threading.Lock()
+_guard = Guard()
 
 
 def _s3fs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Client:
