@@ -59,13 +59,18 @@ class Failed:
         said: status, code and message for an error's text; no credentials.
         retry_after: seconds that the server wants us to wait.
         resent: whether the request may have been sent before, though the client's `capabilities` say that none is.
+        final: whether the same request cannot be made again: it belonged to something that is over.
     """
 
     failure: Failure
     said: str
     retry_after: float | None = None
     resent: bool = False
+    final: bool = False
 
+
+MAY_PASS = frozenset({Failure.UNDECIDED, Failure.THROTTLED, Failure.UNREACHABLE, Failure.UNCLEAR})
+"""Failures after which the same request may succeed."""
 
 DATED = frozenset({Failure.ABSENT, Failure.REFUSED, Failure.DENIED, Failure.UNSUPPORTED})
 """Failures of a request for the server's clock that are an answer all the same: the server is there, and says when."""

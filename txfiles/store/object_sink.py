@@ -37,6 +37,9 @@ class Requests(Protocol):
     def attempt(self, request: Callable[[], T]) -> T | Failed:
         """The answer to a request, or how it failed."""
 
+    def error(self, verb: str, name: str, failed: Failed) -> Exception:
+        """The error for a request that failed."""
+
     def stat(self, name: str) -> Entry | None:
         """Size and last change."""
 
@@ -139,11 +142,12 @@ class ObjectSink:
         failed = self._store.attempt(upload.complete)
         if failed is None:
             return
+        if failed.failure is Failure.DENIED:
+            raise self._store.error("write", self._name, failed)
+        found = self._store.stat(self._name)
+        if found is not None and found.bytes == self._bytes:
+            return
         where = self._store.url(self._name)
-        if failed.failure is not Failure.DENIED:
-            found = self._store.stat(self._name)
-            if found is not None and found.bytes == self._bytes:
-                return
         raise StoreError(
             f"could not write {where}: {failed.said}",
             hint="run the same call again: it writes the file under another name",

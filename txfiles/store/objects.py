@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from txfiles.errors import InputError, NoAtomicCreateError, StoreError, TxFilesError
 from txfiles.store import common, probe
-from txfiles.store.client import Client, Failed, Failure, denied
+from txfiles.store.client import MAY_PASS, Client, Failed, Failure, denied
 from txfiles.store.drafts import kept_lock, lock_of
 from txfiles.store.guard import Guard
 from txfiles.store.object_sink import ObjectSink
-from txfiles.store.patience import TRIED_AGAIN, Patience
+from txfiles.store.patience import Patience
 from txfiles.store.port import Capabilities, Entry, Lock, Put
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class ObjectStore:
         batches = [list(keys)[start : start + most] for start in range(0, len(keys), most)]
         for failed in self._map(self._delete, batches):
             for key, why in failed.items():
-                first = first or self._error("delete", keys[key], why)
+                first = first or self.error("delete", keys[key], why)
         if first is not None:
             raise first
 
@@ -255,6 +255,21 @@ class ObjectStore:
         """The answer to a request, or how it failed."""
         return self._ask(request)
 
+    def error(self, verb: str, name: str, failed: Failed) -> TxFilesError:
+        """The error for a request that failed.
+
+        Never with the library's exception behind it: that may hold what the request was signed with.
+        """
+        where = self.url(name) if name else self.root
+        if failed.failure is Failure.ABSENT:
+            return common.missing(where)
+        return StoreError(
+            f"could not {verb} {where}: {failed.said}",
+            hint=_HINTS.get(failed.failure),
+            path=where,
+            failure=failed.failure.value,
+        )
+
     def pool(self) -> ThreadPoolExecutor:
         """The threads in which this store's requests wait."""
         with self._guard:
@@ -277,7 +292,7 @@ class ObjectStore:
         if found is None:
             return True
         if found.failure is not Failure.UNSUPPORTED:
-            raise self._error("write to", "", found)
+            raise self.error("write to", "", found)
         if self._lock is None:
             raise NoAtomicCreateError(
                 f"{self.client.root} cannot create a name exactly once: {found.said}; nothing was written",
@@ -303,7 +318,7 @@ class ObjectStore:
 
     def _refused(self, name: str, failed: Failed) -> TxFilesError:
         """The error for a put that was refused; see `put_if_absent` for what it says of the commit."""
-        error = self._error("create", name, failed)
+        error = self.error("create", name, failed)
         error.committed = "unknown" if self.capabilities.resends or failed.resent else "no"
         return error
 
@@ -330,7 +345,7 @@ class ObjectStore:
             return found
         if isinstance(found, bytes) or found.failure is Failure.SHORT:
             raise common.past_the_end(self.url(name), self._size(name), offset + length)
-        raise self._error("read", name, found)
+        raise self.error("read", name, found)
 
     def _listed(self, prefix: str, after: str) -> Iterator[Entry]:
         """What the client lists, by our names; after a failure the listing goes on where it was."""
@@ -369,7 +384,7 @@ class ObjectStore:
         def request() -> Failed | None:
             nonlocal left
             left = dict(self.client.delete_many(list(left)))
-            return next((one for one in left.values() if one and one.failure in TRIED_AGAIN), None)
+            return next((one for one in left.values() if one and one.failure in MAY_PASS), None)
 
         outcome = self._ask(request)
         return {key: failed for key, why in left.items() if (failed := why or outcome) is not None}
@@ -380,20 +395,8 @@ class ObjectStore:
 
     def _done(self, verb: str, name: str, outcome: T | Failed) -> T:
         if isinstance(outcome, Failed):
-            raise self._error(verb, name, outcome)
+            raise self.error(verb, name, outcome)
         return outcome
-
-    def _error(self, verb: str, name: str, failed: Failed) -> TxFilesError:
-        """Never with the library's exception behind it: that may hold what the request was signed with."""
-        where = self.url(name) if name else self.root
-        if failed.failure is Failure.ABSENT:
-            return common.missing(where)
-        return StoreError(
-            f"could not {verb} {where}: {failed.said}",
-            hint=_HINTS.get(failed.failure),
-            path=where,
-            failure=failed.failure.value,
-        )
 
 
 class _Ranged:

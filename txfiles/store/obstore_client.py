@@ -29,7 +29,7 @@ import obstore
 from obstore import exceptions as raised
 from obstore.store import S3Store
 
-from txfiles.store import client, obstore_options, s3_words, secret_options
+from txfiles.store import client, obstore_answers, obstore_options, s3_words, secret_options
 from txfiles.store.client import Begun, Body, Client, Failed, Failure, Upload
 from txfiles.store.guard import Guard
 from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
@@ -53,17 +53,9 @@ UPLOAD_RETRIES = 5
 PAGE = 1_000
 DEFAULT_REGION = "us-east-1"
 
-_ANSWER = re.compile(
-    r"Error performing ([A-Z]+) \S+ in \S+ - Server returned non-2xx status code: (\d{3}) ?([^:]*): ?"
-    r"(.*?)(?:\n\nDebug source:|\Z)",
-    re.DOTALL,
-)
 _NOT_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 _REPLACED = "\ufffd"
 """What some servers list in place of a character that XML cannot hold."""
-_REFUSED = (raised.InvalidPathError, raised.NotSupportedError, raised.UnknownConfigurationKeyError, ValueError)
-_METADATA_SERVERS = ("169.254.169.254", "169.254.170.2")
-
 _runtime_process: int | None = None
 """The process in which obstore's threads run: in a fork of it every request would hang."""
 
@@ -80,8 +72,12 @@ class ElsewhereError(Exception):
         self.failed = failed
 
 
-def _beyond(keys: str | Sequence[str]) -> bool:
-    return forked() or _NOT_XML.search("".join(keys)) is not None
+class UploadOverError(Exception):
+    """What ended an upload: no part of it can be sent again."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__()
+        self.why = why
 
 
 def _or_other(method: F) -> F:
@@ -89,8 +85,12 @@ def _or_other(method: F) -> F:
 
     @functools.wraps(method)
     def call(self: ObstoreClient, keys: str | Sequence[str], *more: Any) -> Any:
-        if not _beyond(keys):
-            return method(self, keys, *more)
+        if not self.is_beyond(keys):
+            try:
+                return method(self, keys, *more)
+            except Exception as error:
+                if not self.is_elsewhere(error):
+                    raise
         return self.by_other(lambda theirs: getattr(theirs, method.__name__)(keys, *more))
 
     return cast("F", call)
@@ -105,7 +105,6 @@ class ObstoreClient:
         try_seconds: how long a single request may take without an answer.
     """
 
-    backend = "obstore"
     answers: ClassVar[client.Answers] = s3_words.ANSWERS
     absent = "NoSuchKey"
     """What a HEAD has no body to say."""
@@ -120,6 +119,7 @@ class ObstoreClient:
         self._given = dict(options)
         self._try_seconds = try_seconds
         self._other: Client | None = None
+        self._is_elsewhere = False
         self._guard = Guard()
         make = self._described(secret_options.resolved(options))
         self._store = make(
@@ -164,6 +164,11 @@ class ObstoreClient:
         return f"s3://{self._bucket}"
 
     @property
+    def backend(self) -> str:
+        """obstore; the usual library once it turned out that the bucket is in another region."""
+        return self.other if self._is_elsewhere else "obstore"
+
+    @property
     def identity(self) -> str:
         """The endpoint and the bucket."""
         return f"s3 {self._endpoint} {self._bucket}"
@@ -172,19 +177,12 @@ class ObstoreClient:
         """What an exception means: by the answer's status and code, if there was one."""
         if isinstance(error, ElsewhereError):
             return error.failed
+        if isinstance(error, UploadOverError):
+            return replace(self.failed(error.why), final=True)
         if isinstance(error, urllib.error.HTTPError):
             return Failed(client.meaning(self.answers, None, error.code), self._shown(str(error)))
-        text = str(error)
-        found = _ANSWER.search(text)
-        if found is None:
-            said = re.sub(r"^Generic \w+ error: ", "", text.partition("\n\nDebug source:")[0])
-            return Failed(_without_answer(error, text), self._shown(f"{type(error).__name__}: {said}"))
-        method, status, reason, body = found[1], int(found[2]), found[3], found[4]
-        code = _element("Code", body)
-        if method == "HEAD" and not body and isinstance(error, FileNotFoundError):
-            code = self.absent
-        told = client.described(status, code or reason, _element("Message", body))
-        return Failed(client.meaning(self.answers, code, status), self._shown(told))
+        found = obstore_answers.read(error, self.answers, self.absent)
+        return replace(found, said=self._shown(found.said))
 
     @_or_other
     def get(self, key: str, limit: int) -> Body:
@@ -223,7 +221,7 @@ class ObstoreClient:
         Cost: one HEAD more if nothing is listed: obstore reads any XML as a listing, so an empty one is believed only
         of a server that reports a missing object as missing.
         """
-        if _beyond(prefix + after):
+        if self.is_beyond(prefix + after):
             yield from self._their_pages(prefix, after)
             return
         folder, last, met = prefix.rstrip("/") or None, after, False
@@ -238,14 +236,28 @@ class ObstoreClient:
                 yield found
         except raised.InvalidPathError:  # an object that is not a table's
             yield from self._their_pages(prefix, last)
+        except Exception as error:
+            if not self.is_elsewhere(error):
+                raise
+            yield from self._their_pages(prefix, last)
         else:
             if not met:
                 self._expect_nothing(f"{prefix}{secrets.token_hex(16)}")
 
     @_or_other
     def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
-        """One DeleteObjects."""
-        obstore.delete(_used(self._store), list(keys))
+        """One DeleteObjects; obstore tells of one key that was kept, and not whether there are more."""
+        try:
+            obstore.delete(_used(self._store), list(keys))
+        except Exception as error:
+            kept = obstore_answers.kept_key(error)
+            if kept is None:
+                raise
+            key, code, message = kept
+            failed = Failed(client.meaning(self.answers, code, None), self._shown(f"{code}: {message}"))
+            if failed.failure is Failure.ABSENT:
+                return self.delete_many([one for one in keys if one != key])
+            return dict.fromkeys(keys, failed) if failed.failure in client.MAY_PASS else {key: failed}
         return {}
 
     @_or_other
@@ -292,6 +304,22 @@ class ObstoreClient:
             failed = self._other.failed(error)
             raise ElsewhereError(replace(failed, resent=self._other.capabilities.resends)) from None
 
+    def is_beyond(self, keys: str | Sequence[str]) -> bool:
+        """Whether obstore cannot serve these keys, or not here."""
+        return self._is_elsewhere or forked() or _NOT_XML.search("".join(keys)) is not None
+
+    def is_elsewhere(self, error: Exception) -> bool:
+        """Whether the bucket turns out to be in another region: the usual library, which finds it, serves from now on.
+
+        A request that was redirected was not applied.
+        """
+        if isinstance(error, ElsewhereError) or not obstore_answers.is_redirect(error) or not _is_there(self.other):
+            return False
+        if not self._is_elsewhere:
+            logger.debug("%s: through %s from now on, which follows a bucket to its region", self.root, self.other)
+        self._is_elsewhere = True
+        return True
+
     def _their_pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
         pages = self.by_other(lambda theirs: theirs.pages(prefix, after))
         while (page := self.by_other(lambda _: next(pages, None))) is not None:
@@ -337,7 +365,7 @@ class ObstoreUpload:
             self._hand_over(None)
         self._thread.join()
         if self._error is not None:
-            raise self._error
+            raise UploadOverError(self._error)
 
     def abort(self) -> None:
         """Obstore aborts the upload when its parts end with an error."""
@@ -354,7 +382,7 @@ class ObstoreUpload:
                 continue
             return
         if told and self._error is not None:
-            raise self._error
+            raise UploadOverError(self._error)
 
     def _run(self, store: ObjectStore, key: str) -> None:
         try:
@@ -401,21 +429,6 @@ def _is_there(library: str) -> bool:
 def forked() -> bool:
     """Whether obstore's threads stayed in the process that this one was forked from."""
     return _runtime_process not in (None, os.getpid())
-
-
-def _without_answer(error: Exception, text: str) -> Failure:
-    if isinstance(error, raised.UnauthenticatedError | raised.PermissionDeniedError):
-        return Failure.DENIED
-    if isinstance(error, _REFUSED):
-        return Failure.REFUSED
-    if any(one in text for one in _METADATA_SERVERS):
-        return Failure.DENIED  # no credentials: it looked for a machine's role
-    return Failure.UNREACHABLE if "kind: Connect" in text else Failure.UNCLEAR
-
-
-def _element(name: str, xml: str) -> str | None:
-    found = re.search(rf"<{name}>(.*?)</{name}>", xml, re.DOTALL)
-    return found and found[1]
 
 
 def _entry(found: Mapping[str, Any]) -> Entry:

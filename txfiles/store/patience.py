@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from txfiles.store.client import Failed, Failure
+from txfiles.store.client import MAY_PASS, Failed, Failure
 
 T = TypeVar("T")
 
@@ -24,8 +24,6 @@ WAIT_MOST_SECONDS = 5.0
 
 UNREACHABLE_TRIES = 5
 """A server that refuses connections is more likely mistyped or down than busy."""
-
-TRIED_AGAIN = frozenset({Failure.UNDECIDED, Failure.THROTTLED, Failure.UNREACHABLE, Failure.UNCLEAR})
 
 
 def chance() -> float:
@@ -84,7 +82,7 @@ class Patience:
 
     def _wait(self, tries: int, failed: Failed) -> float | None:
         """Seconds until the next try; None if there is to be none."""
-        if failed.failure not in TRIED_AGAIN:
+        if failed.final or failed.failure not in MAY_PASS:
             return None
         if failed.failure is Failure.UNREACHABLE and tries >= UNREACHABLE_TRIES:
             return None
