@@ -41,6 +41,7 @@ class FakeClient:
 
     root = "fake://bucket"
     backend = "fake"
+    reason = None
     deletes_at_once = 4
     parts_at_once = 4
 

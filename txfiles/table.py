@@ -104,6 +104,11 @@ class Table:
         return self._opened.backend
 
     @property
+    def backend_reason(self) -> str | None:
+        """Why a bucket is not reached through a faster library; None if it is, or if the storage options chose."""
+        return self._opened.backend_reason
+
+    @property
     def version(self) -> int:
         """The version that is read."""
         return self._state.version

@@ -11,6 +11,7 @@ sweep over the n-th of a call. Faults, by what the client sees and what the serv
     hang_after    the same, but the server has done it
     cut           half of the body of the answer, then the connection is closed
     late          connection closed; the server gets the request `LATE_SECONDS` later
+    301           that the bucket is in the region us-east-1
     409, 403      that answer, nothing reaches the server; "400 ExpiredToken" is one with another code, which repeats
                   the token that was sent, as AWS does
 
@@ -38,6 +39,7 @@ XML_ERROR = (
     "<Error><Code>{code}</Code><Message>injected</Message><Token-0>{token}</Token-0></Error>"
 )
 CODES = {
+    301: "PermanentRedirect",
     403: "AccessDenied",
     409: "ConditionalRequestConflict",
     429: "TooManyRequests",
@@ -290,6 +292,7 @@ def _refuse(client: socket.socket, seen: Seen, status: int, code: str = "") -> b
     said = XML_ERROR.format(code=code or CODES.get(status, "Error"), token=token)
     body = b"" if seen.request.method == "HEAD" else said.encode()
     head = f"HTTP/1.1 {status} injected\r\ncontent-type: application/xml\r\ncontent-length: {len(body)}\r\n"
+    head += "x-amz-bucket-region: us-east-1\r\n" if status == 301 else ""
     head += f"x-ms-error-code: {code}\r\n\r\n" if code else "\r\n"
     seen.ended = time.monotonic()
     client.sendall(head.encode() + body)

@@ -70,6 +70,7 @@ def _facts(table: tx.Table) -> dict[str, Any]:
     return {
         "path": table.path,
         "backend": table.backend,
+        "backend_reason": table.backend_reason,
         "format": table.format,
         "version": table.version,
         "rows": table.row_count,
@@ -83,10 +84,15 @@ def _facts(table: tx.Table) -> dict[str, Any]:
     }
 
 
+def _through(found: dict[str, Any]) -> str:
+    reason = found["backend_reason"]
+    return f"{found['backend']} ({reason})" if reason else str(found["backend"])
+
+
 def _told(found: dict[str, Any]) -> str:
     main = [
         ("path", found["path"]),
-        *([("through", found["backend"])] if found["backend"] else []),
+        *([("through", _through(found))] if found["backend"] else []),
         ("format", found["format"]),
         *((name, f"{found[name]:,}") for name in ("version", "rows", "files", "bytes")),
         ("keys", ", ".join(found["keys"]) or "-"),

@@ -22,7 +22,7 @@ from fsspec.asyn import sync
 
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import azure_words, client, secret_options
+from txfiles.store import azure_words, client, fsspec_config, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
@@ -54,6 +54,7 @@ class AzureClient:
     """
 
     backend = "adlfs"
+    reason: str | None = None
     capabilities = Capabilities(lists_from_a_name=False, requests_at_once=32, resends=True)
     deletes_at_once = azure_words.DELETES_AT_ONCE
     parts_at_once = 4
@@ -62,6 +63,7 @@ class AzureClient:
         self._bucket = bucket
         self._given = dict(options)
         self._options = adlfs_options(bucket, secret_options.resolved(options))
+        self._configured = fsspec_config.configured(adlfs.AzureBlobFileSystem.protocol)
         self._try_seconds = try_seconds
         self._connect()
 
@@ -238,7 +240,7 @@ class AzureClient:
     def _shown(self, text: str) -> str:
         """A server's or library's words, with no value of an option that may be secret in them."""
         found = {name: getattr(self._fs, name, None) for name in ("account_key", "sas_token", "connection_string")}
-        return secret_options.shown(text, self._options, found)
+        return secret_options.shown(text, self._options, self._configured, found)
 
 
 class AzureUpload:

@@ -163,11 +163,14 @@ class Client(Protocol):
     Attributes:
         root: the bucket as a person writes it, without credentials or a slash at the end: `s3://bucket`.
         backend: the library's name, for people.
+        reason: why a faster library is not used, for people; None if it is, or if the caller chose.
         identity: tells this bucket on this server from any other.
         capabilities: of a store on this client.
         deletes_at_once: the most keys of one `delete_many`.
         parts_at_once: how many parts of an upload may be under way; 1 if they have to come in order.
     """
+
+    reason: str | None
 
     @property
     def root(self) -> str: ...  # noqa: D102  # see above

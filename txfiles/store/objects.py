@@ -102,6 +102,11 @@ class ObjectStore:
         return self.client.backend
 
     @property
+    def backend_reason(self) -> str | None:
+        """Why it is not a faster one."""
+        return self.client.reason
+
+    @property
     def capabilities(self) -> Capabilities:
         """The client's."""
         return self.client.capabilities

@@ -120,6 +120,7 @@ class ObstoreClient:
         self._try_seconds = try_seconds
         self._other: Client | None = None
         self._is_elsewhere = False
+        self.reason: str | None = None
         self._guard = Guard()
         make = self._described(secret_options.resolved(options))
         self._store = make(
@@ -316,7 +317,8 @@ class ObstoreClient:
         if isinstance(error, ElsewhereError) or not obstore_answers.is_redirect(error) or not _is_there(self.other):
             return False
         if not self._is_elsewhere:
-            logger.debug("%s: through %s from now on, which follows a bucket to its region", self.root, self.other)
+            self.reason = "not through obstore: the bucket is in another region"
+            logger.debug("%s: through %s from now on, %s", self.root, self.other, self.reason)
         self._is_elsewhere = True
         return True
 

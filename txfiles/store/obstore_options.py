@@ -28,11 +28,14 @@ FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.
 
 _ENDPOINT = re.compile(r"https?://([^\s/?#:@\[\]]+|\[[0-9a-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?", re.IGNORECASE)
 
+_REGION = re.compile(r"(af|ap|ca|eu|il|me|mx|sa|us|us-gov)-[a-z]+-\d{1,2}")
+"""A region whose endpoint is below amazonaws.com."""
+
 _SHARED = re.compile(
     r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|(DEFAULT_)?REGION|ENDPOINT_URL(_S3)?"
     r"|EXECUTION_ENV|LAMBDA_\w+|MAX_ATTEMPTS|PAGER|RETRY_MODE)"
 )
-"""The variables that mean the same to both libraries, or nothing."""
+"""The variables that mean the same to both libraries, or nothing. `AWS_REGION` means nothing: botocore ignores it."""
 
 
 def unmapped(given: Mapping[str, Any]) -> str | None:
@@ -44,6 +47,9 @@ def unmapped(given: Mapping[str, Any]) -> str | None:
         if name != "anon" and not isinstance(value, str):
             return f"{name!r} is not text"
     endpoint = config_of(given).get("endpoint_url")
+    region = config_of(given).get("region_name")
+    if endpoint is None and region is not None and not _REGION.fullmatch(region):
+        return "the region may have an endpoint of its own"
     if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):  # obstore panics
         return "the endpoint is not a plain http:// or https:// URL"
     if ("key" in options) != ("secret" in options) or ("token" in options and "key" not in options):
@@ -84,7 +90,7 @@ def config_of(given: Mapping[str, Any]) -> dict[str, Any]:
         config |= {"key": env["AWS_ACCESS_KEY_ID"], "secret": env["AWS_SECRET_ACCESS_KEY"]}
         config |= {"token": env["AWS_SESSION_TOKEN"]} if env.get("AWS_SESSION_TOKEN") else {}
     for name, variables in (
-        ("region_name", ("AWS_DEFAULT_REGION", "AWS_REGION")),
+        ("region_name", ("AWS_DEFAULT_REGION",)),
         ("endpoint_url", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")),
     ):
         found = next((env[one] for one in variables if env.get(one)), None)

@@ -202,6 +202,12 @@ def backend(store: Store) -> str | None:
     return found
 
 
+def backend_reason(store: Store) -> str | None:
+    """Why the store is not reached through a faster library, for people; None if it is, or if the caller chose."""
+    found: str | None = getattr(store, "backend_reason", None)
+    return found
+
+
 def abort_uploads(store: Store, is_own: Callable[[str], bool], before_us: int) -> int:
     """Abort uploads that began before a time and have one's own names; 0 if the store has no uploads."""
     own: HasUploads | None = _if_it_has(store, "abort_uploads")

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from txfiles.core.messages import one_of, redact
+from txfiles.core.messages import listed, one_of, redact
 from txfiles.errors import InputError, OptionError, StoreError
 from txfiles.store import client as clients
-from txfiles.store import common, obstore_azure_options, obstore_options, secret_options
+from txfiles.store import common, fsspec_config, obstore_azure_options, obstore_options, secret_options
 from txfiles.store.client import Client
 from txfiles.store.guard import Guard
 from txfiles.store.objects import ObjectStore
@@ -49,6 +49,7 @@ class Backend:
         connect: (bucket, the library's options, seconds for one try) → a client; imports the library.
         unmapped: why it cannot take some options; None if it can.
         differs: why it is not used by itself: with these options it may do something else than the usual library.
+        protocols: by which fsspec's configuration knows the usual library.
         bucket: what a bucket is called.
         written: how a URL is written, for a hint.
     """
@@ -58,6 +59,7 @@ class Backend:
     connect: Callable[[str, Mapping[str, Any], float], Client]
     unmapped: Callable[[Mapping[str, Any]], str | None] = lambda _: None
     differs: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+    protocols: tuple[str, ...] = ("s3", "s3a")
     bucket: re.Pattern[str] = _BUCKET
     written: str = "bucket/folder, without @, ? or #"
 
@@ -93,11 +95,13 @@ def _obstore_azure(bucket: str, options: Mapping[str, Any], try_seconds: float) 
     return ObstoreAzureClient(bucket, options, try_seconds)
 
 
-def _differs(options: Mapping[str, Any], rules: ModuleType) -> str | None:
+def _differs(options: Mapping[str, Any], rules: ModuleType, protocols: tuple[str, ...]) -> str | None:
     from txfiles.store import obstore_client
 
     forked = "this process was forked after it was used" if obstore_client.forked() else None
-    found: str | None = rules.unmapped(options) or forked or rules.differs(options)
+    added = fsspec_config.configured(protocols)
+    configured = f"fsspec's configuration sets {listed(sorted(added))}" if added else None
+    found: str | None = rules.unmapped(options) or forked or configured or rules.differs(options)
     return found
 
 
@@ -109,13 +113,18 @@ def _adlfs(bucket: str, options: Mapping[str, Any], try_seconds: float) -> Clien
 
 S3FS = Backend("s3fs", "s3", _s3fs)
 OBSTORE = Backend(
-    "obstore", "obstore", _obstore, obstore_options.unmapped, functools.partial(_differs, rules=obstore_options)
+    "obstore",
+    "obstore",
+    _obstore,
+    obstore_options.unmapped,
+    functools.partial(_differs, rules=obstore_options, protocols=S3FS.protocols),
 )
 S3 = (OBSTORE, S3FS)
 ADLFS = Backend(
     "adlfs",
     "azure",
     _adlfs,
+    protocols=("abfs", "az", "abfss"),
     bucket=_CONTAINER,
     written="container/folder or container@account.dfs.core.windows.net/folder",
 )
@@ -125,7 +134,7 @@ OBSTORE_AZURE = replace(
     extra="obstore",
     connect=_obstore_azure,
     unmapped=obstore_azure_options.unmapped,
-    differs=functools.partial(_differs, rules=obstore_azure_options),
+    differs=functools.partial(_differs, rules=obstore_azure_options, protocols=ADLFS.protocols),
 )
 AZURE = (OBSTORE_AZURE, ADLFS)
 
@@ -147,7 +156,7 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
     prefix = prefix.rstrip("/")
     known = secret_options.resolved(options)
     others, resolved = ({name: value for name, value in some.items() if name not in _OURS} for some in (options, known))
-    backend = _backend(scheme, known.get("backend"), resolved)
+    backend, why = _backend(scheme, known.get("backend"), resolved)
     if redact(url) != url or not backend.bucket.fullmatch(bucket):
         raise InputError(
             f"{redact(url)} is not the URL of a folder in a bucket",
@@ -163,6 +172,7 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
             f"tables at {scheme}:// need the package {backend.name}, which cannot be imported ({error})",
             hint=f"pip install 'txfiles[{backend.extra}]'",
         ) from error
+    client.reason = why or client.reason
     logger.debug("%s through %s", url, backend.name)
     return ObjectStore(client, prefix, patience=patience, lock=lock)
 
@@ -173,10 +183,12 @@ def _connected(
     """A client, the one that was used for the same bucket and options a moment ago: it keeps its connections.
 
     It is used for a few minutes only, so that credentials are looked for again, and no more once it was denied
-    something; what the environment says, and when the files of AWS' tools changed, is a part of what must be the same.
+    something; what the environment and fsspec's configuration say, and when the files of AWS' tools changed, is a part
+    of what must be the same.
     """
     environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
-    wanted = (backend.name, bucket, dict(options), resolved, try_seconds, environment, _stamps(), os.getpid())
+    found = (environment, _stamps(), fsspec_config.configured(backend.protocols))
+    wanted = (backend.name, bucket, dict(options), resolved, try_seconds, *found, os.getpid())
     now = time.monotonic()
     with _guard:
         _clients[:] = [held for held in _clients if now - held.since < CLIENT_SECONDS][-CLIENTS_KEPT:]
@@ -200,8 +212,12 @@ def _stamps() -> list[tuple[str, int, int]]:
     return found
 
 
-def _backend(scheme: str, wanted: object, options: Mapping[str, Any]) -> Backend:
-    """The one that is wanted; else the first that is installed and does with these options what the last would."""
+def _backend(scheme: str, wanted: object, options: Mapping[str, Any]) -> tuple[Backend, str | None]:
+    """The one that is wanted; else the first that is installed and does with these options what the last would.
+
+    With it, why a faster one is not used.
+    """
+    reason = None
     backends = {backend.name: backend for backend in SCHEMES[scheme]}
     if wanted is None:
         *others, usual = backends.values()
@@ -211,9 +227,10 @@ def _backend(scheme: str, wanted: object, options: Mapping[str, Any]) -> Backend
             except ImportError as error:
                 why = f"it cannot be imported ({error})"
             if why is None:
-                return backend
+                return backend, reason
+            reason = f"not through {backend.name}: {why}"
             logger.debug("%s is not used for %s://: %s", backend.name, scheme, why)
-        return usual
+        return usual, reason
     if not isinstance(wanted, str) or wanted not in backends:
         raise OptionError(f"storage option 'backend' must be {one_of(backends)} for {scheme}://")
     backend = backends[wanted]
@@ -223,7 +240,7 @@ def _backend(scheme: str, wanted: object, options: Mapping[str, Any]) -> Backend
             f"{backend.name} cannot take these storage options: {why}",
             hint="leave out backend, or that option",
         )
-    return backend
+    return backend, None
 
 
 def _request_seconds(given: object) -> float:

@@ -22,7 +22,7 @@ from fsspec.asyn import sync
 
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import client, s3_words, secret_options
+from txfiles.store import client, fsspec_config, s3_words, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
@@ -68,6 +68,7 @@ class S3Client:
     """
 
     backend = "s3fs"
+    reason: str | None = None
     capabilities = Capabilities(lists_from_a_name=True, requests_at_once=CONNECTIONS, resends=True)
     deletes_at_once = 1_000
     parts_at_once = 4
@@ -76,6 +77,7 @@ class S3Client:
         self._bucket = bucket
         self._given = dict(options)
         self._options = s3fs_options(secret_options.resolved(options))
+        self._configured = fsspec_config.configured(s3fs.S3FileSystem.protocol)
         self._try_seconds = try_seconds
         self._connect()
 
@@ -215,7 +217,7 @@ class S3Client:
             "connect_timeout": min(client.CONNECT_SECONDS, self._try_seconds),
             "read_timeout": self._try_seconds,
             "max_pool_connections": CONNECTIONS,
-            **self._options.get("config_kwargs", {}),
+            **self._options.get("config_kwargs", self._configured.get("config_kwargs", {})),
             "retries": {"total_max_attempts": 1},
         }
         options = {**self._options, "config_kwargs": config}
@@ -246,7 +248,7 @@ class S3Client:
         return Failed(client.meaning(s3_words.ANSWERS, code, None), self._shown(told))
 
     def _shown(self, text: str) -> str:
-        return secret_options.shown(text, self._options, self._found)
+        return secret_options.shown(text, self._options, self._configured, self._found)
 
 
 class S3Upload:

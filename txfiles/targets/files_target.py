@@ -129,6 +129,11 @@ class FilesTable:
         """The library through which its bucket is reached."""
         return port.backend(self.session.store)
 
+    @property
+    def backend_reason(self) -> str | None:
+        """Why it is not a faster one."""
+        return port.backend_reason(self.session.store)
+
     @cached_property
     def state(self) -> TableState:
         """What the log says about it."""

@@ -90,6 +90,10 @@ class OpenTable(Protocol):
         """The library through which it is reached; None if txfiles reaches it itself."""
 
     @property
+    def backend_reason(self) -> str | None:
+        """Why it is not reached through a faster library; None if it is, or if the caller chose."""
+
+    @property
     def state(self) -> TableState:
         """What it is."""
 

@@ -5,28 +5,40 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import subprocess
 import sys
 
+import fsspec.config
 import pytest
 from botocore.exceptions import ProfileNotFound
 
 from txfiles.errors import OptionError, StoreError
-from txfiles.store import obstore_client, obstore_options, open_store
+from txfiles.store import obstore_client, obstore_options, open_store, remote
 from txfiles.store.client import Failure, denied
 from txfiles.store.obstore_client import ObstoreClient
 
 CANARY = "CANARY-2f7a"
+ELSEWHERE = ["cn-north-1", "us-iso-east-1", "us-isob-east-1", "eusc-de-east-1", "eu-isoe-west-1", "aws-global", "x"]
+"""Regions whose endpoints are not below amazonaws.com, or not known to be."""
 WHOLE = {"key": "k", "secret": "s", "endpoint_url": "http://127.0.0.1:1"}
 
 
 @pytest.fixture(autouse=True)
 def nothing_around(monkeypatch, tmp_path):
-    """No variables and no files of AWS' tools."""
+    """No variables and no files of AWS' tools, and no client of the test before."""
+    monkeypatch.setattr(remote, "_clients", [])
     for name in os.environ:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SWITCHED_OFF", "false")
+
+
+@pytest.fixture
+def configured(monkeypatch):
+    """fsspec's own configuration, as its users' variables and files set it for the time of a test."""
+    monkeypatch.setattr(fsspec.config, "conf", {})
+    return fsspec.config.conf
 
 
 def backend(options):
@@ -39,7 +51,7 @@ def backend(options):
         WHOLE,
         {**WHOLE, "token": "t", "request_timeout": 5, "use_listings_cache": False, "profile": None},
         {"aws_access_key_id": "k", "aws_secret_access_key": "s", "aws_region": "eu-central-1"},
-        {"client_kwargs": {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "x"}},
+        {"client_kwargs": {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "eu-west-1"}},
         {"anon": True, "endpoint": "https://h"},
         {"anon": "true", "endpoint": "https://h"},
         {**WHOLE, "anon": False, "client_kwargs": {}, "config_kwargs": {}},
@@ -79,6 +91,7 @@ def test_a_switch_in_words(anon, monkeypatch):
         ({**WHOLE, "endpoint_url": f"http://h:1/?{CANARY}"}, "the endpoint is not a plain"),
         ({"key": CANARY, "endpoint_url": "http://h"}, "'key' and 'secret' come together"),
         ({"token": CANARY, "endpoint_url": "http://h"}, "'key' and 'secret' come together"),
+        *(({"key": "k", "secret": "s", "region": region}, "an endpoint of its own") for region in ELSEWHERE),
     ],
 )
 def test_options_that_do_not_map(options, why, caplog):
@@ -99,6 +112,7 @@ def test_options_that_do_not_map(options, why, caplog):
     [
         ({}, {}, "looks for credentials in other places"),
         ({"key": "k", "secret": "s"}, {}, "does not find out a bucket's region"),
+        ({"key": "k", "secret": "s"}, {"AWS_REGION": "eu-west-1"}, "does not find out a bucket's region"),
         (WHOLE, {"AWS_PROFILE": CANARY}, "reads AWS_PROFILE differently"),
         (WHOLE, {"AWS_SKIP_SIGNATURE": "true"}, "reads AWS_SKIP_SIGNATURE differently"),
         ({**WHOLE, "endpoint_url": "https://h"}, {"AWS_CA_BUNDLE": CANARY}, "reads AWS_CA_BUNDLE differently"),
@@ -148,6 +162,100 @@ def test_the_environment(monkeypatch, token):
     given = obstore_options.credentials(obstore_options.config_of({"key": "k", "secret": "s"}))()
     assert given == {"access_key_id": "k", "secret_access_key": "s", "token": None, "expires_at": None}
     assert obstore_options.credentials(obstore_options.config_of({"anon": True})) is None
+
+
+def endpoint(options):
+    """Where a request goes, and the region that it is signed for, by each library."""
+    ours, theirs = (open_store("s3://bucket/t", {**options, "backend": name}).client for name in ("obstore", "s3fs"))
+    about = theirs._fs.s3.meta
+    return (ours._endpoint, ours._store.config["region"]), (about.endpoint_url, about.region_name)
+
+
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [
+        ({"region": "eu-west-1"}, {"AWS_REGION": "eu-central-1"}),
+        ({}, {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "ap-south-1"}),
+        ({"region": "us-gov-west-1"}, {}),
+        ({"endpoint_url": "http://h:1"}, {"AWS_REGION": "eu-central-1"}),
+        ({"endpoint_url": "http://h:1", "region": "cn-north-1"}, {}),
+    ],
+)
+def test_the_same_place(options, environment, monkeypatch):
+    """Where obstore is used by itself it sends its requests to the endpoint, and signs them for the region, that s3fs
+    would: the variable AWS_REGION, which s3fs does not read, changes neither."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    options = {"key": "k", "secret": "s", **options}
+    assert backend(options) == "obstore"
+    ours, theirs = endpoint(options)
+    assert ours[0] == theirs[0]
+    assert ours[1] == theirs[1] or (theirs[1] in (None, "aws-global") and ours[1] == "us-east-1")
+
+
+@pytest.mark.parametrize("protocol", ["s3", "s3a"])
+@pytest.mark.parametrize("scheme", ["s3", "s3a"])
+def test_what_fsspec_is_configured_to_do(configured, caplog, protocol, scheme):
+    """Options that fsspec's own configuration sets are s3fs' alone: they leave a bucket to it, which follows them, and
+    the store says which ones; none is shown. Those of the call go first."""
+    caplog.set_level(logging.DEBUG, logger="txfiles")
+    assert backend(WHOLE) == "obstore"
+    configured[protocol] = {"endpoint_url": f"http://{CANARY}:1", "token": CANARY, "config_kwargs": {"user_agent": "u"}}
+    store = open_store(f"{scheme}://bucket/t", {"key": "k", "secret": "s"})
+    assert store.backend == "s3fs"
+    assert store.client._fs.token == CANARY
+    assert store.client._fs.s3.meta.config.user_agent.startswith("u")
+    assert store.client._fs.s3.meta.config.retries["total_max_attempts"] == 1
+    assert "fsspec's configuration sets 'config_kwargs', 'endpoint_url', 'token'" in store.backend_reason
+    assert CANARY not in store.backend_reason + caplog.text + store.client.failed(OSError(f"a {CANARY} b")).said
+    assert open_store("s3://bucket/t", WHOLE).client._fs.endpoint_url == WHOLE["endpoint_url"]
+
+
+def test_a_configuration_of_fsspec_that_changes(configured):
+    """A client is used again only while fsspec's configuration is the same."""
+    first = open_store("s3://bucket/t", {**WHOLE, "backend": "s3fs"}).client
+    configured["s3"] = {"requester_pays": True}
+    second = open_store("s3://bucket/t", {**WHOLE, "backend": "s3fs"}).client
+    assert second is not first
+    assert second._fs.req_kw == {"RequestPayer": "requester"}
+
+
+ASKED = """
+import sys
+from txfiles.store import open_store
+store = open_store("s3://bucket/t", {"key": "k", "secret": "s", "endpoint_url": "http://127.0.0.1:1"})
+print(store.backend, "fsspec" in sys.modules, store.backend_reason)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "files", "said"),
+    [
+        ({}, {}, "obstore False None"),
+        ({"FSSPEC_S3_KEY": CANARY}, {}, "s3fs True not through obstore: fsspec's configuration sets 'key'"),
+        ({"FSSPEC_S3": '{"anon": true}'}, {}, "s3fs True not through obstore: fsspec's configuration sets 'anon'"),
+        ({}, {"c.json": '{"s3": {"key": "x"}}'}, "s3fs True not through obstore: fsspec's configuration sets 'key'"),
+        ({}, {"c.ini": "[s3a]\nkey=x\n"}, "s3fs True not through obstore: fsspec's configuration sets 'key'"),
+        ({}, {"c.json": '{"gcs": {"key": "x"}}'}, "obstore True None"),
+        ({}, {"c.json": "{"}, "OptionError: the configuration of fsspec cannot be read"),
+    ],
+)
+def test_where_fsspec_is_configured(tmp_path, environment, files, said):
+    """Variables and files of fsspec are found where fsspec finds them; it is imported only if there are any."""
+    (tmp_path / ".config/fsspec").mkdir(parents=True) if files else None
+    for name, text in files.items():
+        (tmp_path / ".config/fsspec" / name).write_text(text)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FSSPEC"))}
+    ran = subprocess.run(
+        [sys.executable, "-c", ASKED],
+        check=False,
+        env={**kept, "HOME": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert said in ran.stdout + ran.stderr
+    assert CANARY not in ran.stdout + ran.stderr
 
 
 def test_obstore_is_missing(monkeypatch, caplog):
