@@ -9,11 +9,15 @@ Source: specs/decisions/0012-azure-through-adlfs.md.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, TypeVar
+from weakref import WeakSet, finalize
 
 import adlfs
 from azure.core import exceptions as azure
@@ -92,7 +96,9 @@ class AzureClient:
             return Failed(Failure.UNCLEAR, self._shown(f"{status}: {type(error).__name__}"))
         return Failed(
             client.meaning(azure_words.ANSWERS, code, status),
-            self._shown(client.described(status, code, response.reason)),  # the body may repeat what was signed
+            self._shown(
+                client.described(status, code, response.reason, azure_words.tier(code))
+            ),  # not the body, which may repeat what was signed
             client.retry_after_seconds(response.headers.get("retry-after")),
         )
 
@@ -210,6 +216,12 @@ class AzureClient:
                 f"no client for {self.root}: {told}",
                 hint="give account_name, and account_key, sas_token or credential; or connection_string",
             ) from None
+        _let_go(self._fs)
+        lent = {id(some.get("credential")) for some in (known, self._configured)}
+        own = None if id(self._fs.credential) in lent else self._fs.credential
+        self._end = finalize(self, _end, self._fs.loop, self._fs.service_client, own, os.getpid())
+        self._end.atexit = False  # see `_end_all`
+        _clients.add(self)
         account = azure_words.parts(self._bucket)[1]
         if account and account != self._container.account_name:
             raise azure_words.two_accounts(self.root)
@@ -241,6 +253,43 @@ class AzureClient:
         """A server's or library's words, with no value of an option that may be secret in them."""
         found = {name: getattr(self._fs, name, None) for name in ("account_key", "sas_token", "connection_string")}
         return secret_options.shown(text, self._options, self._configured, found)
+
+
+_clients: WeakSet[AzureClient] = WeakSet()
+"""Those that are in use."""
+
+END_SECONDS = 1.0
+"""How long the end of the process waits for the connections of a client to be closed."""
+
+
+def _let_go(system: Any) -> None:
+    """Take back what adlfs registered for the end of a file system: it would keep it until the process ends."""
+    for one in list(finalize._registry):  # type: ignore[attr-defined]  # noqa: SLF001
+        about = one.peek()
+        if about is not None and about[0] is system:
+            one.detach()
+
+
+def _end(loop: asyncio.AbstractEventLoop, service: Any, credential: Any, process: int) -> Future[None] | None:
+    """Close a client's connections, in the thread of its loop: whoever collects garbage does not wait."""
+
+    async def close() -> None:
+        await service.close()
+        closed = credential.close() if hasattr(credential, "close") else None
+        if inspect.isawaitable(closed):
+            await closed
+
+    if process != os.getpid() or loop.is_closed():  # the loop stayed in the parent
+        return None
+    return asyncio.run_coroutine_threadsafe(close(), loop)
+
+
+@atexit.register
+def _end_all() -> None:
+    for ended in [one._end() for one in _clients]:  # noqa: SLF001
+        if ended is not None:
+            with suppress(Exception):
+                ended.result(END_SECONDS)
 
 
 class AzureUpload:

@@ -6,7 +6,7 @@ Source: specs/decisions/0012-azure-through-adlfs.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from txfiles.errors import OptionError
@@ -15,6 +15,9 @@ from txfiles.store.client import Failure
 
 DELETES_AT_ONCE = 16
 """Deletes under way together: batches are refused to many SAS tokens, and are priced by the delete all the same."""
+
+ARCHIVED = ("BlobArchived", "BlobBeingRehydrated")
+"""Codes for a blob in Azure's one archive tier, or on its way out of it."""
 
 ANSWERS: client.Answers = {
     "BlobNotFound": Failure.ABSENT,
@@ -25,6 +28,7 @@ ANSWERS: client.Answers = {
         ("ContainerBeingDeleted", "ContainerDisabled", "InvalidBlobType", "SnapshotsPresent", "ResourceTypeMismatch"),
         Failure.REFUSED,
     ),
+    **dict.fromkeys(ARCHIVED, Failure.ARCHIVED),
     409: Failure.UNDECIDED,
     "InvalidRange": Failure.SHORT,
     416: Failure.SHORT,
@@ -64,16 +68,26 @@ CACHES = frozenset(
     | {"default_fill_cache", "default_cache_type", "blocksize", "max_concurrency", "assume_container_exists"}
 )
 """Options that change nothing here: nothing is cached, and sizes and widths are ours."""
+_KNOWN = frozenset({*_ALIASES, *_ALIASES.values(), *CACHES, "account_host", "credential", "anon"})
 _BUCKET = re.compile(r"([^@]+)(?:@([^.]+)\.(?:dfs|blob)\.(.+))?")
+
+
+def tier(code: str | None, said: Callable[[str], str | None] | None = None) -> str | None:
+    """The tier that a blob is archived in, if an error says that it is; there is one."""
+    del said
+    return "Archive" if code in ARCHIVED else None
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
     """Storage options by adlfs' names, without those that change nothing.
 
     Raises:
-        OptionError: a value is not of the kind that its option takes.
+        OptionError: a value is not of the kind that its option takes, or two names of one option differ in it.
     """
-    options = {_ALIASES.get(name, name): value for name, value in given.items() if name not in CACHES}
+    option_values.check_case(given, _KNOWN)
+    options = option_values.by_own_name(
+        (_ALIASES.get(name, name), name, value) for name, value in given.items() if name not in CACHES
+    )
     for name, value in options.items():
         if value is not None and (name == "anon" or name.startswith("exclude_")):
             options[name] = option_values.switch(name, value)

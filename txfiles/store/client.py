@@ -36,6 +36,8 @@ class Failure(enum.Enum):
     """Nothing was applied; the same request may succeed."""
     SHORT = "short"
     """The object ends before the range begins."""
+    ARCHIVED = "archived"
+    """The object is in a tier from which it has to be brought back before it can be read. Nothing was applied."""
     DENIED = "denied"
     """Credentials are missing, wrong, expired, or do not reach so far. Nothing was applied."""
     REFUSED = "refused"
@@ -87,10 +89,11 @@ def meaning(answers: Answers, code: str | None, status: int | None) -> Failure:
     return Failure.REFUSED if status is not None and 400 <= status < 500 else Failure.UNCLEAR  # noqa: PLR2004
 
 
-def described(status: int | None, code: str | None, message: str | None) -> str:
+def described(status: int | None, code: str | None, message: str | None, tier: str | None = None) -> str:
     """An answer for an error's text, without what it did not say: `503 SlowDown: Please reduce your request rate`."""
     head = " ".join(str(known) for known in (status, code) if known)
-    return ": ".join(known for known in (head, message) if known)
+    told = ": ".join(known for known in (head, message) if known)
+    return f"it is in the archive tier {tier}: {told}" if tier else told
 
 
 def http_time_us(text: str) -> int:

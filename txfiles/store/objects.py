@@ -42,6 +42,8 @@ IN_DOUBT = frozenset({Failure.THROTTLED, Failure.UNREACHABLE, Failure.UNCLEAR})
 _HINTS = {
     Failure.DENIED: "check that the credentials are there, have not expired, and may read and write this place; they "
     "come from storage_options, or from where the store's own tools look for them; then open the table again",
+    Failure.ARCHIVED: "bring it back (S3: restore the object; Azure: rehydrate the blob to an online tier), which may "
+    "take hours, and run the same call again; keep the table's folder out of rules that archive old objects",
     Failure.REFUSED: "check that the bucket exists, and that the URL and the storage options are meant for this store",
     Failure.UNSUPPORTED: "check that the endpoint is the store's, and that no proxy before it knows only a part of it",
     Failure.THROTTLED: "the store asks for fewer requests: run it again later, or give it more time with "
@@ -345,12 +347,27 @@ class ObjectStore:
     def _range(self, name: str, key: str, offset: int, length: int) -> bytes:
         if not length:
             return b""
-        found = self._ask(lambda: self.client.get_range(key, offset, length))
-        if isinstance(found, bytes) and len(found) == length:
+        found = self._ask(lambda: self._whole_range(key, offset, length))
+        if isinstance(found, bytes):
             return found
-        if isinstance(found, bytes) or found.failure is Failure.SHORT:
+        if found.failure is Failure.SHORT:
             raise common.past_the_end(self.url(name), self._size(name), offset + length)
         raise self.error("read", name, found)
+
+    def _whole_range(self, key: str, offset: int, length: int) -> bytes | Failed:
+        """The range; an answer that is too short says nothing unless the object is: something on the way cut it."""
+        try:
+            found = self.client.get_range(key, offset, length)
+        except Exception as error:
+            failed = self.client.failed(error)
+            if failed.failure is not Failure.SHORT:
+                raise
+            found = b""
+        if len(found) == length:
+            return found
+        if self.client.stat(key).bytes < offset + length:
+            return Failed(Failure.SHORT, "the object ends before the range does")
+        return Failed(Failure.UNCLEAR, f"the answer has {len(found)} bytes of a range of {length}")
 
     def _listed(self, prefix: str, after: str) -> Iterator[Entry]:
         """What the client lists, by our names; after a failure the listing goes on where it was."""

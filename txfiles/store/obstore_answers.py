@@ -9,6 +9,7 @@ Source: specs/decisions/0009-s3-through-obstore.md.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from obstore import exceptions as raised
 
@@ -26,17 +27,20 @@ _REDIRECT = re.compile(rf"{_REQUEST}(Received redirect without LOCATION|HTTP err
 _KEPT = re.compile(r"DeleteObjects request failed for key (.*): (.*) \(code: (\w+)\)", re.DOTALL)
 _REFUSED = (raised.InvalidPathError, raised.NotSupportedError, raised.UnknownConfigurationKeyError, ValueError)
 _METADATA_SERVERS = ("169.254.169.254", "169.254.170.2")
+Tier = Callable[[str | None, Callable[[str], str | None]], str | None]
+
 _ELSEWHERE = re.compile(r"30\d|PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException")
 """How S3 says that a bucket is in another region."""
 
 
-def read(error: Exception, answers: Answers, absent: str) -> Failed:
+def read(error: Exception, answers: Answers, absent: str, tier: Tier) -> Failed:
     """What an exception means.
 
     Args:
         error: of obstore.
         answers: of this kind of server.
         absent: the code of a missing object, which a HEAD has no body to say.
+        tier: where an object is archived, by the code and the elements of an answer.
     """
     text = str(error)
     found = _ANSWER.search(text)
@@ -47,7 +51,8 @@ def read(error: Exception, answers: Answers, absent: str) -> Failed:
     code = element("Code", body)
     if method == "HEAD" and not body and isinstance(error, FileNotFoundError):
         code = absent
-    told = client.described(status, code or reason, element("Message", body))
+    where = tier(code, lambda name: element(name, body))
+    told = client.described(status, code or reason, element("Message", body), where)
     return Failed(client.meaning(answers, code, status), told)
 
 

@@ -33,6 +33,7 @@ class ObstoreAzureClient(ObstoreClient):
     capabilities = Capabilities(lists_from_a_name=False, requests_at_once=32, resends=False)
     deletes_at_once = azure_words.DELETES_AT_ONCE
     answers: ClassVar[client.Answers] = azure_words.ANSWERS
+    tier = staticmethod(azure_words.tier)
     absent = "BlobNotFound"
     other, extra = "adlfs", "azure"
 

@@ -106,6 +106,7 @@ class ObstoreClient:
     """
 
     answers: ClassVar[client.Answers] = s3_words.ANSWERS
+    tier = staticmethod(s3_words.tier)
     absent = "NoSuchKey"
     """What a HEAD has no body to say."""
     other, extra = "s3fs", "s3"
@@ -182,7 +183,7 @@ class ObstoreClient:
             return replace(self.failed(error.why), final=True)
         if isinstance(error, urllib.error.HTTPError):
             return Failed(client.meaning(self.answers, None, error.code), self._shown(str(error)))
-        found = obstore_answers.read(error, self.answers, self.absent)
+        found = obstore_answers.read(error, self.answers, self.absent, self.tier)
         return replace(found, said=self._shown(found.said))
 
     @_or_other

@@ -13,14 +13,6 @@ from typing import Any
 from txfiles.store import s3_words
 
 _CREDENTIALS = {"key": "access_key_id", "secret": "secret_access_key", "token": "token"}
-_BOTO = {
-    "aws_access_key_id": "key",
-    "aws_secret_access_key": "secret",
-    "aws_session_token": "token",
-    "endpoint_url": "endpoint_url",
-    "region_name": "region_name",
-}
-"""What of `client_kwargs` maps."""
 _OPTIONS = frozenset({"key", "secret", "token", "endpoint_url", "region_name", "anon"})
 
 FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
@@ -79,7 +71,7 @@ def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options by s3fs' names, those in `client_kwargs` too; what is None is not there."""
     options = s3_words.renamed(given)
     inner = options.pop("client_kwargs", None) or {}
-    flat = {_BOTO.get(name, f"client_kwargs[{name!r}]"): value for name, value in inner.items()} | options
+    flat = {s3_words.BOTO.get(name, f"client_kwargs[{name!r}]"): value for name, value in inner.items()} | options
     return {name: value for name, value in flat.items() if value is not None and value != {}}
 
 

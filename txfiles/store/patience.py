@@ -20,6 +20,8 @@ TRIES_IN_TIME = 3
 """A single try may take this part of the time: one that hangs must not use it up."""
 
 WAIT_FIRST_SECONDS = 0.05
+WAIT_FIRST_THROTTLED_SECONDS = 0.5
+"""A store that asks for fewer requests gets them, also if a library does not show us for how long."""
 WAIT_MOST_SECONDS = 5.0
 
 UNREACHABLE_TRIES = 5
@@ -86,5 +88,6 @@ class Patience:
             return None
         if failed.failure is Failure.UNREACHABLE and tries >= UNREACHABLE_TRIES:
             return None
-        most = min(WAIT_MOST_SECONDS, WAIT_FIRST_SECONDS * 2.0 ** min(tries - 1, 10))
+        first = WAIT_FIRST_THROTTLED_SECONDS if failed.failure is Failure.THROTTLED else WAIT_FIRST_SECONDS
+        most = min(WAIT_MOST_SECONDS, first * 2.0 ** min(tries - 1, 10))
         return max(failed.retry_after or 0.0, most * (0.5 + self.random() / 2))

@@ -108,7 +108,7 @@ class S3Client:
         headers = answered.get("HTTPHeaders", {})
         return Failed(
             client.meaning(s3_words.ANSWERS, code, status),
-            self._shown(client.described(status, code, said.get("Message"))),
+            self._shown(client.described(status, code, said.get("Message"), s3_words.tier(code, said.get))),
             client.retry_after_seconds(headers.get("retry-after")),
         )
 

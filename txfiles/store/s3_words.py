@@ -5,11 +5,13 @@ Source: specs/decisions/0027-s3-through-s3fs.md; docs.aws.amazon.com/AmazonS3/la
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from txfiles.store import client, option_values
 from txfiles.store.client import Failure
+
+ARCHIVED = ("InvalidObjectState",)
 
 ANSWERS: client.Answers = {
     "NoSuchKey": Failure.ABSENT,
@@ -22,6 +24,7 @@ ANSWERS: client.Answers = {
     "InvalidRange": Failure.SHORT,
     416: Failure.SHORT,
     **dict.fromkeys(("AccessDenied", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"), Failure.DENIED),
+    **dict.fromkeys(ARCHIVED, Failure.ARCHIVED),
     401: Failure.DENIED,
     403: Failure.DENIED,
     **dict.fromkeys(("SlowDown", "Throttling", "TooManyRequests", "RequestLimitExceeded"), Failure.THROTTLED),
@@ -48,20 +51,47 @@ _ALIASES = {
 }
 """What polars, delta-rs and obstore call s3fs' options."""
 _REGIONS = ("region", "region_name", "aws_region")
+BOTO = {
+    "aws_access_key_id": "key",
+    "aws_secret_access_key": "secret",
+    "aws_session_token": "token",
+    "endpoint_url": "endpoint_url",
+    "region_name": "region_name",
+}
+"""What of `client_kwargs` has a name among the options, too."""
 _CACHES = frozenset({"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths"})
 """Options that change nothing here: nothing is cached."""
 _SWITCHES = frozenset({"anon", "use_ssl", "requester_pays", "cache_regions", "default_fill_cache"})
 _MAPPINGS = frozenset({"client_kwargs", "config_kwargs", "s3_additional_kwargs"})
+
+_KNOWN = frozenset({*_ALIASES, *_ALIASES.values(), *_REGIONS, *_CACHES, *_SWITCHES, *_MAPPINGS})
+
+
+def tier(code: str | None, said: Callable[[str], str | None]) -> str | None:
+    """The tier that an object is archived in, if an error says that it is; `said` is what it says by name."""
+    if code not in ARCHIVED:
+        return None
+    return said("AccessTier") or said("StorageClass") or "of the object's storage class"
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
     """Storage options by s3fs' names, a region among the `client_kwargs`, without those that change nothing.
 
     Raises:
-        OptionError: a value is not of the kind that its option takes.
+        OptionError: a value is not of the kind that its option takes, or two names of one option differ in it.
     """
-    dropped = _CACHES.union(_REGIONS)
-    options = {_ALIASES.get(name, name): value for name, value in given.items() if name not in dropped}
+    option_values.check_case(given, _KNOWN)
+    names = {**_ALIASES, **dict.fromkeys(_REGIONS, "region_name")}
+    claims = [(names.get(name, name), name, value) for name, value in given.items() if name not in _CACHES]
+    options = option_values.by_own_name(claims)
+    inner = options.get("client_kwargs")
+    if isinstance(inner, Mapping):
+        within = [(BOTO[name], f"client_kwargs[{name!r}]", value) for name, value in inner.items() if name in BOTO]
+        option_values.by_own_name([*claims, *within])
+        options["client_kwargs"] = {
+            name: value for name, value in inner.items() if name not in BOTO or options.get(BOTO[name]) is None
+        }
+    region = options.pop("region_name", None)
     for name, value in list(options.items()):
         if value is None and name in _SWITCHES | _MAPPINGS:
             del options[name]
@@ -69,7 +99,6 @@ def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
             options[name] = option_values.switch(name, value)
         elif name in _MAPPINGS:
             option_values.mapping(name, value)
-    for name in _REGIONS:
-        if name in given:
-            options["client_kwargs"] = {"region_name": given[name], **options.get("client_kwargs", {})}
+    if region is not None:
+        options["client_kwargs"] = {**options.get("client_kwargs", {}), "region_name": region}
     return options

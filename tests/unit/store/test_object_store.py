@@ -165,7 +165,7 @@ def test_what_may_pass_is_tried_again(store, client, clock, method, failure):
     client.objects["t/a"] = (b"1", 1)
     client.script[method] = [failing(failure)] * 3
     USES[method](store)
-    assert clock.slept == [0.05, 0.1, 0.2]
+    assert clock.slept == ([0.5, 1.0, 2.0] if failure is Failure.THROTTLED else [0.05, 0.1, 0.2])
 
 
 @pytest.mark.parametrize("method", USES)
@@ -300,6 +300,68 @@ def test_a_file_shorter_than_the_log_says(store, client):
     ):
         with pytest.raises(CorruptTableError, match=r"t/a has 5 bytes"):
             read()
+
+
+class Cut(FakeClient):
+    """A bucket whose first answers to a range lose their end on the way."""
+
+    cuts = 2
+
+    def get_range(self, key, offset, length):
+        found = super().get_range(key, offset, length)
+        self.cuts -= 1
+        return found[:-1] if self.cuts >= 0 else found
+
+
+@pytest.mark.parametrize("whole", [b"123", b"12345"])
+def test_an_answer_that_is_cut(clock, whole):
+    """An answer that is shorter than its range, though the file is long enough, is asked for again."""
+    client = Cut()
+    client.objects["t/a"] = (whole, 1)
+    store = ObjectStore(client, "t", patience=clock.patience())
+    assert store.read_ranges("a", [(1, 2)], len(whole)) == [whole[1:3]]
+    assert store.open_input("a", len(whole)).read() == whole
+    assert clock.slept == [0.05, 0.1]
+
+
+def test_answers_that_stay_cut(clock):
+    """An answer that stays too short is a failure of the transport, never damage."""
+    client = Cut()
+    client.cuts = 10_000
+    client.objects["t/a"] = (b"12345", 1)
+    with pytest.raises(StoreError, match="the answer has 1 bytes of a range of 2") as raised:
+        ObjectStore(client, "t", patience=clock.patience()).read_ranges("a", [(1, 2)], 5)
+    assert not isinstance(raised.value, CorruptTableError)
+
+
+def test_a_server_that_says_that_a_whole_file_ends(store, client, clock):
+    """Nor is it damage if the server says that a range lies beyond the end of a file that is long enough."""
+    client.objects["t/a"] = (b"12345", 1)
+    client.script["get_range"] = [failing(Failure.SHORT)]
+    assert store.read_ranges("a", [(1, 2)], 5) == [b"23"]
+    assert clock.slept == [0.05]
+
+
+def test_a_throttled_store_is_left_alone(client, clock):
+    """A store that throttles for ever is asked a dozen times until the time is up, and no more."""
+    client.script["get"] = [failing(Failure.THROTTLED)] * 1_000
+    with pytest.raises(StoreError, match="throttled") as raised:
+        ObjectStore(client, "t", patience=clock.patience(30.0)).get("a", limit=1)
+    assert "fewer requests" in raised.value.hint
+    assert client.calls["get"] <= 12
+    assert clock.now < 30.0
+
+
+def test_an_archived_object(store, client, clock):
+    """An object in an archive tier is told as that at once, with the way out: not as denied, missing or damaged."""
+    client.script["get"] = [failing(Failure.ARCHIVED)]
+    client.script["get_range"] = [failing(Failure.ARCHIVED)]
+    for read in (lambda: store.get("a", limit=1), lambda: store.read_ranges("a", [(0, 1)], 1)):
+        with pytest.raises(StoreError, match="injected archived") as raised:
+            read()
+        assert not isinstance(raised.value, CorruptTableError)
+        assert (raised.value.failure, "rehydrate" in raised.value.hint) == ("archived", True)
+    assert (clock.slept, client in clients.denied) == ([], False)
 
 
 def test_reads_are_exact(store, client):
