@@ -10,6 +10,7 @@ sweep over the n-th of a call. Faults, by what the client sees and what the serv
     hang_before   no answer until the client gives up or the proxy stops; nothing reaches the server
     hang_after    the same, but the server has done it
     cut           half of the body of the answer, then the connection is closed
+    trickle       the answer, byte by byte, until the client gives up
     late          connection closed; the server gets the request `LATE_SECONDS` later
     301           that the bucket is in the region us-east-1
     409, 403      that answer, nothing reaches the server; "400 ExpiredToken" is one with another code, which repeats
@@ -33,6 +34,8 @@ from urllib.parse import urlsplit
 
 LATE_SECONDS = 0.5
 UPSTREAM_SECONDS = 60.0
+TRICKLE_SECONDS = 0.05
+"""Between two bytes of an answer that trickles."""
 HEAD_LIMIT_BYTES = 1 << 16
 XML_ERROR = (
     '<?xml version="1.0" encoding="UTF-8"?>'
@@ -243,6 +246,9 @@ def _answer(proxy: Proxy, client: socket.socket, upstream: http.client.HTTPConne
     if status.isdigit():
         return _refuse(client, seen, int(status))
     kept = body[: len(body) // 2] if fault == "cut" else body
+    if fault == "trickle":
+        _trickle(proxy, client, seen, _reply_head(reply, seen.request, len(body)), body)
+        return False
     seen.ended = time.monotonic()  # before the client can know, and begin its next request
     client.sendall(_reply_head(reply, seen.request, len(body)) + kept)
     return len(kept) == len(body) and reply.getheader("connection", "").lower() != "close"
@@ -297,6 +303,18 @@ def _refuse(client: socket.socket, seen: Seen, status: int, code: str = "") -> b
     seen.ended = time.monotonic()
     client.sendall(head.encode() + body)
     return True
+
+
+def _trickle(proxy: Proxy, client: socket.socket, seen: Seen, head: bytes, body: bytes) -> None:
+    """Send the head, and then a byte now and then; note how many came to be sent."""
+    client.sendall(head)
+    for seen.answer_bytes in range(len(body)):
+        proxy.stopping.wait(TRICKLE_SECONDS)
+        try:
+            client.sendall(body[seen.answer_bytes : seen.answer_bytes + 1])
+        except OSError:
+            return
+    seen.answer_bytes = len(body)
 
 
 def _wait(proxy: Proxy, client: socket.socket) -> None:

@@ -26,8 +26,9 @@ from fsspec.asyn import sync
 
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import azure_words, client, fsspec_config, secret_options
+from txfiles.store import azure_words, client, deadline, fsspec_config, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
+from txfiles.store.object_sink import PART_BYTES
 from txfiles.store.port import Capabilities, Entry
 
 T = TypeVar("T")
@@ -109,7 +110,7 @@ class AzureClient:
             response, stream = await self._download(key)
             size = int(response.headers["content-length"])
             if size <= limit:
-                return Body(await _whole(stream), size)
+                return Body(await self._whole(stream, size), size)
             response.internal_response.close()
             return Body(b"", size)
 
@@ -123,13 +124,13 @@ class AzureClient:
             if "content-range" not in response.headers:
                 response.internal_response.close()
                 raise azure.IncompleteReadError("the server sent the whole object in place of a range")
-            return await _whole(stream)
+            return await self._whole(stream, length)
 
         return self._run(request)
 
     def stat(self, key: str) -> Entry:
         """One HEAD."""
-        found = self._run(lambda: self._blob(key).get_blob_properties(**self._once))
+        found = self._call(lambda: self._blob(key).get_blob_properties(**self._once))
         return Entry(key, found.size, client.seconds_us(found.last_modified))
 
     def create(self, key: str, data: bytes) -> None:
@@ -153,7 +154,7 @@ class AzureClient:
                 ]
             return None
 
-        while (page := self._run(next_page)) is not None:
+        while (page := self._call(next_page)) is not None:
             yield page
 
     def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
@@ -163,7 +164,7 @@ class AzureClient:
             deletes = [self._blob(key).delete_blob(**self._once) for key in keys]
             return await asyncio.gather(*deletes, return_exceptions=True)
 
-        failed = {key: self.failed(error) for key, error in zip(keys, self._run(request), strict=True) if error}
+        failed = {key: self.failed(error) for key, error in zip(keys, self._call(request), strict=True) if error}
         return {key: one for key, one in failed.items() if one.failure is not Failure.ABSENT}
 
     def upload(self, key: str) -> AzureUpload:
@@ -179,7 +180,7 @@ class AzureClient:
         met: list[str] = []
         hook = {"raw_response_hook": lambda answer: met.append(answer.http_response.headers["date"])}
         try:
-            self._run(lambda: self._blob("_").get_blob_properties(**self._once, **hook))
+            self._call(lambda: self._blob("_").get_blob_properties(**self._once, **hook))
         except azure.HttpResponseError as error:
             if self.failed(error).failure not in client.DATED:
                 raise
@@ -191,12 +192,13 @@ class AzureClient:
 
     def stage(self, key: str, block: str, data: bytes) -> None:
         """Put Block."""
-        self._run(lambda: self._blob(key).stage_block(block, BytesIO(data), length=len(data), **self._once))
+        size = len(data)
+        self._call(lambda: self._blob(key).stage_block(block, BytesIO(data), length=size, **self._once), size)
 
     def commit(self, key: str, blocks: Sequence[str]) -> None:
         """Put Block List: sent again it finds the same blocks, committed."""
         listed = [BlobBlock(block) for block in blocks]
-        self._run(lambda: self._blob(key).commit_block_list(listed, **self._once))
+        self._call(lambda: self._blob(key).commit_block_list(listed, **self._once), len(blocks) * PART_BYTES)
 
     # ------------------------------------------------------------ inside
 
@@ -206,6 +208,7 @@ class AzureClient:
             "connection_timeout": min(client.CONNECT_SECONDS, self._try_seconds),
             "read_timeout": self._try_seconds,
         }
+        self._answer_seconds = max(self._try_seconds, float(known.get("read_timeout") or 0))
         self._once = {**seconds, **{name: known[name] for name in seconds if name in known}, "retry_total": 0}
         try:
             self._fs = adlfs.AzureBlobFileSystem(**known, use_listings_cache=False, skip_instance_cache=True)
@@ -233,15 +236,30 @@ class AzureClient:
     def _put(self, key: str, data: bytes, condition: Mapping[str, str]) -> None:
         """Put Blob. The SDK's `upload_blob` hands aiohttp bytes, which it warns of if they are many."""
         blobs = self._blob(key)._client.block_blob  # noqa: SLF001
-        self._run(lambda: blobs.upload(len(data), BytesIO(data), headers={**condition}, **self._once))
+        size = len(data)
+        self._call(lambda: blobs.upload(size, BytesIO(data), headers={**condition}, **self._once), size)
 
     async def _download(self, key: str, **where: str) -> tuple[Any, Any]:
         """Get Blob: its head and its body. The SDK's `download_blob` may send more than one request."""
         blobs = self._blob(key)._client.blob  # noqa: SLF001
-        answer: tuple[Any, Any] = await blobs.download(
-            **where, **self._once, cls=lambda answer, stream, _: (answer.http_response, stream)
-        )
+        async with deadline.within(self._answer_seconds):
+            answer: tuple[Any, Any] = await blobs.download(
+                **where, **self._once, cls=lambda answer, stream, _: (answer.http_response, stream)
+            )
         return answer
+
+    async def _whole(self, stream: Any, size: int) -> bytes:
+        async with deadline.within(self._answer_seconds, size):
+            return b"".join([piece async for piece in stream])
+
+    def _call(self, request: Callable[[], Awaitable[T]], size: int = 0) -> T:
+        """The answer to a request that sends `size` bytes."""
+
+        async def call() -> T:
+            async with deadline.within(self._answer_seconds, size):
+                return await request()
+
+        return self._run(call)
 
     def _run(self, request: Callable[[], Awaitable[T]]) -> T:
         if self._process != os.getpid():  # its event loop stayed in the parent
@@ -341,7 +359,3 @@ def adlfs_options(bucket: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if suffix != "core.windows.net":
             options.setdefault("account_host", f"{account}.blob.{suffix}")
     return options
-
-
-async def _whole(stream: Any) -> bytes:
-    return b"".join([piece async for piece in stream])

@@ -18,6 +18,7 @@ import queue
 import re
 import secrets
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,27 +30,31 @@ import obstore
 from obstore import exceptions as raised
 from obstore.store import S3Store
 
-from txfiles.store import client, obstore_answers, obstore_options, s3_words, secret_options
+from txfiles.store import client, deadline, obstore_answers, obstore_options, s3_words, secret_options
 from txfiles.store.client import Begun, Body, Client, Failed, Failure, Upload
 from txfiles.store.guard import Guard
 from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
+from txfiles.store.patience import TRIES_IN_TIME
 from txfiles.store.port import Capabilities, Entry
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore
+    from obstore import GetResult
+    from obstore.store import ObjectStore
 
 logger = logging.getLogger("txfiles")
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-BODY_SECONDS = 600.0
-"""A single answer that trickles is given up after this time; one that stops, after the time of a try."""
+BODY_BYTES = PART_BYTES
+"""Bodies of up to this size share connections, and so the time that is given to the largest."""
 LARGE_BYTES = 1 << 20
 LARGE_SECONDS = 60.0
 """What the body of a large request may take beyond the time of a try: obstore counts it as waiting for an answer."""
-UPLOAD_RETRIES = 5
+UPLOAD_RETRIES = 10
 """An upload is one call of obstore's, which has to try its requests again itself."""
+UPLOAD_WAIT_SECONDS = 0.5
+UPLOAD_WAIT_MOST_SECONDS = 5.0
 PAGE = 1_000
 DEFAULT_REGION = "us-east-1"
 
@@ -123,15 +128,44 @@ class ObstoreClient:
         self._is_elsewhere = False
         self.reason: str | None = None
         self._guard = Guard()
-        make = self._described(secret_options.resolved(options))
-        self._store = make(
-            client_options=_timeouts(self._endpoint, try_seconds, try_seconds), retry_config={"max_retries": 0}
+        self._make = self._described(secret_options.resolved(options))
+        self._store = self._timed(BODY_BYTES, retries=0)
+        self._larger: dict[tuple[int, int, float], ObjectStore] = {}
+
+    def _timed(self, size: int, retries: int, more_seconds: float = 0.0) -> ObjectStore:
+        """The object of obstore for the bucket, for bodies of up to `size` bytes."""
+        answer_seconds = self._try_seconds + more_seconds
+        return self._make(
+            client_options={
+                "allow_http": self._endpoint.startswith("http://"),
+                "connect_timeout": timedelta(seconds=min(client.CONNECT_SECONDS, self._try_seconds)),
+                "read_timeout": timedelta(seconds=answer_seconds),
+                "timeout": timedelta(seconds=deadline.seconds(answer_seconds, size)),
+            },
+            retry_config={
+                "max_retries": retries,
+                "retry_timeout": timedelta(seconds=TRIES_IN_TIME * self._try_seconds),
+                "backoff": {
+                    "init_backoff": timedelta(seconds=UPLOAD_WAIT_SECONDS),
+                    "max_backoff": timedelta(seconds=UPLOAD_WAIT_MOST_SECONDS),
+                    "base": 2,
+                },
+            },
         )
-        # For what may be sent again without harm: names that are unique, without a condition.
-        self._large = make(
-            client_options=_timeouts(self._endpoint, try_seconds, try_seconds + LARGE_SECONDS),
-            retry_config={"max_retries": UPLOAD_RETRIES, "retry_timeout": timedelta(seconds=3 * try_seconds)},
-        )
+
+    def _for(self, size: int, *, is_sent: bool = False, retries: int = 0) -> ObjectStore:
+        """The same for a request with a body of `size` bytes; from now on obstore belongs to this process."""
+        global _runtime_process  # noqa: PLW0603  # the runtime is one for the process
+        _runtime_process = os.getpid()
+        more_seconds = LARGE_SECONDS if is_sent and size > LARGE_BYTES else 0.0
+        if size <= BODY_BYTES and not more_seconds and not retries:
+            return self._store
+        most = max(BODY_BYTES, 1 << (size - 1).bit_length())  # few clients, each with connections of its own
+        which = (most, retries, more_seconds)
+        with self._guard:
+            if which not in self._larger:
+                self._larger[which] = self._timed(*which)
+            return self._larger[which]
 
     def _described(self, options: Mapping[str, Any]) -> Callable[..., ObjectStore]:
         """What makes obstore's object for the bucket, given time-outs and retries."""
@@ -189,19 +223,22 @@ class ObstoreClient:
     @_or_other
     def get(self, key: str, limit: int) -> Body:
         """One GET; if it is too large, only the headers are read."""
-        found = obstore.get(_used(self._store), key)
+        found = obstore.get(self._for(limit), key)
         size = found.meta["size"]
-        return Body(bytes(found.bytes()) if size <= limit else b"", size)
+        return Body(self._whole(found, size) if size <= limit else b"", size)
 
     @_or_other
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """One GET of a range."""
-        return bytes(obstore.get_range(_used(self._store), key, start=offset, length=length))
+        store = self._for(length)
+        if length > LARGE_BYTES:
+            return bytes(obstore.get_range(store, key, start=offset, length=length))
+        return self._whole(obstore.get(store, key, options={"range": (offset, offset + length)}), length)
 
     @_or_other
     def stat(self, key: str) -> Entry:
         """One HEAD."""
-        found = obstore.head(_used(self._store), key)
+        found = obstore.head(self._for(0), key)
         if not found["last_modified"].timestamp():
             raise NonsenseError("the answer is not about an object")
         return _entry(found)
@@ -209,13 +246,12 @@ class ObstoreClient:
     @_or_other
     def create(self, key: str, data: bytes) -> None:
         """One PUT with `If-None-Match: *`."""
-        obstore.put(_used(self._store), key, data, mode="create", use_multipart=False)
+        obstore.put(self._for(len(data), is_sent=True), key, data, mode="create", use_multipart=False)
 
     @_or_other
     def put(self, key: str, data: bytes) -> None:
         """One PUT."""
-        store = self._large if len(data) > LARGE_BYTES else self._store
-        obstore.put(_used(store), key, data, use_multipart=False)
+        obstore.put(self._for(len(data), is_sent=True), key, data, use_multipart=False)
 
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
         """ListObjectsV2, from a key on; the key itself is asked for, so that an empty listing is rare.
@@ -229,7 +265,7 @@ class ObstoreClient:
         folder, last, met = prefix.rstrip("/") or None, after, False
         offset = (after[:-1] or None) if self.capabilities.lists_from_a_name else None
         try:
-            for page in obstore.list(_used(self._store), folder, offset=offset, chunk_size=PAGE):
+            for page in obstore.list(self._for(0), folder, offset=offset, chunk_size=PAGE):
                 met = met or bool(page)
                 if any(_REPLACED in one["path"] for one in page):
                     raise raised.InvalidPathError  # noqa: TRY301  # the same as below
@@ -250,7 +286,7 @@ class ObstoreClient:
     def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
         """One DeleteObjects; obstore tells of one key that was kept, and not whether there are more."""
         try:
-            obstore.delete(_used(self._store), list(keys))
+            obstore.delete(self._for(0), list(keys))
         except Exception as error:
             kept = obstore_answers.kept_key(error)
             if kept is None:
@@ -265,7 +301,7 @@ class ObstoreClient:
     @_or_other
     def upload(self, key: str) -> Upload:
         """An upload of obstore's, in a thread of its own."""
-        return ObstoreUpload(_used(self._large), key)
+        return ObstoreUpload(self._for(PART_BYTES, is_sent=True, retries=UPLOAD_RETRIES), key)
 
     def uploads(self, prefix: str) -> Sequence[Begun]:
         """What s3fs lists; nothing if it is not installed."""
@@ -322,6 +358,16 @@ class ObstoreClient:
             logger.debug("%s: through %s from now on, %s", self.root, self.other, self.reason)
         self._is_elsewhere = True
         return True
+
+    def _whole(self, found: GetResult, size: int) -> bytes:
+        """An answer's body, piece by piece: obstore itself would wait as long as for the largest."""
+        limit = deadline.seconds(self._try_seconds, size)
+        until, pieces = time.monotonic() + limit, []
+        for piece in found.stream(min_chunk_size=1):
+            pieces.append(piece)
+            if time.monotonic() > until:
+                raise deadline.too_slow(limit, size)
+        return b"".join(pieces)
 
     def _their_pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
         pages = self.by_other(lambda theirs: theirs.pages(prefix, after))
@@ -407,22 +453,6 @@ class ObstoreUpload:
             yield part
         if self._given_up:
             raise NonsenseError("given up")
-
-
-def _timeouts(endpoint: str, try_seconds: float, answer_seconds: float) -> ClientConfig:
-    return {
-        "allow_http": endpoint.startswith("http://"),
-        "connect_timeout": timedelta(seconds=min(client.CONNECT_SECONDS, try_seconds)),
-        "read_timeout": timedelta(seconds=answer_seconds),
-        "timeout": timedelta(seconds=BODY_SECONDS + answer_seconds),
-    }
-
-
-def _used(store: ObjectStore) -> ObjectStore:
-    """The store, for a request: from now on obstore belongs to this process."""
-    global _runtime_process  # noqa: PLW0603  # the runtime is one for the process
-    _runtime_process = os.getpid()
-    return store
 
 
 def _is_there(library: str) -> bool:

@@ -22,7 +22,7 @@ from fsspec.asyn import sync
 
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import client, fsspec_config, s3_words, secret_options
+from txfiles.store import client, deadline, fsspec_config, s3_words, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
@@ -119,7 +119,7 @@ class S3Client:
             found = await self._ask("get_object", Key=key)
             async with found["Body"] as stream:
                 size = found["ContentLength"]
-                return Body(await stream.read() if size <= limit else b"", size)
+                return Body(await self._whole(stream, size) if size <= limit else b"", size)
 
         return self._run(request)
 
@@ -131,8 +131,7 @@ class S3Client:
             async with found["Body"] as stream:
                 if "ContentRange" not in found:
                     raise boto.ResponseStreamingError(error="the server sent the whole object in place of a range")
-                data: bytes = await stream.read()
-                return data
+                return await self._whole(stream, length)
 
         return self._run(request)
 
@@ -151,7 +150,7 @@ class S3Client:
 
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Entry]]:
         """ListObjectsV2, from a key on."""
-        where = {"StartAfter": after} if after else {}
+        where: dict[str, Any] = {"StartAfter": after} if after else {}
         while True:
             found = self._call("list_objects_v2", Prefix=prefix, **where)
             if "IsTruncated" not in found:  # an answer without it is some proxy's, not an empty listing
@@ -183,7 +182,7 @@ class S3Client:
     def uploads(self, prefix: str) -> Sequence[Begun]:
         """ListMultipartUploads, all pages."""
         begun: list[Begun] = []
-        where: dict[str, str] = {}
+        where: dict[str, Any] = {}
         while True:
             found = self._call("list_multipart_uploads", Prefix=prefix, **where)
             for one in found.get("Uploads", ()):
@@ -220,13 +219,14 @@ class S3Client:
             **self._options.get("config_kwargs", self._configured.get("config_kwargs", {})),
             "retries": {"total_max_attempts": 1},
         }
+        self._answer_seconds = max(self._try_seconds, float(config["read_timeout"] or 0))
         options = {**self._options, "config_kwargs": config}
         self._fs = s3fs.S3FileSystem(**options, use_listings_cache=False, skip_instance_cache=True)
         self._fs.retries = 1
         self._process = os.getpid()
 
-    def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        return self._run(lambda: self._ask(method, **arguments))
+    def _call(self, method: str, size: int = 0, **arguments: Any) -> dict[str, Any]:
+        return self._run(lambda: self._ask(method, size, **arguments))
 
     def _run(self, request: Callable[[], Awaitable[T]]) -> T:
         if self._process != os.getpid():  # its event loop stayed in the parent
@@ -234,13 +234,20 @@ class S3Client:
         done: T = sync(self._fs.loop, request)
         return done
 
-    async def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+    async def _ask(self, method: str, size: int = 0, **arguments: Any) -> dict[str, Any]:
+        """One request; `size` is of the bodies that make it take longer, if the one that it sends is not all."""
         await self._fs.set_session()
         system = await self._fs.get_s3(self._bucket)
         # Else each PUT waits for the server's "100 Continue" before it sends its body: a round trip more.
         system.meta.events.unregister("before-call.s3", add_expect_header)
-        answer: dict[str, Any] = await self._fs._call_s3(method, Bucket=self._bucket, **arguments)  # noqa: SLF001
+        async with deadline.within(self._answer_seconds, size or len(arguments.get("Body", b""))):
+            answer: dict[str, Any] = await self._fs._call_s3(method, Bucket=self._bucket, **arguments)  # noqa: SLF001
         return answer
+
+    async def _whole(self, stream: Any, size: int) -> bytes:
+        async with deadline.within(self._answer_seconds, size):
+            data: bytes = await stream.read()
+        return data
 
     def _left(self, said: Mapping[str, str]) -> Failed:
         code = said.get("Code")
@@ -264,15 +271,18 @@ class S3Upload:
         self._call = call
         self._which = {"Key": key, "UploadId": upload_id}
         self._tags: dict[int, str] = {}
+        self._sizes: dict[int, int] = {}
 
     def part(self, number: int, data: bytes) -> None:
         """UploadPart."""
+        self._sizes[number] = len(data)
         self._tags[number] = self._call("upload_part", **self._which, PartNumber=number, Body=data)["ETag"]
 
     def complete(self) -> None:
-        """CompleteMultipartUpload."""
+        """CompleteMultipartUpload. Servers put the parts together meanwhile, and may take their time."""
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(self._tags.items())]
-        self._call("complete_multipart_upload", **self._which, MultipartUpload={"Parts": parts})
+        size = sum(self._sizes.values())
+        self._call("complete_multipart_upload", size, **self._which, MultipartUpload={"Parts": parts})
 
     def abort(self) -> None:
         """AbortMultipartUpload."""
