@@ -8,7 +8,6 @@ Source: specs/4-semantics.md, "Files".
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,8 +131,11 @@ def rewrite(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> lis
 
     def one(edit: Edit) -> list[Add]:
         copies = edit.spares_many(properties.integer(table.properties, "row_group_rows"))
-        with closing(_edited(ctx, table, edit, copies=copies, ahead=len(kept) == 1)) as pieces:
-            return ctx.stage.file(table, edit.file.partition, pieces, like_bytes=edit.file.bytes, copies=copies)
+
+        def pieces() -> Generator[pa.Table | LiveGroup, None, None]:
+            return _edited(ctx, table, edit, copies=copies, ahead=len(kept) == 1)
+
+        return ctx.stage.file(table, edit.file.partition, pieces, like_bytes=edit.file.bytes, copies=copies)
 
     adds: list[Add] = []
     in_place = ctx.base is not None and not ctx.base.state.unique_keys

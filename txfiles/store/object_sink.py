@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 
 from txfiles.errors import StoreError
-from txfiles.store import common
+from txfiles.store import common, port
 from txfiles.store.client import Client, Failed, Failure, Upload
 from txfiles.store.port import Entry
 
@@ -131,7 +131,12 @@ class ObjectSink:
         self._under_way.append(self._store.pool().submit(self._send_part, upload, number, data))
 
     def _send_part(self, upload: Upload, number: int, data: bytes) -> None:
-        self._store.request("write", self._name, lambda: upload.part(number, data))
+        failed = self._store.attempt(lambda: upload.part(number, data))
+        if failed is None:
+            return
+        if failed.failure is Failure.ABSENT:
+            raise self._lost(failed)
+        raise self._store.error("write", self._name, failed)
 
     def _wait_for_parts(self, most: int) -> None:
         while len(self._under_way) > most:
@@ -147,9 +152,22 @@ class ObjectSink:
         found = self._store.stat(self._name)
         if found is not None and found.bytes == self._bytes:
             return
+        if found is None and failed.failure is Failure.ABSENT:
+            raise self._lost(failed)
         where = self._store.url(self._name)
         raise StoreError(
             f"could not write {where}: {failed.said}",
             hint="run the same call again: it writes the file under another name",
             path=where,
+        )
+
+    def _lost(self, failed: Failed) -> StoreError:
+        """The error for an upload that the server does not know: somebody aborted it, as rules of a bucket may."""
+        where = self._store.url(self._name)
+        return StoreError(
+            f"the upload of {where} was lost before it was complete: {failed.said}",
+            hint="run the same call again: it writes the file under another name; if a rule of the bucket aborts "
+            "uploads, let it wait for longer than a write takes",
+            path=where,
+            failure=port.LOST_UPLOAD,
         )

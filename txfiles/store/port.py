@@ -38,6 +38,10 @@ Lock = str | os.PathLike[str] | AbstractContextManager[Any]
 context manager that can be entered again and again."""
 
 
+LOST_UPLOAD = "lost upload"
+"""The `failure` of a `StoreError`: the store forgot what was sent of a file, which was not and will not be written."""
+
+
 class Put(enum.Enum):
     """What became of a `put_if_absent`."""
 
@@ -206,6 +210,11 @@ def backend_reason(store: Store) -> str | None:
     """Why the store is not reached through a faster library, for people; None if it is, or if the caller chose."""
     found: str | None = getattr(store, "backend_reason", None)
     return found
+
+
+def is_lost_upload(error: StoreError) -> bool:
+    """Whether the store forgot an upload before it was complete: the same rows can be written under another name."""
+    return error.evidence.get("failure") == LOST_UPLOAD
 
 
 def abort_uploads(store: Store, is_own: Callable[[str], bool], before_us: int) -> int:

@@ -9,7 +9,8 @@ Source: specs/4-semantics.md, "Files"; specs/5-commit.md, "Staging".
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,10 @@ SLICE_ROWS = 65_536
 """Rows handed to a file writer at a time: bounds both memory and how far a file overshoots its target size."""
 
 
+Pieces = Callable[[], Generator[pa.Table | Group, None, None]]
+"""Begins the pieces of some files; what was lost is written again from the beginning."""
+
+
 class Stage(Protocol):
     """What an operation needs in order to write rows, or to find out what writing them would take."""
 
@@ -43,7 +48,7 @@ class Stage(Protocol):
         self,
         table: TableMetadata,
         partition: Partition,
-        pieces: Iterable[pa.Table | Group],
+        pieces: Pieces,
         *,
         like_bytes: int,
         copies: bool = False,
@@ -53,7 +58,7 @@ class Stage(Protocol):
         Args:
             table: whose files they are.
             partition: of all of them.
-            pieces: rows, in order.
+            pieces: begins the rows, in order.
             like_bytes: the size of the file that they replace.
             copies: whether some pieces are groups.
         """
@@ -100,7 +105,7 @@ class Staging:
         """Write rows into new files, split by partition, in their order. Cost: sorts the rows' partitions."""
 
         def one(part: tuple[Partition, pa.Table]) -> list[Add]:
-            return self.file(table, part[0], _slices(part[1]), like_bytes=0)
+            return self.file(table, part[0], lambda: _slices(part[1]), like_bytes=0)
 
         written = self._session.each(one, split(table, rows))
         return [add for adds in written for add in adds]
@@ -109,27 +114,44 @@ class Staging:
         self,
         table: TableMetadata,
         partition: Partition,
-        pieces: Iterable[pa.Table | Group],
+        pieces: Pieces,
         *,
         like_bytes: int,
         copies: bool = False,
     ) -> list[Add]:
-        """See `Stage.file`. Pieces are in the table's schema, one in memory at a time."""
+        """See `Stage.file`. Pieces are in the table's schema, one in memory at a time.
+
+        If the store loses a file on the way, all are written again, once, under other names.
+        """
         adds: list[Add] = []
+        try:
+            return self._file(table, partition, pieces, adds, copies=copies)
+        except StoreError as error:
+            if not port.is_lost_upload(error):
+                raise
+            logger.warning("%s; it is written again", error)
+        self.drop({add.path for add in adds})
+        return self._file(table, partition, pieces, [], copies=copies)
+
+    def _file(
+        self, table: TableMetadata, partition: Partition, pieces: Pieces, adds: list[Add], *, copies: bool
+    ) -> list[Add]:
+        """Write pieces; `adds` takes the files as they are closed."""
         target = properties.integer(table.properties, "target_file_bytes")
         current: DataFileWriter | None = None
         try:
-            for piece in pieces:
-                if isinstance(piece, pa.Table) and not piece.num_rows:
-                    continue
-                current = current or self.open(table, partition, copies=copies)
-                if isinstance(piece, pa.Table):
-                    current.write(piece)
-                elif not current.copy(piece):
-                    current.write(piece.read([column.name for column in table.columns]))
-                if current.bytes >= target:
-                    adds.append(current.close())
-                    current = None
+            with closing(pieces()) as begun:
+                for piece in begun:
+                    if isinstance(piece, pa.Table) and not piece.num_rows:
+                        continue
+                    current = current or self.open(table, partition, copies=copies)
+                    if isinstance(piece, pa.Table):
+                        current.write(piece)
+                    elif not current.copy(piece):
+                        current.write(piece.read([column.name for column in table.columns]))
+                    if current.bytes >= target:
+                        adds.append(current.close())
+                        current = None
             if current is not None:
                 adds.append(current.close())
         except BaseException:
@@ -186,7 +208,7 @@ class Estimate:
         self,
         table: TableMetadata,
         partition: Partition,
-        pieces: Iterable[pa.Table | Group],
+        pieces: Pieces,
         *,
         like_bytes: int,
         copies: bool = False,
@@ -216,7 +238,7 @@ def split(table: TableMetadata, rows: pa.Table) -> Iterator[tuple[Partition, pa.
         yield partition, rows.take(positions)
 
 
-def _slices(rows: pa.Table) -> Iterator[pa.Table]:
+def _slices(rows: pa.Table) -> Generator[pa.Table, None, None]:
     for start in range(0, rows.num_rows, SLICE_ROWS):
         yield rows.slice(start, SLICE_ROWS)
 

@@ -449,10 +449,20 @@ def test_an_upload_that_somebody_aborted(store, client):
     """No such upload and no object means that it was not written: an error, and the next run takes another name."""
     sink = written(store, 2 * PART_BYTES)
     client.begun.clear()
-    with pytest.raises(StoreError, match="could not write") as raised:
+    with pytest.raises(StoreError, match="the upload of fake://bucket/t/a was lost") as raised:
         sink.close()
     assert "another name" in raised.value.hint
+    assert port.is_lost_upload(raised.value)
     assert not client.objects
+
+
+def test_a_part_of_an_upload_that_somebody_aborted(store, client):
+    """A server that does not know the upload of a part says nothing of a file that the log names: no damage."""
+    client.script["part"] = [failing(Failure.ABSENT)]
+    with pytest.raises(StoreError, match="was lost") as raised:
+        written(store, 3 * PART_BYTES).close()
+    assert port.is_lost_upload(raised.value)
+    assert not isinstance(raised.value, CorruptTableError)
 
 
 def test_an_object_of_another_size_is_not_ours(store, client):
