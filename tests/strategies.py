@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from txfiles.core import names, times
@@ -14,12 +15,14 @@ from txfiles.core.manifest import (
     ColumnStats,
     KeyRange,
     Manifest,
+    Mark,
     Metrics,
     Operation,
     Remove,
     SidecarRef,
     TableMetadata,
     Vacuum,
+    Vector,
 )
 from txfiles.core.schema import Column
 
@@ -83,9 +86,21 @@ data_paths = data_names().map(names.encode_path)
 deletable_paths = st.one_of(
     data_paths,
     st.builds(names.checkpoint, st.integers(0, 10**20 - 1), ids),
+    st.builds(
+        lambda unique, number: names.VECTOR_DIR + names.vectors(TABLE_ID, unique, number), ids, st.integers(0, 9)
+    ),
     st.builds(names.index_run, st.just(TABLE_ID), ids, st.integers(0, 10**9 - 1)),
     st.builds(lambda version, unique: names.SIDECAR_DIR + names.sidecar(version, unique), st.integers(0, 9), ids),
     ids.map(lambda unique: f"_txfiles/log/.tmp-{unique}"),
+)
+
+vectors = st.builds(
+    Vector,
+    file=st.builds(names.vectors, st.just(TABLE_ID), ids, st.integers(0, 10**9 - 1)),
+    offset=counts,
+    bytes=counts,
+    sha256=hashes,
+    rows=st.integers(1, 2**62),
 )
 
 stats = st.builds(ColumnStats, nulls=counts, min=st.none() | texts, max=st.none() | texts, exact=st.booleans())
@@ -96,6 +111,7 @@ adds = st.builds(
     rows=counts,
     bytes=counts,
     sha256=hashes,
+    vector=st.none() | vectors,
     footer_bytes=counts,
     footer_sha256=st.just("") | hashes,
     partition=st.lists(partition_values, max_size=2).map(tuple),
@@ -111,7 +127,11 @@ adds = st.builds(
     ),
 )
 
+adds = adds.filter(lambda add: add.vector is None or add.vector.rows < add.rows)
 add_lists = st.lists(adds, max_size=3, unique_by=lambda add: add.path).map(tuple)
+mark_lists = st.lists(
+    st.builds(Mark, path=data_paths, vector=vectors), max_size=2, unique_by=lambda mark: mark.path
+).map(tuple)
 remove_lists = st.lists(data_paths, max_size=3, unique=True).map(lambda paths: tuple(Remove(path=p) for p in paths))
 
 
@@ -155,6 +175,12 @@ metrics = st.builds(Metrics, **dict.fromkeys(Metrics.__struct_fields__, counts))
 all_times = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999).map(times.format_us)
 
 
+def disjoint(found: Manifest | Actions) -> bool:
+    """Whether no file is marked that is added or removed."""
+    others = {add.path for add in found.add} | {action.path for action in found.remove}
+    return others.isdisjoint(mark.path for mark in found.mark)
+
+
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     """Any manifest that a writer may commit."""
@@ -167,7 +193,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         )
     )
     inline = sidecar is None
-    return Manifest(
+    found = Manifest(
         format_version=1,
         version=version,
         table_id=TABLE_ID,
@@ -193,10 +219,17 @@ def manifests(draw: st.DrawFn) -> Manifest:
         ),
         add=draw(add_lists) if inline else (),
         remove=draw(remove_lists) if inline else (),
+        mark=draw(mark_lists) if inline else (),
         sidecar=sidecar,
     )
+    assume(disjoint(found))
+    return found
 
 
 actions = st.builds(
-    Actions, add=add_lists, remove=remove_lists, deletes=st.lists(deletable_paths, max_size=2).map(tuple)
-)
+    Actions,
+    add=add_lists,
+    remove=remove_lists,
+    mark=mark_lists,
+    deletes=st.lists(deletable_paths, max_size=2).map(tuple),
+).filter(disjoint)

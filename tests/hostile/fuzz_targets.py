@@ -29,7 +29,7 @@ from txfiles.formats.source import FileToRead
 from txfiles.log import checkpoint, identity, newest, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
-from txfiles.reading import live, lookup, scan
+from txfiles.reading import lookup, scan
 from txfiles.rows import filelist, filters, types
 from txfiles.rows.text import from_text, to_text
 from txfiles.store.memory import MemoryStore
@@ -109,7 +109,7 @@ def saved_checkpoint(data: bytes) -> None:
         assert checkpoint.encode(twice.state, twice.files) == again
         for file in filelist.data_files(found.files):
             names.decode_path(file.path)
-        live.total_rows(found.files)
+        filelist.total_rows(found.files)
         types.arrow_schema(found.state.table.columns)
 
 

@@ -17,7 +17,19 @@ from typing import Any
 import msgspec
 
 from txfiles.core import names, times
-from txfiles.core.manifest import Actions, Add, Commit, Count, Manifest, PropertyValue, Remove, TableMetadata
+from txfiles.core.manifest import (
+    DELETION_VECTORS,
+    Actions,
+    Add,
+    Commit,
+    Count,
+    Manifest,
+    Mark,
+    PropertyValue,
+    Remove,
+    TableMetadata,
+    Vector,
+)
 from txfiles.core.messages import shown
 from txfiles.core.schema import Column, ColumnId
 from txfiles.errors import CorruptTableError, InputError, UnsupportedTableError
@@ -38,8 +50,8 @@ INLINE_ACTIONS = 1_000
 
 FORMATS = ("parquet", "csv")
 
-KNOWN_FEATURES: frozenset[str] = frozenset()
-"""Required features that this release understands (none exist yet)."""
+KNOWN_FEATURES: frozenset[str] = frozenset({DELETION_VECTORS})
+"""Required features that this release understands."""
 
 
 class TableAction(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,16 +84,9 @@ class TableAction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredManifest(Commit, frozen=True, kw_only=True):
-    """A manifest as its file has it. `mark` is reserved for ``deletion_vectors``."""
+    """A manifest as its file has it."""
 
     table: TableAction | None = None
-    mark: tuple[Any, ...] = ()
-
-
-class _StoredActions(Actions, frozen=True, kw_only=True):
-    """A sidecar as its file has it."""
-
-    mark: tuple[Any, ...] = ()
 
 
 class _Newer(msgspec.Struct):
@@ -104,7 +109,7 @@ class NeedsOf(msgspec.Struct):
 
 _ORDER = (
     *("format_version", "version", "table_id", "commit_id", "parent_sha256", "time", "operation", "metrics"),
-    *("table", "checkpoint", "vacuum", "add", "remove", "sidecar"),
+    *("table", "checkpoint", "vacuum", "add", "remove", "mark", "sidecar"),
 )
 _TABLE_FIELDS = frozenset(TableAction.__struct_fields__) - {"extra"}
 _SEAL = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"\s*\}\s*\Z')
@@ -113,7 +118,7 @@ _decode_newer = msgspec.json.Decoder(_Newer).decode
 _decode_needs = msgspec.json.Decoder(NeedsOf).decode
 _decode_table_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
-_decode_actions = msgspec.json.Decoder(_StoredActions).decode
+_decode_actions = msgspec.json.Decoder(Actions).decode
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -133,7 +138,9 @@ def encode(manifest: Manifest) -> bytes:
         fields["table"] = msgspec.to_builtins(table_action(manifest.table))
         del fields["table"]["extra"]
         fields["table"].update(manifest.table.extra)
-    document = {name: fields[name] for name in _ORDER if fields[name] is not None or name == "parent_sha256"}
+    if not manifest.mark:  # as releases write it that do not know marks
+        del fields["mark"]
+    document = {name: fields[name] for name in _ORDER if fields.get(name) is not None or name == "parent_sha256"}
     body = msgspec.json.format(msgspec.json.encode(document), indent=1)
     unsealed = body[: body.rindex(b"\n}")] + b",\n "
     sealed = unsealed + b'"sha256": "' + sha256(unsealed).encode() + b'"\n}\n'
@@ -167,11 +174,11 @@ def decode(data: bytes, *, version: int, where: str) -> Manifest:
         raise _corrupt(where, f"it does not have a manifest's form: {error}") from error
     if stored.format_version != FORMAT_VERSION:
         raise _unsupported(where, f"format version {stored.format_version}")
-    _refuse_marked_rows(stored.add, stored.mark, where)
     commit = {name: getattr(stored, name) for name in Commit.__struct_fields__}
     manifest = Manifest(**commit, table=None if action is None else read_table(action, where))
     _check_place(manifest, version, where)
     check_paths(manifest.table_id, manifest.add, manifest.remove, where)
+    check_vectors(manifest.table_id, manifest.add, manifest.remove, manifest.mark, where)
     if manifest.vacuum is not None:
         check_deletes(manifest.table_id, manifest.vacuum.deletes, where)
     return manifest
@@ -196,12 +203,11 @@ def encode_actions(actions: Actions) -> bytes:
 def decode_actions(data: bytes, *, table_id: str, where: str) -> Actions:
     """Read a sidecar, whose hash its manifest vouches for, as strictly as a manifest."""
     try:
-        stored = _decode_actions(data)
+        actions = _decode_actions(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise _corrupt(where, f"it does not have a sidecar's form: {error}") from error
-    _refuse_marked_rows(stored.add, stored.mark, where)
-    actions = Actions(add=stored.add, remove=stored.remove, deletes=stored.deletes)
     check_paths(table_id, actions.add, actions.remove, where)
+    check_vectors(table_id, actions.add, actions.remove, actions.mark, where)
     check_deletes(table_id, actions.deletes, where)
     return actions
 
@@ -283,6 +289,30 @@ def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...],
         raise _corrupt(where, "it names a path twice")
 
 
+def check_vectors(
+    table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...], mark: tuple[Mark, ...], where: str
+) -> None:
+    """Every vector is this table's, marks some rows of its file but not all, and a file is marked once, if it stays."""
+    others = {added.path for added in add} | {removed.path for removed in remove}
+    for action in mark:
+        if not names.is_data_path(action.path, table_id):
+            raise _corrupt(where, f"it marks {shown(action.path)}, which is not a data file of this table")
+        if action.path in others:
+            raise _corrupt(where, f"it marks {action.path} twice, or adds or removes it too")
+        others.add(action.path)
+        _check_vector(table_id, action.vector, where)
+    for found in add:
+        if found.vector is not None:
+            _check_vector(table_id, found.vector, where)
+            if found.vector.rows >= found.rows:
+                raise _corrupt(where, f"it marks every row of {found.path}")
+
+
+def _check_vector(table_id: str, vector: Vector, where: str) -> None:
+    if not names.is_vectors(names.VECTOR_DIR + vector.file, table_id):
+        raise _corrupt(where, f"it names the vector file {shown(vector.file)}, which is not this table's")
+
+
 def check_deletes(table_id: str, deletes: tuple[str, ...], where: str) -> None:
     """Every name that a vacuum lists is one of this table's own."""
     for name in deletes:
@@ -326,17 +356,13 @@ def _check_place(manifest: Manifest, version: int, where: str) -> None:
         why = "it names a part that is newer than its checkpoint"
     elif sidecar is not None and names.sidecar_version(names.SIDECAR_DIR + sidecar.name) != version:
         why = f"it names {sidecar.name}, which is another version's"
-    elif sidecar is not None and (manifest.add or manifest.remove or (manifest.vacuum and manifest.vacuum.deletes)):
+    elif sidecar is not None and (
+        manifest.add or manifest.remove or manifest.mark or (manifest.vacuum and manifest.vacuum.deletes)
+    ):
         why = "it has actions of its own beside those of its sidecar"
     else:
         return
     raise _corrupt(where, why)
-
-
-def _refuse_marked_rows(add: tuple[Add, ...], mark: tuple[Any, ...], where: str) -> None:
-    """Rows that are marked as deleted would be read as live: refused even if the feature was not declared."""
-    if mark or any(action.vector is not None for action in add):
-        raise _unsupported(where, "the required feature 'deletion_vectors'")
 
 
 def _refuse_newer(data: bytes, where: str) -> None:

@@ -3,20 +3,25 @@
 A plan was made on a base, and the head is newer. What counts is the *difference between the two states*, not the
 names of the operations in between, nor how many they were:
 
-    gone    live at the base, not at the head
-    fresh   live at the head, not at the base: added since, or brought back by a restore
+    gone     live at the base, not at the head
+    fresh    live at the head, not at the base: added since, or brought back by a restore
+    marked   live at both, with more marked rows at the head
 
     DONE     one of their commits carries my batch id: there is nothing left to do
     REDO     plan again on the head
-    PROBE    the plan stands if its checks hold for the fresh files (the caller looks)
+    PROBE    the plan stands if its checks hold for the fresh files, and the rows that it found in marked ones are live
+             (the caller looks)
     REBASE   the plan stands
 
 A plan is redone if they created the table that it was to create, changed what the table is (properties aside), or
 both carry a `table` action; if a vacuum of theirs lists a file that it staged; if it is a vacuum and so was one of
-theirs; and if a file is gone in which it found a row or which it rewrites. A compaction is not planned again for that:
-the group of the file is left out (`core.plan.on_head`), and the others stand. Changing a row removes its file, so "this
-row is as I read it" holds as long as its file is there; and "no such row exists" holds if no fresh file has one. So the
-rule is sound for every operation, including those of later releases.
+theirs; if a file is gone in which it found a row or which it rewrites; and if one that it rewrites is marked. A
+compaction is not planned again for that: the group of the file is left out (`core.plan.on_head`), and the others stand.
+Changing a row removes its file or marks it, so "this row is as I read it" holds as long as its file is there and the
+row is not marked; and "no such row exists" holds if no fresh file has one: a file that comes back with another vector
+is both gone and fresh. So the rule is sound for every operation, including those of later releases.
+
+Two plans that mark different rows of one file both stand: the second writes a vector that contains both.
 
 Source: specs/5-commit.md, "Conflicts".
 """
@@ -24,12 +29,14 @@ Source: specs/5-commit.md, "Conflicts".
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace as replace_struct
 
 from txfiles.core import names
-from txfiles.core.manifest import Add, Manifest, TableMetadata
-from txfiles.core.plan import CommitPlan, ReadSet
+from txfiles.core.manifest import Add, Manifest, TableMetadata, Vector
+from txfiles.core.plan import CommitPlan, ReadSet, vector_paths
 
 
 class Verdict(enum.Enum):
@@ -48,12 +55,14 @@ class Change:
     Attributes:
         fresh: files that are live at the head and were not at the base, in commit order.
         gone: paths that were live at the base and are not at the head.
-        held: files that a version in between holds or names (data files, sidecars, checkpoints), URL-encoded.
+        held: files that a version in between holds or names (data files, vectors, sidecars, checkpoints), URL-encoded.
+        marked: path of a file that is live at both → its vector at the head, if its rows have been marked since.
     """
 
     fresh: tuple[Add, ...]
     gone: frozenset[str]
     held: frozenset[str]
+    marked: Mapping[str, Vector] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +79,47 @@ class Decision:
     only_moved: bool = False
 
 
-def change(theirs: Sequence[Manifest]) -> Change:
+def change(theirs: Sequence[Manifest], vector_of: Callable[[str], Vector | None] = lambda _: None) -> Change:
     """The combined difference that some commits make.
 
     Args:
         theirs: the manifests after the base, oldest first, sidecars resolved.
+        vector_of: the vector that a live file has at the base; asked of files that were removed and came back.
     Cost: O(their actions).
     """
     fresh: dict[str, Add] = {}
     gone: set[str] = set()
-    held: set[str] = set()
+    marked: dict[str, Vector] = {}
     for manifest in theirs:
         for action in manifest.remove:
+            marked.pop(action.path, None)
             if fresh.pop(action.path, None) is None:
                 gone.add(action.path)
+        for mark in manifest.mark:
+            if mark.path in fresh:
+                fresh[mark.path] = replace_struct(fresh[mark.path], vector=mark.vector)
+            else:
+                marked[mark.path] = mark.vector
         for add in manifest.add:
-            held.add(add.path)
-            if add.path in gone:
+            if add.path in gone and add.vector == vector_of(add.path):
                 gone.discard(add.path)
             else:
                 fresh[add.path] = add
-        if manifest.sidecar is not None:
-            held.add(names.encode_path(names.SIDECAR_DIR + manifest.sidecar.name))
-        if manifest.checkpoint is not None:
-            held.update(map(names.encode_path, manifest.checkpoint.files))
-    return Change(tuple(fresh.values()), frozenset(gone), frozenset(held))
+    held = frozenset(name for manifest in theirs for name in _names(manifest))
+    return Change(tuple(fresh.values()), frozenset(gone), held, marked)
+
+
+def _names(manifest: Manifest) -> Iterator[str]:
+    """The files that a commit holds or names, URL-encoded."""
+    for add in manifest.add:
+        yield add.path
+        if add.vector is not None:
+            yield names.encode_path(names.VECTOR_DIR + add.vector.file)
+    yield from vector_paths(manifest.mark)
+    if manifest.sidecar is not None:
+        yield names.encode_path(names.SIDECAR_DIR + manifest.sidecar.name)
+    if manifest.checkpoint is not None:
+        yield from map(names.encode_path, manifest.checkpoint.files)
 
 
 def judge(mine: CommitPlan, theirs: Sequence[Manifest], net: Change) -> Decision:
@@ -113,13 +138,19 @@ def judge(mine: CommitPlan, theirs: Sequence[Manifest], net: Change) -> Decision
         because = _disturbs(mine, manifest)
         if because:
             return _redo(manifest, because)
-    lost = net.gone & mine.read_set.relies_on
+    relies_on = mine.read_set.relies_on
+    lost = net.gone & relies_on.keys()
     if lost:
         removed_by = _followed(lost, theirs)
         moved = all(manifest.operation.name == "compact" for manifest in removed_by)
         return _redo(removed_by[-1], "removed a file that this one relies on", only_moved=moved)
+    shared = net.marked.keys() & relies_on.keys()
+    rewritten = {path for path in shared if relies_on[path] is None}
+    if rewritten:
+        marked_by = [manifest for manifest in theirs if any(mark.path in rewritten for mark in manifest.mark)]
+        return _redo(marked_by[-1], "marked rows of a file that this one rewrites or removes")
     newest = theirs[-1].version if theirs else None
-    if net.fresh and mine.read_set.checks:
+    if shared or (net.fresh and mine.read_set.checks):
         return Decision(Verdict.PROBE, version=newest)
     return Decision(Verdict.REBASE, version=newest)
 

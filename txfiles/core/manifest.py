@@ -19,6 +19,9 @@ PARTITION_VALUE_LIMIT = names.SEGMENT_LIMIT_BYTES
 PARTS_LIMIT = 10_000
 """Parts of a checkpoint: enough for some hundred million files."""
 
+DELETION_VECTORS = "deletion_vectors"
+"""The required feature of a table that has, or once had, marked rows."""
+
 COUNT_LIMIT = 2**62
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
 # `$` alone would also match before a newline at the end.
@@ -61,6 +64,31 @@ class KeyRange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exact: bool = True
 
 
+class Vector(msgspec.Struct, frozen=True, kw_only=True):
+    """The deletion vector of a live file: which of its rows are not in the table any more.
+
+    Attributes:
+        file: the last segment of the name of the file that holds it, with the other vectors of its commit.
+        offset: where it begins there.
+        bytes: its length.
+        sha256: of these bytes.
+        rows: how many rows of the data file it marks.
+    """
+
+    file: Annotated[str, msgspec.Meta(pattern=names.VECTOR_PATTERN)]
+    offset: Count
+    bytes: Count
+    sha256: Hash
+    rows: Annotated[int, msgspec.Meta(ge=1, le=COUNT_LIMIT)]
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """A live file has this vector from this version on: all rows that are marked in it, those marked before too."""
+
+    path: Annotated[str, msgspec.Meta(max_length=8_192)]
+    vector: Vector
+
+
 class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A data file that belongs to the table from this version on.
 
@@ -77,7 +105,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         columns: ids of the file's own columns, in the file's order; absent where they are the table's at that version,
             less those of the partition. A file is read through it by position, never by names found in it.
         place: path of a file removed by the same commit, whose place in the row order it takes; absent: it comes last.
-        vector: reserved for ``deletion_vectors``; a file with one is refused.
+        vector: the rows of it that are marked already; absent: none. No operation writes one yet.
     """
 
     path: Annotated[str, msgspec.Meta(max_length=8_192)]
@@ -91,7 +119,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key_range: KeyRange | None = None
     columns: tuple[ColumnId, ...] | None = None
     place: Annotated[str, msgspec.Meta(max_length=8_192)] | None = None
-    vector: Any = None
+    vector: Vector | None = None
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +252,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     vacuum: Vacuum | None = None
     add: tuple[Add, ...] = ()
     remove: tuple[Remove, ...] = ()
+    mark: tuple[Mark, ...] = ()
     sidecar: SidecarRef | None = None
 
 
@@ -243,4 +272,5 @@ class Actions(msgspec.Struct, frozen=True, kw_only=True):
 
     add: tuple[Add, ...] = ()
     remove: tuple[Remove, ...] = ()
+    mark: tuple[Mark, ...] = ()
     deletes: tuple[Annotated[str, msgspec.Meta(max_length=8_192)], ...] = ()

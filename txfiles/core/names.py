@@ -19,12 +19,14 @@ HINT_FILE = "_txfiles/hint.json"
 MANIFEST_DIR = "_txfiles/log/"
 CHECKPOINT_DIR = "_txfiles/checkpoints/"
 SIDECAR_DIR = "_txfiles/actions/"
+VECTOR_DIR = "_txfiles/vectors/"
 INDEX_DIR = "_txfiles/index/"
 INDEX_SEED_FILE = "_txfiles/index/secret"
 
 TABLE_ID_PATTERN = r"^[0-9a-f]{16}$(?!\n)"
 PART_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.parquet$(?!\n)"
 SIDECAR_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.json$(?!\n)"
+VECTOR_PATTERN = r"^[0-9a-f]{16}-[0-9a-f]{32}-[0-9]{5,9}\.bin$(?!\n)"
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 SEGMENT_LIMIT_BYTES = 255
 """The longest file name of every common file system; longer ones could not be copied off a bucket."""
@@ -33,8 +35,10 @@ _MANIFEST = re.compile(r"_txfiles/log/([0-9]{20})\.json")
 _CHECKPOINT = re.compile(r"_txfiles/checkpoints/([0-9]{20})-[0-9a-f]{32}\.parquet")
 _SIDECAR = re.compile(r"_txfiles/actions/([0-9]{20})-[0-9a-f]{32}\.json")
 _INDEX_RUN = re.compile(r"_txfiles/index/([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.run")
+_VECTORS = re.compile(r"_txfiles/vectors/([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.bin")
 _DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv)")
 _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv))")
+_TEMPORARY_VECTORS = re.compile(r"_txfiles/vectors/\.tmp-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.bin")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~=-]|%[0-9A-F]{2})+")
 _HIVE_ESCAPE = re.compile(r"%([0-9A-F]{2})")
 _HIVE_ESCAPED = re.compile(r"[\x00-\x1f\"#%'*/:=?\\\x7f{\[\]^]")
@@ -89,6 +93,17 @@ def is_index_run(name: str, table_id: str) -> bool:
     return found is not None and found[1] == table_id
 
 
+def vectors(table_id: str, commit_id: str, number: int) -> str:
+    """The last segment of the name of a file of deletion vectors; all those of a commit are in one."""
+    return f"{table_id}-{commit_id}-{number:05d}.bin"
+
+
+def is_vectors(name: str, table_id: str) -> bool:
+    """Whether a name found in the store is a file of this table's deletion vectors."""
+    found = _VECTORS.fullmatch(name)
+    return found is not None and found[1] == table_id
+
+
 def data_file(table_id: str, commit_id: str, number: int, suffix: str) -> str:
     """The last segment of a data file's name: unique by its commit's id, and the table's own by the table's id."""
     return f"part-{table_id}-{commit_id}-{number:05d}.{suffix}"
@@ -109,6 +124,9 @@ def is_data_name(name: str, table_id: str) -> bool:
 
 def is_temporary(name: str, table_id: str) -> bool:
     """Whether a name is a temporary file of a local store, of this table's log or data."""
+    vectors = _TEMPORARY_VECTORS.fullmatch(name)
+    if vectors is not None:
+        return vectors[1] == table_id
     folder, _, last = name.rpartition("/")
     found = _TEMPORARY.fullmatch(last)
     if found is None:
@@ -119,13 +137,16 @@ def is_temporary(name: str, table_id: str) -> bool:
 
 
 def is_deletable(path: str, table_id: str) -> bool:
-    """Whether a vacuum may ever list this path: data, temporary and index files, checkpoints, sidecars; no manifest."""
+    """Whether a vacuum may ever list this path: files of data, vectors or index, temporary ones, checkpoints, sidecars.
+
+    A manifest never is one.
+    """
     name = decode_path(path)
     if name is None:
         return False
     if checkpoint_version(name) is not None or sidecar_version(name) is not None:
         return True
-    return any(is_own(name, table_id) for is_own in (is_data_name, is_index_run, is_temporary))
+    return any(is_own(name, table_id) for is_own in (is_data_name, is_vectors, is_index_run, is_temporary))
 
 
 def encode_path(name: str) -> str:

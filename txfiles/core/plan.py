@@ -8,13 +8,14 @@ Source: specs/5-commit.md, "Conflicts".
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from msgspec.structs import replace as replace_struct
 
-from txfiles.core.manifest import Add, Metrics, TableMetadata, Vacuum
+from txfiles.core import names
+from txfiles.core.manifest import Add, Mark, Metrics, TableMetadata, Vacuum
 
 Partition = tuple[str | None, ...]
 """The text of each partition value, in the table's order; None is null."""
@@ -55,15 +56,16 @@ class ReadSet:
 
     Attributes:
         table: the table as it was planned for; None if it is to be created.
-        relies_on: paths of live files in which it found a row (a key, a match), or which it rewrites.
+        relies_on: path of a live file → where it found rows in it (a key, a match) that must still be live; opaque
+            here. None: it rewrites the file or removes it, so that no other row of it may be marked either.
         checks: what must hold for files that others add.
-        staged: paths of the files that it wrote.
+        staged: paths of the files that it wrote, of data and of vectors.
         changes_table: whether it carries a `table` action.
         batch_id: the caller's.
     """
 
     table: TableMetadata | None
-    relies_on: frozenset[str] = frozenset()
+    relies_on: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     staged: frozenset[str] = frozenset()
     changes_table: bool = False
@@ -89,11 +91,13 @@ class Group:
         inputs: paths of the live files that it joins, in row order.
         bytes: their size.
         adds: what holds their rows from then on, in the place of the first input.
+        dropped: how many marked rows are in none of them.
     """
 
     inputs: tuple[str, ...]
     bytes: int
     adds: tuple[Add, ...]
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class CommitPlan:
         metrics: rows and files.
         add: files to add.
         remove: paths of files to remove.
+        mark: new vectors of files, each of which contains the one that the file had.
         replaces: set if `remove` is listed again on the version that it is committed on.
         vacuum: set for a vacuum.
         groups: set for a compaction: `add` and `remove` are theirs.
@@ -140,6 +145,7 @@ class CommitPlan:
     metrics: Metrics = field(default_factory=Metrics)
     add: tuple[Add, ...] = ()
     remove: tuple[str, ...] = ()
+    mark: tuple[Mark, ...] = ()
     replaces: Replaces | None = None
     vacuum: Vacuum | None = None
     groups: tuple[Group, ...] = ()
@@ -177,6 +183,30 @@ def compaction(table: TableMetadata, groups: Sequence[Group], *, lost: int = 0) 
     )
 
 
+def vector_paths(marks: Sequence[Mark]) -> frozenset[str]:
+    """The files that hold the vectors of some marks, as a manifest writes their names."""
+    return frozenset(names.encode_path(names.VECTOR_DIR + mark.vector.file) for mark in marks)
+
+
+def remarked(plan: CommitPlan, marks: Sequence[Mark], whole: Collection[str]) -> CommitPlan:
+    """A plan with other vectors: others have marked rows of the same files.
+
+    Args:
+        plan: it stands.
+        marks: vectors that contain both its own and those at the head.
+        whole: paths of files of which every row is marked by now: they are removed.
+    """
+    staged = (plan.read_set.staged - vector_paths(plan.mark)) | vector_paths(marks)
+    remove = (*plan.remove, *whole)
+    return replace(
+        plan,
+        read_set=replace(plan.read_set, staged=staged),
+        metrics=replace_struct(plan.metrics, files_removed=len(remove)),
+        mark=tuple(marks),
+        remove=remove,
+    )
+
+
 def on_head(
     plan: CommitPlan,
     table: TableMetadata,
@@ -194,7 +224,8 @@ def on_head(
         oldest_readable_version: the head's.
         held: names of all files that a version after the plan's base holds or names, URL-encoded: none may be deleted.
         replaced: paths that `plan.replaces` removes on the head, and how many rows they have; None if it replaces none.
-        gone: paths of files that were live at the plan's base and are not at the head.
+        gone: paths of files that were live at the plan's base and are not at the head, or of which others have marked
+            rows.
     """
     if plan.groups:
         standing = [group for group in plan.groups if gone.isdisjoint(group.inputs)]

@@ -88,6 +88,11 @@ PROPERTIES: dict[str, Property] = {
         64 * 1024 * 1024, "a data file is closed when it reaches this size, in bytes", _integer(1_024, 2**40)
     ),
     "row_group_rows": Property(32_768, "rows of a Parquet row group", _integer(1, 2**31)),
+    "update_strategy": Property(
+        "copy_on_write",
+        "what becomes of a file of which rows change: it is written anew, or they are marked (merge_on_read)",
+        _choice("copy_on_write", "merge_on_read"),
+    ),
     "checkpoint_interval": Property(20, "commits between two checkpoints", _integer(1, 1_000_000)),
     "batch_ids_kept": Property(10_000, "how many of the newest batch ids are remembered", _integer(0, 1_000_000)),
     "vacuum_retain": Property("7d", "how long superseded files are kept", _duration),

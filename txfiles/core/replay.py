@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from txfiles.core import names, properties
-from txfiles.core.manifest import Add, CheckpointRef, ColumnStats, Manifest, TableMetadata
+from txfiles.core.manifest import DELETION_VECTORS, Add, CheckpointRef, ColumnStats, Manifest, TableMetadata
 from txfiles.core.schema import became_text
 from txfiles.errors import CorruptTableError
 
@@ -78,6 +78,13 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
     if state is not None and not set(state.table.required_features) <= set(table.required_features):
         raise CorruptTableError(
             f"{where} drops a required feature that older files still need",
+            hint="restore all of _txfiles/ from one backup",
+            file=where,
+        )
+    marks = bool(manifest.mark) or any(add.vector is not None for add in manifest.add)
+    if marks and DELETION_VECTORS not in table.required_features:
+        raise CorruptTableError(
+            f"{where} marks rows, which the table does not require its readers to understand",
             hint="restore all of _txfiles/ from one backup",
             file=where,
         )

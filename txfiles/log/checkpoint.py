@@ -1,8 +1,9 @@
 """Checkpoints: a complete snapshot as one Parquet file, so that opening need not replay the history.
 
 The rows are the list of files (`rows.filelist`); everything else is JSON in the file's metadata. Most of a long list
-stands in *parts*: files of their own, which later checkpoints use again (`rows.segments`). A checkpoint of version v is
-written by a writer that holds all of v and is about to commit after it, under a unique name. The manifest
+stands in *parts*: files of their own, which later checkpoints use again (`rows.segments`). Parts hold no vectors:
+those of their files stand in front of the checkpoint's own rows, so that a mark costs no new part. A checkpoint of
+version v is written by a writer that holds all of v and is about to commit after it, under a unique name. The manifest
 of that commit is the first to name it, with its size and hash. A checkpoint that no manifest names is never used, so a
 stray file in that folder misleads nobody.
 
@@ -27,6 +28,7 @@ from txfiles.log import parts
 from txfiles.log.parts import SavedPart
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Listed, Snapshot
+from txfiles.rows import filelist
 from txfiles.rows.segments import FileList, Segment, packed
 from txfiles.store.port import Store
 
@@ -47,6 +49,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     columns_since: Count = 0
     unique_keys: bool = False
     parts: tuple[SavedPart, ...] = ()
+    marked: Count = 0
 
 
 def encode(state: State, files: pa.Table, segments: Sequence[Segment] = ()) -> bytes:
@@ -58,6 +61,7 @@ def encode(state: State, files: pa.Table, segments: Sequence[Segment] = ()) -> b
         segments: what comes before it, in parts.
     Cost: O(files), in memory.
     """
+    marks = [found for segment in segments if len(found := filelist.overlay(segment.files))]
     saved = _Saved(
         version=state.version,
         table_id=state.table_id,
@@ -70,8 +74,10 @@ def encode(state: State, files: pa.Table, segments: Sequence[Segment] = ()) -> b
         columns_since=state.columns_since,
         unique_keys=state.unique_keys,
         parts=tuple(map(parts.saved, segments)),
+        marked=sum(map(len, marks)),
     )
-    return parts.encoded(files.replace_schema_metadata({_METADATA_KEY: msgspec.json.encode(saved)}))
+    rows = pa.concat_tables([*marks, files]) if marks else files
+    return parts.encoded(rows.replace_schema_metadata({_METADATA_KEY: msgspec.json.encode(saved)}))
 
 
 def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Session | None = None) -> Snapshot:
@@ -118,15 +124,23 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Sessi
         columns_since=saved.columns_since,
         unique_keys=saved.unique_keys,
     )
-    count = file.metadata.num_rows + sum(part.live for part in saved.parts)
+    own = file.metadata.num_rows - saved.marked
+    if own < 0:
+        raise parts.corrupt(where, "it has fewer rows than marked files")
+    count = own + sum(part.live for part in saved.parts)
 
     def listing() -> FileList:
-        rest = Segment(parts.rows(data, state, where))
-        if not saved.parts:
-            return FileList((rest,))
-        assert session is not None
-        load = partial(parts.load, session, state, mapped=count > parts.MAPPED_FILES)
-        return FileList((*session.each(load, saved.parts), rest))
+        rows = parts.rows(data, state, where)
+        marked, rest = rows.slice(0, saved.marked), Segment(rows.slice(saved.marked))
+        held: tuple[Segment, ...] = ()
+        if saved.parts:
+            assert session is not None
+            load = partial(parts.load, session, state, mapped=count > parts.MAPPED_FILES)
+            held = tuple(session.each(load, saved.parts))
+        found = FileList(held).overlaid(marked["path"].combine_chunks(), marked["vector"].combine_chunks())
+        if found is None or marked["vector"].null_count:
+            raise parts.corrupt(where, "it marks a file that is in none of its parts")
+        return FileList((*found.segments, rest))
 
     return Snapshot(state, Listed(table, count, cache(listing), ref))
 

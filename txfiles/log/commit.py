@@ -21,13 +21,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec.structs import replace as replace_struct
 
 from txfiles.core import codec, conflicts, names, times
 from txfiles.core import plan as plans
 from txfiles.core.conflicts import Verdict
-from txfiles.core.manifest import COUNT_LIMIT, Actions, Manifest, Operation, Remove, SidecarRef, TableMetadata
+from txfiles.core.manifest import COUNT_LIMIT, Actions, Manifest, Mark, Operation, Remove, SidecarRef, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, Replaces
 from txfiles.core.protocol import Next
 from txfiles.errors import (
@@ -44,6 +43,7 @@ from txfiles.log.put import BACKOFF_FIRST_SECONDS
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Loaded, Snapshot, extend
 from txfiles.rows import filelist, partitions
+from txfiles.rows.filelist import DataFile
 from txfiles.store import port
 from txfiles.store.port import Store
 
@@ -102,6 +102,13 @@ NewStaging = Callable[[Session, str, Iterator[int], str | None, Callable[[], Non
 Holds = Callable[[Session, TableMetadata, Check, pa.Table], bool]
 """Whether a check holds for fresh files: (session, the plan's table, check, the file list) → bool. Reads data files."""
 
+StillLive = Callable[[Session, Sequence[tuple[DataFile, Any]]], bool]
+"""Whether rows that were found are not marked: (session, [(the file as it is now, where the rows are)]) → bool."""
+
+Unite = Callable[[Session, Any, Sequence[DataFile], Sequence[Mark]], tuple[Sequence[Mark], Sequence[str]]]
+"""(session, staging, files as they are now, new vectors of them) → vectors that contain both, written by the staging;
+and the paths of files of which every row is marked then."""
+
 PlanOperation = Callable[[Snapshot | None, Any], CommitPlan]
 """An operation bound to its request: plans on a snapshot, and writes files through what `NewStaging` made."""
 
@@ -117,6 +124,8 @@ class Attempt:
         timeout: seconds of patience after the first lost race.
         new_staging: makes the staging of a pass.
         holds: looks into fresh files.
+        still_live: looks at rows in files that others have marked.
+        unite: puts vectors of both together.
         count: passes and lost races.
         versions: the numbers that were tried.
         numbers: the numbers of its files.
@@ -128,6 +137,8 @@ class Attempt:
     timeout: float
     new_staging: NewStaging
     holds: Holds
+    still_live: StillLive
+    unite: Unite
     count: int = 1
     versions: list[int] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -244,7 +255,7 @@ def _commit(attempt: Attempt, plan: CommitPlan, base: Base, staging: Staged) -> 
             if theirs is None:
                 return _another_table(attempt, base.snapshot)
             if theirs:
-                decided = _rebase(attempt, plan, base.snapshot, theirs)
+                decided = _rebase(attempt, plan, base.snapshot, theirs, staging)
                 if not isinstance(decided, tuple):
                     return decided
                 staging.drop(plan.read_set.staged - decided[0].read_set.staged)
@@ -269,7 +280,9 @@ def _remembered(
 
     None if the list of files that it builds on is damaged: the commit stands, and whoever reads that list reports it.
     """
-    whole = replace_struct(manifest, add=plan.add, remove=_removes(plan), vacuum=plan.vacuum, sidecar=None)
+    whole = replace_struct(
+        manifest, add=plan.add, remove=_removes(plan), mark=plan.mark, vacuum=plan.vacuum, sidecar=None
+    )
     try:
         made = extend(base, [Loaded(whole, codec.sha256(data))])
     except CorruptTableError as error:
@@ -288,25 +301,44 @@ def _another_table(attempt: Attempt, base: Snapshot | None) -> Snapshot:
 
 
 def _rebase(
-    attempt: Attempt, plan: CommitPlan, base: Snapshot | None, theirs: Sequence[Loaded]
+    attempt: Attempt, plan: CommitPlan, base: Snapshot | None, theirs: Sequence[Loaded], staging: Staged
 ) -> tuple[CommitPlan, Snapshot] | Outcome | Snapshot:
     """The plan moved to the head, with the head; or the outcome; or the snapshot on which to plan again."""
     head = extend(base, theirs)
     manifests = [loaded.manifest for loaded in theirs]
-    net = conflicts.change(manifests)
+    net = conflicts.change(manifests, base.vector_of) if base else conflicts.change(manifests)
     decision = conflicts.judge(plan, manifests, net)
     if decision.verdict is Verdict.DONE:
         return Outcome(None, decision.version, committed=False, already_committed=True, attempts=attempt.count)
     because = decision.because
-    if decision.verdict is Verdict.PROBE and not _checks_hold(attempt, plan, head, net):
-        because = "a file that was added since holds a row that this one has to see"
+    if decision.verdict is Verdict.PROBE:
+        because = _probed(attempt, plan, head, net)
     if because:
         logger.info("planning again on version %d: %s", head.state.version, because)
         attempt.lost(decision.version or head.state.version, because, only_moved=decision.only_moved)
         return head
     replaced = replaced_files(plan.replaces, plan.table, head) if plan.replaces else None
     state = head.state
-    return plans.on_head(plan, state.table, state.oldest_readable_version, net.held, replaced, gone=net.gone), head
+    if not net.marked.keys().isdisjoint(mark.path for mark in plan.mark):
+        with versions.ExpiryReported(attempt.session, state):
+            files = filelist.of_paths(head.files, [mark.path for mark in plan.mark])
+            plan = plans.remarked(plan, *attempt.unite(attempt.session, staging, files, plan.mark))
+    gone = net.gone | net.marked.keys()
+    return plans.on_head(plan, state.table, state.oldest_readable_version, net.held, replaced, gone=gone), head
+
+
+def _probed(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: conflicts.Change) -> str:
+    """Why a plan does not stand, if it does not: looks into fresh files, and at rows that it found in marked ones."""
+    relies_on = plan.read_set.relies_on
+    shared = net.marked.keys() & relies_on.keys()
+    if shared:
+        found = [(file, relies_on[file.path]) for file in filelist.of_paths(head.files, sorted(shared))]
+        with versions.ExpiryReported(attempt.session, head.state):
+            if not attempt.still_live(attempt.session, found):
+                return "a row that this one relies on was changed or deleted since"
+    if net.fresh and not _checks_hold(attempt, plan, head, net):
+        return "a file that was added since holds a row that this one has to see"
+    return ""
 
 
 def _checks_hold(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: conflicts.Change) -> bool:
@@ -331,7 +363,7 @@ def replaced_files(replaces: Replaces, table: TableMetadata, snapshot: Snapshot 
     files = snapshot.files
     if replaces.partitions is not None:
         files = files.filter(pa.array(partitions.among(table, files, replaces.partitions), pa.bool_()))
-    return tuple(files["path"].to_pylist()), int(pc.sum(files["rows"]).as_py() or 0)
+    return tuple(files["path"].to_pylist()), filelist.total_rows(files)
 
 
 def _write_down(attempt: Attempt, plan: CommitPlan, on: Base, staging: Staged) -> tuple[Manifest, bytes]:
@@ -360,6 +392,7 @@ def _write_down(attempt: Attempt, plan: CommitPlan, on: Base, staging: Staged) -
         vacuum=plan.vacuum,
         add=plan.add,
         remove=_removes(plan),
+        mark=plan.mark,
     )
     manifest = _with_sidecar(attempt.session, manifest)
     return manifest, codec.encode(manifest)
@@ -376,9 +409,9 @@ def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
         StoreError: it could not be written, or it is unknown whether it was; nothing is committed.
     """
     deletes = manifest.vacuum.deletes if manifest.vacuum else ()
-    if len(manifest.add) + len(manifest.remove) + len(deletes) <= codec.INLINE_ACTIONS:
+    if len(manifest.add) + len(manifest.remove) + len(manifest.mark) + len(deletes) <= codec.INLINE_ACTIONS:
         return manifest
-    data = codec.encode_actions(Actions(add=manifest.add, remove=manifest.remove, deletes=deletes))
+    data = codec.encode_actions(Actions(add=manifest.add, remove=manifest.remove, mark=manifest.mark, deletes=deletes))
     name = names.sidecar(manifest.version, session.environment.new_id())
     settled = put.settle(session, names.SIDECAR_DIR + name, data)
     if settled.end is not Next.COMMITTED:
@@ -388,7 +421,7 @@ def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
         ) from settled.error
     vacuum = manifest.vacuum and replace_struct(manifest.vacuum, deletes=())
     ref = SidecarRef(name=name, bytes=len(data), sha256=codec.sha256(data))
-    return replace_struct(manifest, add=(), remove=(), vacuum=vacuum, sidecar=ref)
+    return replace_struct(manifest, add=(), remove=(), mark=(), vacuum=vacuum, sidecar=ref)
 
 
 def _put_manifest(attempt: Attempt, manifest: Manifest, data: bytes, staging: Staged) -> bool:

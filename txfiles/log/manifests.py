@@ -98,4 +98,4 @@ def _with_sidecar(store: Store, manifest: Manifest) -> Manifest:
         )
     actions = codec.decode_actions(data, table_id=manifest.table_id, where=where)
     vacuum = manifest.vacuum and msgspec.structs.replace(manifest.vacuum, deletes=actions.deletes)
-    return msgspec.structs.replace(manifest, add=actions.add, remove=actions.remove, vacuum=vacuum)
+    return msgspec.structs.replace(manifest, add=actions.add, remove=actions.remove, mark=actions.mark, vacuum=vacuum)

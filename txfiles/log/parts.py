@@ -129,27 +129,30 @@ def save(session: Session, state: State, segment: Segment, *, mapped: bool) -> S
     """Write the segment as a part, unless a part already holds it. Raises `StoreError`."""
     if segment.part is not None:
         return segment
-    data = encoded(segment.files)
+    files = filelist.unmarked(segment.files)
+    data = encoded(files)
     table_id, name = state.table_id, names.checkpoint(state.version, session.environment.new_id())
     session.store.put(name, data)
     part = Part(
         name.removeprefix(names.CHECKPOINT_DIR),
         len(data),
         codec.sha256(data),
-        _mapped(segment.files) if mapped else segment.files,
+        _mapped(files) if mapped else files,
     )
     if session.cache is not None:
         session.cache.parts[table_id, part.name, part.sha256] = part
-    return Segment(part.files, part)
+    return Segment(segment.files if filelist.has_marks(segment.files) else part.files, part)
 
 
 def encoded(files: pa.Table) -> bytes:
-    """Rows as a Parquet file."""
+    """Rows as a Parquet file; without marks, as releases write it that do not know them."""
     import pyarrow.parquet as pq  # here: 30 ms that only some calls need
 
     buffer = io.BytesIO()
     # One chunk, so that the bytes do not depend on how the list was put together.
     whole = files.combine_chunks()
+    if "vector" in whole.column_names and not filelist.has_marks(whole):
+        whole = whole.drop_columns(["vector"])
     pq.write_table(whole, buffer, compression="zstd", use_dictionary=["partition"], write_page_checksum=True)
     return buffer.getvalue()
 
@@ -159,8 +162,8 @@ def rows(data: bytes, state: State, where: str) -> pa.Table:
     wanted = filelist.schema(state.table.columns)
     try:
         file = opened(data)
-        files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES)
-        files = files.replace_schema_metadata(None).select(wanted.names).cast(wanted)
+        files = file.read(use_threads=file.metadata.num_rows > ONE_THREAD_FILES).replace_schema_metadata(None)
+        files = filelist.saved_without_vectors(files).select(wanted.names).cast(wanted)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise corrupt(where, str(error)[:ERROR_SHOWN]) from error
     fault = filelist.fault(files, state.table_id, len(state.table.partition_by), state.version)

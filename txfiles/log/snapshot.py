@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from txfiles.core import names, replay
-from txfiles.core.manifest import Add, CheckpointRef, Manifest, TableMetadata
+from txfiles.core.manifest import Add, CheckpointRef, Manifest, Mark, TableMetadata, Vector
 from txfiles.core.replay import State
 from txfiles.core.schema import became_text
 from txfiles.errors import CorruptTableError, TableNotFoundError
@@ -61,10 +61,15 @@ class Changes:
     Attributes:
         added: path → the action and the version that added it, in row order; a `place` is that of a file in the list.
         removed: paths that were in the list.
+        marked: path → the vector that a file of the list has now; those in `added` carry theirs.
     """
 
     added: Mapping[str, tuple[Add, int]] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
+    marked: Mapping[str, Vector] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.added) + len(self.removed) + len(self.marked)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ class Snapshot:
         """Its files.
 
         Raises:
-            CorruptTableError: the log removes a file that is not there, or a bound is not of its column's type.
+            CorruptTableError: the log removes or marks a file that is not there, marks all rows of one or fewer than
+                before, or a bound is not of its column's type.
         Cost: O(files) when first asked for.
         """
         table = self.state.table
@@ -94,6 +100,7 @@ class Snapshot:
         kept = before.without(self.changes.removed)
         if before.count - kept.count != len(self.changes.removed):
             raise _impossible(self.state.version, "a removal of a file that is not there")
+        kept = _with_marks(kept, self.changes.marked, self.state.version)
         added = list(self.changes.added.values())
         return kept.placed(
             filelist.from_adds(added, table.columns, table.keys), [add.place for add, _ in added], before
@@ -103,6 +110,11 @@ class Snapshot:
     def files(self) -> pa.Table:
         """Its files as one Arrow table (`rows.filelist`). Raises and costs as `listing`."""
         return self.listing.files
+
+    def vector_of(self, path: str) -> Vector | None:
+        """The vector of a live file; None if no row of it is marked. Cost: as `listing`."""
+        found = filelist.of_paths(self.files, [path])
+        return found[0].vector if found else None
 
     @property
     def file_count(self) -> int:
@@ -120,14 +132,17 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, table_id: 
     state = snapshot.state if snapshot else None
     identity = state.table_id if state else table_id or manifests[0].manifest.table_id
     base, changes = _start(snapshot)
-    added, removed = dict(changes.added), list(changes.removed)
+    added, removed, marked = dict(changes.added), list(changes.removed), dict(changes.marked)
     for manifest, sha256 in ((loaded.manifest, loaded.sha256) for loaded in manifests):
         before = state
         state = replay.apply(state, manifest, sha256, table_id=identity)
         if before is not None and manifest.table is not None:
             added = _followed(added, before.table, manifest.table)
         added = _placed(added, manifest)
-        removed += [action.path for action in manifest.remove if added.pop(action.path, None) is None]
+        for path in (action.path for action in manifest.remove if added.pop(action.path, None) is None):
+            removed.append(path)
+            marked.pop(path, None)
+        _mark(added, marked, manifest)
         for add in manifest.add:
             known = added.setdefault(add.path, (add, manifest.version))
             if known[1] != manifest.version or len(add.partition) != len(state.table.partition_by):
@@ -139,14 +154,14 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, table_id: 
     base = base or Listed.of(state.table, FileList.of(filelist.empty(state.table.columns)))
     if len(removed) > base.count:
         raise _impossible(state.version, f"the removal of {removed[-1]}")
-    return Snapshot(state, base, Changes(added, tuple(removed)))
+    return Snapshot(state, base, Changes(added, tuple(removed), marked))
 
 
 def _start(snapshot: Snapshot | None) -> tuple[Listed | None, Changes]:
     """What the next version builds on: the list of files if it has been built, otherwise its parts."""
     if snapshot is None:
         return None, Changes()
-    if "listing" in vars(snapshot) or len(snapshot.changes.added) + len(snapshot.changes.removed) > PENDING:
+    if "listing" in vars(snapshot) or len(snapshot.changes) > PENDING:
         return Listed.of(snapshot.state.table, snapshot.listing, snapshot.base.saved), Changes()
     return snapshot.base, snapshot.changes
 
@@ -177,6 +192,43 @@ def _placed(added: dict[str, tuple[Add, int]], manifest: Manifest) -> dict[str, 
             ordered[add.path] = (msgspec.structs.replace(add, place=known.place), manifest.version)
         ordered[path] = (known, at)
     return ordered
+
+
+def _mark(added: dict[str, tuple[Add, int]], marked: dict[str, Vector], manifest: Manifest) -> None:
+    """Give the files that a manifest marks their new vectors."""
+    for mark in manifest.mark:
+        if mark.path in added:
+            add, at = added[mark.path]
+            added[mark.path] = (_marked(add, mark, manifest.version), at)
+        else:
+            marked[mark.path] = _grown(marked.get(mark.path), mark, manifest.version)
+
+
+def _marked(add: Add, mark: Mark, version: int) -> Add:
+    """An added file with its new vector."""
+    vector = _grown(add.vector, mark, version)
+    if vector.rows >= add.rows:
+        raise _impossible(version, f"a mark of every row of {mark.path}")
+    return msgspec.structs.replace(add, vector=vector)
+
+
+def _grown(known: Vector | None, mark: Mark, version: int) -> Vector:
+    """The new vector of a file, which contains the earlier one."""
+    if known is not None and mark.vector.rows < known.rows:
+        raise _impossible(version, f"a mark of {mark.path} that forgets earlier ones")
+    return mark.vector
+
+
+def _with_marks(files: FileList, marks: Mapping[str, Vector], version: int) -> FileList:
+    """A list with new vectors of some of its files."""
+    if not marks:
+        return files
+    found = files.marked(marks)
+    if found is None:
+        raise _impossible(version, "a mark of a file that is not there")
+    if not filelist.grows(files.files, found.files):
+        raise _impossible(version, "a mark of every row of a file, or one that forgets earlier ones")
+    return found
 
 
 def _impossible(version: int, what: str) -> CorruptTableError:

@@ -1,16 +1,19 @@
-"""Looking into files that others added since a plan was made: do the plan's checks hold for them?
+"""Looking at what others have done since a plan was made: do its checks hold for new files, are its rows still live?
 
 Source: specs/5-commit.md, "Conflicts".
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pyarrow as pa
 
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.plan import Check, KeysAbsent
 from txfiles.log.session import Session
-from txfiles.reading import scan
+from txfiles.reading import live, scan
 from txfiles.reading.key_finder import candidates, probe
 from txfiles.rows import filelist, filters, partitions
 from txfiles.rows.filelist import DataFile
@@ -37,6 +40,22 @@ def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table)
     may = fresh.filter(pa.array(scan.may_match(fresh, table, check.where), pa.bool_()))
     found = session.each(lambda file: _has_match(session, table, file, check.where), filelist.data_files(may))
     return not any(found)
+
+
+def still_live(session: Session, found: Sequence[tuple[DataFile, np.ndarray]]) -> bool:
+    """Whether rows that were found are not marked now.
+
+    Args:
+        session: where the files are.
+        found: some files as they are now, each with the positions of rows in it.
+    Cost: one request for each file.
+    """
+
+    def is_live(of_file: tuple[DataFile, np.ndarray]) -> bool:
+        file, positions = of_file
+        return not np.isin(positions, live.marked_positions(session.store, file)).any()
+
+    return all(session.each(is_live, found))
 
 
 def _has_match(session: Session, table: TableMetadata, file: DataFile, where: filters.Filter) -> bool:

@@ -42,6 +42,11 @@ class Hits:
     differs: np.ndarray
 
 
+def where_found(hits: Sequence[Hits]) -> dict[str, np.ndarray]:
+    """The positions of the rows that were hit, by the path of their file."""
+    return {hit.file.path: hit.positions for hit in hits}
+
+
 @dataclass(frozen=True)
 class BatchKeys:
     """A batch's keys, prepared for looking up.

@@ -2,8 +2,8 @@
 
 A file is a sequence of groups (Parquet row groups, CSV blocks) in a fixed order. A group knows where its live rows are
 in the file, and reads the columns that it is asked for, including partition columns, in the table's types. *Physical*
-rows are those that a data file holds; *live* rows are those that belong to the table. Today every physical row of a
-live file is live. Nothing outside this module relies on that.
+rows are those that a data file holds; *live* rows are those that belong to the table: all but the *marked* ones, which
+the file's deletion vector names. Only this module knows of vectors; everyone else asks it.
 
 Source: specs/2-layout.md, "Data files"; specs/4-semantics.md, "Reading".
 """
@@ -24,6 +24,7 @@ from txfiles.core import names
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.messages import shown
 from txfiles.errors import CorruptTableError, NeedsLiveViewError
+from txfiles.formats import vectors
 from txfiles.formats.common import Group
 from txfiles.formats.parquet_groups import Encoded
 from txfiles.formats.source import FileToRead
@@ -34,6 +35,8 @@ from txfiles.rows.text import from_text
 from txfiles.rows.typenames import type_text
 from txfiles.store.port import Store
 
+NONE_MARKED = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True)
 class LiveGroup:
@@ -42,10 +45,12 @@ class LiveGroup:
     Attributes:
         first_row: position in the file of its first physical row.
         physical_rows: how many rows of the file it spans.
+        marked: which of them are marked, ascending, counted from `first_row`.
     """
 
     first_row: int
     physical_rows: int
+    marked: np.ndarray
     _group: Group
     _partition: pa.Table
     _schema: pa.Schema
@@ -53,17 +58,26 @@ class LiveGroup:
     @property
     def rows(self) -> int:
         """How many live rows it has."""
-        return self.physical_rows
+        return self.physical_rows - len(self.marked)
 
     @cached_property
     def positions(self) -> np.ndarray:
         """Where its live rows are in the file, ascending."""
-        return np.arange(self.first_row, self.first_row + self.physical_rows)
+        found = np.arange(self.first_row, self.first_row + self.physical_rows)
+        return found[self._is_live] if len(self.marked) else found
+
+    @cached_property
+    def _is_live(self) -> np.ndarray:
+        live = np.ones(self.physical_rows, np.bool_)
+        live[self.marked] = False
+        return live
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """The live rows' values in these columns, in this order, in the table's types."""
         constant = set(self._partition.column_names)
         stored = self._group.read([name for name in columns if name not in constant])
+        if len(self.marked) and stored.num_columns:
+            stored = stored.filter(pa.array(self._is_live))
         arrays = [
             pa.repeat(self._partition[name][0], self.rows) if name in constant else stored[name] for name in columns
         ]
@@ -101,18 +115,20 @@ class LiveGroup:
         """
         ends = np.searchsorted(positions, [self.first_row, self.first_row + self.physical_rows])
         mine = slice(int(ends[0]), int(ends[1]))
-        return mine, positions[mine] - self.first_row
+        places = positions[mine] - self.first_row
+        return mine, places - np.searchsorted(self.marked, places)
 
 
 @contextmanager
 def opened(store: Store, table: TableMetadata, file: DataFile) -> Iterator[list[LiveGroup]]:
-    """Open a live file: its groups, in order, which can be read until the file is closed.
+    """Open a live file: its groups that have live rows, in order, which can be read until the file is closed.
 
     Raises:
-        CorruptTableError: the file is missing, does not match the log, or cannot be decoded.
-    Cost: opens the file once; rows are read group by group, as asked for.
+        CorruptTableError: the file or its vector is missing, does not match the log, or cannot be decoded.
+    Cost: opens the file once; rows are read group by group, as asked for. A vector is one request more.
     """
     name = data_name(file.path)
+    marked = marked_positions(store, file)
     schema = types.arrow_schema(table.columns)
     stored = pa.schema([field for field in schema if field.name not in table.partition_by])
     to_read = FileToRead(
@@ -129,7 +145,9 @@ def opened(store: Store, table: TableMetadata, file: DataFile) -> Iterator[list[
     with formats.get(table.format).open(store, to_read, stored) as source:
         found, first_row = [], 0
         for group in source.groups():
-            found.append(LiveGroup(first_row, group.rows, group, partition, schema))
+            low, high = np.searchsorted(marked, [first_row, first_row + group.rows])
+            if high - low < group.rows or not group.rows:
+                found.append(LiveGroup(first_row, group.rows, marked[low:high] - first_row, group, partition, schema))
             first_row += group.rows
         yield found
 
@@ -165,31 +183,46 @@ def expected(found: Sequence[LiveGroup], columns: Sequence[str]) -> Sequence[Liv
     return found
 
 
+def marked_positions(store: Store, file: DataFile) -> np.ndarray:
+    """Which rows of a live file are marked, ascending.
+
+    Raises:
+        CorruptTableError: its vector is missing, or not what the log says of it: marked rows never come back for that.
+    Cost: one request, if it has a vector.
+    """
+    vector = file.vector
+    if vector is None:
+        return NONE_MARKED
+    name = names.VECTOR_DIR + vector.file
+    where = store.url(name)
+    if vector.bytes > vectors.most_bytes(min(file.rows, vectors.MARKABLE_ROWS)):
+        raise vectors.corrupt(where, f"the log says that it has {vector.bytes} bytes, for {file.rows} rows")
+    (data,) = store.read_ranges(name, [(vector.offset, vector.bytes)])
+    return vectors.checked(data, vector, file.rows, where)
+
+
 def live_rows(file: DataFile) -> int:
     """How many live rows a file has."""
-    return file.rows
-
-
-def total_rows(files: pa.Table) -> int:
-    """How many live rows a file list has. Cost: vectorised."""
-    return int(pc.sum(files["rows"]).as_py() or 0)
-
-
-def whole_files(files: pa.Table) -> list[DataFile]:
-    """The files of a list for a reader that sees only physical rows, such as Arrow's dataset.
-
-    If some rows of a file are not live, the table must refuse here, or hand out its live rows in another way.
-    """
-    return filelist.data_files(files)
+    return file.live_rows
 
 
 def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
-    """Refuse to hand out files if a tool that reads them on its own would not see the table's columns.
+    """Refuse to hand out files if a tool that reads them on its own would not see the table's rows and columns.
 
     Raises:
-        NeedsLiveViewError: a live file was added before a column's name or type last changed.
+        NeedsLiveViewError: rows of a live file are marked, or it was added before a column's name or type last changed.
     Cost: vectorised over the files.
     """
+    marked = filelist.marked(snapshot.files)
+    if marked.num_rows:
+        raise NeedsLiveViewError(
+            f"{filelist.marked_rows(marked)} deleted rows are still in {marked.num_rows} data file(s) of {where}: a "
+            f"tool that reads the files itself would see them",
+            hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
+            "pandas; compact() rewrites such files once many of their rows are marked; files(physical=True) or "
+            "`txfiles files --physical` lists the files anyway",
+            file=marked["path"][0].as_py(),
+        )
     since = snapshot.state.columns_since
     older = snapshot.files.filter(pc.less(snapshot.files["added_version"], since))
     if older.num_rows:

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.messages import few, nearest
-from txfiles.errors import CorruptTableError, InputError
+from txfiles.errors import CorruptTableError, InputError, NeedsLiveViewError
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.reading.live import LiveGroup, data_name, expected, opened, partition_values, whole_files
+from txfiles.reading.live import LiveGroup, data_name, expected, opened, partition_values
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
 from txfiles.store import port
@@ -29,6 +29,9 @@ from txfiles.store.common import missing
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
+
+MARKED_IN_MEMORY_BYTES = 256 * 1024 * 1024
+"""A dataset holds the rows of marked files, as Arrow would read those that are marked too. Beyond this, it refuses."""
 
 LISTED_FILES = 1_000
 """How many files of the list a stream turns into values at a time."""
@@ -122,8 +125,11 @@ def _expected(found: Sequence[LiveGroup], columns: Sequence[str], *, first_alone
 def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     """The live Parquet files as a pyarrow dataset that prunes by what the log knows of them.
 
+    Files with marked rows are read into memory now: Arrow reads whole files.
+
     Raises:
         CorruptTableError: a file is missing, has the wrong size, or is a link or a pipe.
+        NeedsLiveViewError: files with marked rows have more than `MARKED_IN_MEMORY_BYTES`.
     Cost: a stat for each file.
     """
     import pyarrow.dataset as ds  # here: it imports pandas where there is one, 0.2 s that only this needs
@@ -134,8 +140,29 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
         default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     )
     file_system, root = port.arrow(session.store)
-    fragments = []
-    for file in whole_files(snapshot.files):
+    marked = pc.sum(filelist.marked(snapshot.files)["bytes"]).as_py() or 0
+    if marked > MARKED_IN_MEMORY_BYTES:
+        raise NeedsLiveViewError(
+            f"{marked:,} bytes of the data files of {session.store.root} hold deleted rows; a dataset takes up to "
+            f"{MARKED_IN_MEMORY_BYTES:,} bytes of such files into memory",
+            hint="read with to_batches(), or run compact() first",
+        )
+    plain = pa.schema([field.remove_metadata() for field in schema])
+    fragments: list[ds.Fragment] = []
+    children: list[ds.Dataset] = []
+
+    def end() -> None:
+        if fragments or not children:
+            children.append(ds.FileSystemDataset(list(fragments), plain, layout, file_system))
+        fragments.clear()
+
+    for file in filelist.data_files(snapshot.files):
+        if file.vector is not None:
+            if fragments:
+                end()
+            whole = _Scan(table, snapshot.files.slice(0, 0), None, plain.names, plain.names, plain)
+            children.append(ds.dataset(pa.concat_tables(_matching(session, whole, file))))
+            continue
         values = partition_values(table, schema, file)
         guarantee = pc.scalar(value=True)
         for name in table.partition_by:
@@ -144,8 +171,8 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
         inside = data_name(file.path)
         _check_is_file(session, file, inside)
         fragments.append(layout.make_fragment(f"{root}/{inside}", file_system, partition_expression=guarantee))
-    plain = pa.schema([field.remove_metadata() for field in schema])
-    return ds.FileSystemDataset(fragments, plain, layout, file_system)
+    end()
+    return children[0] if len(children) == 1 else ds.dataset(children)
 
 
 def _check_is_file(session: Session, file: DataFile, name: str) -> None:

@@ -10,7 +10,7 @@ Source: specs/3-manifest.md, "Checkpoints"; specs/decisions/0055-checkpoints-in-
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core.manifest import TableMetadata
+from txfiles.core.manifest import TableMetadata, Vector
 from txfiles.rows import filelist
 
 TAIL_FILES = 1_024
@@ -62,7 +62,7 @@ class Segment:
     """Some successive rows of the list.
 
     Attributes:
-        files: the rows.
+        files: the rows, with the vectors that they have now; those of the part have none.
         part: the part that holds them; None if there is none.
         positions: where in the part they are, ascending; None: they are all of it.
     """
@@ -84,6 +84,17 @@ class Segment:
             return Segment(files)
         before = np.arange(len(self)) if self.positions is None else self.positions
         return Segment(files, self.part, before[keep.to_numpy()])
+
+    def marked(self, paths: pa.Array, vectors: pa.Array) -> Segment:
+        """The same rows, some of which now have these vectors."""
+        at = pc.index_in(self.files["path"], value_set=paths).combine_chunks()
+        if at.null_count == len(at):
+            return self
+        known = self.files["vector"].combine_chunks()
+        # One `take` of old and new ones: Arrow has no choice between structs by a mask.
+        which = pc.coalesce(pc.add(pc.cast(at, pa.int64()), len(self)), pa.array(np.arange(len(self))))
+        found = pa.concat_arrays([*(known.chunks if isinstance(known, pa.ChunkedArray) else [known]), vectors])
+        return replace(self, files=filelist.with_vectors(self.files, found.take(which)))
 
     @classmethod
     def of_part(cls, part: Part, gone: bytes) -> Segment:
@@ -152,6 +163,21 @@ class FileList:
             return self
         removed = pa.array(paths, pa.string())
         return FileList(tuple(segment.without(removed) for segment in self.segments))
+
+    def marked(self, marks: Mapping[str, Vector]) -> FileList | None:
+        """The list with new vectors of some paths; None if one is not there.
+
+        Cost: O(files) to look for the paths, vectorised; only segments that hold one are written anew. Parts stay.
+        """
+        return self.overlaid(pa.array(marks, pa.string()), filelist.vectors_of(list(marks.values()))) if marks else self
+
+    def overlaid(self, paths: pa.Array, vectors: pa.Array) -> FileList | None:
+        """As `marked`, for paths and vectors that are Arrow arrays."""
+        if not len(paths):
+            return self
+        found = FileList(tuple(segment.marked(paths, vectors) for segment in self.segments))
+        known = sum(pc.sum(pc.is_in(segment.files["path"], value_set=paths)).as_py() or 0 for segment in self.segments)
+        return found if known == len(paths) else None
 
     def followed(self, before: TableMetadata, after: TableMetadata) -> FileList:
         """As a later table action sees it (`filelist.follow`); rows that it changes are in no part any more."""

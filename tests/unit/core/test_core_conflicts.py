@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -15,12 +16,14 @@ from txfiles.core.manifest import (
     Add,
     CheckpointRef,
     Manifest,
+    Mark,
     Metrics,
     Operation,
     Remove,
     SidecarRef,
     TableMetadata,
     Vacuum,
+    Vector,
 )
 from txfiles.core.plan import CommitPlan, Group, KeysAbsent, ReadSet, Replaces, compaction, on_head
 from txfiles.core.schema import Column
@@ -63,7 +66,7 @@ def mine(*, checks: tuple[Any, ...] = (), relies_on: tuple[int, ...] = (), **mor
     """A plan that staged file 6."""
     vacuum = more.pop("vacuum", None)
     known = {"table": TABLE, "staged": frozenset({path(6)})}
-    read_set = ReadSet(checks=checks, relies_on=frozenset(map(path, relies_on)), **(known | more))
+    read_set = ReadSet(checks=checks, relies_on=dict.fromkeys(map(path, relies_on)), **(known | more))
     return CommitPlan(table=TABLE, read_set=read_set, vacuum=vacuum)
 
 
@@ -270,6 +273,45 @@ def test_a_plan_that_stands_takes_the_properties_of_the_head() -> None:
     """Unless it changes the table itself."""
     assert on_head(mine(), FASTER, 0, (), None).table == FASTER
     assert on_head(mine(changes_table=True), FASTER, 0, (), None).table == TABLE
+
+
+def vector(number: int, rows: int = 1) -> Vector:
+    return Vector(file=names.vectors(TABLE_ID, "d" * 32, number), offset=0, bytes=1, sha256="0" * 64, rows=rows)
+
+
+def marks(*numbers: int, version: int = 8) -> Manifest:
+    """A commit that marks rows of some files."""
+    return theirs("delete", version=version, mark=tuple(Mark(path=path(n), vector=vector(version)) for n in numbers))
+
+
+def test_marked_rows_are_looked_at() -> None:
+    """Who found rows in a file looks at them once others have marked it; who rewrites the file plans again."""
+    found = replace_plan(mine(), relies_on={path(5): "where"})
+    assert decide(found, [marks(4)]).verdict is Verdict.REBASE
+    assert decide(found, [marks(4, 5)]).verdict is Verdict.PROBE
+    decision = decide(mine(relies_on=(5,)), [marks(4), marks(5, version=9), marks(4, version=10)])
+    assert (decision.verdict, decision.version) == (Verdict.REDO, 9)
+    assert "marked rows of a file that this one rewrites" in decision.because
+    assert decide(mine(checks=(CHECK,)), [marks(5)]).verdict is Verdict.REBASE
+
+
+def replace_plan(plan: CommitPlan, **more: Any) -> CommitPlan:
+    return dataclasses.replace(plan, read_set=dataclasses.replace(plan.read_set, **more))
+
+
+def test_the_difference_knows_vectors() -> None:
+    """A mark of a fresh file is the file's; the last mark counts; a file that comes back with another vector is new."""
+    log = [theirs(adds=(1,)), marks(1, 5, version=9), marks(5, version=10)]
+    found = change(log)
+    assert found.fresh == (replace(add(1), vector=vector(9)),)
+    assert found.marked == {path(5): vector(10)}
+    assert {names.VECTOR_DIR + vector(number).file for number in (9, 10)} <= found.held
+    gone = change([*log, theirs(version=11, removes=(5,))])
+    assert (gone.marked, gone.gone) == ({}, {path(5)})
+    back = theirs("restore", version=12, adds=(5,))
+    assert change([*log, theirs(version=11, removes=(5,)), back]).gone == frozenset()
+    other = change([*log, theirs(version=11, removes=(5,)), back], lambda _: vector(3))
+    assert (other.gone, [fresh.path for fresh in other.fresh]) == ({path(5)}, [path(1), path(5)])
 
 
 def test_what_an_overwrite_replaces_is_listed_anew() -> None:

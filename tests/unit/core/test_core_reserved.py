@@ -15,8 +15,7 @@ from txfiles.core import codec, names
 from txfiles.errors import CorruptTableError, UnsupportedTableError
 from txfiles.log import checkpoint
 
-RESERVED = ["deletion_vectors", "column_mapping", "adopted_files", "csv_dialect", "detached"]
-VECTOR = {"name": "x.bin", "offset": 0, "bytes": 1, "sha256": "0" * 64, "rows": 1}
+RESERVED = ["column_mapping", "adopted_files", "csv_dialect", "detached"]
 
 
 @pytest.fixture
@@ -53,26 +52,6 @@ def test_a_reserved_feature_is_refused_by_name(written: Path, feature: str) -> N
     with pytest.raises(UnsupportedTableError, match=feature):
         tx.write(pa.table({"a": [3]}), written, mode="append")
     assert sorted(written.rglob("*")) == before
-
-
-def marked(found: dict[str, Any]) -> None:
-    found["mark"] = [{"path": found["add"][0]["path"], "vector": VECTOR}]
-
-
-def with_vector(found: dict[str, Any]) -> None:
-    found["add"][0]["vector"] = VECTOR
-
-
-@pytest.mark.parametrize("change", [marked, with_vector])
-def test_marked_rows_are_never_read_as_live(written: Path, change: Any) -> None:
-    """A vector or a mark is refused as deletion vectors though no feature was declared, in a sidecar too."""
-    found = document(written, 1)
-    change(found)
-    with pytest.raises(UnsupportedTableError, match="deletion_vectors"):
-        codec.decode(sealed(found), version=1, where="here")
-    actions = json.dumps({name: found[name] for name in ("add", "remove", "mark") if name in found}).encode()
-    with pytest.raises(UnsupportedTableError, match="deletion_vectors"):
-        codec.decode_actions(actions, table_id=found["table_id"], where="here")
 
 
 def test_index_runs_are_ignored(written: Path) -> None:
@@ -113,7 +92,7 @@ def test_a_checkpoint_of_a_later_release(written: Path) -> None:
         pq.write_table(table.replace_schema_metadata({b"txfiles": json.dumps(state).encode()}), sink)
         return bytes(sink.getvalue())
 
-    more = whole.append_column("vector", pa.nulls(whole.num_rows, pa.string()))
+    more = whole.append_column("colour", pa.nulls(whole.num_rows, pa.string()))
     again = checkpoint.decode(changed(more, saved | {"runs": [1]}), None, where="here")
     assert (again.state, again.files) == (known.state, known.files)
     needs = saved | {"table": saved["table"] | {"required_features": ["adopted_files"]}, "batch_ids": {"new": "form"}}

@@ -4,16 +4,17 @@ A table is up to three files over four keys and two parts; two operations are pl
 and the real `judge` judges the other by a faithful read set. Whenever it lets the plan stand, the rows must be
 those of planning again. How often it asks for planning again in vain is written down, so that any change of the
 rules' precision is noticed. A compaction (rows move to another file) is judged group by group: what is left of it must
-leave every row as it is. Others may also restore (files come back).
+leave every row as it is. Others may also restore (files come back), and mark rows instead of rewriting files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import pytest
 from tests.strategies import TABLE_ID
 from txfiles.core import conflicts, names
 from txfiles.core.conflicts import Verdict
-from txfiles.core.manifest import Add, Manifest, Metrics, Operation, Remove, TableMetadata
+from txfiles.core.manifest import Add, Manifest, Mark, Metrics, Operation, Remove, TableMetadata, Vector
 from txfiles.core.plan import (
     Check,
     CommitPlan,
@@ -59,15 +60,37 @@ class Row:
 
 @dataclass(frozen=True)
 class File:
-    """A data file: all its rows are of one part."""
+    """A data file: all its rows are of one part. Some may be marked."""
 
     path: str
     part: int
-    rows: frozenset[Row]
+    stored: frozenset[Row]
+    marked: frozenset[Row] = frozenset()
+
+    @property
+    def rows(self) -> frozenset[Row]:
+        """Those that are live."""
+        return self.stored - self.marked
+
+    @property
+    def vector(self) -> Vector | None:
+        """One for each set of rows: which are marked is told by its name."""
+        if not self.marked:
+            return None
+        digest = hashlib.sha256(repr(sorted(self.marked)).encode()).hexdigest()
+        name = names.vectors(TABLE_ID, digest[:32], 0)
+        return Vector(file=name, offset=0, bytes=1, sha256=digest, rows=len(self.marked))
 
     @property
     def add(self) -> Add:
-        return Add(path=self.path, rows=len(self.rows), bytes=1, sha256="0" * 64, partition=(str(self.part),))
+        return Add(
+            path=self.path,
+            rows=len(self.stored),
+            bytes=1,
+            sha256="0" * 64,
+            partition=(str(self.part),),
+            vector=self.vector,
+        )
 
 
 World = tuple[File, ...]
@@ -87,6 +110,7 @@ class Op:
     is_part: bool = False
     where: Where | None = None
     keyed: bool = False
+    marks: bool = False
 
     @property
     def kind(self) -> str:
@@ -105,7 +129,8 @@ class Plan:
     op: Op
     adds: World
     removes: frozenset[str]
-    relies_on: frozenset[str] = frozenset()
+    relies_on: Mapping[str, frozenset[Row] | None] = field(default_factory=dict, hash=False)
+    marks: Mapping[str, frozenset[Row]] = field(default_factory=dict, hash=False)
     probes: frozenset[int] = frozenset()
     groups: tuple[Group, ...] = ()
 
@@ -141,7 +166,13 @@ class Plan:
 
     def manifest(self, version: int, world: World) -> Manifest:
         """Its commit on a world."""
-        removes = _paths(world) - _paths(apply(world, self))
+        before, after = {file.path: file for file in world}, {file.path: file for file in apply(world, self)}
+        removes = before.keys() - after.keys()
+        adds = [file for path, file in after.items() if path not in before]
+        changed = [file for path, file in after.items() if path in before and before[path] != file]
+        if self.op.name == "restore":  # a file with fewer marks is removed and added
+            removes, adds, changed = removes | {file.path for file in changed}, [*adds, *changed], []
+        marks = [Mark(path=file.path, vector=vector) for file in changed if (vector := file.vector) is not None]
         return Manifest(
             format_version=1,
             version=version,
@@ -151,8 +182,9 @@ class Plan:
             time="2026-11-24T03:44:00.000001Z",
             operation=Operation(name=self.op.name),
             metrics=Metrics(),
-            add=tuple(file.add for file in self.adds),
+            add=tuple(file.add for file in adds),
             remove=tuple(Remove(path=path) for path in sorted(removes)),
+            mark=tuple(marks),
         )
 
 
@@ -178,7 +210,11 @@ def plan(op: Op, world: World, who: str) -> Plan | str:
         return _compact(op, world, who)
     if op.name == "delete":
         return _delete(op, world, who)
-    hit = frozenset(file.path for file in world if any(row.key in op.keys for row in file.rows))
+    hit = {
+        file.path: frozenset(row for row in file.rows if row.key in op.keys)
+        for file in world
+        if any(row.key in op.keys for row in file.rows)
+    }
     if op.name == "append_once":
         known = {row.key for file in world for row in file.rows}
         new = frozenset(row for row in batch if row.key not in known)
@@ -204,10 +240,38 @@ def _delete(op: Op, world: World, who: str) -> Plan:
     gone = frozenset(
         row for file in world for row in file.rows if (_matches(op.where, row) if op.where else row.key in op.keys)
     )
+    return _edited(op, who, world, gone, probes=op.keys)
+
+
+def _edited(
+    op: Op,
+    who: str,
+    world: World,
+    gone: frozenset[Row],
+    *,
+    new: frozenset[Row] = frozenset(),
+    homes: Mapping[str, set[Row]] | None = None,
+    found: Mapping[str, frozenset[Row]] | None = None,
+    probes: frozenset[int] = frozenset(),
+) -> Plan:
+    """Rows go, and others come in their place: the files are rewritten, or the rows marked and the others new."""
+    homes = homes or {}
     touched = [file for file in world if file.rows & gone]
-    paths = _paths(touched)
-    pieces = [(file.part, file.rows - gone) for file in touched]
-    return _plan(op, who, new=frozenset(), pieces=pieces, removes=paths, relies_on=paths, probes=op.keys)
+    marked = [file for file in touched if op.marks and file.rows - gone]
+    others = [file for file in touched if file not in marked]
+    moved = frozenset(row for path, come in homes.items() for row in come) if op.marks else frozenset[Row]()
+    pieces = [(file.part, (file.rows - gone) | homes.get(file.path, set())) for file in others if not op.marks]
+    relies_on: dict[str, frozenset[Row] | None] = {file.path: file.rows & gone for file in marked}
+    plan = _plan(
+        op,
+        who,
+        new=new | moved,
+        pieces=pieces,
+        removes=_paths(others),
+        relies_on={**relies_on, **(found or {}), **dict.fromkeys(_paths(others))},
+        probes=probes,
+    )
+    return replace(plan, marks={file.path: file.marked | (file.rows & gone) for file in marked})
 
 
 def _matches(where: Where, row: Row) -> bool:
@@ -222,10 +286,10 @@ def _overwrite(op: Op, world: World, batch: frozenset[Row], who: str) -> Plan | 
         return REFUSED
     paths = frozenset(file.path for file in gone)
     probes = op.keys if op.keyed else frozenset[int]()
-    return _plan(op, who, new=batch, removes=paths, relies_on=paths if op.where else frozenset(), probes=probes)
+    return _plan(op, who, new=batch, removes=paths, relies_on=dict.fromkeys(paths if op.where else ()), probes=probes)
 
 
-def _upsert(op: Op, world: World, batch: frozenset[Row], hit: frozenset[str], who: str) -> Plan | str:
+def _upsert(op: Op, world: World, batch: frozenset[Row], hit: Mapping[str, frozenset[Row]], who: str) -> Plan | str:
     new, homes, changed = set[Row](), dict[str, set[Row]](), set[int]()
     for row in batch:
         stored = [(file, old) for file in world for old in file.rows if old.key == row.key]
@@ -240,13 +304,8 @@ def _upsert(op: Op, world: World, batch: frozenset[Row], hit: frozenset[str], wh
                 homes.setdefault(newest[0].path, set()).add(row)
             else:
                 new.add(row)
-    rewritten = [file for file in world if any(row.key in changed for row in file.rows)]
-    pieces = [
-        (file.part, frozenset(row for row in file.rows if row.key not in changed) | homes.get(file.path, set()))
-        for file in rewritten
-    ]
-    removes = frozenset(file.path for file in rewritten)
-    return _plan(op, who, new=frozenset(new), pieces=pieces, removes=removes, relies_on=hit, probes=op.keys)
+    gone = frozenset(row for file in world for row in file.rows if row.key in changed)
+    return _edited(op, who, world, gone, new=frozenset(new), homes=homes, found=hit, probes=op.keys)
 
 
 def _plan(
@@ -256,12 +315,12 @@ def _plan(
     new: frozenset[Row],
     pieces: Sequence[tuple[int, frozenset[Row]]] = (),
     removes: frozenset[str] = frozenset(),
-    relies_on: frozenset[str] = frozenset(),
+    relies_on: Mapping[str, frozenset[Row] | None] | None = None,
     probes: frozenset[int] = frozenset(),
 ) -> Plan:
     written = [(part, rows) for part, rows in [*pieces, (op.part, new)] if rows]
     adds = tuple(File(_path(who, number), part, frozenset(rows)) for number, (part, rows) in enumerate(written))
-    return Plan(op, adds, removes, relies_on, probes)
+    return Plan(op, adds, removes, relies_on or {}, probes=probes)
 
 
 def _path(who: str, number: int) -> str:
@@ -279,7 +338,9 @@ def apply(world: World, found: Plan | str) -> World:
             return file.path in found.removes
         return replaces.partitions is None or _partition(file.part) in replaces.partitions
 
-    return tuple(file for file in world if not goes(file)) + found.adds
+    stay = [file for file in world if not goes(file)]
+    marked = [replace(file, marked=file.marked | found.marks.get(file.path, frozenset())) for file in stay]
+    return tuple(file for file in marked if file.rows or not file.stored) + found.adds
 
 
 @cache
@@ -352,25 +413,39 @@ class Judged:
     needless: bool
 
 
-def judge(world: World, mine: Plan, theirs: Sequence[Plan], *, undone: bool = False) -> Judged:
-    """Let the others commit, ask the rules, and compare with planning again; `undone`: and restored to the world."""
-    newer, files = world, {file.path: file for file in world}
+BUGS = ("marks are no difference", "rows are not looked at", "a compaction ignores marks", "what came back is not new")
+
+
+def judge(world: World, mine: Plan, theirs: Sequence[Plan], *, undone: bool = False, bug: str = "") -> Judged:
+    """Let the others commit, ask the rules, and compare with planning again.
+
+    Args:
+        world: the base.
+        mine: planned on it.
+        theirs: they come first.
+        undone: then the table is restored to the base.
+        bug: planted into the rules.
+    """
+    newer = world
     manifests = []
     for number, found in enumerate(theirs):
         manifests.append(found.manifest(8 + number, newer))
         newer = apply(newer, found)
-        files |= {file.path: file for file in found.adds}
     if undone:
-        back = Plan(Op("restore", frozenset()), tuple(set(world) - set(newer)), _paths(set(newer) - set(world)))
+        back = _restored(newer, world)
         manifests.append(back.manifest(8 + len(theirs), newer))
         newer = apply(newer, back)
-    net = conflicts.change(manifests)
+    net, files = _change(world, newer, manifests, bug)
     decision = conflicts.judge(mine.commit_plan, manifests, net)
     fresh = [files[add.path] for add in net.fresh]
-    holds = decision.verdict is not Verdict.PROBE or all(_holds(check, fresh) for check in mine.checks)
+    live = bug == "rows are not looked at" or all(
+        not (mine.relies_on.get(path) or frozenset()) & files[path].marked for path in net.marked
+    )
+    holds = decision.verdict is not Verdict.PROBE or (live and all(_holds(check, fresh) for check in mine.checks))
     stands = decision.verdict is not Verdict.REDO and holds
     if mine.groups:
-        kept = on_head(mine.commit_plan, TABLE, 0, net.held, None, gone=net.gone)
+        marked = frozenset[str]() if bug == "a compaction ignores marks" else net.marked.keys()
+        kept = on_head(mine.commit_plan, TABLE, 0, net.held, None, gone=net.gone | marked)
         adds = tuple(file for file in mine.adds if file.path in {add.path for add in kept.add})
         left = Plan(mine.op, adds, frozenset(kept.remove))
         # As sets: two equal rows of one file are one here.
@@ -380,6 +455,24 @@ def judge(world: World, mine: Plan, theirs: Sequence[Plan], *, undone: bool = Fa
     applies = mine.replaces is not None or mine.removes <= _paths(newer)
     same = applies and again != REFUSED and rows(apply(newer, mine)) == rows(apply(newer, again))
     return Judged(stands, sound=same or not stands, needless=same and not stands)
+
+
+def _restored(newer: World, world: World) -> Plan:
+    """A restore from one world to another."""
+    return Plan(Op("restore", frozenset()), tuple(set(world) - set(newer)), _paths(set(newer) - set(world)))
+
+
+def _change(
+    world: World, newer: World, manifests: Sequence[Manifest], bug: str
+) -> tuple[conflicts.Change, dict[str, File]]:
+    """The difference, and the files at the head."""
+    base = {file.path: file for file in world}
+    net = conflicts.change(manifests, lambda path: base[path].vector if path in base else None)
+    if bug == "marks are no difference":
+        net = replace(net, marked={})
+    if bug == "what came back is not new":
+        net = replace(net, fresh=tuple(add for add in net.fresh if add.path not in base), gone=net.gone - base.keys())
+    return net, {file.path: file for file in newer}
 
 
 def _paths(files: Iterable[File]) -> frozenset[str]:
@@ -481,3 +574,79 @@ def test_rows_that_were_compacted_are_probed() -> None:
             for second in plans(apply(world, first), COMPACTIONS, "second"):
                 for mine in plans(world, ops, "mine"):
                     assert judge(world, mine, [first, second]).sound, (world, first, second, mine)
+
+
+# ---- marked rows -----------------------------------------------------------------------------
+
+
+def marked_worlds() -> Iterator[World]:
+    """Small worlds; in some, rows with a key that is nowhere else or in another file too are marked already."""
+    for world in worlds(2):
+        yield world
+        for number, file in enumerate(world):
+            for extra in (Row(0, file.part, 0, "dead"), *file.rows):
+                stored = file.stored | {extra}
+                if len(stored) > 1:
+                    marked = replace(file, stored=stored, marked=frozenset({extra}))
+                    yield (*world[:number], marked, *world[number + 1 :])
+
+
+def marking(ops: Iterable[Op]) -> list[Op]:
+    """The operations that may mark rows, marking them."""
+    return [replace(op, marks=True) for op in ops if op.name in ("upsert", "delete") or op.where is not None]
+
+
+MARKED = (109_632, 70_231, 6_395)
+"""Pairs with marked rows that were judged, those that stand, and those that are planned again in vain."""
+
+
+def test_marked_rows_are_judged_row_by_row(cases: Callable[..., None]) -> None:
+    """Where operations mark rows, the rules are sound too; and what is planned again in vain is as much as known."""
+    plain = operations(2, 1)
+    ops = [*marking(plain), *(op for op in plain if op.name not in ("upsert", "delete")), *COMPACTIONS]
+    judged = standing = needless = 0
+    for world in marked_worlds():
+        for theirs, mine in itertools.product(plans(world, ops, "theirs"), plans(world, ops, "mine")):
+            verdict = judge(world, mine, [theirs])
+            assert verdict.sound, (world, theirs, mine)
+            judged, standing, needless = judged + 1, standing + verdict.stands, needless + verdict.needless
+    cases(pairs_of_plans=judged, false_conflicts=needless)
+    assert (judged, standing, needless) == MARKED
+
+
+def test_two_that_mark_different_rows_of_a_file_both_stand() -> None:
+    """Neither waits for the other, and the rows of both are gone; who marks the same row plans again."""
+    world = _world([(0, 0), (1, 0), (2, 0)])
+    for mine, theirs in itertools.product(range(3), repeat=2):
+        own = plan(Op("delete", frozenset({mine}), marks=True), world, "mine")
+        other = plan(Op("delete", frozenset({theirs}), marks=True), world, "theirs")
+        assert isinstance(own, Plan)
+        assert isinstance(other, Plan)
+        verdict = judge(world, own, [other])
+        assert (verdict.stands, verdict.sound) == (mine != theirs, True)
+        if mine != theirs:
+            assert {row.key for row in rows(apply(apply(world, other), own))} == {0, 1, 2} - {mine, theirs}
+
+
+def test_marks_of_two_commits() -> None:
+    """The same holds where two others came first, and where the second is a restore to the base, or to before it."""
+    ops = [*marking(operations(2, 1)), Op("append_once", frozenset({0})), *COMPACTIONS]
+    for world in [found for found in marked_worlds() if any(file.marked for file in found)][:40:3]:
+        for first in plans(world, ops, "first"):
+            newer = apply(world, first)
+            unmarked = tuple(replace(file, marked=frozenset()) for file in newer)
+            for second in [*plans(newer, ops, "second"), _restored(newer, world), _restored(newer, unmarked)]:
+                for mine in plans(world, ops, "mine"):
+                    assert judge(world, mine, [first, second]).sound, (world, first, second, mine)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_in_the_rules_of_marks_shows(bug: str) -> None:
+    """Each of these mistakes leads to wrong rows in some small world."""
+    ops = [*marking(operations(2, 1)), Op("append_once", frozenset({0})), *COMPACTIONS]
+    for world in marked_worlds():
+        unmarked = tuple(replace(file, marked=frozenset()) for file in world)
+        for theirs in [*plans(world, ops, "theirs"), *([_restored(world, unmarked)] if unmarked != world else [])]:
+            if not all(judge(world, mine, [theirs], bug=bug).sound for mine in plans(world, ops, "mine")):
+                return
+    pytest.fail("nothing was noticed")

@@ -33,7 +33,7 @@ def test_positions_count_through_the_file(table):
             read = [value for group in groups for value in group.read(["id"])["id"].to_pylist()]
             assert read == sorted(read)
         assert live.live_rows(file) == 10
-    assert live.total_rows(table._opened.snapshot.files) == table.row_count == 30
+    assert filelist.total_rows(table._opened.snapshot.files) == table.row_count == 30
 
 
 @given(first=st.integers(0, 30), rows=st.integers(0, 20), positions=st.sets(st.integers(0, 60)))
