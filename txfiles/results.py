@@ -110,8 +110,10 @@ class CompactResult:
         bytes_before: of the files that were joined.
         bytes_after: of the files that hold their rows now.
         rows: how many rows they have.
-        groups: how many times neighbours were joined into one file.
-        groups_skipped: those that were given up because another commit had removed one of their files.
+        rows_dropped: deleted rows that were still in the files that were joined.
+        groups: how many times neighbours were joined into one file, or one was written anew.
+        groups_skipped: those that were given up because another commit had removed one of their files or marked rows
+            of it.
         dry_run: nothing was written.
         commit_id: of this call's commit, for `txfiles.resolve`; None if it made none.
     """
@@ -123,6 +125,7 @@ class CompactResult:
     bytes_before: int
     bytes_after: int
     rows: int
+    rows_dropped: int
     groups: int
     groups_skipped: int
     dry_run: bool

@@ -289,6 +289,17 @@ CALLS: dict[str, Write | Delete | Other] = {
     )
 }
 
+MARKING: dict[str, Write | Delete] = {
+    call.name: call
+    for call in (
+        Delete("delete one", {"keys": [1]}, lambda known: known["k"] == 1),
+        Delete("delete six", {"keys": [6]}, lambda known: known["k"] == 6),
+        Write("upsert six", "upsert", lambda who: [row(6, n=30 + who, at=8)], {**KEYED, "timestamp_col": "at"}),
+        Write("append_once six", "append_once", lambda who: [row(6, n=40 + who)], KEYED),
+    )
+}
+"""More calls for tables whose rows are marked: they meet in one file, on different rows or on the same."""
+
 CREATING = ("append", "append_once", "upsert", "overwrite", "batch id", "read")
 """Calls that meet where there is no table yet."""
 
@@ -307,3 +318,6 @@ def made(rows: Sequence[Row], **options: Any) -> list[Write]:
 
 
 ROWS = [row(1), row(2), row(3, "b", 3)]
+
+MARKED_ROWS = [*ROWS, row(6), row(8)]
+"""Of a table whose rows are marked: four of them in one file, one of which the second call marks."""

@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+from pyroaring import BitMap
+
 from tests.simulation import codec
 from tests.simulation.calls import EMPTY, Content
 from tests.simulation.machine import Ended, State, Stored
@@ -105,7 +107,8 @@ class Checker:
         if number < len(self._made):
             return self._made[number].apply(last, 0)
         process, call = _maker(manifest["commit_id"], state)
-        if not manifest.get("add") and not manifest.get("remove") and "batch_id" in manifest["operation"] and before:
+        changes = any(manifest.get(name) for name in ("add", "remove", "mark"))
+        if not changes and "batch_id" in manifest["operation"] and before:
             # It only records an id. It stands where it was decided, whatever others have written since.
             planned = before[manifest["operation"]["read_version"]].content
             if not call.apply(planned, process).same(planned):
@@ -142,7 +145,12 @@ def _live(number: int, manifest: Mapping[str, Any], before: Mapping[str, Any]) -
     for path, known in before.items():
         live |= {add["path"]: add for add in added if add.get("place") == path}
         live |= {} if path in removed else {path: known}
-    return live | {add["path"]: add for add in added if "place" not in add}
+    live |= {add["path"]: add for add in added if "place" not in add}
+    for mark in manifest.get("mark", ()):
+        if mark["path"] not in live:
+            raise Violation("S2", f"version {number} marks rows of a file that is not live")
+        live[mark["path"]] = live[mark["path"]] | {"vector": mark["vector"]}
+    return live
 
 
 # ---- what a call said -------------------------------------------------------------------------
@@ -231,6 +239,8 @@ def _check_files(state: State, versions: Sequence[Version]) -> None:
     checked = set()
     for number in range(smallest_whole(versions), len(versions)):
         for path, add in versions[number].live.items():
+            if "vector" in add and _vector(add["vector"], state) is None:
+                raise Violation("S7", f"version {number} names a vector of {path}, which is gone or has other bytes")
             if path in checked:
                 continue
             checked.add(path)
@@ -275,11 +285,27 @@ def _stored_content(live: Mapping[str, Mapping[str, Any]], content: Content, sta
         if found is None:
             return None
         partition = {"part": add["partition"][0]} if add.get("partition") else {}
+        marked = _vector(add["vector"], state) if "vector" in add else frozenset()
+        if marked is None:
+            return None
         rows += [
             {name: (one | partition).get(name) for name in content.columns}
-            for one in codec.decode(found.data).to_pylist()
+            for position, one in enumerate(codec.decode(found.data).to_pylist())
+            if position not in marked
         ]
     return Content(tuple(rows), content.columns)
+
+
+def _vector(vector: Mapping[str, Any], state: State) -> frozenset[int] | None:
+    """The positions that a vector marks, as another library reads them; None if its bytes are not there."""
+    found = state.objects.get(names.VECTOR_DIR + vector["file"])
+    data = b"" if found is None else found.data[vector["offset"] : vector["offset"] + vector["bytes"]]
+    return _bitmap(data) if sha256_of(data) == vector["sha256"] else None
+
+
+@lru_cache(65_536)
+def _bitmap(data: bytes) -> frozenset[int]:
+    return frozenset(BitMap.deserialize(data))
 
 
 @lru_cache(65_536)
@@ -299,7 +325,7 @@ def manifest_of(data: bytes, objects: Mapping[str, Stored]) -> dict[str, Any]:
         raise Violation("S2", "a manifest's seal does not hold")
     if "sidecar" in manifest:
         actions = json.loads(objects[names.SIDECAR_DIR + manifest["sidecar"]["name"]].data)
-        manifest |= {name: actions.get(name, []) for name in ("add", "remove")}
+        manifest |= {name: actions.get(name, []) for name in ("add", "remove", "mark")}
         if "vacuum" in manifest:
             manifest["vacuum"] |= {"deletes": actions["deletes"]}
     return manifest

@@ -29,8 +29,8 @@ from txfiles.core.replay import State
 from txfiles.errors import StoreError
 from txfiles.formats.common import HashingSink
 from txfiles.log import checkpoint, manifests, newest, versions
-from txfiles.operations import delete, vacuum
-from txfiles.reading import checks, key_finder
+from txfiles.operations import delete, edits, vacuum
+from txfiles.reading import checks, key_finder, live
 from txfiles.results import Resolution
 from txfiles.rows import keys
 from txfiles.rows.segments import Segment
@@ -292,7 +292,7 @@ def _judge(change: Callable[[Any, Any, Any], tuple[Any, Any, Any]]) -> Iterator[
 @contextmanager
 def _difference(change: Callable[[Any], Any]) -> Iterator[None]:
     real = conflicts.change
-    with patch.object(conflicts, "change", lambda theirs: change(real(theirs))):
+    with patch.object(conflicts, "change", lambda theirs, *more: change(real(theirs, *more))):
         yield
 
 
@@ -321,7 +321,7 @@ def a_batch_id_is_looked_up_before_the_first_try_only() -> Iterator[None]:
 @planted("append_once", ["upsert", "append"], breaks=("S10", "S12"), faults=0)
 def only_the_newest_commit_is_judged() -> Iterator[None]:
     real = conflicts.change
-    with patch.object(conflicts, "change", lambda theirs: real(theirs[-1:])):
+    with patch.object(conflicts, "change", lambda theirs, *more: real(theirs[-1:], *more)):
         yield
 
 
@@ -396,8 +396,8 @@ def _made_by(theirs: Sequence[Manifest], path: str) -> bool:
 def a_file_that_comes_back_is_not_fresh() -> Iterator[None]:
     real = conflicts.change
 
-    def change(theirs: Sequence[Manifest]) -> conflicts.Change:
-        net = real(theirs)
+    def change(theirs: Sequence[Manifest], *more: Any) -> conflicts.Change:
+        net = real(theirs, *more)
         return replace(net, fresh=tuple(add for add in net.fresh if _made_by(theirs, add.path)))
 
     with patch.object(conflicts, "change", change):
@@ -408,11 +408,72 @@ def a_file_that_comes_back_is_not_fresh() -> Iterator[None]:
 def a_vacuum_deletes_a_file_that_comes_back() -> Iterator[None]:
     real = conflicts.change
 
-    def change(theirs: Sequence[Manifest]) -> conflicts.Change:
-        net = real(theirs)
+    def change(theirs: Sequence[Manifest], *more: Any) -> conflicts.Change:
+        net = real(theirs, *more)
         return replace(net, held=frozenset(name for name in net.held if _made_by(theirs, name)))
 
     with patch.object(conflicts, "change", change):
+        yield
+
+
+# ---- marked rows -------------------------------------------------------------------------------
+
+MARKS = {"update_strategy": "merge_on_read"}
+
+
+@planted(["delete one", "delete six"], breaks=("S10", "S12"), faults=0, **MARKS)
+def a_vector_forgets_earlier_marks() -> Iterator[None]:
+    def mark_rows(session: Any, stage: Any, found: Any) -> Any:
+        return stage.vectors([(file.path, positions) for file, positions in found])
+
+    with patch.object(edits, "mark_rows", mark_rows):
+        yield
+
+
+@planted("delete one", "delete six", breaks=("S10", "S12"), faults=0, **MARKS)
+def the_later_of_two_vectors_wins() -> Iterator[None]:
+    with patch.object(files, "unite", lambda session, stage, found, marks: (marks, [])):
+        yield
+
+
+@planted("delete one", "delete one", breaks=("S10", "S12"), faults=0, **MARKS)
+def rows_that_others_marked_are_not_looked_at() -> Iterator[None]:
+    with patch.object(checks, "still_live", lambda *_: True):
+        yield
+
+
+@planted("delete one", "delete six", breaks=("S10", "S12"), faults=0, **MARKS)
+def a_file_that_others_marked_is_as_it_was() -> Iterator[None]:
+    with _difference(lambda net: replace(net, marked={})):
+        yield
+
+
+@planted("delete one", "read", breaks=("S8", "S10", "S12"), faults=0, **MARKS)
+def readers_ignore_vectors() -> Iterator[None]:
+    with patch.object(live, "marked_positions", lambda *_: live.NONE_MARKED):
+        yield
+
+
+@planted("compact", "delete six", breaks=("S10", "S12"), faults=0, **MARKS)
+def a_compaction_brings_back_rows_that_are_marked() -> Iterator[None]:
+    real = plans.on_head
+
+    def on_head(*given: Any, gone: Any) -> Any:
+        return real(*given, gone=frozenset())
+
+    with patch.object(plans, "on_head", on_head):
+        yield
+
+
+@planted(["delete one", "vacuum"], breaks=("S7",), faults=0, **MARKS)
+def a_vacuum_takes_the_vectors_of_live_files() -> Iterator[None]:
+    with patch.object(vacuum, "_vector_files", lambda _: {}):
+        yield
+
+
+@planted("delete one", breaks=("S7",), **MARKS)
+def a_vector_file_is_deleted_though_the_commit_may_stand() -> Iterator[None]:
+    with patch.object(Staging, "keep", lambda self: None), patch.object(protocol, "MOST_PUTS", 1):
         yield
 
 

@@ -37,6 +37,9 @@ THREE = ("append", "append_once", "upsert", "overwrite", "overwrite part", "set"
 THREE_STATES_MAX = 1_500_000
 """Two vacuums and a third call have more: of those the table says that they were not completed."""
 
+MET_BY_MARKS = ("append", "upsert", "overwrite", "overwrite where", "delete where", "set", "compact", "vacuum", "read")
+MARKED_PAIRS = [(mine, theirs) for mine in ("delete one", "upsert six") for theirs in MET_BY_MARKS]
+
 OPERATIONS = {
     "append": {"settle manifest", "publish data", "create manifest"},
     "append_once": {"open data", "publish data", "create manifest"},
@@ -87,6 +90,17 @@ def test_alone(name: str, cases: Callable[..., None]) -> None:
 def test_pairs(pair: tuple[str, str], cases: Callable[..., None]) -> None:
     """Two calls at once, in every order of their operations, with faults anywhere: all invariants hold."""
     report = every(scene(pair), FAULTS)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.complete
+    assert holes(report) == []
+
+
+@pytest.mark.parametrize(
+    "pair", [*pairs(("upsert six", "delete one", "delete six", "append_once six")), *MARKED_PAIRS], ids=" with ".join
+)
+def test_marked_rows(pair: tuple[str, str], cases: Callable[..., None]) -> None:
+    """The same where rows are marked: two calls that mark different rows of one file both take effect."""
+    report = every(scene(pair, update_strategy="merge_on_read"), FAULTS)
     cases(states=report.states, ends_of_runs=report.ends)
     assert report.complete
     assert holes(report) == []

@@ -70,8 +70,9 @@ def compact(
 ) -> None:
     """Join small files that follow each other, in one commit that changes no row.
 
-    A file is small below half the target size. The files that were joined stay until a vacuum. It is safe beside
-    running writers: what another one has changed meanwhile is left as it is.
+    A file is small below half the target size. One of which a quarter of the rows is deleted is written anew. The files
+    that were joined stay until a vacuum. It is safe beside running writers: what another one has changed meanwhile is
+    left as it is.
     """
     import txfiles as tx
 
@@ -84,6 +85,7 @@ def compact(
         f"{done.rows:,} rows, {done.bytes_before:,} bytes, now {about}{done.bytes_after:,}"
         if done.groups
         else "there is nothing to join",
+        *([f"dropping {done.rows_dropped:,} rows that were deleted"] if done.rows_dropped else []),
         *([f"left out {_files(done.groups_skipped, 'group')} that others have changed"] if done.groups_skipped else []),
     ]
     output.emit(as_json, done, "\n".join(lines))

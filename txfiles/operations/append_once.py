@@ -10,7 +10,7 @@ from txfiles.core.manifest import Metrics
 from txfiles.core.plan import CommitPlan, KeysAbsent
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.options import Request
-from txfiles.reading.key_finder import batch_keys, candidates, probe
+from txfiles.reading.key_finder import batch_keys, candidates, probe, where_found
 from txfiles.rows import filelist
 
 
@@ -33,7 +33,7 @@ def append_once(ctx: PlanContext[Request]) -> CommitPlan:
         batch,
         Metrics(rows_inserted=rows.num_rows, rows_skipped=batch.rows.num_rows - rows.num_rows),
         add=ctx.stage.rows(batch.table, rows),
-        relies_on=[hit.file.path for hit in hits],
+        relies_on=where_found(hits),
         checks=[KeysAbsent(batch_keys(batch.table, rows, codes))] if rows.num_rows else (),
         scanned=len(looked_in),
     )

@@ -1,9 +1,12 @@
-"""`compact`: join small files, and change no row.
+"""`compact`: join small files, write those anew of which many rows are marked, and change no row.
 
 Files of one partition that follow each other are joined, in row order, into a file that takes the place of the first
 of them. A file is *small* below half the target size. A new file is closed if the next small one would take it beyond
 the target: then it is not small. So two small files that follow each other never remain, and a second compaction has
 nothing to do.
+
+A file of which a quarter of the rows is marked is *worn*: it is joined as a small one is, or written anew by itself.
+Marked rows of whatever is joined are dropped.
 
 Source: specs/4-semantics.md, "Compaction"; specs/5-commit.md, "Conflicts".
 """
@@ -61,9 +64,21 @@ class Wanted:
         return size + more > self.target_bytes
 
 
+WORN_SHARE = 4
+"""A file is worn if one of so many of its rows is marked: to drop a row, no more than three are written again."""
+
+
+def is_worn(file: DataFile) -> bool:
+    """Whether so many rows of a file are marked that it is worth writing anew."""
+    return WORN_SHARE * (file.rows - live_rows(file)) >= file.rows > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Two or more small files of one partition, in row order, with nothing between them that must stay there."""
+    """Small or worn files of one partition, in row order, with nothing between them that must stay there.
+
+    There are two or more, or one that is worn.
+    """
 
     partition: Partition
     files: tuple[DataFile, ...]
@@ -190,40 +205,58 @@ def find(base: Snapshot, wanted: Wanted) -> list[Run]:
             ended += [(other, running.pop(other)) for other in ends]
         if joins:
             running.setdefault(partition, []).append(at)
-    found = sorted((run for run in [*ended, *running.items()] if len(run[1]) > 1), key=lambda run: run[1][0])
+    worn = _worn(files)
+    found = [run for run in [*ended, *running.items()] if len(run[1]) > 1 or worn[run[1][0]]]
+    found.sort(key=lambda run: run[1][0])
     return [Run(partition, tuple(filelist.data_files(files, positions))) for partition, positions in found]
+
+
+def _worn(files: pa.Table) -> np.ndarray:
+    """Which files of a list are worn (`is_worn`). Cost: vectorised."""
+    if not filelist.has_marks(files):
+        return np.zeros(files.num_rows, bool)
+    marked = pc.fill_null(pc.struct_field(files["vector"], "rows"), 0)
+    found: np.ndarray = pc.greater_equal(pc.multiply(marked, WORN_SHARE), files["rows"]).to_numpy() & (
+        files["rows"].to_numpy() > 0
+    )
+    return found
 
 
 def _eligible(table: TableMetadata, files: pa.Table, wanted: Wanted) -> list[bool]:
     """Which files of a list may be joined."""
-    small = [wanted.is_small(size) for size in files["bytes"].to_pylist()]
+    joins = np.array([wanted.is_small(size) for size in files["bytes"].to_pylist()], bool) | _worn(files)
     where = filters.parse(wanted.where, types.arrow_schema(table.columns))
-    return small if where is None else list(np.array(small, bool) & scan.may_match(files, table, where))
+    return list(joins if where is None else joins & scan.may_match(files, table, where))
 
 
 Fill = Callable[[Sequence[DataFile]], Group]
-"""Joins two or more of some files, from the first one on."""
+"""Joins two or more of some files, or one that is worn, from the first one on."""
 
 
 def _groups(run: Run, fill: Fill) -> Iterator[Group]:
     waiting = run.files
-    while len(waiting) > 1:
+    while len(waiting) > 1 or any(map(is_worn, waiting)):
         group = fill(waiting)
         yield group
         waiting = waiting[len(group.inputs) :]
 
 
 def _group(taken: Sequence[DataFile], adds: Sequence[Add]) -> Group:
-    return Group(tuple(file.path for file in taken), sum(file.bytes for file in taken), tuple(adds))
+    return Group(
+        tuple(file.path for file in taken),
+        sum(file.bytes for file in taken),
+        tuple(adds),
+        dropped=sum(file.rows - live_rows(file) for file in taken),
+    )
 
 
 def _taken(waiting: Sequence[DataFile], wanted: Wanted, times: int = 1) -> Sequence[DataFile]:
-    """The files that fill a new one, `times` over, by their own sizes; two at least."""
+    """The files that fill a new one, `times` over, by their own sizes; two at least, or one that is worn."""
     sizes = itertools.accumulate(file.bytes for file in waiting)
     full = (
         count
         for count, (size, more) in enumerate(zip(sizes, waiting[1:], strict=False), 1)
-        if count > 1 and wanted.is_full(size // times, more.bytes)
+        if (count > 1 or is_worn(waiting[0])) and wanted.is_full(size // times, more.bytes)
     )
     return waiting[: next(full, len(waiting))]
 
@@ -237,7 +270,7 @@ def _joined(work: _Pass, partition: Partition, waiting: Sequence[DataFile], file
     taken: list[DataFile] = []
     with work.stage.open(work.table, partition) as writer:
         for file in waiting:
-            if len(taken) > 1 and work.wanted.is_full(writer.bytes, file.bytes):
+            if (len(taken) > 1 or any(map(is_worn, taken))) and work.wanted.is_full(writer.bytes, file.bytes):
                 break
             for piece in next(files):
                 writer.write(piece)

@@ -6,7 +6,7 @@ what to commit. It has no loop and no state; after a lost race it is simply call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -14,8 +14,8 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from txfiles.batch import Prepared
-from txfiles.core.manifest import Add, Metrics, TableMetadata
-from txfiles.core.plan import Check, CommitPlan, Looked, ReadSet, Replaces
+from txfiles.core.manifest import DELETION_VECTORS, Add, Mark, Metrics, TableMetadata
+from txfiles.core.plan import Check, CommitPlan, Looked, ReadSet, Replaces, vector_paths
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.options import Asked, Progress
@@ -53,6 +53,13 @@ class PlanContext(Generic[Wanted]):
 AnyContext = PlanContext[Any]
 
 
+def with_feature(table: TableMetadata, feature: str) -> TableMetadata:
+    """The table with a required feature more, unless it has it: readers and writers must know it from then on."""
+    if feature in table.required_features:
+        return table
+    return replace(table, required_features=(*table.required_features, feature))
+
+
 def commit_plan(
     ctx: AnyContext,
     batch: Prepared,
@@ -60,7 +67,8 @@ def commit_plan(
     *,
     add: Sequence[Add] = (),
     remove: Sequence[str] = (),
-    relies_on: Sequence[str] = (),
+    mark: Sequence[Mark] = (),
+    relies_on: Mapping[str, Any] | None = None,
     checks: Sequence[Check] = (),
     replaces: Replaces | None = None,
     scanned: int = 0,
@@ -75,7 +83,8 @@ def commit_plan(
         fates: the number of rows with each outcome; the counts of the batch and of files are filled in here.
         add: files to add.
         remove: paths of files to remove.
-        relies_on: paths of files in which a row was found, or which are rewritten.
+        mark: new vectors of files.
+        relies_on: as in `ReadSet`.
         checks: what must hold for files that others add.
         replaces: set for an overwrite that removes whatever is there.
         scanned: data files that were opened.
@@ -86,21 +95,22 @@ def commit_plan(
     # An empty batch says nothing about the table, so it does not record keys either.
     records = batch.rows_in > 0 and batch.table != current
     commits = (
-        bool(add or remove)
+        bool(add or remove or mark)
         or current is None
         or empties
         or batch.schema_changed
         or records
         or ctx.request.batch_id is not None
     )
-    changes_table = commits and batch.table != current
+    table = with_feature(batch.table, DELETION_VECTORS) if mark else batch.table
+    changes_table = commits and table != current
     return CommitPlan(
-        table=batch.table,
+        table=table,
         read_set=ReadSet(
             table=current,
-            relies_on=frozenset(relies_on),
+            relies_on=relies_on or {},
             checks=tuple(checks),
-            staged=frozenset(found.path for found in add),
+            staged=frozenset(found.path for found in add) | vector_paths(mark),
             changes_table=changes_table,
             batch_id=ctx.request.batch_id,
         ),
@@ -114,6 +124,7 @@ def commit_plan(
         ),
         add=tuple(add),
         remove=tuple(remove),
+        mark=tuple(mark),
         replaces=replaces,
         nothing=not commits,
         looked=Looked(

@@ -11,7 +11,7 @@ from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches
 from txfiles.errors import InputError
 from txfiles.log import versions
 from txfiles.operations.context import PlanContext, commit_plan
-from txfiles.operations.edits import Matching, matching, removal, rewrite, rows_removed
+from txfiles.operations.edits import Matching, carry_out, matching, removal, rows_removed
 from txfiles.reading import lookup
 from txfiles.reading.key_finder import candidates, probe
 from txfiles.rows import filelist, filters, types
@@ -24,21 +24,22 @@ def delete(ctx: PlanContext[DeleteOptions]) -> CommitPlan:
 
     Cost: a filter: its columns of the row groups that may hold a match, or nothing if it names partition columns only.
         Keys: the key columns of the row groups whose key range contains one of them. Files of which rows stay are
-        rewritten, as a stream; the others are removed without being read again.
+        rewritten, as a stream, or get a vector; the others are removed without being read again.
     """
     table = (ctx.base or versions.require_head(ctx.session)).state.table
     found, check = _by_keys(ctx, table) if ctx.request.where is None else _by_filter(ctx, table)
-    paths = [edit.file.path for edit in found.edits]
+    carried = carry_out(ctx, table, found.edits)
     return commit_plan(
         ctx,
         Prepared(table, types.arrow_schema(table.columns).empty_table()),
         Metrics(rows_deleted=rows_removed(found.edits)),
-        add=rewrite(ctx, table, found.edits),
-        remove=paths,
-        relies_on=paths,
+        add=carried.add,
+        remove=carried.remove,
+        mark=carried.mark,
+        relies_on=carried.relies_on,
         checks=[check],
         scanned=found.scanned,
-        rewritten=sum(edit.rewrites for edit in found.edits),
+        rewritten=carried.rewritten,
     )
 
 

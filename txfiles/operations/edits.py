@@ -1,6 +1,8 @@
 """Edits of files: rows are left out or replaced, and all others keep their values and their order bit for bit.
 
-What an edit becomes in the log is decided here alone: the file is rewritten without those rows (copy-on-write).
+What an edit becomes in the log is decided here alone (`carry_out`), by the table's `update_strategy`: the file is
+rewritten without those rows (copy-on-write), or they are marked, and what replaces them goes to new files
+(merge-on-read). A file of which no row stays is removed.
 
 Source: specs/4-semantics.md, "Files".
 """
@@ -8,21 +10,24 @@ Source: specs/4-semantics.md, "Files".
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace as replace_struct
 
 from txfiles.core import properties
-from txfiles.core.manifest import Add, TableMetadata
+from txfiles.core.manifest import Add, Mark, TableMetadata
 from txfiles.core.plan import Partition
+from txfiles.formats.vectors import MARKABLE_ROWS
+from txfiles.log.session import Session
 from txfiles.operations.context import AnyContext
 from txfiles.reading import scan
-from txfiles.reading.live import LiveGroup, expected, live_rows, opened
+from txfiles.reading.live import LiveGroup, expected, live_rows, marked_positions, opened
 from txfiles.rows import filelist, filters
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.merge import replace_rows
+from txfiles.writing.staging import Stage
 
 NOWHERE = np.empty(0, np.int64)
 
@@ -47,20 +52,30 @@ class Edit:
     rows: pa.Table | None = None
 
     @property
+    def removed(self) -> int:
+        """How many rows are removed."""
+        return live_rows(self.file) if isinstance(self.without, range) else len(self.without)
+
+    @property
     def rewrites(self) -> bool:
         """Whether rows stay; if none does, the file is removed without being read again."""
-        return len(self.without) < live_rows(self.file)
+        return self.removed < live_rows(self.file)
+
+    @property
+    def old(self) -> np.ndarray:
+        """Where the rows are that are not in the table afterwards: those removed, and those replaced."""
+        return np.sort(np.concatenate([np.asarray(self.without, np.int64), self.at]))
 
     def spares_many(self, group_rows: int) -> bool:
         """Whether enough row groups of so many rows stay as they are to copy them. A guess, without I/O."""
-        changed = np.zeros(-(-live_rows(self.file) // group_rows), bool)
-        for places in (np.asarray(self.without), self.at):
+        changed = np.zeros(-(-self.file.rows // group_rows), bool)
+        for places in (np.asarray(self.without, np.int64), self.at):
             changed[places // group_rows] = True
         return COPIED_SHARE * int(np.count_nonzero(changed)) <= (COPIED_SHARE - 1) * len(changed)
 
     def spares(self, group: LiveGroup) -> bool:
         """Whether all rows of a group of the file stay as they are."""
-        return not len(group.locate(self.at)[1]) and not len(group.locate(np.asarray(self.without))[1])
+        return not len(group.locate(self.at)[1]) and not len(group.locate(np.asarray(self.without, np.int64))[1])
 
 
 def removal(file: DataFile, positions: np.ndarray) -> Edit:
@@ -69,13 +84,95 @@ def removal(file: DataFile, positions: np.ndarray) -> Edit:
 
 
 def all_rows(file: DataFile) -> range:
-    """Where the rows of a file are."""
-    return range(live_rows(file))
+    """All rows of a file, marked ones too."""
+    return range(file.rows)
 
 
 def rows_removed(edits: Sequence[Edit]) -> int:
     """How many rows some edits remove."""
-    return sum(len(edit.without) for edit in edits)
+    return sum(edit.removed for edit in edits)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What some edits become.
+
+    Attributes:
+        add: the files that are written anew.
+        remove: the paths of those that they replace, and of those of which no row stays.
+        mark: the new vectors of the others.
+        rows: what replaces marked rows, for new files; None: nothing does.
+        relies_on: path → the positions that are marked; None: all of the file.
+        rewritten: how many files are written anew.
+    """
+
+    add: list[Add]
+    remove: list[str]
+    mark: list[Mark]
+    rows: pa.Table | None
+    relies_on: dict[str, np.ndarray | None]
+    rewritten: int
+
+
+def carry_out(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> Carried:
+    """Rewrite the files or mark their rows, as the table's property says; a file of too many rows is rewritten.
+
+    Cost: as `rewrite`; marking reads and writes vectors only: a request for each file that has one, and one file.
+    """
+    by_mark = properties.text(table.properties, "update_strategy") == "merge_on_read"
+    marks = [by_mark and edit.file.rows <= MARKABLE_ROWS and edit.rewrites for edit in edits]
+    marking = [edit for edit, is_marked in zip(edits, marks, strict=True) if is_marked]
+    others = [edit for edit, is_marked in zip(edits, marks, strict=True) if not is_marked]
+    staying = [edit for edit in marking if len(edit.old) < live_rows(edit.file)]
+    relies_on: dict[str, np.ndarray | None] = {edit.file.path: None for edit in edits}
+    relies_on |= {edit.file.path: edit.old for edit in staying}
+    replacing = [edit.rows for edit in marking if edit.rows is not None]
+    return Carried(
+        add=rewrite(ctx, table, others),
+        remove=[edit.file.path for edit in edits if relies_on[edit.file.path] is None],
+        mark=mark_rows(ctx.session, ctx.stage, [(edit.file, edit.old) for edit in staying]),
+        rows=pa.concat_tables(replacing) if replacing else None,
+        relies_on=relies_on,
+        rewritten=sum(edit.rewrites for edit in others),
+    )
+
+
+def mark_rows(session: Session, stage: Stage, found: Sequence[tuple[DataFile, np.ndarray]]) -> list[Mark]:
+    """Mark rows of files, beside those that are marked already."""
+
+    def whole(of_file: tuple[DataFile, np.ndarray]) -> tuple[str, np.ndarray]:
+        file, positions = of_file
+        return file.path, np.union1d(marked_positions(session.store, file), positions)
+
+    return stage.vectors(list(session.each(whole, found)))
+
+
+def unite(
+    session: Session, stage: Stage, files: Sequence[DataFile], marks: Sequence[Mark]
+) -> tuple[list[Mark], list[str]]:
+    """Put new vectors of some files together with those that others have given them since.
+
+    Args:
+        session: the table's.
+        stage: where to write them, to another file than before.
+        files: as they are now.
+        marks: the vectors that were to be theirs.
+    Returns:
+        The vectors, and the paths of the files of which no row stays.
+    Cost: one request for each vector; one file is written.
+    """
+    mine = {mark.path: mark.vector for mark in marks}
+
+    def read(file: DataFile) -> tuple[DataFile, np.ndarray]:
+        return file, marked_positions(session.store, replace(file, vector=mine[file.path]))
+
+    def both(of_file: tuple[DataFile, np.ndarray]) -> tuple[DataFile, np.ndarray]:
+        file, positions = of_file
+        return file, np.union1d(marked_positions(session.store, file), positions)
+
+    found = [both(of_file) for of_file in session.each(read, files)]
+    staying = [(file.path, positions) for file, positions in found if len(positions) < file.rows]
+    return stage.vectors(staying), [file.path for file, positions in found if len(positions) == file.rows]
 
 
 @dataclass(frozen=True)
@@ -153,7 +250,7 @@ def _edited(
     A group of which no row stays is not read.
     """
     names = [column.name for column in table.columns]
-    without = np.asarray(edit.without)
+    without = np.asarray(edit.without, np.int64)
 
     def one(group: LiveGroup) -> pa.Table | LiveGroup:
         if copies and edit.spares(group):

@@ -19,7 +19,7 @@ from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches, Partit
 from txfiles.errors import DuplicateKeyError, InputError, NullKeyError, OptionError
 from txfiles.log.commit import replaced_files
 from txfiles.operations.context import PlanContext, commit_plan
-from txfiles.operations.edits import Edit, matching, rewrite, rows_removed
+from txfiles.operations.edits import Edit, carry_out, matching, rows_removed
 from txfiles.options import Request
 from txfiles.reading import scan
 from txfiles.reading.key_finder import batch_keys, candidates, probe
@@ -34,7 +34,8 @@ def overwrite(ctx: PlanContext[Request]) -> CommitPlan:
     """Replace what `request.scope` says with the batch.
 
     Cost: table and partitions: the batch written once, nothing read. A filter: the files that may match it are
-    read, and those that also hold other rows are rewritten. With keys: in addition a probe of the rows that stay.
+    read, and those that also hold other rows are rewritten or get a vector. With keys: in addition a probe of the rows
+    that stay.
     """
     batch = prepare(ctx.request, ctx.table)
     scope = ctx.request.scope
@@ -80,18 +81,18 @@ def _filter(ctx: PlanContext[Request], batch: Prepared) -> CommitPlan:
     files = ctx.files(batch.table)
     found = matching(ctx, batch.table, files, where)
     guard = _guard(ctx, batch, files, found.edits)
-    rewritten = rewrite(ctx, batch.table, found.edits)
-    paths = [edit.file.path for edit in found.edits]
+    carried = carry_out(ctx, batch.table, found.edits)
     return commit_plan(
         ctx,
         batch,
         Metrics(rows_inserted=batch.rows.num_rows, rows_deleted=rows_removed(found.edits)),
-        add=[*rewritten, *ctx.stage.rows(batch.table, batch.rows)],
-        remove=paths,
-        relies_on=paths,
+        add=[*carried.add, *ctx.stage.rows(batch.table, batch.rows)],
+        remove=carried.remove,
+        mark=carried.mark,
+        relies_on=carried.relies_on,
         checks=[NoneMatches(where), *guard.checks],
         scanned=max(found.scanned, guard.scanned),
-        rewritten=sum(edit.rewrites for edit in found.edits),
+        rewritten=carried.rewritten,
         empties=bool(batch.rows.num_rows or found.edits),
     )
 

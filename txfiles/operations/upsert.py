@@ -1,8 +1,8 @@
 """`upsert`: replace the rows whose key is in the table, add the others.
 
 The body of `upsert` is the flow of one upsert: snapshot → prepare → prune → probe → decide → rewrite the files that
-really change → stage the new rows → what to commit. `rows.merge.decide` decides what becomes of a row;
-`core.conflicts` what happens after a lost race.
+really change, or mark their rows → stage the new rows → what to commit. `rows.merge.decide` decides what becomes of a
+row; `core.conflicts` what happens after a lost race.
 
 Source: specs/4-semantics.md, "Upsert".
 """
@@ -18,9 +18,9 @@ from txfiles.batch import Prepared, prepare
 from txfiles.core.manifest import Metrics
 from txfiles.core.plan import CommitPlan, KeysAbsent
 from txfiles.operations.context import PlanContext, commit_plan
-from txfiles.operations.edits import Edit, rewrite
+from txfiles.operations.edits import Edit, carry_out
 from txfiles.options import Request
-from txfiles.reading.key_finder import Hits, batch_keys, candidates, probe
+from txfiles.reading.key_finder import Hits, batch_keys, candidates, probe, where_found
 from txfiles.rows import filelist, partitions
 from txfiles.rows.merge import Fates, decide, needed
 from txfiles.rows.text import to_text
@@ -30,7 +30,8 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
     """Replace the rows with known keys if they differ, add the others.
 
     Cost: the key columns of the row groups whose key range contains a batch key, and of those that hold one the other
-    columns until it is known which rows differ; only files in which a row really changes are rewritten, as a stream.
+    columns until it is known which rows differ; only files in which a row really changes are rewritten, as a stream, or
+    under merge-on-read none: then the rows that change are written, and a vector for each such file.
     """
     batch = prepare(ctx.request, ctx.table)
     files = ctx.files(batch.table)
@@ -42,8 +43,10 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
     hits = probe(ctx.session, keys, looked_in, sorted(wanted), compared=compared, done=progress)
     fates = _decide(ctx, batch, hits)
     edits, moved = _edits(batch, hits, fates)
-    rewritten = rewrite(ctx, batch.table, edits)
-    added = ctx.stage.rows(batch.table, pa.concat_tables([moved, batch.rows.take(pa.array(fates.inserts))]))
+    carried = carry_out(ctx, batch.table, edits)
+    replaced = [] if carried.rows is None else [carried.rows]
+    new = pa.concat_tables([*replaced, moved, batch.rows.take(pa.array(fates.inserts))])
+    added = ctx.stage.rows(batch.table, new)
     return commit_plan(
         ctx,
         batch,
@@ -54,12 +57,13 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
             rows_stale=fates.stale,
             rows_deleted=len(fates.deletes),
         ),
-        add=[*rewritten, *added],
-        remove=[edit.file.path for edit in edits],
-        relies_on=[hit.file.path for hit in hits],
+        add=[*carried.add, *added],
+        remove=carried.remove,
+        mark=carried.mark,
+        relies_on=where_found(hits) | dict.fromkeys(carried.remove),
         checks=[KeysAbsent(keys)] if batch.rows.num_rows else (),
         scanned=len(looked_in),
-        rewritten=sum(edit.rewrites for edit in edits),
+        rewritten=carried.rewritten,
     )
 
 

@@ -5,7 +5,8 @@ is safe beside running writers at any retention. What a vacuum that died left be
 the next one finds it again.
 
     superseded   removed by version r: deleted if r's manifest is older than the retention,
-                 and no retained version holds it
+                 and no retained version holds it; of a file of vectors, r is the version that replaced or removed
+                 the last of them
     orphan       this table's by its name, in no version: deleted if older than the grace
     log files    temporary files older than the grace; checkpoints and sidecars that no version needs
 
@@ -16,18 +17,22 @@ Source: specs/5-commit.md, "Vacuum".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
 from msgspec.structs import replace as replace_struct
 
 from txfiles.core import names
-from txfiles.core.manifest import CheckpointRef, Manifest, Vacuum
+from txfiles.core.manifest import DELETION_VECTORS, CheckpointRef, Manifest, Vacuum, Vector
 from txfiles.core.plan import CommitPlan, Looked, ReadSet
 from txfiles.errors import ConfirmationRequiredError
 from txfiles.log import manifests as log_manifests
+from txfiles.log import versions
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
+from txfiles.rows import filelist
 from txfiles.store.port import Entry, Store
 
 ORPHANS_PER_LIVE_FILE = 10
@@ -90,7 +95,7 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
     live = live_paths(base)
     (now_us, listing), history = session.both(
         lambda: session.both(store.now_us, lambda: _Listing.read(store, state.table_id, live)),
-        lambda: _History.read(session, state.oldest_readable_version, state.version),
+        lambda: _History.read(session, base),
     )
     oldest_kept = _oldest_kept_version(history.manifests, listing.manifests_us, rules, now_us)
     old = {path for path, entry in listing.others.items() if now_us - entry.modified_us >= rules.grace_us}
@@ -103,7 +108,9 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
             continue  # versions before `removed` hold it, and one of them is kept
         if removed is not None or path in history.listed or path in spare:
             entries.append(entry)
-        elif path in old and names.is_data_name(entry.name, state.table_id):
+        elif path in old and (
+            names.is_data_name(entry.name, state.table_id) or names.is_vectors(entry.name, state.table_id)
+        ):
             orphans += 1
             entries.append(entry)
         elif path in old and names.is_temporary(entry.name, state.table_id):
@@ -133,7 +140,50 @@ def delete(store: Store, paths: Sequence[str], done: Callable[[int], None]) -> N
 
 def live_paths(base: Snapshot) -> Collection[str]:
     """Paths that must not be deleted, whatever the manifests say about them."""
-    return frozenset(base.files["path"].to_pylist())
+    return frozenset(base.files["path"].to_pylist()) | frozenset(_vector_files(base).values())
+
+
+def _vector_files(snapshot: Snapshot) -> dict[str, str]:
+    """The file of its vector, as a manifest writes its name, by the path of each marked file."""
+    marked = filelist.marked(snapshot.files)
+    files = pc.struct_field(marked["vector"], "file").to_pylist()
+    return {
+        path: names.encode_path(names.VECTOR_DIR + file)
+        for path, file in zip(marked["path"].to_pylist(), files, strict=True)
+    }
+
+
+class _Vectors:
+    """Which version was the first without a file's vectors: no manifest names that one, replay tells.
+
+    Args:
+        current: path of a marked file → the file of its vector, at the oldest readable version.
+    """
+
+    def __init__(self, current: dict[str, str]) -> None:
+        self._current = current
+        self._live = Counter(current.values())
+        self.superseded: dict[str, int] = {}
+
+    def follow(self, manifest: Manifest) -> None:
+        """Apply a later manifest."""
+        for action in manifest.remove:
+            self._set(action.path, None, manifest.version)
+        added = [(add.path, add.vector) for add in manifest.add if add.vector is not None]
+        for path, vector in [*added, *((mark.path, mark.vector) for mark in manifest.mark)]:
+            self._set(path, vector, manifest.version)
+
+    def _set(self, path: str, vector: Vector | None, version: int) -> None:
+        before = self._current.pop(path, None)
+        if vector is not None:
+            file = names.encode_path(names.VECTOR_DIR + vector.file)
+            self._current[path] = file
+            self._live[file] += 1
+            self.superseded.pop(file, None)
+        if before is not None:
+            self._live[before] -= 1
+            if not self._live[before]:
+                self.superseded[before] = version
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +218,7 @@ class _History:
 
     Attributes:
         manifests: by version, without their actions.
-        removed: path → the version that removed it last.
+        removed: path → the version that removed it last, or after which none of its vectors is a live file's.
         listed: paths that an earlier vacuum committed to delete.
     """
 
@@ -177,7 +227,10 @@ class _History:
     listed: set[str]
 
     @classmethod
-    def read(cls, session: Session, first: int, last: int) -> _History:
+    def read(cls, session: Session, base: Snapshot) -> _History:
+        first, last = base.state.oldest_readable_version, base.state.version
+        has_vectors = DELETION_VECTORS in base.state.table.required_features
+        vectors = _Vectors(_vector_files(versions.at_version(session, base.state, first)) if has_vectors else {})
         manifests: dict[int, Manifest] = {}
         shared: dict[CheckpointRef | None, CheckpointRef | None] = {}
         removed: dict[str, int] = {}
@@ -185,10 +238,12 @@ class _History:
         for version, loaded in enumerate(log_manifests.require(session, range(first, last + 1)), first):
             manifest = loaded.manifest
             removed.update((action.path, version) for action in manifest.remove)
+            if has_vectors and version > first:
+                vectors.follow(manifest)
             listed.update(manifest.vacuum.deletes if manifest.vacuum else ())
             ref = shared.setdefault(manifest.checkpoint, manifest.checkpoint)  # many name the same, and its parts
-            manifests[version] = replace_struct(manifest, add=(), remove=(), vacuum=None, checkpoint=ref)
-        return cls(manifests, removed, listed)
+            manifests[version] = replace_struct(manifest, add=(), remove=(), mark=(), vacuum=None, checkpoint=ref)
+        return cls(manifests, removed | vectors.superseded, listed)
 
 
 def _oldest_kept_version(

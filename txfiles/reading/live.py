@@ -99,11 +99,11 @@ class LiveGroup:
         """How many of a column's live values are null; None: not known without reading them."""
         if column in self._partition.column_names:
             return 0 if self._partition[column][0].is_valid else self.rows
-        return self._group.nulls(column)
+        return None if len(self.marked) else self._group.nulls(column)
 
     def encoded(self) -> Encoded | None:
         """The rows as they are encoded in the file; None if they cannot be copied. See `formats.common.Group`."""
-        return self._group.encoded()
+        return None if len(self.marked) else self._group.encoded()
 
     def locate(self, positions: np.ndarray) -> tuple[slice, np.ndarray]:
         """Find some live rows of the file in this group.

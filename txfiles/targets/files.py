@@ -31,6 +31,7 @@ from txfiles.operations.append import append
 from txfiles.operations.append_once import append_once
 from txfiles.operations.context import AnyContext, PlanContext
 from txfiles.operations.delete import delete as delete_operation
+from txfiles.operations.edits import unite
 from txfiles.operations.overwrite import overwrite
 from txfiles.operations.set_properties import set_properties
 from txfiles.operations.upsert import upsert
@@ -239,6 +240,7 @@ def _compacted(groups: Sequence[Group], version: int, *, skipped: int = 0, dry_r
         bytes_before=sum(group.bytes for group in groups),
         bytes_after=sum(add.bytes for add in adds),
         rows=sum(add.rows for add in adds),
+        rows_dropped=sum(group.dropped for group in groups),
         groups=len(groups),
         groups_skipped=skipped,
         dry_run=dry_run,
@@ -422,4 +424,6 @@ def _result(kind: type[Result], request: Asked, done: Outcome, elapsed: float, c
 
 def _attempt(session: Session, operation: Operation, timeout: float = PATIENCE_SECONDS) -> Attempt:
     """A call's attempt, with an id that no other call has."""
-    return Attempt(session, session.environment.new_id(), operation, timeout, Staging, checks.holds)
+    return Attempt(
+        session, session.environment.new_id(), operation, timeout, Staging, checks.holds, checks.still_live, unite
+    )

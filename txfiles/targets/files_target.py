@@ -155,7 +155,7 @@ class FilesTable:
 
     def row_count(self) -> int:
         """From the log: no data file is read."""
-        return live.total_rows(self.snapshot.files)
+        return filelist.total_rows(self.snapshot.files)
 
     def to_arrow(self, columns: Sequence[str] | None, filter: Any) -> pa.Table:
         """See `reading.scan`."""

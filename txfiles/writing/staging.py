@@ -16,10 +16,11 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from txfiles.core import names, properties
-from txfiles.core.manifest import Add, TableMetadata
+from txfiles.core import codec, names, properties
+from txfiles.core.manifest import Add, Mark, TableMetadata, Vector
 from txfiles.core.plan import Partition
 from txfiles.errors import StoreError
+from txfiles.formats import vectors
 from txfiles.formats.common import Group
 from txfiles.log import identity
 from txfiles.log.session import Session
@@ -39,7 +40,7 @@ Pieces = Callable[[], Generator[pa.Table | Group, None, None]]
 
 
 class Stage(Protocol):
-    """What an operation needs in order to write rows, or to find out what writing them would take."""
+    """What an operation needs in order to write, or to find out what writing would take."""
 
     def rows(self, table: TableMetadata, rows: pa.Table) -> list[Add]:
         """Write rows into new files, split by partition, in their order."""
@@ -62,6 +63,9 @@ class Stage(Protocol):
             like_bytes: the size of the file that they replace.
             copies: whether some pieces are groups.
         """
+
+    def vectors(self, marked: Sequence[tuple[str, np.ndarray]]) -> list[Mark]:
+        """Write deletion vectors, all into one file: paths of data files, each with all its marked positions."""
 
 
 class Staging:
@@ -160,6 +164,30 @@ class Staging:
             raise
         return adds
 
+    def vectors(self, marked: Sequence[tuple[str, np.ndarray]]) -> list[Mark]:
+        """Write deletion vectors, all into one file, durably. Cost: O(positions); one file, or none."""
+        if not marked:
+            return []
+        self._begin()
+        last = names.vectors(self.table_id, self._commit_id, next(self._numbers))
+        name = names.VECTOR_DIR + last
+        self._names[name] = None
+        marks, offset = [], 0
+        sink = self._session.store.create(name)
+        try:
+            for path, positions in marked:
+                data = vectors.encode(positions)
+                sink.write(data)
+                digest = codec.sha256(data)
+                vector = Vector(file=last, offset=offset, bytes=len(data), sha256=digest, rows=len(positions))
+                marks.append(Mark(path=path, vector=vector))
+                offset += len(data)
+            sink.close()
+        except BaseException:
+            sink.abort()
+            raise
+        return marks
+
     def discard(self) -> None:
         """Delete what was staged, unless it is kept. Best effort; what stays is an orphan for vacuum."""
         if not self._kept:
@@ -215,6 +243,13 @@ class Estimate:
     ) -> list[Add]:
         """One file as large as the one that it replaces; the pieces are not read."""
         return [_imagined(partition, 0, like_bytes)]
+
+    def vectors(self, marked: Sequence[tuple[str, np.ndarray]]) -> list[Mark]:
+        """One mark for each file."""
+        return [
+            Mark(path=path, vector=Vector(file="", offset=0, bytes=0, sha256="", rows=len(positions)))
+            for path, positions in marked
+        ]
 
 
 def split(table: TableMetadata, rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:

@@ -36,11 +36,20 @@ def test_positions_count_through_the_file(table):
     assert filelist.total_rows(table._opened.snapshot.files) == table.row_count == 30
 
 
-@given(first=st.integers(0, 30), rows=st.integers(0, 20), positions=st.sets(st.integers(0, 60)))
-def test_locate_finds_the_positions_of_a_group(first, rows, positions):
-    """`locate` gives exactly the positions that are in the group, and where in it they stand."""
-    group = LiveGroup(first, rows, None, pa.table({}), pa.schema([]))
-    asked = np.array(sorted(positions), np.int64)
-    mine, places = group.locate(asked)
-    assert asked[mine].tolist() == [at for at in sorted(positions) if first <= at < first + rows]
-    assert group.positions[places].tolist() == asked[mine].tolist()
+@given(
+    first=st.integers(0, 30),
+    rows=st.integers(0, 20),
+    marked=st.sets(st.integers(0, 19)),
+    wanted=st.sets(st.integers(0, 60)),
+)
+def test_locate_finds_the_positions_of_a_group(first, rows, marked, wanted):
+    """`locate` gives exactly the positions that are in the group, and where among its live rows they stand."""
+    dead = np.array(sorted(found for found in marked if found < rows), np.int64)
+    group = LiveGroup(first, rows, dead, None, pa.table({}), pa.schema([]))
+    live = [first + row for row in range(rows) if row not in marked]
+    assert group.positions.tolist() == live
+    assert group.rows == len(live)
+    sought = np.array(sorted(found for found in wanted if found - first not in dead), np.int64)
+    mine, places = group.locate(sought)
+    assert sought[mine].tolist() == [found for found in sought.tolist() if first <= found < first + rows]
+    assert group.positions[places].tolist() == sought[mine].tolist()

@@ -15,7 +15,8 @@ from txfiles.core.plan import CommitPlan, ReadSet
 from txfiles.errors import InputError, LossyCastError, StoreError
 from txfiles.log import commit, manifests, versions
 from txfiles.log.session import Session
-from txfiles.reading.checks import holds
+from txfiles.operations.edits import unite
+from txfiles.reading.checks import holds, still_live
 from txfiles.rows.stats import column_stats
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
@@ -81,7 +82,7 @@ def test_files_of_other_processes_become_a_commit(tmp_path, kind):
             add=tuple(adds),
         )
 
-    attempt = commit.Attempt(session, COMMIT_ID, Operation(name="append"), 1.0, Staging, holds)
+    attempt = commit.Attempt(session, COMMIT_ID, Operation(name="append"), 1.0, Staging, holds, still_live, unite)
     outcome = commit.run(attempt, plan)
     assert (outcome.committed, outcome.version) == (True, 1)
     table = tx.Table(path)
