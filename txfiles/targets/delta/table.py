@@ -66,6 +66,11 @@ class DeltaTable:
         """The package reaches every place itself."""
         return "deltalake"
 
+    @property
+    def backend_reason(self) -> str | None:
+        """The caller has no choice."""
+        return None
+
     @cached_property
     def state(self) -> TableState:
         """What the log says about it."""
