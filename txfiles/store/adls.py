@@ -26,7 +26,7 @@ from fsspec.asyn import sync
 
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import azure_words, client, deadline, fsspec_config, secret_options
+from txfiles.store import azure_answers, azure_names, client, deadline, fsspec_config, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
 from txfiles.store.object_sink import PART_BYTES
 from txfiles.store.port import Capabilities, Entry
@@ -61,7 +61,7 @@ class AzureClient:
     backend = "adlfs"
     reason: str | None = None
     capabilities = Capabilities(lists_from_a_name=False, requests_at_once=32, resends=True)
-    deletes_at_once = azure_words.DELETES_AT_ONCE
+    deletes_at_once = azure_answers.DELETES_AT_ONCE
     parts_at_once = 4
 
     def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
@@ -96,9 +96,9 @@ class AzureClient:
         if status < 300:  # noqa: PLR2004  # a success whose body was cut, or made no sense
             return Failed(Failure.UNCLEAR, self._shown(f"{status}: {type(error).__name__}"))
         return Failed(
-            client.meaning(azure_words.ANSWERS, code, status),
+            client.meaning(azure_answers.ANSWERS, code, status),
             self._shown(
-                client.described(status, code, response.reason, azure_words.tier(code))
+                client.described(status, code, response.reason, azure_answers.tier(code))
             ),  # not the body, which may repeat what was signed
             client.retry_after_seconds(response.headers.get("retry-after")),
         )
@@ -212,7 +212,7 @@ class AzureClient:
         self._once = {**seconds, **{name: known[name] for name in seconds if name in known}, "retry_total": 0}
         try:
             self._fs = adlfs.AzureBlobFileSystem(**known, use_listings_cache=False, skip_instance_cache=True)
-            self._container = self._fs.service_client.get_container_client(azure_words.parts(self._bucket)[0])
+            self._container = self._fs.service_client.get_container_client(azure_names.parts(self._bucket)[0])
         except (ValueError, TypeError, azure.AzureError) as error:
             told = secret_options.shown(str(error), known)
             raise OptionError(
@@ -225,9 +225,9 @@ class AzureClient:
         self._end = finalize(self, _end, self._fs.loop, self._fs.service_client, own, os.getpid())
         self._end.atexit = False  # see `_end_all`
         _clients.add(self)
-        account = azure_words.parts(self._bucket)[1]
+        account = azure_names.parts(self._bucket)[1]
         if account and account != self._container.account_name:
-            raise azure_words.two_accounts(self.root)
+            raise azure_names.two_accounts(self.root)
         self._process = os.getpid()
 
     def _blob(self, key: str) -> Any:
@@ -343,9 +343,9 @@ def adlfs_options(bucket: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         OptionError: adlfs has no such option, or it is not the caller's to decide; no value is shown.
     """
-    options = azure_words.renamed(given)
+    options = azure_names.renamed(given)
     parameters = inspect.signature(adlfs.AzureBlobFileSystem.__init__).parameters
-    known = (frozenset(parameters) | _IDENTITY) - _OURS - azure_words.CACHES - {"self", "kwargs"}
+    known = (frozenset(parameters) | _IDENTITY) - _OURS - azure_names.CACHES - {"self", "kwargs"}
     for name in options:
         if name not in known and not name.startswith("exclude_"):
             raise OptionError(
@@ -353,7 +353,7 @@ def adlfs_options(bucket: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 hint="the options are those of adlfs.AzureBlobFileSystem, such as account_name, account_key, "
                 "sas_token, connection_string, credential, client_id and anon, and request_timeout and backend",
             )
-    _, account, suffix = azure_words.parts(bucket)
+    _, account, suffix = azure_names.parts(bucket)
     if account:
         options.setdefault("account_name", account)
         if suffix != "core.windows.net":

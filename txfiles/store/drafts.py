@@ -16,23 +16,18 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from txfiles.errors import Committed, NoAtomicCreateError
 from txfiles.store import common
 from txfiles.store.folders import CREATE, Folders, failure, remember_durable, sync, telling
+from txfiles.store.locks import lock_of
 from txfiles.store.port import Lock
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from filelock import BaseFileLock
 
 TEMPORARY_PREFIX = ".tmp-"
-LOCK_POLL_SECONDS = 0.001
-"""A commit holds the lock for two or three milliseconds; an attempt costs microseconds."""
-GIVEN_LOCK_SECONDS = 60.0
-"""How long to wait for a lock that was given as a path; a lock object has its own time-out."""
 WRITE_BUFFER_BYTES = 1 << 20
 """Pieces smaller than this are collected, since a Parquet writer emits page headers of a few bytes."""
 
@@ -231,21 +226,3 @@ class Draft:
     def _unlink(self, last: str) -> None:
         with suppress(OSError):  # at worst vacuum finds it
             os.unlink(last, dir_fd=self._folder)
-
-
-def kept_lock(given: Lock | None) -> Lock | None:
-    """A lock as a store keeps it: a path is made absolute, so that a later `chdir` changes nothing, and pickles."""
-    return Path(given).absolute() if isinstance(given, str | os.PathLike) else given
-
-
-def lock_of(given: Lock) -> AbstractContextManager[Any]:
-    """The context manager of a lock; of a path, a file lock."""
-    return file_lock(given) if isinstance(given, str | os.PathLike) else given
-
-
-def file_lock(path: str | os.PathLike[str]) -> BaseFileLock:
-    """A lock on a file, which ends with its process."""
-    from filelock import FileLock  # here: 60 ms that only a commit is worth
-
-    # filelock's substitute on a file system without locks, a marker file, would outlive a killed holder.
-    return FileLock(path, GIVEN_LOCK_SECONDS, fallback_to_soft=False, poll_interval=LOCK_POLL_SECONDS)

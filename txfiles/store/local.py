@@ -21,8 +21,9 @@ import pyarrow as pa
 from txfiles.core import names
 from txfiles.errors import Committed, CorruptTableError, InputError
 from txfiles.store import common
-from txfiles.store.drafts import TEMPORARY_PREFIX, Draft, LocalSink, file_lock, kept_lock
+from txfiles.store.drafts import TEMPORARY_PREFIX, Draft, LocalSink
 from txfiles.store.folders import Folders, ensure_durable, telling
+from txfiles.store.locks import file_lock, kept_lock
 from txfiles.store.port import Capabilities, Entry, Lock, Put
 
 if TYPE_CHECKING:

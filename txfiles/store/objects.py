@@ -20,11 +20,12 @@ import pyarrow as pa
 from txfiles.errors import InputError, NoAtomicCreateError, StoreError, TxFilesError
 from txfiles.store import common, probe
 from txfiles.store.client import MAY_PASS, Client, Failed, Failure, denied
-from txfiles.store.drafts import kept_lock, lock_of
 from txfiles.store.guard import Guard
+from txfiles.store.locks import kept_lock, lock_of
 from txfiles.store.object_sink import ObjectSink
 from txfiles.store.patience import Patience
 from txfiles.store.port import Capabilities, Entry, Lock, Put
+from txfiles.store.ranged import Ranged
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -202,7 +203,7 @@ class ObjectStore:
         """
         key = self._key(name)
         known = self._size(name) if size is None else size
-        return pa.PythonFile(_Ranged(lambda offset, length: self._range(name, key, offset, length), known), mode="r")
+        return pa.PythonFile(Ranged(lambda offset, length: self._range(name, key, offset, length), known), mode="r")
 
     def create(self, name: str) -> ObjectSink:
         """Begin a new data file. The name is not looked up: it is unique by construction.
@@ -419,39 +420,6 @@ class ObjectStore:
         if isinstance(outcome, Failed):
             raise self.error(verb, name, outcome)
         return outcome
-
-
-class _Ranged:
-    """What `pa.PythonFile` shows to pyarrow: Python's protocol of files, over ranges of an object.
-
-    Arrow's threads take turns, from moving to a place to having read there.
-    """
-
-    def __init__(self, read_range: Callable[[int, int], bytes], size: int) -> None:
-        self._read_range = read_range
-        self._size = size
-        self._at = 0
-        self.closed = False
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move to where the next read begins."""
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes, fewer at the end."""
-        left = max(0, self._size - self._at)
-        found = self._read_range(self._at, left if size < 0 else min(size, left))
-        self._at += len(found)
-        return found
-
-    def close(self) -> None:
-        """Nothing to release."""
-        self.closed = True
 
 
 def _is_name(name: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from obstore.store import AzureStore
 
 from txfiles.errors import OptionError
-from txfiles.store import azure_words, client, obstore_azure_options
+from txfiles.store import azure_answers, azure_names, client, obstore_azure_options
 from txfiles.store.client import Begun, Client, Failed
 from txfiles.store.obstore_client import ObstoreClient
 from txfiles.store.port import Capabilities
@@ -31,9 +31,9 @@ class ObstoreAzureClient(ObstoreClient):
     """
 
     capabilities = Capabilities(lists_from_a_name=False, requests_at_once=32, resends=False)
-    deletes_at_once = azure_words.DELETES_AT_ONCE
-    answers: ClassVar[client.Answers] = azure_words.ANSWERS
-    tier = staticmethod(azure_words.tier)
+    deletes_at_once = azure_answers.DELETES_AT_ONCE
+    answers: ClassVar[client.Answers] = azure_answers.ANSWERS
+    tier = staticmethod(azure_answers.tier)
     absent = "BlobNotFound"
     other, extra = "adlfs", "azure"
 
@@ -45,7 +45,7 @@ class ObstoreAzureClient(ObstoreClient):
     @property
     def identity(self) -> str:
         """The endpoint and the container."""
-        return f"azure {self._endpoint.partition('://')[2]} {azure_words.parts(self._bucket)[0]}"
+        return f"azure {self._endpoint.partition('://')[2]} {azure_names.parts(self._bucket)[0]}"
 
     def delete_many(self, keys: Sequence[str]) -> Mapping[str, Failed]:
         """As adlfs does."""
@@ -57,7 +57,7 @@ class ObstoreAzureClient(ObstoreClient):
 
     def _described(self, options: Mapping[str, Any]) -> Callable[..., ObjectStore]:
         self._config = config = obstore_azure_options.config_of(options)
-        container, account, suffix = azure_words.parts(self._bucket)
+        container, account, suffix = azure_names.parts(self._bucket)
         name = config.setdefault("account_name", account)
         if name is None:
             raise OptionError(
@@ -65,7 +65,7 @@ class ObstoreAzureClient(ObstoreClient):
                 hint="give account_name, and account_key or sas_token; or connection_string",
             )
         if account not in (None, name):
-            raise azure_words.two_accounts(self.root)
+            raise azure_names.two_accounts(self.root)
         endpoint = config.get("endpoint", f"https://{name}.blob.{suffix or 'core.windows.net'}").rstrip("/")
         self._endpoint, self._place = endpoint, f"{endpoint}/{container}"
         return functools.partial(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from txfiles.store import azure_words
+from txfiles.store import azure_names
 
 _OPTIONS = frozenset({"account_name", "account_key", "sas_token", "connection_string", "account_host", "anon"})
 _VARIABLES = {
@@ -89,7 +89,7 @@ def credentials(config: Mapping[str, Any]) -> Callable[[], Any] | None:
 
 def _given(given: Mapping[str, Any]) -> dict[str, Any]:
     """By adlfs' names; what is None is not there."""
-    return {name: value for name, value in azure_words.renamed(given).items() if value is not None}
+    return {name: value for name, value in azure_names.renamed(given).items() if value is not None}
 
 
 def _named(given: Mapping[str, Any]) -> dict[str, Any]:

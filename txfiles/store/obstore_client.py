@@ -14,10 +14,8 @@ import functools
 import importlib.util
 import logging
 import os
-import queue
 import re
 import secrets
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -30,10 +28,11 @@ import obstore
 from obstore import exceptions as raised
 from obstore.store import S3Store
 
-from txfiles.store import client, deadline, obstore_answers, obstore_options, s3_words, secret_options
+from txfiles.store import client, deadline, obstore_answers, obstore_options, s3_answers, secret_options
 from txfiles.store.client import Begun, Body, Client, Failed, Failure, Upload
 from txfiles.store.guard import Guard
-from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
+from txfiles.store.object_sink import PART_BYTES
+from txfiles.store.obstore_upload import ObstoreUpload, UploadOverError
 from txfiles.store.patience import TRIES_IN_TIME
 from txfiles.store.port import Capabilities, Entry
 
@@ -77,14 +76,6 @@ class ElsewhereError(Exception):
         self.failed = failed
 
 
-class UploadOverError(Exception):
-    """What ended an upload: no part of it can be sent again."""
-
-    def __init__(self, why: Exception) -> None:
-        super().__init__()
-        self.why = why
-
-
 def _or_other(method: F) -> F:
     """Let the usual library do what obstore cannot."""
 
@@ -110,8 +101,8 @@ class ObstoreClient:
         try_seconds: how long a single request may take without an answer.
     """
 
-    answers: ClassVar[client.Answers] = s3_words.ANSWERS
-    tier = staticmethod(s3_words.tier)
+    answers: ClassVar[client.Answers] = s3_answers.ANSWERS
+    tier = staticmethod(s3_answers.tier)
     absent = "NoSuchKey"
     """What a HEAD has no body to say."""
     other, extra = "s3fs", "s3"
@@ -386,73 +377,6 @@ class ObstoreClient:
 
     def _shown(self, text: str) -> str:
         return secret_options.shown(text, self._config)
-
-
-class ObstoreUpload:
-    """A multipart upload: obstore takes the parts in order, from a thread that waits for them.
-
-    Args:
-        store: that tries again by itself.
-        key: of the object.
-    """
-
-    def __init__(self, store: ObjectStore, key: str) -> None:
-        self._parts: queue.Queue[bytes | None] = queue.Queue(1)
-        self._given_up = False
-        self._ended = threading.Event()
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=(store, key), daemon=True, name="txfiles-upload")
-        self._thread.start()
-
-    def part(self, number: int, data: bytes) -> None:
-        """Hand over a part; waits while those before it are under way."""
-        self._hand_over(data)
-
-    def complete(self) -> None:
-        """Wait until the object is published."""
-        if not self._ended.is_set():
-            self._hand_over(None)
-        self._thread.join()
-        if self._error is not None:
-            raise UploadOverError(self._error)
-
-    def abort(self) -> None:
-        """Obstore aborts the upload when its parts end with an error."""
-        self._given_up = True
-        if not self._ended.is_set():
-            self._hand_over(None, told=False)
-        self._thread.join()
-
-    def _hand_over(self, data: bytes | None, *, told: bool = True) -> None:
-        while not self._ended.is_set():
-            try:
-                self._parts.put(data, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-        if told and self._error is not None:
-            raise UploadOverError(self._error)
-
-    def _run(self, store: ObjectStore, key: str) -> None:
-        try:
-            obstore.put(
-                store,
-                key,
-                self._each(),
-                use_multipart=True,
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_AHEAD,
-            )
-        except Exception as error:  # noqa: BLE001  # told by whoever waits
-            self._error = error
-        finally:
-            self._ended.set()
-
-    def _each(self) -> Iterator[bytes]:
-        while (part := self._parts.get()) is not None:
-            yield part
-        if self._given_up:
-            raise NonsenseError("given up")
 
 
 def _is_there(library: str) -> bool:

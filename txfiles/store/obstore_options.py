@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from txfiles.store import s3_words
+from txfiles.store import s3_names
 
 _CREDENTIALS = {"key": "access_key_id", "secret": "secret_access_key", "token": "token"}
 _OPTIONS = frozenset({"key", "secret", "token", "endpoint_url", "region_name", "anon"})
@@ -69,9 +69,9 @@ def differs(given: Mapping[str, Any]) -> str | None:
 
 def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options by s3fs' names, those in `client_kwargs` too; what is None is not there."""
-    options = s3_words.renamed(given)
+    options = s3_names.renamed(given)
     inner = options.pop("client_kwargs", None) or {}
-    flat = {s3_words.BOTO.get(name, f"client_kwargs[{name!r}]"): value for name, value in inner.items()} | options
+    flat = {s3_names.BOTO.get(name, f"client_kwargs[{name!r}]"): value for name, value in inner.items()} | options
     return {name: value for name, value in flat.items() if value is not None and value != {}}
 
 

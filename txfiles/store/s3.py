@@ -22,7 +22,7 @@ from fsspec.asyn import sync
 
 from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
-from txfiles.store import client, deadline, fsspec_config, s3_words, secret_options
+from txfiles.store import client, deadline, fsspec_config, s3_answers, s3_names, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
 from txfiles.store.port import Capabilities, Entry
 
@@ -107,8 +107,8 @@ class S3Client:
             code = "NoSuchKey"  # a HEAD has no body to say it
         headers = answered.get("HTTPHeaders", {})
         return Failed(
-            client.meaning(s3_words.ANSWERS, code, status),
-            self._shown(client.described(status, code, said.get("Message"), s3_words.tier(code, said.get))),
+            client.meaning(s3_answers.ANSWERS, code, status),
+            self._shown(client.described(status, code, said.get("Message"), s3_answers.tier(code, said.get))),
             client.retry_after_seconds(headers.get("retry-after")),
         )
 
@@ -252,7 +252,7 @@ class S3Client:
     def _left(self, said: Mapping[str, str]) -> Failed:
         code = said.get("Code")
         told = client.described(None, code, said.get("Message"))
-        return Failed(client.meaning(s3_words.ANSWERS, code, None), self._shown(told))
+        return Failed(client.meaning(s3_answers.ANSWERS, code, None), self._shown(told))
 
     def _shown(self, text: str) -> str:
         return secret_options.shown(text, self._options, self._configured, self._found)
@@ -295,7 +295,7 @@ def s3fs_options(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         OptionError: s3fs has no such option, or it is not the caller's to decide; no value is shown.
     """
-    options = s3_words.renamed(given)
+    options = s3_names.renamed(given)
     known = (_names(s3fs.S3FileSystem) | _names(aiobotocore.session.AioSession)) - _OURS
     for name in options:
         if name not in known:

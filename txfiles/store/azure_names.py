@@ -1,4 +1,4 @@
-"""What Azure says and what its options are called, the same through every library.
+"""What Azure's storage options and containers are called, the same for every library.
 
 Source: specs/decisions/0012-azure-through-adlfs.md.
 """
@@ -6,45 +6,11 @@ Source: specs/decisions/0012-azure-through-adlfs.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from txfiles.errors import OptionError
-from txfiles.store import client, option_values
-from txfiles.store.client import Failure
-
-DELETES_AT_ONCE = 16
-"""Deletes under way together: batches are refused to many SAS tokens, and are priced by the delete all the same."""
-
-ARCHIVED = ("BlobArchived", "BlobBeingRehydrated")
-"""Codes for a blob in Azure's one archive tier, or on its way out of it."""
-
-ANSWERS: client.Answers = {
-    "BlobNotFound": Failure.ABSENT,
-    "PathNotFound": Failure.ABSENT,
-    **dict.fromkeys(("BlobAlreadyExists", "PathAlreadyExists", "BlobImmutableDueToPolicy"), Failure.EXISTS),
-    412: Failure.EXISTS,
-    **dict.fromkeys(
-        ("ContainerBeingDeleted", "ContainerDisabled", "InvalidBlobType", "SnapshotsPresent", "ResourceTypeMismatch"),
-        Failure.REFUSED,
-    ),
-    **dict.fromkeys(ARCHIVED, Failure.ARCHIVED),
-    409: Failure.UNDECIDED,
-    "InvalidRange": Failure.SHORT,
-    416: Failure.SHORT,
-    "PublicAccessNotPermitted": Failure.DENIED,
-    401: Failure.DENIED,
-    403: Failure.DENIED,
-    429: Failure.THROTTLED,
-    503: Failure.THROTTLED,
-    408: Failure.UNCLEAR,
-    **dict.fromkeys((301, 302, 307), Failure.REFUSED),
-    501: Failure.UNSUPPORTED,
-}
-"""Azure's error codes and statuses. A missing container is none of them: a 4xx that is not here is refused.
-
-Source: learn.microsoft.com/rest/api/storageservices/blob-service-error-codes.
-"""
+from txfiles.store import option_values
 
 _ALIASES = {
     "azure_storage_account_name": "account_name",
@@ -70,12 +36,6 @@ CACHES = frozenset(
 """Options that change nothing here: nothing is cached, and sizes and widths are ours."""
 _KNOWN = frozenset({*_ALIASES, *_ALIASES.values(), *CACHES, "account_host", "credential", "anon"})
 _BUCKET = re.compile(r"([^@]+)(?:@([^.]+)\.(?:dfs|blob)\.(.+))?")
-
-
-def tier(code: str | None, said: Callable[[str], str | None] | None = None) -> str | None:
-    """The tier that a blob is archived in, if an error says that it is; there is one."""
-    del said
-    return "Archive" if code in ARCHIVED else None
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
