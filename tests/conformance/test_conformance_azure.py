@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
+from tests.conformance.buckets import every_case, in_bucket
 from tests.conformance.suite import ConformanceCases, Target
 from tests.services.fixtures import azure_options, fresh_url
 from tests.services.servers import Server
-from txfiles.store import open_store
 
 pytestmark = pytest.mark.slow
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each library and each format."""
+    adlfs = [("azurite", "parquet", "adlfs")]
+    every_case(metafunc, [("azurite", "parquet", "obstore")], [("azurite", "csv", "obstore"), *adlfs])
+
+
 @pytest.fixture
-def target(azure: Server, monkeypatch: pytest.MonkeyPatch) -> Target:
+def target(request: pytest.FixtureRequest, azure: Server, monkeypatch: pytest.MonkeyPatch) -> Target:
     """An empty place in the container for each case."""
+    _, format_name, backend = request.param
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azure_options(azure.url)["connection_string"])
-    url = fresh_url("abfs")
-    give: Callable[[Any], Any] = lambda table: table  # noqa: E731
-    return Target(
-        path=url,
-        where={"format": "parquet"},
-        give=give,
-        residue=lambda: sorted(entry.name for entry in open_store(url).list_from("")),
-    )
+    return in_bucket(fresh_url("abfs"), format_name, backend)
 
 
 class TestAzure(ConformanceCases):
