@@ -5,7 +5,8 @@ a second time, some come out of order, and a worker process loads them, one tran
 SIGKILL part-way and run again by a new worker. All of it first into a Parquet table by `upsert`, then into a CSV
 table by `append_once`. The exit code is 1 if anything in a table is not as in the source.
 
-With --s3 the tables are at `s3://`, on a server that is started for it (ministack, in memory) and ended with it.
+With --s3 or --azure the tables are at `s3://` or `abfs://`, on a server that is started for it (ministack or Azurite,
+in memory) and ended with it.
 """
 
 from __future__ import annotations
@@ -341,28 +342,31 @@ def empty_folder(text: str | None) -> Path:
 
 
 @contextmanager
-def s3_server() -> Iterator[str]:
-    """The URL of an empty bucket on a server that is there for the time of a `with` block.
+def server_of(kind: str) -> Iterator[str]:
+    """The URL of an empty bucket or container on a server that is there for the time of a `with` block.
 
-    Where it is and who may use it stands in the environment, as for any tool that knows S3: the workers and the
-    command line find it there.
+    Where it is and who may use it stands in the environment, as for any tool that knows S3 or Azure: the workers and
+    the command line find it there.
     """
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from tests.services import servers
 
     try:
-        server = servers.start("ministack")
+        server = servers.start(kind)
     except servers.Unavailable as error:
         sys.exit(f"quickstart: {error}")
     try:
         servers.make_bucket(server)
-        os.environ |= {
-            "AWS_ENDPOINT_URL": server.url,
-            "AWS_ACCESS_KEY_ID": servers.KEY,
-            "AWS_SECRET_ACCESS_KEY": servers.SECRET,
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        yield f"s3://{servers.BUCKET}"
+        if kind == "azurite":
+            os.environ["AZURE_STORAGE_CONNECTION_STRING"] = servers.azure_options(server.url)["connection_string"]
+        else:
+            os.environ |= {
+                "AWS_ENDPOINT_URL": server.url,
+                "AWS_ACCESS_KEY_ID": servers.KEY,
+                "AWS_SECRET_ACCESS_KEY": servers.SECRET,
+                "AWS_DEFAULT_REGION": "us-east-1",
+            }
+        yield f"{servers.SCHEMES[kind]}://{servers.BUCKET}"
     finally:
         server.stop()
 
@@ -370,18 +374,19 @@ def s3_server() -> Iterator[str]:
 def main() -> None:
     """Load both tables, compare, and exit with 1 if anything is off."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", help="a new or empty folder for the tables (default: a temporary one)")
-    parser.add_argument("--s3", action="store_true", help="keep the tables on an S3 server that is started for it")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("folder", nargs="?", help="a new or empty folder for the tables (default: a temporary one)")
+    for option, kind, what in (("--s3", "ministack", "an S3 server"), ("--azure", "azurite", "Azurite")):
+        told = f"keep the tables on {what}, started for it"
+        where.add_argument(option, dest="server", action="store_const", const=kind, help=told)
     arguments = parser.parse_args()
-    if arguments.s3 and arguments.folder:
-        parser.error("with --s3 the tables are in no folder")
     began = time.monotonic()
     source = read_flights()
     wrong = []
     with ExitStack() as stack:
-        if arguments.s3:
+        if arguments.server:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="txfiles-quickstart-")))
-            base = stack.enter_context(s3_server())
+            base = stack.enter_context(server_of(arguments.server))
         else:
             folder = empty_folder(arguments.folder)
             base = str(folder)
@@ -397,7 +402,7 @@ def main() -> None:
             logged = print_log(target)
             wrong += [f"{target.format}: {what}" for what in print_facts(target, source, outcome)]
             wrong += [] if logged else [f"{target.format}: txfiles log"]
-    kept = "the server and its tables are gone" if arguments.s3 else f"the tables stay in {folder}"
+    kept = "the server and its tables are gone" if arguments.server else f"the tables stay in {folder}"
     console.print(f"\n{time.monotonic() - began:.0f} s in all; {kept}")
     if wrong:
         sys.exit("quickstart: wrong: " + "; ".join(wrong))
