@@ -7,7 +7,9 @@ Source: specs/4-semantics.md, "Schema", "Keys", "Duplicates".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import pyarrow as pa
 from msgspec.structs import replace
@@ -26,6 +28,18 @@ from txfiles.rows.typenames import type_text
 from txfiles.rows.widening import FieldPath
 
 NO_KEYS = pa.nulls(0, pa.binary())  # made without a list, from which pyarrow would import pandas
+
+
+class Holds(Protocol):
+    """What a kind of table can hold, as a `formats.Format` says it for files."""
+
+    @property
+    def check_types(self) -> Callable[[pa.Schema], None]:
+        """Raises `UnsupportedTypeError` for a column that it cannot hold."""
+
+    @property
+    def check_rows(self) -> Callable[[pa.Table, int], None]:
+        """Raises `LossyCastError` for a value that it would not give back."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +71,13 @@ class Prepared:
     keys: pa.Array = field(default_factory=lambda: NO_KEYS)
 
 
-def prepare(request: Request, current: TableMetadata | None) -> Prepared:
+def prepare(request: Request, current: TableMetadata | None, holds: Holds | None = None) -> Prepared:
     """Read the batch and make it fit.
 
     Args:
         request: the write.
         current: the table's metadata; None for a new table.
+        holds: what the table can hold; None: what its file format can.
     Raises:
         InputError: one of its kinds, by what does not fit.
     Cost: the batch once in memory (a spooled or mapped input stays on disk until it is cast).
@@ -86,10 +101,12 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
     if known is not None:
         given = schema.without_types(given, current.columns if current else (), request.schema_mode)
     table, reconciled = _with_columns(request, settled, current, batch, given.schema)
+    holds = holds or formats.get(table.format)
+    holds.check_types(types.arrow_schema(table.columns))
     if request.checks_keys:
         _refuse_float_keys(given, table)
     rows = schema.conform(given, table.columns, rules=_inferred(current))
-    _check_values(rows, table)
+    _check_values(rows, table, holds)
     kept, encoded = _unique(request, table, rows) if request.checks_keys else (rows, NO_KEYS)
     return Prepared(
         table=table,
@@ -105,10 +122,10 @@ def prepare(request: Request, current: TableMetadata | None) -> Prepared:
     )
 
 
-def _check_values(rows: pa.Table, table: TableMetadata) -> None:
+def _check_values(rows: pa.Table, table: TableMetadata, holds: Holds) -> None:
     """Refuse values that files or folders would not give back, before anything is written; for `plan` too."""
     partitions.check(table, rows)
-    formats.get(table.format).check_rows(rows.drop_columns([*table.partition_by]), 0)
+    holds.check_rows(rows.drop_columns([*table.partition_by]), 0)
 
 
 def _text_rules(settled: TableMetadata, current: TableMetadata | None) -> TextRules:
@@ -156,7 +173,6 @@ def _with_columns(
     if current is not None and request.schema_mode == "overwrite":
         table = _forget_gone(request, table, names)
     _check_roles(table, names, batch.index)
-    formats.get(table.format).check_types(types.arrow_schema(table.columns))
     return table, reconciled
 
 

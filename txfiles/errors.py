@@ -17,6 +17,7 @@
     │   ├── UnsupportedTypeError            a type that the format cannot store, or that does not suit its role
     │   ├── BatchIdMismatchError            a batch id was committed with another mode or other keys
     │   ├── FolderNotEmptyError             somebody's data files are where a table would be created
+    │   ├── ForeignTableError               somebody's SQL table is where a table would be created
     │   └── UnreadableInputError            an input file cannot be read or parsed
     ├── TableNotFoundError (LookupError)   10   there is no table, or it has no such version
     ├── CommitConflictError            11   other commits kept winning, or one cannot be reconciled
@@ -174,6 +175,12 @@ class FolderNotEmptyError(InputError):
     """Somebody's data files are where a table would be created."""
 
     kind = "folder-not-empty"
+
+
+class ForeignTableError(InputError):
+    """Somebody's SQL table is where a table would be created."""
+
+    kind = "foreign-table"
 
 
 class UnreadableInputError(InputError):

@@ -227,9 +227,13 @@ def table_action(table: TableMetadata) -> TableAction:
     )
 
 
-def read_table(action: TableAction, where: str) -> TableMetadata:
+def read_table(action: TableAction, where: str, formats: tuple[str, ...] = FORMATS) -> TableMetadata:
     """The inverse of `table_action`, for a table action that may be hostile: one that this release understands.
 
+    Args:
+        action: as it was decoded.
+        where: the document, for messages.
+        formats: what the table's format may be there.
     Raises:
         UnsupportedTableError: a required feature or file format that is not known.
         CorruptTableError: duplicate columns, roles for columns that do not exist or have a nested type, or fields that
@@ -238,7 +242,7 @@ def read_table(action: TableAction, where: str) -> TableMetadata:
     if _is_deep(action.extra):
         raise _corrupt(where, f"a field of its table nests deeper than {EXTRA_DEPTH} levels")
     refuse_unknown_features(action.required_features, where)
-    if action.format not in FORMATS:
+    if action.format not in formats:
         raise _unsupported(where, f"the file format {shown(action.format)}")
     by_id = {column.id: column.name for column in action.columns}
     if len(by_id) != len(action.columns) or len(set(by_id.values())) != len(by_id) or "" in by_id.values():

@@ -32,6 +32,12 @@ def lookup(session: Session, snapshot: Snapshot, wanted: Any, columns: Sequence[
 
 
 def given_keys(table: TableMetadata, wanted: Any, where: str, *, nulls: bool = True) -> BatchKeys:
+    """The keys of `key_rows`, prepared for looking up."""
+    rows = key_rows(table, wanted, where, nulls=nulls)
+    return batch_keys(table, rows, key_codec.encode(rows, table.keys))
+
+
+def key_rows(table: TableMetadata, wanted: Any, where: str, *, nulls: bool = True) -> pa.Table:
     """Keys that a caller gives, each once, without those that no row can have: null, or out of the column's range.
 
     Args:
@@ -55,8 +61,7 @@ def given_keys(table: TableMetadata, wanted: Any, where: str, *, nulls: bool = T
         for name in table.keys:
             _refuse_nulls(given[name], name)
     arrays = [as_column(given[name], schema.field(name).type, name, absent=True) for name in table.keys]
-    rows = _distinct(pa.table(arrays, names=list(table.keys)).drop_null(), table.keys)
-    return batch_keys(table, rows, key_codec.encode(rows, table.keys))
+    return _distinct(pa.table(arrays, names=list(table.keys)).drop_null(), table.keys)
 
 
 def _refuse_nulls(given: Any, name: str) -> None:

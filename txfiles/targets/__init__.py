@@ -8,8 +8,9 @@ from txfiles.options import DEFAULTS, WriteOptions, word
 from txfiles.targets.delta.target import DELTA
 from txfiles.targets.files_target import FILES
 from txfiles.targets.protocol import Place, Target
+from txfiles.targets.sql.target import SQL
 
-TARGETS: tuple[Target, ...] = (FILES, DELTA)
+TARGETS: tuple[Target, ...] = (FILES, SQL, DELTA)
 """In the order in which they are asked whether a place is theirs; the first serves places that nobody claims."""
 
 

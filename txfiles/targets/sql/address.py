@@ -1,0 +1,150 @@
+"""The URL of a SQL table: `dialect://user@host/database?table=schema.name`, one text for connection and table.
+
+Passwords are never shown: messages use `Address.shown`, and `Address.hidden` cuts them out of a driver's words.
+
+Source: specs/10-sql.md, "Where a table is".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from txfiles.core.messages import one_of
+from txfiles.errors import OptionError
+from txfiles.store import secret_options
+from txfiles.targets.protocol import Place
+
+SCHEMES = {
+    "sqlite": "sqlite",
+    "duckdb": "duckdb",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "mariadb": "mariadb",
+    "mysql": "mariadb",
+}
+"""The dialect of each scheme that is served."""
+
+OTHERS = ("mssql", "oracle", "snowflake", "bigquery", "redshift")
+"""Schemes of databases that are recognised, and refused by name."""
+
+_SCHEME = re.compile(r"([a-z]+)(\+[a-z0-9_]+)?://", re.IGNORECASE)
+_NAME = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
+_TABLE = re.compile(rf"(?:{_NAME.pattern})(?:\.(?:{_NAME.pattern}))?")
+_USER = re.compile(r"//([^/?#]*)@")
+_FILES = ("sqlite", "duckdb")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a table is.
+
+    Attributes:
+        dialect: one of the values of `SCHEMES`.
+        url: the database's, without the table; may contain a password.
+        schema: the table's schema; None is the connection's own.
+        table: its name.
+        options: keywords for the driver; may contain a password.
+    """
+
+    dialect: str
+    url: str = field(repr=False)
+    schema: str | None
+    table: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def file(self) -> str | None:
+        """The database's file, for databases that are files."""
+        return unquote(self.url.partition("://")[2].partition("?")[0])[1:] if self.dialect in _FILES else None
+
+    @property
+    def name(self) -> str:
+        """The table's name as the URL has it."""
+        return ".".join(_written(part) for part in (self.schema, self.table) if part is not None)
+
+    @property
+    def shown(self) -> str:
+        """The address for people: without user, password and options."""
+        if self.file is not None:
+            return f"{self.dialect}:///{self.file}?table={self.name}"
+        parts = urlsplit(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        return f"{self.dialect}://{host}{parts.path}?table={self.name}"
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether a password may stand in the URL itself, rather than a reference to the environment."""
+        parts = urlsplit(self.url)
+        password = parts.netloc.rpartition("@")[0].partition(":")[2]
+        return bool(password and not re.fullmatch(r"\$\{\w+\}", unquote(password))) or bool(parts.query)
+
+    def hidden(self, text: str) -> str:
+        """A driver's words without anything of the URL or the options that may be secret."""
+        user = _USER.search(self.url)
+        password = user[1].partition(":")[2] if user else ""
+        given = dict(parse_qsl(urlsplit(self.url).query))
+        resolved = secret_options.resolved({"p": unquote(password)}) if password else {}
+        return secret_options.shown(text, {"url": password}, resolved, given, self.options)
+
+
+def claims(place: Place) -> bool:
+    """Whether a place is the URL of a database."""
+    found = _SCHEME.match(place.path) if isinstance(place.path, str) else None
+    return found is not None and found[1].lower() in (*SCHEMES, *OTHERS)
+
+
+def read(place: Place) -> Address:
+    """The address that a place gives.
+
+    Raises:
+        OptionError: it is not the URL of a database that is served, or names no table.
+    """
+    text = os.fspath(place.path)
+    found = _SCHEME.match(text) if isinstance(text, str) else None
+    if not isinstance(text, str) or found is None or found[1].lower() not in SCHEMES:
+        scheme = f"{found[1]} databases are not supported" if found else "format 'sql' takes the URL of a database"
+        raise OptionError(scheme, hint=f"give a URL that begins with {one_of(tuple(SCHEMES))}, and ://")
+    base, _, query = text.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    tables = [value for name, value in pairs if name == "table"]
+    if len(tables) != 1:
+        raise OptionError(
+            "the URL of a database must name the table once", hint="end it with ?table=name or ?table=schema.name"
+        )
+    schema, table = _names(tables[0])
+    rest = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs if name != "table")
+    dialect = SCHEMES[found[1].lower()]
+    if dialect in _FILES:
+        file = unquote(base.partition("://")[2])
+        if len(file) < 2 or not file.startswith("/") or ":memory:" in file:  # noqa: PLR2004 - a slash and a name
+            raise OptionError(
+                f"a {dialect} table needs a database that is a file",
+                hint=f"give {dialect}:///folder/file.db?table=name, with four slashes for an absolute path",
+            )
+        base = f"{dialect}:///{quote(os.path.abspath(os.path.expanduser(file[1:])))}"
+    return Address(
+        dialect=dialect,
+        url=base + (f"?{rest}" if rest else ""),
+        schema=schema,
+        table=table,
+        options=place.storage_options or {},
+    )
+
+
+def _names(text: str) -> tuple[str | None, str]:
+    """Schema and table of `name` or `schema.name`; each may stand in double quotes."""
+    if not _TABLE.fullmatch(text) or "\0" in text:
+        raise OptionError(
+            f"table {text!r} is not a table's name", hint='write name or schema.name; "a.b" if the name has a dot'
+        )
+    found = [one[1].replace('""', '"') if one[1] else one[2] for one in _NAME.finditer(text)]
+    return (found[0] if len(found) > 1 else None), found[-1]
+
+
+def _written(name: str) -> str:
+    return name if re.fullmatch('[^".]+', name) else '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,206 @@
+"""What a dialect says: names, types and expressions as text; and how its connections begin, lock, load and read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyarrow as pa
+
+from txfiles.errors import UnsupportedTypeError
+from txfiles.rows.typenames import type_text
+from txfiles.targets.sql.types import Kind, kind_of
+
+if TYPE_CHECKING:
+    from txfiles.targets.sql.address import Address
+    from txfiles.targets.sql.database import Database
+
+FETCH_ROWS = 65_536
+"""Rows that are turned from Python values into Arrow at a time."""
+
+
+class Dialect(ABC):
+    """One database's ways. It has no state; a `Database` is one connection.
+
+    Attributes:
+        name: as in `address.SCHEMES`.
+        driver: SQLAlchemy's name of the database and driver; None if the dialect connects by itself.
+        mark: the placeholder of a parameter.
+        upserts: whether ``INSERT … ON CONFLICT (keys)`` is used where a unique index has the keys.
+        indexes: whether a table that is created with keys gets a unique index.
+        transactional_ddl: whether a rolled back transaction takes its tables and columns with it.
+        name_bytes: the longest name, in bytes of UTF-8; the database cuts longer ones, or refuses them.
+        types: column types by kind, for the kinds that need no more than a word.
+    """
+
+    name: ClassVar[str]
+    driver: ClassVar[str | None]
+    mark: ClassVar[str] = "?"
+    upserts: ClassVar[bool] = False
+    indexes: ClassVar[bool] = True
+    transactional_ddl: ClassVar[bool] = True
+    name_bytes: ClassVar[int | None] = None
+    types: ClassVar[dict[Kind, str]]
+
+    # ---- text
+
+    def quote(self, name: str) -> str:
+        """A name as an identifier, whatever is in it."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def column_type(self, t: pa.DataType, name: str, *, key: bool) -> str:
+        """The type of a column.
+
+        Args:
+            t: an Arrow type.
+            name: the column's, for messages.
+            key: whether it is one of the keys.
+        Raises:
+            UnsupportedTypeError: the database has no type that holds every value exactly.
+        """
+        return self.types[kind_of(t, name)]
+
+    @abstractmethod
+    def wire(self, t: pa.DataType) -> pa.DataType:
+        """The Arrow type in which values of a column travel both ways."""
+
+    def check_values(self, column: pa.ChunkedArray, name: str, *, key: bool) -> None:
+        """Refuse values that the database would not give back."""
+
+    @abstractmethod
+    def same(self, a: str, b: str, t: pa.DataType) -> str:
+        """Whether two expressions have the same value: null is null, NaN is NaN, and -0.0 is not 0.0."""
+
+    def older(self, a: str, b: str, t: pa.DataType) -> str:
+        """Whether `a` is strictly older than `b`; null and NaN are oldest, and equally old."""
+        a, b = self.ordered(a, t), self.ordered(b, t)
+        return f"({b} IS NOT NULL AND ({a} IS NULL OR {a} < {b}))"
+
+    def ordered(self, a: str, t: pa.DataType) -> str:
+        """An expression that orders as the values do, null for NaN."""
+        return a
+
+    def check_timestamp(self, t: pa.DataType, name: str) -> None:
+        """Refuse a timestamp column that the database cannot order.
+
+        Raises:
+            UnsupportedTypeError: names it.
+        """
+
+    def selected(self, column: str, t: pa.DataType) -> str:
+        """The expression that reads a column, for `wire`."""
+        return column
+
+    def update(self, target: str, sets: Sequence[tuple[str, str]], batch: str, on: str, where: str) -> str:
+        """The statement that updates rows `t` of the target from rows `s` of the batch and their fates `f`."""
+        assigned = ", ".join(f"{name} = {value}" for name, value in sets)
+        return f"UPDATE {target} AS t SET {assigned} FROM {batch} WHERE {on} AND {where}"
+
+    def delete(self, target: str, where: str) -> str:
+        """The statement that deletes rows `t` of the target."""
+        return f"DELETE FROM {target} AS t WHERE {where}"
+
+    def alter(self, target: str, column: str, before: pa.DataType, after: pa.DataType, name: str) -> list[str]:
+        """The statements that widen a column."""
+        old, new = (self.column_type(t, name, key=False) for t in (before, after))
+        self.check_widening(before, after, name)
+        return [] if old == new else [f"ALTER TABLE {target} ALTER COLUMN {column} TYPE {new}"]
+
+    def check_widening(self, before: pa.DataType, after: pa.DataType, name: str) -> None:
+        """Refuse to turn a column into another kind of type.
+
+        Raises:
+            UnsupportedTypeError: names it.
+        """
+        kinds = [kind_of(t, name) for t in (before, after)]
+        if kinds[0] != kinds[1] and not {*kinds} <= {"int", "uint64", "float", "decimal"}:
+            raise self.cannot_alter(before, after, name)
+
+    def cannot_alter(self, before: pa.DataType, after: pa.DataType, name: str) -> UnsupportedTypeError:
+        """The error for a column that cannot be changed in place."""
+        return UnsupportedTypeError(
+            f"column {name!r} of type {type_text(before)} cannot become {type_text(after)} in {self.name}",
+            hint="overwrite the table with mode='overwrite', schema_mode='overwrite'",
+            column=name,
+        )
+
+    @property
+    @abstractmethod
+    def long_text(self) -> str:
+        """The type of any text."""
+
+    @property
+    def short_text(self) -> str:
+        """The type of a text of at most 255 characters that is part of an index; compared to the byte."""
+        return self.long_text
+
+    # ---- connections
+
+    def connect(self, address: Address) -> Any:
+        """A connection of the driver, for dialects without `driver`."""
+        raise NotImplementedError
+
+    def cursor(self, raw: Any) -> AbstractContextManager[Any]:
+        """A cursor of the driver's connection."""
+        return closing(raw.cursor())
+
+    def settle_in(self, db: Database, patience: float) -> None:
+        """Prepare a fresh connection."""
+
+    @abstractmethod
+    def schema(self, db: Database) -> str:
+        """The schema of names without one."""
+
+    @abstractmethod
+    def has_table(self, db: Database, schema: str, table: str) -> bool:
+        """Whether a table or view of that name exists."""
+
+    @abstractmethod
+    def has_index(self, db: Database, schema: str, table: str, index: str) -> bool:
+        """Whether the table has that index."""
+
+    def drop_index(self, schema: str, table: str, index: str) -> str:
+        """The statement that drops an index."""
+        return f"DROP INDEX {self.quote(schema)}.{self.quote(index)}"
+
+    def create_index(self, schema: str, table: str, index: str, columns: str) -> str:
+        """The statement that makes a unique index."""
+        target = f"{self.quote(schema)}.{self.quote(table)}"
+        return f"CREATE UNIQUE INDEX {self.quote(index)} ON {target} ({columns})"
+
+    @abstractmethod
+    def begin(self, db: Database, lock: str, patience: float) -> None:
+        """Begin a transaction that excludes every other writer of a table by txfiles.
+
+        Args:
+            db: the connection.
+            lock: the table's name.
+            patience: seconds to wait for the lock.
+        Raises:
+            BusyError: it was not free in time.
+        """
+
+    def begin_reading(self, db: Database) -> None:
+        """Begin a transaction that sees one state of the database."""
+        db.run("BEGIN")
+
+    def lock(self, db: Database, target: str) -> None:
+        """Keep all other writers, also those of other programs, away from an existing table until the commit."""
+
+    def load(self, db: Database, batch: str, rows: pa.Table) -> None:
+        """Load rows in wire types into the staging table, whose columns are theirs."""
+        marks = ", ".join([self.mark] * rows.num_columns)
+        for part in rows.to_batches(max_chunksize=FETCH_ROWS):
+            columns = [column.to_pylist() for column in part.columns]
+            db.many(f"INSERT INTO {batch} VALUES ({marks})", list(zip(*columns, strict=True)))
+
+    def fetch(self, db: Database, sql: str, wires: Sequence[pa.DataType]) -> Iterator[list[pa.Array]]:
+        """The rows of a query as Arrow columns, part by part."""
+        for rows in db.fetch(sql, FETCH_ROWS):
+            yield [pa.array(values, wire) for values, wire in zip(zip(*rows, strict=True), wires, strict=True)]
+
+    @abstractmethod
+    def judge(self, error: Exception) -> str:
+        """What a driver's error means: ``busy``, ``lost``, ``repeated`` or ``other``."""

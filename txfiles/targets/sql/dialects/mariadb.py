@@ -1,0 +1,169 @@
+"""MariaDB, through PyMySQL: statements of many rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.errors import UnsupportedTableError, UnsupportedTypeError
+from txfiles.rows.typenames import type_text
+from txfiles.targets.sql.dialects.base import Dialect
+from txfiles.targets.sql.errors import BusyError
+from txfiles.targets.sql.types import US, kind_of, refuse, refuse_floats
+
+if TYPE_CHECKING:
+    from txfiles.targets.sql.database import Database
+
+DEADLOCK, LOCK_TIMEOUT, DUPLICATE = 1213, 1205, 1062
+GONE = (2003, 2006, 2013, 2055, 1053, 1927)
+"""The server does not answer or has gone away, or the connection was lost, shut down or killed."""
+MAX_DIGITS, MAX_SCALE = 65, 38
+KEY_LENGTH = 190
+"""Characters of a text, and bytes of a binary, that is a key: an index holds 3,072 bytes, four of these columns."""
+COLLATION = "CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
+"""Equal to the byte, trailing spaces and case too."""
+
+
+class MariaDB(Dialect):
+    """A statement that makes or changes a table commits by itself here, so columns of a table are never changed."""
+
+    name = "mariadb"
+    driver = "mariadb+pymysql"
+    mark = "%s"
+    transactional_ddl = False
+    name_bytes = 64
+    types = {  # noqa: RUF012 - as the base class declares it
+        "bool": "BOOLEAN",
+        "uint64": "BIGINT UNSIGNED",
+        "float": "DOUBLE",
+        "date": "DATE",
+        "naive": "DATETIME(6)",
+        "zoned": "DATETIME(6)",
+        "time": "TIME(6)",
+        "duration": "BIGINT",
+    }
+    long_text = f"LONGTEXT {COLLATION}"  # type: ignore[assignment]
+    short_text = f"VARCHAR(255) {COLLATION}"  # type: ignore[assignment]
+
+    def quote(self, name: str) -> str:
+        """In backticks; percent signs are doubled, since statements are always run with parameters."""
+        return "`" + name.replace("`", "``").replace("%", "%%") + "`"
+
+    def column_type(self, t: pa.DataType, name: str, *, key: bool) -> str:
+        """Keys have a length, so that an index can hold them."""
+        kind = kind_of(t, name)
+        if kind == "int":
+            sign = " UNSIGNED" if pa.types.is_unsigned_integer(t) else ""
+            return {8: "TINYINT", 16: "SMALLINT", 32: "INT", 64: "BIGINT"}[t.bit_width] + sign
+        if kind == "decimal":
+            if t.precision > MAX_DIGITS or not 0 <= t.scale <= min(MAX_SCALE, t.precision):
+                raise UnsupportedTypeError(
+                    f"column {name!r} of type {type_text(t)} cannot be stored in MariaDB, whose decimals have at most "
+                    f"{MAX_DIGITS} digits, {MAX_SCALE} of them decimals",
+                    column=name,
+                )
+            return f"DECIMAL({t.precision}, {t.scale})"
+        if kind == "text":
+            return f"VARCHAR({KEY_LENGTH}) {COLLATION}" if key else self.long_text
+        if kind == "binary":
+            return f"VARBINARY({KEY_LENGTH})" if key else "LONGBLOB"
+        return self.types[kind]
+
+    def wire(self, t: pa.DataType) -> pa.DataType:
+        """What PyMySQL's values become; a time of day is read as text."""
+        kind = kind_of(t, "")
+        if kind in ("bool", "int", "duration"):
+            return pa.int64()
+        return {
+            "uint64": pa.uint64(),
+            "float": pa.float64(),
+            "binary": pa.binary(),
+            "date": pa.date32(),
+            "naive": US,
+            "zoned": US,
+            "time": pa.string(),
+        }.get(kind, t)
+
+    def check_values(self, column: pa.ChunkedArray, name: str, *, key: bool) -> None:
+        """Refuse NaN, infinities and -0.0, and keys that are too long."""
+        t = column.type
+        if pa.types.is_floating(t):
+            refuse_floats(column, name, "MariaDB", infinite=True)
+        if key and pa.types.is_string(t):
+            refuse(column, pc.greater(pc.utf8_length(column), KEY_LENGTH), name, f"longer than {KEY_LENGTH} characters")
+        if key and (pa.types.is_binary(t) or pa.types.is_fixed_size_binary(t)):
+            refuse(column, pc.greater(pc.binary_length(column), KEY_LENGTH), name, f"longer than {KEY_LENGTH} bytes")
+
+    def same(self, a: str, b: str, t: pa.DataType) -> str:
+        """The null-safe equality."""
+        return f"{a} <=> {b}"
+
+    def selected(self, column: str, t: pa.DataType) -> str:
+        """PyMySQL would read a time of day as a duration."""
+        return f"CAST({column} AS CHAR)" if pa.types.is_time(t) else column
+
+    def update(self, target: str, sets: Sequence[tuple[str, str]], batch: str, on: str, where: str) -> str:
+        """The tables are joined first. A second unique index raises here, where an upsert would change its row."""
+        assigned = ", ".join(f"t.{name} = {value}" for name, value in sets)
+        return f"UPDATE {target} AS t JOIN {batch} ON {on} SET {assigned} WHERE {where}"
+
+    def delete(self, target: str, where: str) -> str:
+        """With the alias before the table."""
+        return f"DELETE t FROM {target} AS t WHERE {where}"
+
+    def settle_in(self, db: Database, patience: float) -> None:
+        """Strict about values, exact about text; transactions are ours to begin."""
+        if "mariadb" not in str(db.rows("SELECT VERSION()")[0][0]).lower():
+            raise UnsupportedTableError(
+                f"{db.address.shown} is not a MariaDB server", hint="this release does not support MySQL"
+            )
+        db.raw.autocommit(True)  # noqa: FBT003 - PyMySQL's method
+        db.run("SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin")
+        db.run("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'")
+        db.run("SET SESSION time_zone = '+00:00', SESSION default_storage_engine = InnoDB")
+        db.run(f"SET SESSION innodb_lock_wait_timeout = {max(1, int(min(patience, 3_600)))}")
+
+    def schema(self, db: Database) -> str:
+        """The database of the URL."""
+        return str(db.rows("SELECT DATABASE()")[0][0])
+
+    def has_table(self, db: Database, schema: str, table: str) -> bool:
+        """As the server compares names."""
+        sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+        return bool(db.rows(sql, (schema, table)))
+
+    def has_index(self, db: Database, schema: str, table: str, index: str) -> bool:
+        """A unique one."""
+        sql = (
+            "SELECT 1 FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s "
+            "AND index_name = %s AND non_unique = 0"
+        )
+        return bool(db.rows(sql, (schema, table, index)))
+
+    def drop_index(self, schema: str, table: str, index: str) -> str:
+        """An index belongs to its table."""
+        return f"DROP INDEX {self.quote(index)} ON {self.quote(schema)}.{self.quote(table)}"
+
+    def begin(self, db: Database, lock: str, patience: float) -> None:
+        """A named lock of the server, which ends with the connection."""
+        name = "txfiles:" + hashlib.sha256(lock.encode()).hexdigest()[:40]
+        if db.rows("SELECT GET_LOCK(%s, %s)", (name, int(min(patience, 3_600))))[0][0] != 1:
+            raise BusyError
+        db.run("START TRANSACTION")
+
+    def begin_reading(self, db: Database) -> None:
+        """One snapshot for all statements."""
+        db.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+    def judge(self, error: Exception) -> str:
+        """By the server's number."""
+        code: Any = error.args[0] if error.args else None
+        if isinstance(error, BusyError) or code in (DEADLOCK, LOCK_TIMEOUT):
+            return "busy"
+        if code == DUPLICATE:
+            return "repeated"
+        return "lost" if code in GONE or type(error).__name__ == "InterfaceError" else "other"

@@ -1,0 +1,169 @@
+"""PostgreSQL, through psycopg: loading by COPY."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from txfiles.rows.text import to_text
+from txfiles.targets.sql.dialects.base import Dialect
+from txfiles.targets.sql.errors import BusyError
+from txfiles.targets.sql.types import US, UTC, kind_of, refuse
+
+if TYPE_CHECKING:
+    from txfiles.targets.sql.database import Database
+
+BUSY = {"40001", "40P01", "55P03"}
+"""SQLSTATE of a serialization failure, a deadlock, and a lock that was not free in time."""
+UNIQUE = "23505"
+
+
+class PostgreSQL(Dialect):
+    """Every value of every supported type is held exactly, but for the character NUL in text."""
+
+    name = "postgresql"
+    driver = "postgresql+psycopg"
+    mark = "%s"
+    upserts = True
+    name_bytes = 63
+    types = {  # noqa: RUF012 - as the base class declares it
+        "bool": "BOOLEAN",
+        "uint64": "NUMERIC(20, 0)",
+        "text": "TEXT",
+        "binary": "BYTEA",
+        "date": "DATE",
+        "naive": "TIMESTAMP(6)",
+        "zoned": "TIMESTAMP(6) WITH TIME ZONE",
+        "time": "TIME(6)",
+        "duration": "BIGINT",
+    }
+    long_text = "TEXT"  # type: ignore[assignment]
+
+    def quote(self, name: str) -> str:
+        """Percent signs are doubled: statements are always run with parameters, if with none."""
+        return super().quote(name).replace("%", "%%")
+
+    def column_type(self, t: pa.DataType, name: str, *, key: bool) -> str:
+        """Integers by width, floats by precision."""
+        kind = kind_of(t, name)
+        if kind == "int":
+            bits = t.bit_width * (2 if pa.types.is_unsigned_integer(t) else 1)
+            return "SMALLINT" if bits <= 16 else "INTEGER" if bits <= 32 else "BIGINT"  # noqa: PLR2004 - widths
+        if kind == "float":
+            return "DOUBLE PRECISION" if t == pa.float64() else "REAL"
+        if kind == "decimal":
+            return f"NUMERIC({t.precision}, {t.scale})"
+        return self.types[kind]
+
+    def wire(self, t: pa.DataType) -> pa.DataType:
+        """What psycopg's values become."""
+        kind = kind_of(t, "")
+        if kind in ("int", "duration"):
+            return pa.int64()
+        if kind == "uint64":
+            return pa.decimal128(20, 0)
+        return {
+            "float": t,
+            "binary": pa.binary(),
+            "date": pa.date32(),
+            "naive": US,
+            "zoned": UTC,
+            "time": pa.time64("us"),
+        }.get(kind, t)
+
+    def check_values(self, column: pa.ChunkedArray, name: str, *, key: bool) -> None:
+        """Refuse NUL in text."""
+        if pa.types.is_string(column.type):
+            refuse(column, pc.match_substring(column, "\0"), name, "which PostgreSQL cannot hold: it has the NUL character")
+
+    def same(self, a: str, b: str, t: pa.DataType) -> str:
+        """Floats by their bits: PostgreSQL holds -0.0 for equal to 0.0."""
+        if pa.types.is_floating(t):
+            send = "float8send" if t == pa.float64() else "float4send"
+            a, b = f"{send}({a})", f"{send}({b})"
+        return f"{a} IS NOT DISTINCT FROM {b}"
+
+    def ordered(self, a: str, t: pa.DataType) -> str:
+        """Text by code point; NaN is null."""
+        if pa.types.is_string(t):
+            return f'{a} COLLATE "C"'
+        return f"NULLIF({a}, 'NaN')" if pa.types.is_floating(t) else a
+
+    def settle_in(self, db: Database, patience: float) -> None:
+        """Transactions are ours to begin; zoned times are told in UTC."""
+        db.raw.autocommit = True
+        db.run("SET TIME ZONE 'UTC'")
+        db.run("SET client_encoding = 'UTF8'")
+        db.run("SET standard_conforming_strings = on")
+
+    def schema(self, db: Database) -> str:
+        """The first schema of the search path that exists."""
+        return str(db.rows("SELECT current_schema()")[0][0] or "public")
+
+    def has_table(self, db: Database, schema: str, table: str) -> bool:
+        """Looked up in the catalogue, which everybody may read."""
+        sql = (
+            "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relname = %s"
+        )
+        return bool(db.rows(sql, (schema, table)))
+
+    def has_index(self, db: Database, schema: str, table: str, index: str) -> bool:
+        """One that is unique, valid and neither partial nor of expressions."""
+        sql = (
+            "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid "
+            "WHERE n.nspname = %s AND c.relname = %s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL"
+        )
+        return bool(db.rows(sql, (schema, index)))
+
+    def begin(self, db: Database, lock: str, patience: float) -> None:
+        """An advisory lock on the table's name, since the table may not exist yet."""
+        db.run("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        db.run(f"SET LOCAL lock_timeout = {max(1, int(min(patience, 3_600) * 1_000))}")
+        db.run("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"txfiles:{lock}",))
+
+    def begin_reading(self, db: Database) -> None:
+        """One snapshot for all statements."""
+        db.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def lock(self, db: Database, target: str) -> None:
+        """Keeps writers away, not readers."""
+        db.run(f"LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE")
+
+    def load(self, db: Database, batch: str, rows: pa.Table) -> None:
+        """COPY, in CSV: every value is quoted, and null is nothing between commas."""
+        with db.failing(), db.raw.cursor() as cursor, cursor.copy(f"COPY {batch} FROM STDIN (FORMAT csv)") as copy:
+            for part in rows.to_batches(max_chunksize=65_536):
+                columns = [_text(column) for column in part.columns]
+                out = io.BytesIO()
+                options = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
+                pa_csv.write_csv(pa.table(columns, names=rows.column_names), out, options)
+                copy.write(out.getvalue())
+        db.run(f"ANALYZE {batch}")
+
+    def judge(self, error: Exception) -> str:
+        """By SQLSTATE; an error without one comes from a connection that broke."""
+        state: Any = getattr(error, "sqlstate", None)
+        if state in BUSY or isinstance(error, BusyError):
+            return "busy"
+        if state == UNIQUE:
+            return "repeated"
+        return "lost" if _broken(error, state) else "other"
+
+
+def _broken(error: Exception, state: str | None) -> bool:
+    """Whether the connection is gone: class 08, or a server that shuts down, or no answer at all."""
+    if state is None:
+        return type(error).__name__ in ("OperationalError", "InterfaceError")
+    return state.startswith("08") or state in ("57P01", "57P02", "57P03")
+
+
+def _text(column: pa.Array) -> pa.Array:
+    if pa.types.is_binary(column.type):
+        return pa.array([None if value is None else "\\x" + value.hex() for value in column.to_pylist()], pa.string())
+    return to_text(column, pa.large_string())

@@ -1,0 +1,111 @@
+"""SQLite, through Python's own driver."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from txfiles.errors import UnsupportedTypeError
+from txfiles.targets.sql.dialects.base import Dialect
+from txfiles.targets.sql.types import kind_of, refuse_floats
+
+if TYPE_CHECKING:
+    from txfiles.targets.sql.database import Database
+
+BUSY, LOCKED, UNIQUE, PRIMARY_KEY = 5, 6, 2067, 1555
+"""SQLite's result codes; the lower byte of an extended one is the plain one."""
+
+
+class SQLite(Dialect):
+    """Dates, times and decimals are stored as text, which keeps every digit; NaN and -0.0 cannot be stored."""
+
+    name = "sqlite"
+    driver = "sqlite+pysqlite"
+    upserts = True
+    types = {  # noqa: RUF012 - as the base class declares it
+        "bool": "BOOLEAN",
+        "int": "BIGINT",
+        "uint64": "BIGINT",
+        "float": "DOUBLE",
+        "text": "TEXT",
+        "binary": "BLOB",
+        "date": "DATE",
+        "naive": "TIMESTAMP",
+        "zoned": "TIMESTAMP",
+        "time": "TIME",
+        "duration": "BIGINT",
+        "decimal": "TEXT",
+    }
+    long_text = "TEXT"  # type: ignore[assignment]
+
+    def wire(self, t: pa.DataType) -> pa.DataType:
+        """SQLite stores integers, floats, texts and blobs."""
+        kind = kind_of(t, "")
+        if kind in ("bool", "int", "uint64", "duration"):
+            return pa.int64()
+        if kind == "float":
+            return pa.float64()
+        return pa.binary() if kind == "binary" else pa.string()
+
+    def check_values(self, column: pa.ChunkedArray, name: str, *, key: bool) -> None:
+        """Refuse NaN and -0.0."""
+        if pa.types.is_floating(column.type):
+            refuse_floats(column, name, "SQLite", infinite=False)
+
+    def same(self, a: str, b: str, t: pa.DataType) -> str:
+        """`IS` compares nulls too; -0.0 and NaN are never stored."""
+        return f"{a} IS {b}"
+
+    def check_timestamp(self, t: pa.DataType, name: str) -> None:
+        """Decimals are text here, which orders otherwise."""
+        if pa.types.is_decimal(t):
+            raise UnsupportedTypeError(
+                f"timestamp_col {name!r} is a decimal, which SQLite cannot order", hint="cast it to a float or integer"
+            )
+
+    def alter(self, target: str, column: str, before: pa.DataType, after: pa.DataType, name: str) -> list[str]:
+        """Columns take values of any type, so nothing is to be done where the stored form stays."""
+        self.check_widening(before, after, name)
+        is_text = [pa.types.is_string(self.wire(t)) for t in (before, after)]
+        scales = [t.scale if pa.types.is_decimal(t) else None for t in (before, after)]
+        if is_text[0] != is_text[1] or scales[0] != scales[1]:
+            raise self.cannot_alter(before, after, name)
+        return []
+
+    def settle_in(self, db: Database, patience: float) -> None:
+        """Transactions are ours to begin; a lock is waited for in SQLite itself."""
+        db.raw.isolation_level = None
+        db.run(f"PRAGMA busy_timeout = {int(min(patience, 600) * 1_000)}")
+
+    def schema(self, db: Database) -> str:
+        """The database of the file itself."""
+        return "main"
+
+    def has_table(self, db: Database, schema: str, table: str) -> bool:
+        """Names are equal in any case of ASCII letters."""
+        sql = f"SELECT 1 FROM {self.quote(schema)}.sqlite_master WHERE type IN ('table', 'view') AND name = ?"  # noqa: S608
+        return bool(db.rows(f"{sql} COLLATE NOCASE", (table,)))
+
+    def has_index(self, db: Database, schema: str, table: str, index: str) -> bool:
+        """Looked up in the schema table."""
+        sql = f"SELECT 1 FROM {self.quote(schema)}.sqlite_master WHERE type = 'index' AND name = ?"  # noqa: S608
+        return bool(db.rows(sql, (index,)))
+
+    def create_index(self, schema: str, table: str, index: str, columns: str) -> str:
+        """The schema stands before the index's name."""
+        q = self.quote
+        return f"CREATE UNIQUE INDEX {q(schema)}.{q(index)} ON {q(table)} ({columns})"
+
+    def begin(self, db: Database, lock: str, patience: float) -> None:
+        """The file's only write lock."""
+        db.run("BEGIN IMMEDIATE")
+
+    def judge(self, error: Exception) -> str:
+        """By SQLite's result code."""
+        code: Any = getattr(error, "sqlite_errorcode", None)
+        if code is None:
+            return "other"
+        if code & 0xFF in (BUSY, LOCKED):
+            return "busy"
+        return "repeated" if code in (UNIQUE, PRIMARY_KEY) else "other"

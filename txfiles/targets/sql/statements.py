@@ -1,0 +1,198 @@
+"""SQL as text: pure functions of a dialect and a table's columns. Values travel as parameters, never in a text.
+
+The batch is staged in a temporary table whose columns are `c0`, `c1`, … (so that no name of the caller clashes) and `n`,
+the row's number. A second temporary table holds the fate of each row: ``i`` inserted, ``c`` changed, ``u`` unchanged,
+``s`` stale, ``k`` known (skipped); and how many rows of the target have its key.
+
+Source: specs/10-sql.md, "One write".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from txfiles.targets.sql.dialects.base import Dialect
+
+BATCH, FATES, FOUND = "txfiles_batch", "txfiles_fates", "txfiles_found"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What statements about a table need to know.
+
+    Attributes:
+        dialect: the database's ways.
+        schema: the table's.
+        table: its name.
+        columns: Arrow types by name, in order.
+        keys: the columns that identify a row; may be empty.
+        missing: columns that the batch lacks: updated rows keep theirs.
+        timestamp_col: by which rows are older; None if age does not count.
+    """
+
+    dialect: Dialect
+    schema: str
+    table: str
+    columns: pa.Schema
+    keys: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    timestamp_col: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The table's name in a statement."""
+        return f"{self.dialect.quote(self.schema)}.{self.dialect.quote(self.table)}"
+
+    def staged(self, name: str) -> str:
+        """A column of the staging table."""
+        return f"c{self.columns.get_field_index(name)}"
+
+    def type(self, name: str) -> str:
+        """A column's type in the database."""
+        return self.dialect.column_type(self.columns.field(name).type, name, key=name in self.keys)
+
+    @property
+    def on(self) -> str:
+        """Whether row `s` of the batch has the key of row `t` of the target."""
+        return " AND ".join(f"t.{self.dialect.quote(key)} = s.{self.staged(key)}" for key in self.keys)
+
+
+def create(shape: Shape) -> str:
+    """Make the table."""
+    quote = shape.dialect.quote
+    columns = ", ".join(
+        f"{quote(name)} {shape.type(name)}" for name in shape.columns.names
+    )
+    return f"CREATE TABLE {shape.target} ({columns})"
+
+
+def key_list(shape: Shape) -> str:
+    """The key columns, for an index or a conflict."""
+    return ", ".join(map(shape.dialect.quote, shape.keys))
+
+
+def create_batch(shape: Shape) -> str:
+    """Make the staging table."""
+    columns = ", ".join(f"{shape.staged(name)} {shape.type(name)}" for name in shape.columns.names)
+    return f"CREATE TEMPORARY TABLE {BATCH} (n BIGINT PRIMARY KEY, {columns})"
+
+
+def fates_of_upsert(shape: Shape) -> str:
+    """Make the table of hits: one row for each pair of a batch row and a row of the target, or for an unknown key."""
+    quote = shape.dialect.quote
+    cases = [f"WHEN t.{quote(shape.keys[0])} IS NULL THEN 'i'"]
+    if shape.timestamp_col is not None:
+        name = shape.timestamp_col
+        t = shape.columns.field(name).type
+        cases.append(f"WHEN {shape.dialect.older(f's.{shape.staged(name)}', f't.{quote(name)}', t)} THEN 's'")
+    compared = [
+        shape.dialect.same(f"s.{shape.staged(name)}", f"t.{quote(name)}", shape.columns.field(name).type)
+        for name in shape.columns.names
+        if name not in (*shape.missing, *shape.keys)
+    ]
+    same = " AND ".join(compared) or "1 = 1"
+    return (
+        f"CREATE TEMPORARY TABLE {FOUND} AS SELECT s.n AS n, CASE {' '.join(cases)} WHEN {same} THEN 'u' ELSE 'c' END "
+        f"AS fate FROM {BATCH} AS s LEFT JOIN {shape.target} AS t ON {shape.on}"
+    )
+
+
+def join_fates() -> str:
+    """Make the table of fates from the hits: a key that the target has several times is as old as its newest row."""
+    fate = (
+        "CASE WHEN count(*) = 1 THEN max(fate) WHEN sum(CASE WHEN fate = 's' THEN 1 ELSE 0 END) > 0 THEN 's' "
+        "WHEN sum(CASE WHEN fate = 'u' THEN 1 ELSE 0 END) > 0 THEN 'u' ELSE 'c' END"
+    )
+    return f"CREATE TEMPORARY TABLE {FATES} AS SELECT n, {fate} AS fate, count(*) AS hits FROM {FOUND} GROUP BY n"
+
+
+def fates_of_append_once(shape: Shape) -> str:
+    """Make the table of fates of rows of which only the unknown keys count."""
+    return (
+        f"CREATE TEMPORARY TABLE {FATES} AS SELECT s.n AS n, CASE WHEN EXISTS (SELECT 1 FROM {shape.target} AS t "
+        f"WHERE {shape.on}) THEN 'k' ELSE 'i' END AS fate, 1 AS hits FROM {BATCH} AS s"
+    )
+
+
+def count_fates() -> str:
+    """How many rows have each fate, and how many rows of the target they met."""
+    return f"SELECT fate, count(*), sum(hits) FROM {FATES} GROUP BY fate"
+
+
+def insert_all(shape: Shape) -> str:
+    """Add every row of the batch."""
+    return f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {BATCH} AS s ORDER BY s.n"
+
+
+def insert_new(shape: Shape) -> str:
+    """Add the rows of unknown keys, and those that replace several rows. Another unique index raises."""
+    return (
+        f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {BATCH} AS s JOIN {FATES} AS f "
+        f"ON f.n = s.n WHERE f.fate = 'i' OR {_replaces_several()} ORDER BY s.n"
+    )
+
+
+def upsert(shape: Shape) -> str:
+    """Add the rows of unknown keys and update the changed ones, by a unique index on the keys."""
+    quote = shape.dialect.quote
+    sets = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in _written(shape))
+    action = f"UPDATE SET {sets}" if sets else "NOTHING"
+    return (
+        f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {BATCH} AS s JOIN {FATES} AS f "
+        f"ON f.n = s.n WHERE f.fate IN ('i', 'c') ON CONFLICT ({key_list(shape)}) DO {action}"
+    )
+
+
+def update_changed(shape: Shape) -> str:
+    """Update the rows that have another value, each the only one of its key."""
+    sets = [(shape.dialect.quote(name), f"s.{shape.staged(name)}") for name in _written(shape)]
+    batch = f"{BATCH} AS s JOIN {FATES} AS f ON f.n = s.n"
+    return shape.dialect.update(shape.target, sets, batch, shape.on, "f.fate = 'c' AND f.hits = 1")
+
+
+def delete_several(shape: Shape) -> str:
+    """Delete the rows of keys that the target has several times."""
+    where = (
+        f"EXISTS (SELECT 1 FROM {BATCH} AS s JOIN {FATES} AS f ON f.n = s.n WHERE {shape.on} "
+        f"AND {_replaces_several()})"
+    )
+    return shape.dialect.delete(shape.target, where)
+
+
+def merge(shape: Shape) -> str:
+    """The same as `upsert` in the words of SQL Server, whose target has no other clause for it."""
+    quote = shape.dialect.quote
+    sets = ", ".join(f"t.{quote(name)} = s.{shape.staged(name)}" for name in _written(shape))
+    changed = f"WHEN MATCHED AND s.fate = 'c' THEN UPDATE SET {sets} " if sets else ""
+    return (
+        f"MERGE INTO {shape.target} WITH (HOLDLOCK) AS t USING (SELECT s.*, f.fate FROM {BATCH} AS s JOIN {FATES} AS f "
+        f"ON f.n = s.n WHERE f.fate IN ('i', 'c')) AS s ON {shape.on} {changed}"
+        f"WHEN NOT MATCHED THEN INSERT ({_names(shape)}) VALUES ({_staged(shape)});"
+    )
+
+
+def select(shape: Shape, columns: Sequence[str], join: str = "") -> str:
+    """Read columns of the table, as `t`."""
+    read = ", ".join(
+        shape.dialect.selected(f"t.{shape.dialect.quote(name)}", shape.columns.field(name).type) for name in columns
+    )
+    return f"SELECT {read} FROM {shape.target} AS t{join}"
+
+
+def _written(shape: Shape) -> list[str]:
+    return [name for name in shape.columns.names if name not in (*shape.keys, *shape.missing)]
+
+
+def _names(shape: Shape) -> str:
+    return ", ".join(map(shape.dialect.quote, shape.columns.names))
+
+
+def _staged(shape: Shape) -> str:
+    return ", ".join(f"s.{shape.staged(name)}" for name in shape.columns.names)
+
+
+def _replaces_several() -> str:
+    return "(f.hits > 1 AND f.fate IN ('c', 'u'))"
