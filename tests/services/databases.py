@@ -213,7 +213,7 @@ def sql_url(database_server: Callable[[str], DatabaseServer], tmp_path: Path) ->
 
     def get(kind: str) -> str:
         if kind not in SERVERS:
-            return f"{kind}:///{tmp_path}/data.{kind}?table=customers"
+            return f"{kind}:///{tmp_path}/{uuid.uuid4().hex}.{kind}?table=customers"
         server = database_server(kind)
         place = f"t{uuid.uuid4().hex[:12]}"
         administer(server, f"CREATE SCHEMA {place}")

@@ -109,6 +109,11 @@ def read(place: Place) -> Address:
     if not isinstance(text, str) or found is None or found[1].lower() not in SCHEMES:
         scheme = f"{found[1]} databases are not supported" if found else "format 'sql' takes the URL of a database"
         raise OptionError(scheme, hint=f"give a URL that begins with {one_of(tuple(SCHEMES))}, and ://")
+    if not isinstance(place.storage_options, Mapping | None):
+        raise OptionError(
+            f"storage_options must be a mapping, not {type(place.storage_options).__name__}",
+            hint="the options of a SQL table are keywords of the database's driver",
+        )
     base, _, query = text.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     tables = [value for name, value in pairs if name == "table"]

@@ -162,18 +162,6 @@ def delete_several(shape: Shape) -> str:
     return shape.dialect.delete(shape.target, where)
 
 
-def merge(shape: Shape) -> str:
-    """The same as `upsert` in the words of SQL Server, whose target has no other clause for it."""
-    quote = shape.dialect.quote
-    sets = ", ".join(f"t.{quote(name)} = s.{shape.staged(name)}" for name in _written(shape))
-    changed = f"WHEN MATCHED AND s.fate = 'c' THEN UPDATE SET {sets} " if sets else ""
-    return (
-        f"MERGE INTO {shape.target} WITH (HOLDLOCK) AS t USING (SELECT s.*, f.fate FROM {BATCH} AS s JOIN {FATES} AS f "
-        f"ON f.n = s.n WHERE f.fate IN ('i', 'c')) AS s ON {shape.on} {changed}"
-        f"WHEN NOT MATCHED THEN INSERT ({_names(shape)}) VALUES ({_staged(shape)});"
-    )
-
-
 def select(shape: Shape, columns: Sequence[str], join: str = "") -> str:
     """Read columns of the table, as `t`."""
     read = ", ".join(

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.errors import CorruptTableError, LossyCastError, UnsupportedTypeError
+from txfiles.errors import CorruptTableError, InputError, LossyCastError, UnsupportedTypeError
 from txfiles.rows.casts import cast_lossless
-from txfiles.rows.text import shown, to_text
+from txfiles.rows.text import from_text, shown, to_text
 from txfiles.rows.typenames import type_text
 from txfiles.rows.types import normalise
 
@@ -113,11 +113,13 @@ def decode(values: pa.ChunkedArray, t: pa.DataType, name: str) -> pa.ChunkedArra
             return values.cast(UTC if t.tz else US).cast(t)
         if pa.types.is_fixed_size_binary(t):
             return values.cast(t)
+        if pa.types.is_time(t) and pa.types.is_string(values.type):
+            return pa.chunked_array([from_text(values, pa.time64("us"))]).cast(t)
         if pa.types.is_time(t) or pa.types.is_date(t):
             exact = pa.time64("us") if pa.types.is_time(t) else pa.date32()
             return values.cast(exact).cast(t)
         return values.cast(t)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, InputError) as error:
         raise CorruptTableError(
             f"column {name!r} has a value that is not of its type {type_text(t)}: {error}",
             hint="another program has written to the table; correct the value",

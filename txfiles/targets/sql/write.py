@@ -614,6 +614,7 @@ def _result(
     committed: bool,
     commit_id: str | None = None,
 ) -> Result:
+    more = {"files_to_rewrite": None} if kind is Plan else {}
     return kind(
         version=entry.version if entry else None,
         committed=committed,
@@ -624,5 +625,6 @@ def _result(
         commit_id=commit_id,
         schema_inferred=prepared.inferred,
         notes=prepared.notes,
+        **more,
         **counts,
     )
