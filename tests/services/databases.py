@@ -129,7 +129,8 @@ def _mariadb(port: int, folder: Path) -> subprocess.Popen[bytes]:
     as_root = ["--user=root"] if os.geteuid() == 0 else []
     share = Path("/usr/share/mysql")
     tables = [
-        (share / f"mysql_{name}.sql").read_text() for name in ("system_tables", "performance_tables", "system_tables_data")
+        (share / f"mysql_{name}.sql").read_text()
+        for name in ("system_tables", "performance_tables", "system_tables_data")
     ]
     begin = "create database mysql;\nuse mysql;\nset @auth_root_socket=NULL;\nset @current_hostname='localhost';\n"
     (folder / "boot.sql").write_text(begin + "".join(tables))

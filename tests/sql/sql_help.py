@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from txfiles.targets.protocol import Place
 from txfiles.targets.sql import address
@@ -47,7 +47,7 @@ class Proxy:
     _listener: socket.socket = field(default_factory=socket.socket)
     _over: bool = False
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen()
         self.port = self._listener.getsockname()[1]
@@ -83,7 +83,7 @@ class Proxy:
                     state["cut"] = True
                     if self.forward:
                         server.sendall(data)
-                        server.settimeout(5)
+                        server.settimeout(1)
                         server.recv(1)  # its reply: the commit is over
                     break
                 server.sendall(data)

@@ -1,4 +1,4 @@
-"""Several processes write to one table at once, on each database: the table is as if each had run alone, in some order."""
+"""Several processes write to one table at once, on each database: the table is as if they had run one by one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def test_a_lock_that_is_never_free(kind: str, sql_url: Url) -> None:
     rows = pa.table({"id": [1, 2]})
     tx.write(rows, url, mode="upsert", keys=["id"])
     if kind == "duckdb":  # another process holds the file
-        hold = f"import duckdb, sys; c = duckdb.connect({url.partition('///')[2].partition('?')[0]!r}); print(1, flush=True); sys.stdin.read()"
+        file = url.partition("///")[2].partition("?")[0]
+        hold = f"import duckdb, sys; c = duckdb.connect({file!r}); print(1, flush=True); sys.stdin.read()"
         with subprocess.Popen(
             [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as holder:
@@ -124,7 +125,7 @@ def test_a_lost_reply_to_the_commit(kind: str, *, forward: bool, sql_url: Url, d
     assert result.attempts == (1 if forward else 2)
     table = tx.Table(url)
     assert sorted(table.to_arrow()["id"].to_pylist()) == [0, 1, 2]
-    assert [commit.commit_id for commit in table.history()][0] == result.commit_id
+    assert table.history()[0].commit_id == result.commit_id
 
 
 @pytest.mark.parametrize("kind", SERVERS)

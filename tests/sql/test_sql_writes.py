@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import txfiles as tx
+from tests.conformance.suite import hard_types
 from tests.services.databases import DATABASES, SERVERS
 from tests.sql.sql_help import Url, beside, target_of
 
@@ -27,7 +28,7 @@ def rows(*ids: int, name: str = "n") -> pa.Table:
 
 @each
 def test_the_ledger_says_what_each_commit_did(kind: str, sql_url: Url) -> None:
-    """One row a commit, readable by SQL: version, mode, keys, batch id and counts; a retry that changes nothing none."""
+    """One row a commit, readable by SQL, with what it did; a retry that changes nothing adds none."""
     url = sql_url(kind)
     tx.write(rows(1, 2), url, **KEYED, batch_id="monday")
     tx.write(rows(2, 3, name="m"), url, mode="upsert")
@@ -170,6 +171,36 @@ def test_exact_floats(kind: str, sql_url: Url) -> None:
         assert tx.write(zero, url, mode="upsert").rows_updated == 1
 
 
+LACKS = {
+    "sqlite": ("uint64", "float32"),
+    "duckdb": ("decimal_big",),
+    "postgresql": (),
+    "mariadb": ("decimal_big", "float32", "float64"),
+}
+"""Columns of `hard_types` that have a value, or a type, which the database cannot hold."""
+
+
+@each
+def test_types_come_back(kind: str, sql_url: Url) -> None:
+    """Units, zones, widths, signs and hard values come back as they went in, and are found unchanged by an upsert."""
+    url = sql_url(kind)
+    table = hard_types().drop_columns(["naive_ns", *LACKS[kind]])
+    if kind == "sqlite":
+        table = table.set_column(table.schema.get_field_index("float64"), "float64", [[5e-324, float("inf"), -1.5]])
+    table = table.append_column("half", pa.array([1.5, None, -2.0], pa.float16()))
+    table = table.append_column("id", pa.array([3, 1, 2], pa.uint8()))
+    tx.write(table, url, **KEYED)
+    found = tx.Table(url).to_arrow().sort_by("id")
+    assert found.schema == table.schema
+    assert str(found.to_pylist()) == str(table.sort_by("id").to_pylist())
+    again = tx.write(table, url, mode="upsert")
+    assert (again.committed, again.rows_unchanged) == (False, 3)
+    turned = table.set_column(table.num_columns - 1, "id", pa.array([1, 2, 3], pa.uint8()))
+    assert tx.write(turned, url, mode="upsert").rows_updated == 3
+    assert str(tx.Table(url).to_arrow().sort_by("id").to_pylist()) == str(turned.to_pylist())
+    assert tx.Table(url).lookup([2]).num_rows == 1
+
+
 @each
 def test_columns_are_added_and_widened(kind: str, sql_url: Url) -> None:
     """By `merge`, in the same transaction; MariaDB cannot, and says so."""
@@ -225,7 +256,7 @@ def test_no_name_and_no_value_is_sql(kind: str, sql_url: Url, data: st.DataObjec
     base, _, named = sql_url(kind).partition("?table=")
     schema = unquote(named).rpartition("customers")[0]
     url = f"{base}?table={quote(schema + table)}"
-    batch = pa.table({name: values for name in names})
+    batch = pa.table(dict.fromkeys(names, values))
     first = {"mode": "upsert", "keys": [names[0]], "user_metadata": {"'; DROP TABLE": values[0]}, "batch_id": values[0]}
     assert tx.write(batch, url, **first).rows_inserted == 3
     changed = batch.set_column(1, names[1], [list(reversed(values))])
@@ -243,6 +274,7 @@ def test_no_name_and_no_value_is_sql(kind: str, sql_url: Url, data: st.DataObjec
         ("sqlite:///x.db?table=a&table=b", "name the table"),
         ("sqlite:///x.db?table=a.b.c", "not a table's name"),
         ("sqlite:///x.db?table=", "not a table's name"),
+        ("sqlite:///x.db?table=TxFiles_commits", "reserved"),
         ("sqlite://?table=a", "a file"),
         ("sqlite:///:memory:?table=a", "a file"),
         ("mssql://host/db?table=a", "not supported"),

@@ -32,6 +32,9 @@ SCHEMES = {
 OTHERS = ("mssql", "oracle", "snowflake", "bigquery", "redshift")
 """Schemes of databases that are recognised, and refused by name."""
 
+OURS = "txfiles_"
+"""How the ledger, indexes and temporary tables begin."""
+
 _SCHEME = re.compile(r"([a-z]+)(\+[a-z0-9_]+)?://", re.IGNORECASE)
 _NAME = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 _TABLE = re.compile(rf"(?:{_NAME.pattern})(?:\.(?:{_NAME.pattern}))?")
@@ -122,6 +125,10 @@ def read(place: Place) -> Address:
             "the URL of a database must name the table once", hint="end it with ?table=name or ?table=schema.name"
         )
     schema, table = _names(tables[0])
+    if table.casefold().startswith(OURS):
+        raise OptionError(
+            f"the name {table!r} is reserved: names that begin with {OURS} are txfiles' own", hint="rename it"
+        )
     rest = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs if name != "table")
     dialect = SCHEMES[found[1].lower()]
     if dialect in _FILES:

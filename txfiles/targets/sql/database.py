@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, Self
 
 from txfiles.core.messages import short
 from txfiles.errors import OptionError, StoreError
@@ -46,7 +46,7 @@ class Database:
             self.close()
             raise
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,10 +55,8 @@ class Database:
     def close(self) -> None:
         """Close it. A connection that is broken cannot fail any further."""
         if self.raw is not None:
-            try:
+            with suppress(Exception):  # drivers raise what they like; nothing depends on it
                 self.raw.close()
-            except Exception:  # noqa: BLE001, S110 - drivers raise what they like; nothing depends on it
-                pass
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement; returns how many rows it changed, or -1."""

@@ -186,7 +186,7 @@ def by_batch(db: Database, schema: str, table: str, batch_id: str, kept: int) ->
     if not found:
         return None
     later = db.rows(
-        f"SELECT count(DISTINCT batch_id) FROM {name(db, schema)} WHERE table_name = {mark} AND version > {mark}",  # noqa: S608
+        f"SELECT count(DISTINCT batch_id) FROM {name(db, schema)} WHERE table_name = {mark} AND version > {mark}",
         (table, found[0].version),
     )[0][0]
     return found[0] if later < kept else None
@@ -203,15 +203,15 @@ def add(db: Database, schema: str, entry: Entry) -> None:
     marks = ", ".join([db.dialect.mark] * len(NAMES))
     values = [getattr(entry, one) for one in NAMES]
     columns = ", ".join(map(db.dialect.quote, NAMES))
-    db.run(f"INSERT INTO {name(db, schema)} ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
+    db.run(f"INSERT INTO {name(db, schema)} ({columns}) VALUES ({marks})", values)
 
 
 def forget(db: Database, schema: str, table: str) -> None:
     """Drop the history of a table that somebody has dropped."""
-    db.run(f"DELETE FROM {name(db, schema)} WHERE table_name = {db.dialect.mark}", (table,))  # noqa: S608
+    db.run(f"DELETE FROM {name(db, schema)} WHERE table_name = {db.dialect.mark}", (table,))
 
 
 def _entries(db: Database, schema: str, where: str, order: str, parameters: Sequence[Any]) -> list[Entry]:
     columns = ", ".join(map(db.dialect.quote, NAMES))
-    sql = f"SELECT {columns} FROM {name(db, schema)} WHERE table_name = {db.dialect.mark} AND {where} {order}"  # noqa: S608
+    sql = f"SELECT {columns} FROM {name(db, schema)} WHERE table_name = {db.dialect.mark} AND {where} {order}"
     return [Entry(**dict(zip(NAMES, row, strict=True))) for row in db.rows(sql, parameters)]

@@ -1,8 +1,8 @@
 """SQL as text: pure functions of a dialect and a table's columns. Values travel as parameters, never in a text.
 
-The batch is staged in a temporary table whose columns are `c0`, `c1`, … (so that no name of the caller clashes) and `n`,
-the row's number. A second temporary table holds the fate of each row: ``i`` inserted, ``c`` changed, ``u`` unchanged,
-``s`` stale, ``k`` known (skipped); and how many rows of the target have its key.
+The batch is staged in a temporary table whose columns are `c0`, `c1`, … (so that no name of the caller clashes) and
+`n`, the row's number. A second temporary table holds the fate of each row: ``i`` inserted, ``c`` changed, ``u``
+unchanged, ``s`` stale, ``k`` known (skipped); and how many rows of the target have its key.
 
 Source: specs/10-sql.md, "One write".
 """
@@ -63,9 +63,7 @@ class Shape:
 def create(shape: Shape) -> str:
     """Make the table."""
     quote = shape.dialect.quote
-    columns = ", ".join(
-        f"{quote(name)} {shape.type(name)}" for name in shape.columns.names
-    )
+    columns = ", ".join(f"{quote(name)} {shape.type(name)}" for name in shape.columns.names)
     return f"CREATE TABLE {shape.target} ({columns})"
 
 
@@ -156,8 +154,7 @@ def update_changed(shape: Shape) -> str:
 def delete_several(shape: Shape) -> str:
     """Delete the rows of keys that the target has several times."""
     where = (
-        f"EXISTS (SELECT 1 FROM {BATCH} AS s JOIN {FATES} AS f ON f.n = s.n WHERE {shape.on} "
-        f"AND {_replaces_several()})"
+        f"EXISTS (SELECT 1 FROM {BATCH} AS s JOIN {FATES} AS f ON f.n = s.n WHERE {shape.on} AND {_replaces_several()})"
     )
     return shape.dialect.delete(shape.target, where)
 

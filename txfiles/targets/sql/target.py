@@ -20,6 +20,7 @@ from txfiles.targets.protocol import Capabilities, Place, TableState
 from txfiles.targets.sql import address as addresses
 from txfiles.targets.sql import ledger, statements, write
 from txfiles.targets.sql.address import Address
+from txfiles.targets.sql.call import ledger_name, lock_name
 from txfiles.targets.sql.database import Database, is_there
 from txfiles.targets.sql.errors import BusyError, LostError
 from txfiles.targets.sql.statements import BATCH, Shape
@@ -86,8 +87,8 @@ class SqlTarget:
         with _reading(found) as db:
             # Under the table's lock, the transaction that is asked about is over.
             schema = found.schema if found.schema is not None else db.dialect.schema(db)
-            db.dialect.begin(db, write.lock_name(schema, found), PATIENCE_SECONDS)
-            name = write.ledger_name(found)
+            db.dialect.begin(db, lock_name(schema, found), PATIENCE_SECONDS)
+            name = ledger_name(found)
             entry = ledger.by_commit(db, schema, name, commit_id) if ledger.exists(db, schema) else None
             db.run("ROLLBACK")
         return Resolution(committed=entry is not None, version=entry.version if entry else None)
@@ -104,9 +105,6 @@ class _reading(Database):  # noqa: N801 - used as a context manager
             super().__init__(address, PATIENCE_SECONDS)
         except (BusyError, LostError) as error:
             raise _failed(address, error) from None
-
-    def __enter__(self) -> Database:
-        return self
 
     def __exit__(self, *raised: object) -> None:
         self.close()
@@ -127,7 +125,7 @@ def _newest(address: Address) -> tuple[ledger.Entry | None, str | None]:
         db.dialect.begin_reading(db)
         schema = address.schema if address.schema is not None else db.dialect.schema(db)
         made = db.dialect.has_table(db, schema, address.table) and ledger.exists(db, schema)
-        return (ledger.newest(db, schema, write.ledger_name(address)) if made else None), schema
+        return (ledger.newest(db, schema, ledger_name(address)) if made else None), schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +191,7 @@ class SqlTable:
         """Counted by the database."""
         with _reading(self.address) as db:
             self._pin(db)
-            return int(db.rows(f"SELECT count(*) FROM {self._shape(db).target}")[0][0])  # noqa: S608 - quoted
+            return int(db.rows(f"SELECT count(*) FROM {self._shape(db).target}")[0][0])
 
     def to_arrow(self, columns: Sequence[str] | None, filter: Any) -> pa.Table:
         """The rows, in the order in which the database gives them."""

@@ -15,14 +15,14 @@ from txfiles.targets.sql.types import Kind, kind_of
 
 if TYPE_CHECKING:
     from txfiles.targets.sql.address import Address
-    from txfiles.targets.sql.database import Database
+    from txfiles.targets.sql.connection import Connection
 
 FETCH_ROWS = 65_536
 """Rows that are turned from Python values into Arrow at a time."""
 
 
 class Dialect(ABC):
-    """One database's ways. It has no state; a `Database` is one connection.
+    """One database's ways. It has no state; a `Connection` has.
 
     Attributes:
         name: as in `address.SCHEMES`.
@@ -146,19 +146,19 @@ class Dialect(ABC):
         """A cursor of the driver's connection."""
         return closing(raw.cursor())
 
-    def settle_in(self, db: Database, patience: float) -> None:
+    def settle_in(self, db: Connection, patience: float) -> None:
         """Prepare a fresh connection."""
 
     @abstractmethod
-    def schema(self, db: Database) -> str:
+    def schema(self, db: Connection) -> str:
         """The schema of names without one."""
 
     @abstractmethod
-    def has_table(self, db: Database, schema: str, table: str) -> bool:
+    def has_table(self, db: Connection, schema: str, table: str) -> bool:
         """Whether a table or view of that name exists."""
 
     @abstractmethod
-    def has_index(self, db: Database, schema: str, table: str, index: str) -> bool:
+    def has_index(self, db: Connection, schema: str, table: str, index: str) -> bool:
         """Whether the table has that index."""
 
     def drop_index(self, schema: str, table: str, index: str) -> str:
@@ -171,7 +171,7 @@ class Dialect(ABC):
         return f"CREATE UNIQUE INDEX {self.quote(index)} ON {target} ({columns})"
 
     @abstractmethod
-    def begin(self, db: Database, lock: str, patience: float) -> None:
+    def begin(self, db: Connection, lock: str, patience: float) -> None:
         """Begin a transaction that excludes every other writer of a table by txfiles.
 
         Args:
@@ -182,21 +182,21 @@ class Dialect(ABC):
             BusyError: it was not free in time.
         """
 
-    def begin_reading(self, db: Database) -> None:
+    def begin_reading(self, db: Connection) -> None:
         """Begin a transaction that sees one state of the database."""
         db.run("BEGIN")
 
-    def lock(self, db: Database, target: str) -> None:
+    def lock(self, db: Connection, target: str) -> None:
         """Keep all other writers, also those of other programs, away from an existing table until the commit."""
 
-    def load(self, db: Database, batch: str, rows: pa.Table) -> None:
+    def load(self, db: Connection, batch: str, rows: pa.Table) -> None:
         """Load rows in wire types into the staging table, whose columns are theirs."""
         marks = ", ".join([self.mark] * rows.num_columns)
         for part in rows.to_batches(max_chunksize=FETCH_ROWS):
             columns = [column.to_pylist() for column in part.columns]
             db.many(f"INSERT INTO {batch} VALUES ({marks})", list(zip(*columns, strict=True)))
 
-    def fetch(self, db: Database, sql: str, wires: Sequence[pa.DataType]) -> Iterator[list[pa.Array]]:
+    def fetch(self, db: Connection, sql: str, wires: Sequence[pa.DataType]) -> Iterator[list[pa.Array]]:
         """The rows of a query as Arrow columns, part by part."""
         for rows in db.fetch(sql, FETCH_ROWS):
             yield [pa.array(values, wire) for values, wire in zip(zip(*rows, strict=True), wires, strict=True)]

@@ -15,7 +15,7 @@ from txfiles.targets.sql.types import US, UTC, kind_of
 
 if TYPE_CHECKING:
     from txfiles.targets.sql.address import Address
-    from txfiles.targets.sql.database import Database
+    from txfiles.targets.sql.connection import Connection
 
 MAX_DIGITS = 38
 
@@ -37,7 +37,7 @@ class DuckDB(Dialect):
         "time": "TIME",
         "duration": "BIGINT",
     }
-    long_text = "VARCHAR"  # type: ignore[assignment]
+    long_text = "VARCHAR"
 
     def column_type(self, t: pa.DataType, name: str, *, key: bool) -> str:
         """Integers of every width and sign, decimals of up to 38 digits."""
@@ -76,7 +76,11 @@ class DuckDB(Dialect):
     def same(self, a: str, b: str, t: pa.DataType) -> str:
         """The sign of zero is compared too."""
         equal = f"{a} IS NOT DISTINCT FROM {b}"
-        return f"({equal} AND ({a} IS NULL OR {a} <> 0 OR signbit({a}) = signbit({b})))" if pa.types.is_floating(t) else equal
+        return (
+            f"({equal} AND ({a} IS NULL OR {a} <> 0 OR signbit({a}) = signbit({b})))"
+            if pa.types.is_floating(t)
+            else equal
+        )
 
     def ordered(self, a: str, t: pa.DataType) -> str:
         """NaN is null."""
@@ -96,15 +100,15 @@ class DuckDB(Dialect):
         """The connection itself: what DuckDB calls a cursor is another connection."""
         return nullcontext(raw)
 
-    def settle_in(self, db: Database, patience: float) -> None:
+    def settle_in(self, db: Connection, patience: float) -> None:
         """Zoned times are told in UTC."""
         db.run("SET TimeZone = 'UTC'")
 
-    def schema(self, db: Database) -> str:
+    def schema(self, db: Connection) -> str:
         """The current one, in the database of the file."""
         return str(db.rows("SELECT current_schema()")[0][0])
 
-    def has_table(self, db: Database, schema: str, table: str) -> bool:
+    def has_table(self, db: Connection, schema: str, table: str) -> bool:
         """Names are equal in any case."""
         sql = (
             "SELECT 1 FROM information_schema.tables WHERE table_catalog = current_database() "
@@ -112,24 +116,24 @@ class DuckDB(Dialect):
         )
         return bool(db.rows(sql, (schema, table)))
 
-    def has_index(self, db: Database, schema: str, table: str, index: str) -> bool:
+    def has_index(self, db: Connection, schema: str, table: str, index: str) -> bool:
         """Never: see `indexes`."""
         return False
 
-    def begin(self, db: Database, lock: str, patience: float) -> None:
+    def begin(self, db: Connection, lock: str, patience: float) -> None:
         """Whoever commits second is refused by the ledger's primary key."""
         db.run("BEGIN TRANSACTION")
 
-    def load(self, db: Database, batch: str, rows: pa.Table) -> None:
+    def load(self, db: Connection, batch: str, rows: pa.Table) -> None:
         """A scan of the Arrow table."""
         with db.failing():
             db.raw.register("txfiles_arrow", rows)
             try:
-                db.raw.execute(f"INSERT INTO {batch} SELECT * FROM txfiles_arrow")  # noqa: S608 - our own name
+                db.raw.execute(f"INSERT INTO {batch} SELECT * FROM txfiles_arrow")
             finally:
                 db.raw.unregister("txfiles_arrow")
 
-    def fetch(self, db: Database, sql: str, wires: Sequence[pa.DataType]) -> Iterator[list[pa.Array]]:
+    def fetch(self, db: Connection, sql: str, wires: Sequence[pa.DataType]) -> Iterator[list[pa.Array]]:
         """Arrow from DuckDB."""
         with db.failing():
             found = db.raw.sql(sql).to_arrow_table()

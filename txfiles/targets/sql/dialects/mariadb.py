@@ -16,7 +16,7 @@ from txfiles.targets.sql.errors import BusyError
 from txfiles.targets.sql.types import US, kind_of, refuse, refuse_floats
 
 if TYPE_CHECKING:
-    from txfiles.targets.sql.database import Database
+    from txfiles.targets.sql.connection import Connection
 
 DEADLOCK, LOCK_TIMEOUT, DUPLICATE = 1213, 1205, 1062
 GONE = (2003, 2006, 2013, 2055, 1053, 1927)
@@ -46,8 +46,8 @@ class MariaDB(Dialect):
         "time": "TIME(6)",
         "duration": "BIGINT",
     }
-    long_text = f"LONGTEXT {COLLATION}"  # type: ignore[assignment]
-    short_text = f"VARCHAR(255) {COLLATION}"  # type: ignore[assignment]
+    long_text = f"LONGTEXT {COLLATION}"
+    short_text = f"VARCHAR(255) {COLLATION}"
 
     def quote(self, name: str) -> str:
         """In backticks; percent signs are doubled, since statements are always run with parameters."""
@@ -115,28 +115,28 @@ class MariaDB(Dialect):
         """With the alias before the table."""
         return f"DELETE t FROM {target} AS t WHERE {where}"
 
-    def settle_in(self, db: Database, patience: float) -> None:
+    def settle_in(self, db: Connection, patience: float) -> None:
         """Strict about values, exact about text; transactions are ours to begin."""
         if "mariadb" not in str(db.rows("SELECT VERSION()")[0][0]).lower():
             raise UnsupportedTableError(
                 f"{db.address.shown} is not a MariaDB server", hint="this release does not support MySQL"
             )
-        db.raw.autocommit(True)  # noqa: FBT003 - PyMySQL's method
+        db.raw.autocommit(True)
         db.run("SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin")
         db.run("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'")
         db.run("SET SESSION time_zone = '+00:00', SESSION default_storage_engine = InnoDB")
         db.run(f"SET SESSION innodb_lock_wait_timeout = {max(1, int(min(patience, 3_600)))}")
 
-    def schema(self, db: Database) -> str:
+    def schema(self, db: Connection) -> str:
         """The database of the URL."""
         return str(db.rows("SELECT DATABASE()")[0][0])
 
-    def has_table(self, db: Database, schema: str, table: str) -> bool:
+    def has_table(self, db: Connection, schema: str, table: str) -> bool:
         """As the server compares names."""
         sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
         return bool(db.rows(sql, (schema, table)))
 
-    def has_index(self, db: Database, schema: str, table: str, index: str) -> bool:
+    def has_index(self, db: Connection, schema: str, table: str, index: str) -> bool:
         """A unique one."""
         sql = (
             "SELECT 1 FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s "
@@ -148,14 +148,14 @@ class MariaDB(Dialect):
         """An index belongs to its table."""
         return f"DROP INDEX {self.quote(index)} ON {self.quote(schema)}.{self.quote(table)}"
 
-    def begin(self, db: Database, lock: str, patience: float) -> None:
+    def begin(self, db: Connection, lock: str, patience: float) -> None:
         """A named lock of the server, which ends with the connection."""
         name = "txfiles:" + hashlib.sha256(lock.encode()).hexdigest()[:40]
         if db.rows("SELECT GET_LOCK(%s, %s)", (name, int(min(patience, 3_600))))[0][0] != 1:
             raise BusyError
         db.run("START TRANSACTION")
 
-    def begin_reading(self, db: Database) -> None:
+    def begin_reading(self, db: Connection) -> None:
         """One snapshot for all statements."""
         db.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 

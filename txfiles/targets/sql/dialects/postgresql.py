@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 
 from txfiles.rows.text import to_text
 from txfiles.targets.sql.dialects.base import Dialect
@@ -15,7 +14,7 @@ from txfiles.targets.sql.errors import BusyError
 from txfiles.targets.sql.types import US, UTC, kind_of, refuse
 
 if TYPE_CHECKING:
-    from txfiles.targets.sql.database import Database
+    from txfiles.targets.sql.connection import Connection
 
 BUSY = {"40001", "40P01", "55P03"}
 """SQLSTATE of a serialization failure, a deadlock, and a lock that was not free in time."""
@@ -41,7 +40,7 @@ class PostgreSQL(Dialect):
         "time": "TIME(6)",
         "duration": "BIGINT",
     }
-    long_text = "TEXT"  # type: ignore[assignment]
+    long_text = "TEXT"
 
     def quote(self, name: str) -> str:
         """Percent signs are doubled: statements are always run with parameters, if with none."""
@@ -67,7 +66,7 @@ class PostgreSQL(Dialect):
         if kind == "uint64":
             return pa.decimal128(20, 0)
         return {
-            "float": t,
+            "float": t if t == pa.float64() else pa.float32(),
             "binary": pa.binary(),
             "date": pa.date32(),
             "naive": US,
@@ -78,7 +77,9 @@ class PostgreSQL(Dialect):
     def check_values(self, column: pa.ChunkedArray, name: str, *, key: bool) -> None:
         """Refuse NUL in text."""
         if pa.types.is_string(column.type):
-            refuse(column, pc.match_substring(column, "\0"), name, "which PostgreSQL cannot hold: it has the NUL character")
+            refuse(
+                column, pc.match_substring(column, "\0"), name, "which PostgreSQL cannot hold: it has the NUL character"
+            )
 
     def same(self, a: str, b: str, t: pa.DataType) -> str:
         """Floats by their bits: PostgreSQL holds -0.0 for equal to 0.0."""
@@ -93,18 +94,18 @@ class PostgreSQL(Dialect):
             return f'{a} COLLATE "C"'
         return f"NULLIF({a}, 'NaN')" if pa.types.is_floating(t) else a
 
-    def settle_in(self, db: Database, patience: float) -> None:
+    def settle_in(self, db: Connection, patience: float) -> None:
         """Transactions are ours to begin; zoned times are told in UTC."""
         db.raw.autocommit = True
         db.run("SET TIME ZONE 'UTC'")
         db.run("SET client_encoding = 'UTF8'")
         db.run("SET standard_conforming_strings = on")
 
-    def schema(self, db: Database) -> str:
+    def schema(self, db: Connection) -> str:
         """The first schema of the search path that exists."""
         return str(db.rows("SELECT current_schema()")[0][0] or "public")
 
-    def has_table(self, db: Database, schema: str, table: str) -> bool:
+    def has_table(self, db: Connection, schema: str, table: str) -> bool:
         """Looked up in the catalogue, which everybody may read."""
         sql = (
             "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
@@ -112,7 +113,7 @@ class PostgreSQL(Dialect):
         )
         return bool(db.rows(sql, (schema, table)))
 
-    def has_index(self, db: Database, schema: str, table: str, index: str) -> bool:
+    def has_index(self, db: Connection, schema: str, table: str, index: str) -> bool:
         """One that is unique, valid and neither partial nor of expressions."""
         sql = (
             "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
@@ -121,22 +122,24 @@ class PostgreSQL(Dialect):
         )
         return bool(db.rows(sql, (schema, index)))
 
-    def begin(self, db: Database, lock: str, patience: float) -> None:
+    def begin(self, db: Connection, lock: str, patience: float) -> None:
         """An advisory lock on the table's name, since the table may not exist yet."""
         db.run("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
         db.run(f"SET LOCAL lock_timeout = {max(1, int(min(patience, 3_600) * 1_000))}")
         db.run("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"txfiles:{lock}",))
 
-    def begin_reading(self, db: Database) -> None:
+    def begin_reading(self, db: Connection) -> None:
         """One snapshot for all statements."""
         db.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
-    def lock(self, db: Database, target: str) -> None:
+    def lock(self, db: Connection, target: str) -> None:
         """Keeps writers away, not readers."""
         db.run(f"LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE")
 
-    def load(self, db: Database, batch: str, rows: pa.Table) -> None:
+    def load(self, db: Connection, batch: str, rows: pa.Table) -> None:
         """COPY, in CSV: every value is quoted, and null is nothing between commas."""
+        import pyarrow.csv as pa_csv  # it takes its time, and few calls need it
+
         with db.failing(), db.raw.cursor() as cursor, cursor.copy(f"COPY {batch} FROM STDIN (FORMAT csv)") as copy:
             for part in rows.to_batches(max_chunksize=65_536):
                 columns = [_text(column) for column in part.columns]

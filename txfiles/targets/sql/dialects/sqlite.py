@@ -11,7 +11,7 @@ from txfiles.targets.sql.dialects.base import Dialect
 from txfiles.targets.sql.types import kind_of, refuse_floats
 
 if TYPE_CHECKING:
-    from txfiles.targets.sql.database import Database
+    from txfiles.targets.sql.connection import Connection
 
 BUSY, LOCKED, UNIQUE, PRIMARY_KEY = 5, 6, 2067, 1555
 """SQLite's result codes; the lower byte of an extended one is the plain one."""
@@ -37,7 +37,7 @@ class SQLite(Dialect):
         "duration": "BIGINT",
         "decimal": "TEXT",
     }
-    long_text = "TEXT"  # type: ignore[assignment]
+    long_text = "TEXT"
 
     def wire(self, t: pa.DataType) -> pa.DataType:
         """SQLite stores integers, floats, texts and blobs."""
@@ -73,23 +73,23 @@ class SQLite(Dialect):
             raise self.cannot_alter(before, after, name)
         return []
 
-    def settle_in(self, db: Database, patience: float) -> None:
+    def settle_in(self, db: Connection, patience: float) -> None:
         """Transactions are ours to begin; a lock is waited for in SQLite itself."""
         db.raw.isolation_level = None
         db.run(f"PRAGMA busy_timeout = {int(min(patience, 600) * 1_000)}")
 
-    def schema(self, db: Database) -> str:
+    def schema(self, db: Connection) -> str:
         """The database of the file itself."""
         return "main"
 
-    def has_table(self, db: Database, schema: str, table: str) -> bool:
+    def has_table(self, db: Connection, schema: str, table: str) -> bool:
         """Names are equal in any case of ASCII letters."""
-        sql = f"SELECT 1 FROM {self.quote(schema)}.sqlite_master WHERE type IN ('table', 'view') AND name = ?"  # noqa: S608
+        sql = f"SELECT 1 FROM {self.quote(schema)}.sqlite_master WHERE type IN ('table', 'view') AND name = ?"
         return bool(db.rows(f"{sql} COLLATE NOCASE", (table,)))
 
-    def has_index(self, db: Database, schema: str, table: str, index: str) -> bool:
+    def has_index(self, db: Connection, schema: str, table: str, index: str) -> bool:
         """Looked up in the schema table."""
-        sql = f"SELECT 1 FROM {self.quote(schema)}.sqlite_master WHERE type = 'index' AND name = ?"  # noqa: S608
+        sql = f"SELECT 1 FROM {self.quote(schema)}.sqlite_master WHERE type = 'index' AND name = ?"
         return bool(db.rows(sql, (index,)))
 
     def create_index(self, schema: str, table: str, index: str, columns: str) -> str:
@@ -97,7 +97,7 @@ class SQLite(Dialect):
         q = self.quote
         return f"CREATE UNIQUE INDEX {q(schema)}.{q(index)} ON {q(table)} ({columns})"
 
-    def begin(self, db: Database, lock: str, patience: float) -> None:
+    def begin(self, db: Connection, lock: str, patience: float) -> None:
         """The file's only write lock."""
         db.run("BEGIN IMMEDIATE")
 
