@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -16,6 +19,8 @@ import txfiles as tx
 from tests.conformance.suite import hard_types
 from tests.services.databases import DATABASES, SERVERS
 from tests.sql.sql_help import Url, beside, target_of
+from txfiles.rows.text import to_text
+from txfiles.targets.sql.dialects.sqlite import SQLite
 
 each = pytest.mark.parametrize("kind", DATABASES)
 KEYED = {"mode": "upsert", "keys": ["id"]}
@@ -168,7 +173,9 @@ def test_exact_floats(kind: str, sql_url: Url) -> None:
     assert not tx.write(table, url, mode="upsert").committed
     if kind in ("postgresql", "duckdb"):
         zero = pa.table({"id": [len(values) - 1], "x": [0.0]})
-        assert tx.write(zero, url, mode="upsert").rows_updated == 1
+        for changed in (zero, table.slice(len(values) - 1)):
+            assert tx.write(changed, url, mode="upsert").rows_updated == 1
+            assert str(tx.Table(url).lookup(len(values) - 1)["x"].to_pylist()) == str(changed["x"].to_pylist())
 
 
 LACKS = {
@@ -373,3 +380,16 @@ def test_times_are_told_in_utc(sql_url: Url) -> None:
     assert tx.Table(url).to_arrow().equals(table)
     with beside(url) as db:
         assert db.rows(f"SELECT at FROM {target_of(url, db)}")[0][0] == noon
+
+
+@settings(max_examples=50, deadline=None)
+@given(numbers=st.lists(st.decimals(-(10**20), 10**20, places=3), min_size=2, max_size=8))
+def test_decimals_are_ordered_as_numbers_in_sqlite(numbers: list[Decimal]) -> None:
+    """Their text is turned into one that orders as they do, whatever sign and length."""
+    texts = to_text(pa.array(numbers, pa.decimal128(30, 3))).to_pylist()
+    expression = SQLite().ordered("x", pa.decimal128(30, 3))
+    with closing(sqlite3.connect(":memory:")) as connection:
+        keys = [
+            connection.execute(f"SELECT {expression} FROM (SELECT ? AS x)", (text,)).fetchone()[0] for text in texts
+        ]
+    assert sorted(numbers) == [number for _, number in sorted(zip(keys, numbers, strict=True))]

@@ -64,12 +64,7 @@ def prepare_for(call: Call, dialect: Dialect, current: TableMetadata | None) -> 
     """The batch, made to fit the table and the database."""
     request = call.request
     keys = request.keys or (current.keys if current else ())
-    prepared = prepare(request, current, Holds(dialect, keys))
-    table = prepared.table
-    if table.timestamp_col is not None:
-        column = types.arrow_schema(table.columns).field(table.timestamp_col)
-        dialect.check_timestamp(column.type, column.name)
-    return prepared
+    return prepare(request, current, Holds(dialect, keys))
 
 
 def shape_of(dialect: Dialect, head: Head, call: Call, prepared: Prepared) -> Shape:
@@ -240,9 +235,9 @@ def _overwrite(db: Database, call: Call, shape: Shape, current: TableMetadata, p
 
 def _replace_rows(db: Database, shape: Shape, counts: Mapping[str, int]) -> None:
     """An upsert without a unique index, which the table's lock makes right."""
-    has_values = any(name not in (*shape.keys, *shape.missing) for name in shape.columns.names)
-    if counts["rows_updated"] and has_values:
-        db.run(statements.update_changed(shape))
+    if counts["rows_updated"]:
+        for statement in statements.change(shape):
+            db.run(statement)
     if counts["rows_deleted"]:
         db.run(statements.delete_several(shape))
     if counts["rows_inserted"] or counts["rows_deleted"]:

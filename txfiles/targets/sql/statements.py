@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from txfiles.targets.sql.dialects.base import Dialect
 
-BATCH, FATES, FOUND = "txfiles_batch", "txfiles_fates", "txfiles_found"
+BATCH, FATES, FOUND, CHANGED = "txfiles_batch", "txfiles_fates", "txfiles_found", "txfiles_changed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +144,23 @@ def upsert(shape: Shape) -> str:
     )
 
 
-def update_changed(shape: Shape) -> str:
-    """Update the rows that have another value, each the only one of its key."""
-    sets = [(shape.dialect.quote(name), f"s.{shape.staged(name)}") for name in _written(shape)]
-    batch = f"{BATCH} AS s JOIN {FATES} AS f ON f.n = s.n"
-    return shape.dialect.update(shape.target, sets, batch, shape.on, "f.fate = 'c' AND f.hits = 1")
+def change(shape: Shape) -> list[str]:
+    """Replace the rows that have another value, each the only one of its key."""
+    dialect, quote = shape.dialect, shape.dialect.quote
+    batch, where = f"{BATCH} AS s JOIN {FATES} AS f ON f.n = s.n", "f.fate = 'c' AND f.hits = 1"
+    if dialect.updates:
+        sets = [(quote(name), f"s.{shape.staged(name)}") for name in _written(shape)]
+        return [dialect.update(shape.target, sets, batch, shape.on, where)] if sets else []
+    values = ", ".join(
+        f"t.{quote(name)} AS {shape.staged(name)}" if name in shape.missing else f"s.{shape.staged(name)}"
+        for name in shape.columns.names
+    )
+    return [
+        f"CREATE TEMPORARY TABLE {CHANGED} AS SELECT {values} FROM {batch} JOIN {shape.target} AS t ON {shape.on} "
+        f"WHERE {where}",
+        dialect.delete(shape.target, f"EXISTS (SELECT 1 FROM {batch} WHERE {shape.on} AND {where})"),
+        f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {CHANGED} AS s",
+    ]
 
 
 def delete_several(shape: Shape) -> str:

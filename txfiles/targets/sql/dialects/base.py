@@ -29,6 +29,7 @@ class Dialect(ABC):
         driver: SQLAlchemy's name of the database and driver; None if the dialect connects by itself.
         mark: the placeholder of a parameter.
         upserts: whether ``INSERT … ON CONFLICT (keys)`` is used where a unique index has the keys.
+        updates: whether an update stores every value as it is.
         indexes: whether a table that is created with keys gets a unique index.
         transactional_ddl: whether a rolled back transaction takes its tables and columns with it.
         name_bytes: the longest name, in bytes of UTF-8; the database cuts longer ones, or refuses them.
@@ -39,6 +40,7 @@ class Dialect(ABC):
     driver: ClassVar[str | None]
     mark: ClassVar[str] = "?"
     upserts: ClassVar[bool] = False
+    updates: ClassVar[bool] = True
     indexes: ClassVar[bool] = True
     transactional_ddl: ClassVar[bool] = True
     name_bytes: ClassVar[int | None] = None
@@ -81,13 +83,6 @@ class Dialect(ABC):
     def ordered(self, a: str, t: pa.DataType) -> str:
         """An expression that orders as the values do, null for NaN."""
         return a
-
-    def check_timestamp(self, t: pa.DataType, name: str) -> None:
-        """Refuse a timestamp column that the database cannot order.
-
-        Raises:
-            UnsupportedTypeError: names it.
-        """
 
     def selected(self, column: str, t: pa.DataType) -> str:
         """The expression that reads a column, for `wire`."""

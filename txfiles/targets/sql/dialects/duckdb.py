@@ -25,6 +25,7 @@ class DuckDB(Dialect):
 
     name = "duckdb"
     driver = None
+    updates = False  # it leaves a value alone that is equal to the new one, as 0.0 is to -0.0
     indexes = False  # an update of an indexed row is a delete and an insert here, and costs ten times as much
     types = {  # noqa: RUF012 - as the base class declares it
         "bool": "BOOLEAN",

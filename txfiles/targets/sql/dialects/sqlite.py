@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from txfiles.errors import UnsupportedTypeError
 from txfiles.targets.sql.dialects.base import Dialect
 from txfiles.targets.sql.types import kind_of, refuse_floats
 
@@ -57,12 +56,15 @@ class SQLite(Dialect):
         """`IS` compares nulls too; -0.0 and NaN are never stored."""
         return f"{a} IS {b}"
 
-    def check_timestamp(self, t: pa.DataType, name: str) -> None:
-        """Decimals are text here, which orders otherwise."""
-        if pa.types.is_decimal(t):
-            raise UnsupportedTypeError(
-                f"timestamp_col {name!r} is a decimal, which SQLite cannot order", hint="cast it to a float or integer"
-            )
+    def ordered(self, a: str, t: pa.DataType) -> str:
+        """A decimal's text in a form that orders as the number does: sign, length, digits; turned round if negative."""
+        if not pa.types.is_decimal(t):
+            return a
+        turned = a
+        for digit in range(10):
+            turned = f"replace({turned}, '{digit}', '{'jihgfedcba'[digit]}')"
+        negative = f"'0' || printf('%03d', 999 - length({a})) || {turned}"
+        return f"(CASE WHEN {a} LIKE '-%' THEN {negative} ELSE '1' || printf('%03d', length({a})) || {a} END)"
 
     def alter(self, target: str, column: str, before: pa.DataType, after: pa.DataType, name: str) -> list[str]:
         """Columns take values of any type, so nothing is to be done where the stored form stays."""
