@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from txfiles.core.messages import one_of
 from txfiles.errors import OptionError
@@ -38,7 +38,7 @@ OURS = "txfiles_"
 _SCHEME = re.compile(r"([a-z]+)(\+[a-z0-9_]+)?://", re.IGNORECASE)
 _NAME = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 _TABLE = re.compile(rf"(?:{_NAME.pattern})(?:\.(?:{_NAME.pattern}))?")
-_USER = re.compile(r"//([^/?#]*)@")
+_REFERENCE = re.compile(r"\$\{\w+\}")
 _FILES = ("sqlite", "duckdb")
 
 
@@ -73,26 +73,29 @@ class Address:
     @property
     def shown(self) -> str:
         """The address for people: without user, password and options."""
-        if self.file is not None:
-            return f"{self.dialect}:///{self.file}?table={self.name}"
-        parts = urlsplit(self.url)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{self.dialect}://{host}{parts.path}?table={self.name}"
+        place = f"/{self.file}" if self.file is not None else self._parts[1]
+        return f"{self.dialect}://{place}?table={self.name}"
 
     @property
     def has_secret(self) -> bool:
         """Whether a password may stand in the URL itself, rather than a reference to the environment."""
-        parts = urlsplit(self.url)
-        password = parts.netloc.rpartition("@")[0].partition(":")[2]
-        return bool(password and not re.fullmatch(r"\$\{\w+\}", unquote(password))) or bool(parts.query)
+        return bool(self._password and not _REFERENCE.fullmatch(self._password)) or "?" in self.url
 
     def hidden(self, text: str) -> str:
         """A driver's words without anything of the URL or the options that may be secret."""
-        user = _USER.search(self.url)
-        password = user[1].partition(":")[2] if user else ""
-        given = dict(parse_qsl(urlsplit(self.url).query))
-        resolved = secret_options.resolved({"p": unquote(password)}) if password else {}
-        return secret_options.shown(text, {"url": password}, resolved, given, self.options)
+        given = dict(parse_qsl(self.url.partition("?")[2]))
+        used = secret_options.resolved({"password": self._password, **self.options})
+        return secret_options.shown(text, {"user": self._parts[0]}, {"password": self._password}, used, given)
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        """User with password, and what follows. A password may have any character, so the last `@` ends it."""
+        user, _, place = self.url.partition("://")[2].partition("?")[0].rpartition("@")
+        return user, place
+
+    @property
+    def _password(self) -> str:
+        return unquote(self._parts[0].partition(":")[2])
 
 
 def claims(place: Place) -> bool:

@@ -156,8 +156,10 @@ def change(shape: Shape) -> list[str]:
         for name in shape.columns.names
     )
     return [
-        f"CREATE TEMPORARY TABLE {CHANGED} AS SELECT {values} FROM {batch} JOIN {shape.target} AS t ON {shape.on} "
-        f"WHERE {where}",
+        (
+            f"CREATE TEMPORARY TABLE {CHANGED} AS SELECT {values} FROM {batch} JOIN {shape.target} AS t ON {shape.on} "
+            f"WHERE {where}"
+        ),
         dialect.delete(shape.target, f"EXISTS (SELECT 1 FROM {batch} WHERE {shape.on} AND {where})"),
         f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {CHANGED} AS s",
     ]
