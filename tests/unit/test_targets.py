@@ -165,10 +165,10 @@ def test_formats_are_those_of_the_targets(tmp_path, shelf):
     assert not (tmp_path / "t").exists()
 
 
-@pytest.mark.parametrize("given", ["iceberg", "sql", "orc", 7, ""])
+@pytest.mark.parametrize("given", ["iceberg", "hudi", "orc", 7, ""])
 def test_an_unknown_format_says_what_there_is(given, tmp_path):
     """What is not a format of this release is refused, without promises."""
-    with pytest.raises(OptionError, match=r"^format must be 'parquet', 'csv' or 'delta', not "):
+    with pytest.raises(OptionError, match=r"^format must be 'parquet', 'csv', 'sql' or 'delta', not "):
         tx.write(ROWS, tmp_path / "t", mode="append", format=given)
     assert not (tmp_path / "t").exists()
 

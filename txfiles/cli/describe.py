@@ -8,6 +8,7 @@ import click
 
 from txfiles.cli import output
 from txfiles.cli.params import Storage, example, json_option, snapshot_options, storage_option
+from txfiles.errors import UnsupportedVerbError
 
 if TYPE_CHECKING:
     import txfiles as tx
@@ -66,7 +67,10 @@ def show(path: str, version: int | None, at: str | None, storage_options: Storag
 
 
 def _facts(table: tx.Table) -> dict[str, Any]:
-    listed = table.file_table(physical=True)
+    try:
+        listed = table.file_table(physical=True)
+    except UnsupportedVerbError:  # its files, if it has any, are not txfiles' own
+        listed = None
     return {
         "path": table.path,
         "backend": table.backend,
@@ -74,8 +78,8 @@ def _facts(table: tx.Table) -> dict[str, Any]:
         "format": table.format,
         "version": table.version,
         "rows": table.row_count,
-        "files": listed.num_rows,
-        "bytes": sum(listed["bytes"].to_pylist()),
+        "files": None if listed is None else listed.num_rows,
+        "bytes": None if listed is None else sum(listed["bytes"].to_pylist()),
         "keys": list(table.keys),
         "timestamp_col": table.timestamp_col,
         "partition_by": list(table.partition_by),
@@ -94,7 +98,7 @@ def _told(found: dict[str, Any]) -> str:
         ("path", found["path"]),
         *([("through", _through(found))] if found["backend"] else []),
         ("format", found["format"]),
-        *((name, f"{found[name]:,}") for name in ("version", "rows", "files", "bytes")),
+        *((name, f"{found[name]:,}") for name in ("version", "rows", "files", "bytes") if found[name] is not None),
         ("keys", ", ".join(found["keys"]) or "-"),
         ("timestamp column", found["timestamp_col"] or "-"),
         ("partitioned by", ", ".join(found["partition_by"]) or "-"),

@@ -85,6 +85,8 @@ class Call:
                 f"other transactions kept {self.address.shown} busy for {self.request.timeout:g} s: "
                 f"{error or 'locked'}; nothing was written",
                 hint="try again, or give more time with timeout=",
+                version=None,  # a database does not say who holds its locks
+                commit_id=None,
             ) from None
         longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(self.attempts, 6))
         real.sleep(longest * (0.5 + real.random() / 2))

@@ -168,6 +168,11 @@ class SqlTable:
         """The kind of database."""
         return self.address.dialect
 
+    @property
+    def backend_reason(self) -> str | None:
+        """There is one way to reach it."""
+        return None
+
     @cached_property
     def state(self) -> TableState:
         """What the ledger says about it."""
