@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 import txfiles as tx
 from tests.services import proxy as proxies
 from tests.services.fixtures import fresh_url, s3_options
+from txfiles.cli.main import cli
 from txfiles.store import open_store, remote
 from txfiles.store.port import Put
 
@@ -46,6 +49,11 @@ def test_a_table_in_another_region(elsewhere, options, chosen):
     reason = "not through obstore: the bucket is in another region"
     assert table.backend_reason == (None if chosen == {"backend": "s3fs"} else reason)
     assert any(seen.fault == "301" for seen in elsewhere.seen)
+    given |= given.pop("client_kwargs")
+    words = [f"--storage-option={name}={value}" for name, value in given.items()]
+    shown = CliRunner().invoke(cli, ["show", url, *words]).output
+    assert re.search(r"through +s3fs( .not through obstore: the bucket is in another region.)?\n", shown)
+    assert (reason in shown) is (chosen != {"backend": "s3fs"})
 
 
 VERBS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+import fsspec.config
 import pytest
 
 from tests.unit.store.test_backends import told
@@ -135,3 +136,13 @@ def test_without_adlfs(monkeypatch):
 def test_what_answers_mean(error, means):
     """An answer means what Azure's code and status say, whatever obstore raises."""
     assert ObstoreAzureClient("lake", ACCOUNT, 1.0).failed(error).failure is means
+
+
+@pytest.mark.parametrize("protocol", ["abfs", "abfss", "az"])
+def test_what_fsspec_is_configured_to_do(monkeypatch, protocol):
+    """Options that fsspec's own configuration sets leave a container to adlfs, which follows them."""
+    monkeypatch.setattr(fsspec.config, "conf", {protocol: {"location_mode": "secondary"}})
+    store = open_store("abfs://lake/t", ACCOUNT)
+    assert store.backend == "adlfs"
+    assert store.client._fs.location_mode == "secondary"
+    assert store.backend_reason == "not through obstore: fsspec's configuration sets 'location_mode'"
