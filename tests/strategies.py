@@ -13,12 +13,15 @@ from txfiles.core.manifest import (
     Add,
     CheckpointRef,
     ColumnStats,
+    IndexAction,
     KeyRange,
     Manifest,
     Mark,
     Metrics,
     Operation,
     Remove,
+    RunKey,
+    RunRef,
     SidecarRef,
     TableMetadata,
     Vacuum,
@@ -135,6 +138,37 @@ mark_lists = st.lists(
 remove_lists = st.lists(data_paths, max_size=3, unique=True).map(lambda paths: tuple(Remove(path=p) for p in paths))
 
 
+run_names = st.builds(names.index_run, st.just(TABLE_ID), ids, st.integers(0, 10**9 - 1)).map(
+    lambda name: name.removeprefix(names.INDEX_DIR)
+)
+
+run_keys = st.builds(
+    RunKey,
+    columns=st.lists(counts, max_size=2).map(tuple),
+    kinds=st.lists(words, max_size=2).map(tuple),
+    code=counts,
+    secret=ids,
+)
+
+runs = st.builds(
+    RunRef,
+    name=run_names,
+    run=ids,
+    bytes=counts,
+    entries=counts,
+    files=counts,
+    footer_bytes=counts,
+    footer_sha256=hashes,
+    key=run_keys,
+)
+
+index_actions = st.lists(
+    st.builds(IndexAction, add=runs) | st.builds(IndexAction, remove=run_names),
+    max_size=3,
+    unique_by=lambda action: action.remove if action.add is None else action.add.name,
+).map(tuple)
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> TableMetadata:
     """Table actions that agree with themselves."""
@@ -220,6 +254,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         add=draw(add_lists) if inline else (),
         remove=draw(remove_lists) if inline else (),
         mark=draw(mark_lists) if inline else (),
+        index=draw(index_actions),
         sidecar=sidecar,
     )
     assume(disjoint(found))

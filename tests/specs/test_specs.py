@@ -101,7 +101,15 @@ def test_fields_are_documented() -> None:
     """Every field of the manifest stands on its page, and every property with its default and meaning."""
     page = (SPECS / "3-manifest.md").read_text(encoding="utf-8")
     structs = (nouns.Manifest, nouns.Operation, nouns.Metrics, codec.TableAction, nouns.Add, nouns.ColumnStats)
-    for struct in (*structs, nouns.KeyRange, nouns.CheckpointRef, nouns.SidecarRef, nouns.Vacuum):
+    for struct in (
+        *structs,
+        nouns.KeyRange,
+        nouns.CheckpointRef,
+        nouns.SidecarRef,
+        nouns.Vacuum,
+        nouns.RunRef,
+        nouns.IndexAction,
+    ):
         for field in set(struct.__struct_fields__) - {"extra"}:
             assert f"`{field}`" in page, (struct.__name__, field)
     for name, known in PROPERTIES.items():

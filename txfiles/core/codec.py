@@ -23,6 +23,7 @@ from txfiles.core.manifest import (
     Add,
     Commit,
     Count,
+    IndexAction,
     Manifest,
     Mark,
     PropertyValue,
@@ -109,7 +110,7 @@ class NeedsOf(msgspec.Struct):
 
 _ORDER = (
     *("format_version", "version", "table_id", "commit_id", "parent_sha256", "time", "operation", "metrics"),
-    *("table", "checkpoint", "vacuum", "add", "remove", "mark", "sidecar"),
+    *("table", "checkpoint", "vacuum", "add", "remove", "mark", "index", "sidecar"),
 )
 _TABLE_FIELDS = frozenset(TableAction.__struct_fields__) - {"extra"}
 _SEAL = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"\s*\}\s*\Z')
@@ -140,6 +141,8 @@ def encode(manifest: Manifest) -> bytes:
         fields["table"].update(manifest.table.extra)
     if not manifest.mark:  # as releases write it that do not know marks
         del fields["mark"]
+    if not manifest.index:
+        del fields["index"]
     document = {name: fields[name] for name in _ORDER if fields.get(name) is not None or name == "parent_sha256"}
     body = msgspec.json.format(msgspec.json.encode(document), indent=1)
     unsealed = body[: body.rindex(b"\n}")] + b",\n "
@@ -179,6 +182,7 @@ def decode(data: bytes, *, version: int, where: str) -> Manifest:
     _check_place(manifest, version, where)
     check_paths(manifest.table_id, manifest.add, manifest.remove, where)
     check_vectors(manifest.table_id, manifest.add, manifest.remove, manifest.mark, where)
+    check_index(manifest.table_id, manifest.index, where)
     if manifest.vacuum is not None:
         check_deletes(manifest.table_id, manifest.vacuum.deletes, where)
     return manifest
@@ -315,6 +319,18 @@ def check_vectors(
 def _check_vector(table_id: str, vector: Vector, where: str) -> None:
     if not names.is_vectors(names.VECTOR_DIR + vector.file, table_id):
         raise _corrupt(where, f"it names the vector file {shown(vector.file)}, which is not this table's")
+
+
+def check_index(table_id: str, index: Iterable[IndexAction], where: str) -> None:
+    """Every run has a name of this table's, and occurs once; an action adds a run or removes one."""
+    known: set[str] = set()
+    for action in index:
+        name = action.remove if action.add is None else action.add.name
+        if name is None or (action.add is not None and action.remove is not None):
+            raise _corrupt(where, "an action on its index neither adds nor removes a run, or does both")
+        if name in known or not names.is_index_run(names.INDEX_DIR + name, table_id):
+            raise _corrupt(where, f"it names the run {shown(name)} twice, or it is not this table's")
+        known.add(name)
 
 
 def check_deletes(table_id: str, deletes: tuple[str, ...], where: str) -> None:

@@ -55,7 +55,8 @@ class Change:
     Attributes:
         fresh: files that are live at the head and were not at the base, in commit order.
         gone: paths that were live at the base and are not at the head.
-        held: files that a version in between holds or names (data files, vectors, sidecars, checkpoints), URL-encoded.
+        held: files that a version in between holds or names (data files, vectors, runs, sidecars, checkpoints), as
+            paths.
         marked: path of a file that is live at both → its vector at the head, if its rows have been marked since.
     """
 
@@ -116,6 +117,7 @@ def _names(manifest: Manifest) -> Iterator[str]:
         if add.vector is not None:
             yield names.encode_path(names.VECTOR_DIR + add.vector.file)
     yield from vector_paths(manifest.mark)
+    yield from (action.add.path for action in manifest.index if action.add is not None)
     if manifest.sidecar is not None:
         yield names.encode_path(names.SIDECAR_DIR + manifest.sidecar.name)
     if manifest.checkpoint is not None:

@@ -22,6 +22,9 @@ PARTS_LIMIT = 10_000
 DELETION_VECTORS = "deletion_vectors"
 """The required feature of a table that has, or once had, marked rows."""
 
+INDEX_ACTIONS_LIMIT = 10_000
+"""Actions on runs of one commit, and runs of a checkpoint: with some millions of keys each, more than any table has."""
+
 COUNT_LIMIT = 2**62
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
 # `$` alone would also match before a newline at the end.
@@ -126,6 +129,63 @@ class Remove(msgspec.Struct, frozen=True, kw_only=True):
     """A data file that no longer belongs to the table from this version on."""
 
     path: Annotated[str, msgspec.Meta(max_length=8_192)]
+
+
+class RunKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Which keys an index run holds. Two runs are comparable if and only if these are equal.
+
+    Attributes:
+        columns: ids of the key columns, in the order of the code.
+        kinds: of their codes, as `keys.kinds` names them; another width or unit of a column is the same kind.
+        code: the version of key codes.
+        secret: which secret the digests were made with, as `digests.secret_id` names it.
+    """
+
+    columns: tuple[Count, ...]
+    kinds: tuple[str, ...]
+    code: Count
+    secret: Id
+
+
+class RunRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the key index that belongs to the table from this version on.
+
+    Attributes:
+        name: the last segment of its name.
+        run: its id, which its file repeats.
+        bytes: its size.
+        entries: keys in it.
+        files: how many data files it covers.
+        footer_bytes: of its last part, which is all that opening reads.
+        footer_sha256: of that part.
+        key: which keys it holds.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=names.INDEX_RUN_PATTERN)]
+    run: Id
+    bytes: Count
+    entries: Count
+    files: Count
+    footer_bytes: Count
+    footer_sha256: Hash
+    key: RunKey
+
+    @property
+    def path(self) -> str:
+        """Its name below the table's root, which is spelt as it is in a path."""
+        return names.INDEX_DIR + self.name
+
+
+class IndexAction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A change to the key index: a run that is added, or one that is removed by name. Neither changes an answer.
+
+    Attributes:
+        add: the run.
+        remove: the last segment of the other one's name.
+    """
+
+    add: RunRef | None = None
+    remove: Annotated[str, msgspec.Meta(pattern=names.INDEX_RUN_PATTERN)] | None = None
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -253,6 +313,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     add: tuple[Add, ...] = ()
     remove: tuple[Remove, ...] = ()
     mark: tuple[Mark, ...] = ()
+    index: Annotated[tuple[IndexAction, ...], msgspec.Meta(max_length=INDEX_ACTIONS_LIMIT)] = ()
     sidecar: SidecarRef | None = None
 
 

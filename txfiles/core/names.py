@@ -27,6 +27,7 @@ TABLE_ID_PATTERN = r"^[0-9a-f]{16}$(?!\n)"
 PART_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.parquet$(?!\n)"
 SIDECAR_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.json$(?!\n)"
 VECTOR_PATTERN = r"^[0-9a-f]{16}-[0-9a-f]{32}-[0-9]{5,9}\.bin$(?!\n)"
+INDEX_RUN_PATTERN = r"^[0-9a-f]{16}-[0-9a-f]{32}-[0-9]{5,9}\.run$(?!\n)"
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 SEGMENT_LIMIT_BYTES = 255
 """The longest file name of every common file system; longer ones could not be copied off a bucket."""
@@ -39,6 +40,7 @@ _VECTORS = re.compile(r"_txfiles/vectors/([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\
 _DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv)")
 _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv))")
 _TEMPORARY_VECTORS = re.compile(r"_txfiles/vectors/\.tmp-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.bin")
+_TEMPORARY_RUN = re.compile(r"_txfiles/index/\.tmp-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.run")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~=-]|%[0-9A-F]{2})+")
 _HIVE_ESCAPE = re.compile(r"%([0-9A-F]{2})")
 _HIVE_ESCAPED = re.compile(r"[\x00-\x1f\"#%'*/:=?\\\x7f{\[\]^]")
@@ -123,10 +125,11 @@ def is_data_name(name: str, table_id: str) -> bool:
 
 
 def is_temporary(name: str, table_id: str) -> bool:
-    """Whether a name is a temporary file of a local store, of this table's log or data."""
-    vectors = _TEMPORARY_VECTORS.fullmatch(name)
-    if vectors is not None:
-        return vectors[1] == table_id
+    """Whether a name is a temporary file of a local store, of this table's log, data, vectors or index."""
+    for pattern in (_TEMPORARY_VECTORS, _TEMPORARY_RUN):
+        own = pattern.fullmatch(name)
+        if own is not None:
+            return own[1] == table_id
     folder, _, last = name.rpartition("/")
     found = _TEMPORARY.fullmatch(last)
     if found is None:

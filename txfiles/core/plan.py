@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace as replace_struct
 
 from txfiles.core import names
-from txfiles.core.manifest import Add, Mark, Metrics, TableMetadata, Vacuum
+from txfiles.core.manifest import Add, IndexAction, Mark, Metrics, RunRef, TableMetadata, Vacuum
 
 Partition = tuple[str | None, ...]
 """The text of each partition value, in the table's order; None is null."""
@@ -101,6 +101,19 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class RunMerge:
+    """Runs of the key index that became one. It falls if another commit removed one of them; the rest of a plan stands.
+
+    Attributes:
+        inputs: the last segments of their names.
+        result: the run in their place; None if they covered no live file any more.
+    """
+
+    inputs: tuple[str, ...]
+    result: RunRef | None
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
     """What planning looked at, for the caller's information.
 
@@ -136,6 +149,8 @@ class CommitPlan:
         vacuum: set for a vacuum.
         groups: set for a compaction: `add` and `remove` are theirs.
         lost_groups: how many of its groups other commits took an input of.
+        index: runs of the key index to add and to remove.
+        merge: others of its runs that were merged.
         nothing: there is nothing to commit.
         looked: what planning looked at.
     """
@@ -150,6 +165,8 @@ class CommitPlan:
     vacuum: Vacuum | None = None
     groups: tuple[Group, ...] = ()
     lost_groups: int = 0
+    index: tuple[IndexAction, ...] = ()
+    merge: RunMerge | None = None
     nothing: bool = False
     looked: Looked = Looked()
 
@@ -157,6 +174,21 @@ class CommitPlan:
     def changes_table(self) -> bool:
         """Whether `table` has changed, and goes into the manifest."""
         return self.read_set.changes_table
+
+    @property
+    def index_actions(self) -> tuple[IndexAction, ...]:
+        """What it does to the key index, merge and all."""
+        if self.merge is None:
+            return self.index
+        gone = {action.remove for action in self.index}
+        removes = [IndexAction(remove=name) for name in self.merge.inputs if name not in gone]
+        adds = [] if self.merge.result is None else [IndexAction(add=self.merge.result)]
+        return (*self.index, *removes, *adds)
+
+    @property
+    def run_paths(self) -> frozenset[str]:
+        """The paths of the runs that it adds to the key index."""
+        return frozenset(action.add.path for action in self.index_actions if action.add is not None)
 
 
 def compaction(table: TableMetadata, groups: Sequence[Group], *, lost: int = 0) -> CommitPlan:
@@ -215,6 +247,7 @@ def on_head(
     replaced: tuple[tuple[str, ...], int] | None,
     *,
     gone: frozenset[str] = frozenset(),
+    runs: Collection[str] = (),
 ) -> CommitPlan:
     """A plan that stands, moved to the head; nothing is left of a compaction if all its groups are lost.
 
@@ -226,10 +259,18 @@ def on_head(
         replaced: paths that `plan.replaces` removes on the head, and how many rows they have; None if it replaces none.
         gone: paths of files that were live at the plan's base and are not at the head, or of which others have marked
             rows.
+        runs: names of the runs of the key index at the head.
     """
+    if plan.merge is not None and not set(plan.merge.inputs) <= set(runs):
+        without = replace(plan, merge=None)
+        staged = plan.read_set.staged - (plan.run_paths - without.run_paths)
+        plan = replace(without, read_set=replace(plan.read_set, staged=staged))
     if plan.groups:
         standing = [group for group in plan.groups if gone.isdisjoint(group.inputs)]
-        return compaction(table, standing, lost=plan.lost_groups + len(plan.groups) - len(standing))
+        found = compaction(table, standing, lost=plan.lost_groups + len(plan.groups) - len(standing))
+        # A run that also covers files of a lost group is right for the others: who reads it asks for live files only.
+        read_set = replace(found.read_set, staged=found.read_set.staged | plan.run_paths)
+        return replace(found, index=plan.index, merge=plan.merge, read_set=read_set)
     found = plan if plan.changes_table else replace(plan, table=table)
     if replaced is not None:
         paths, rows = replaced

@@ -97,6 +97,9 @@ PROPERTIES: dict[str, Property] = {
     "batch_ids_kept": Property(10_000, "how many of the newest batch ids are remembered", _integer(0, 1_000_000)),
     "vacuum_retain": Property("7d", "how long superseded files are kept", _duration),
     "vacuum_grace": Property("1d", "how long files of unfinished writes are kept", _duration),
+    "key_index": Property(
+        "auto", "whether writes add to the key index, and keyed operations use it", _choice("auto", "on", "off")
+    ),
     "case_sensitive_names": Property(False, "whether new names may differ from others in case only", _switch),
 }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from txfiles.core import names, properties
-from txfiles.core.manifest import DELETION_VECTORS, Add, CheckpointRef, ColumnStats, Manifest, TableMetadata
+from txfiles.core.manifest import DELETION_VECTORS, Add, CheckpointRef, ColumnStats, Manifest, RunRef, TableMetadata
 from txfiles.core.schema import became_text
 from txfiles.errors import CorruptTableError
 
@@ -42,6 +42,7 @@ class State:
         columns_since: the version that last changed a column's name or type, or added or dropped one: files added
             before it may have other columns than the table.
         unique_keys: it is known that no two rows have the same key; False means nothing.
+        runs: of the key index. None of them changes an answer, so one that is not known here is not missed.
     """
 
     version: int
@@ -55,6 +56,7 @@ class State:
     checkpoint: CheckpointRef | None
     columns_since: int = 0
     unique_keys: bool = False
+    runs: tuple[RunRef, ...] = ()
 
 
 KEEP_KEYS_UNIQUE = frozenset({"compact", "delete"})
@@ -101,7 +103,23 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
         checkpoint=manifest.checkpoint,
         columns_since=state.columns_since if state and not _other_columns(state.table, table) else manifest.version,
         unique_keys=_unique_keys(state, manifest, table),
+        runs=_runs(state, manifest, table),
     )
+
+
+def _runs(state: State | None, manifest: Manifest, table: TableMetadata) -> tuple[RunRef, ...]:
+    """The runs of the key index after a commit; none outlives the keys that it holds.
+
+    A release that does not know runs leaves them out of its checkpoints, so one that is removed may be gone already.
+    """
+    known = state.runs if state is not None and same_key_codes(state.table, table) else ()
+    if not manifest.index:
+        return known
+    found = {run.name: run for run in known}
+    for action in manifest.index:
+        if action.remove is not None:
+            found.pop(action.remove, None)
+    return (*found.values(), *(action.add for action in manifest.index if action.add is not None))
 
 
 def _other_columns(before: TableMetadata, after: TableMetadata) -> bool:

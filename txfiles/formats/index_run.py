@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from txfiles.core.manifest import RunKey
 from txfiles.formats.common import Sink
 from txfiles.formats.run_source import RunSource, UnusableRunError
 from txfiles.rows.bytewise import Positions, Words
@@ -45,22 +46,6 @@ _FACTORS: Words = np.frombuffer(hashlib.shake_256(b"txfiles index block 1").dige
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
-
-
-class RunKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Which keys a run holds. Two runs are comparable if and only if these are equal.
-
-    Attributes:
-        columns: ids of the key columns, in the order of the code.
-        kinds: of their codes, as `keys.kinds` names them; another width or unit of a column is the same kind.
-        code: the version of key codes.
-        secret: which secret the digests were made with, as `digests.secret_id` names it.
-    """
-
-    columns: tuple[Count, ...]
-    kinds: tuple[str, ...]
-    code: Count
-    secret: Id
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True):

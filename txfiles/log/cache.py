@@ -28,10 +28,14 @@ class SnapshotCache:
     Attributes:
         parts: by table id, name and hash, the parts of checkpoints that a live snapshot in this process still uses;
             safe to share, since a part never changes.
+        secrets: by root and table id, what the digests of its key index are made with. Nothing else may see it.
+        forgotten: by root and name, runs of a key index that are no use.
     """
 
     def __init__(self) -> None:
         self.parts: MutableMapping[tuple[str, str, str], Part] = WeakValueDictionary()
+        self.secrets: dict[tuple[str, str], bytes] = {}
+        self.forgotten: set[tuple[str, str]] = set()
         self._mutex = threading.Lock()
         self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
 

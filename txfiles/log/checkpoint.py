@@ -20,7 +20,7 @@ import msgspec
 import pyarrow as pa
 
 from txfiles.core import codec, names, properties, times
-from txfiles.core.manifest import CheckpointRef, Count, Hash, Id
+from txfiles.core.manifest import INDEX_ACTIONS_LIMIT, CheckpointRef, Count, Hash, Id, IndexAction, RunRef
 from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import ColumnId
 from txfiles.errors import StoreError
@@ -50,6 +50,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     unique_keys: bool = False
     parts: tuple[SavedPart, ...] = ()
     marked: Count = 0
+    index: Annotated[tuple[RunRef, ...], msgspec.Meta(max_length=INDEX_ACTIONS_LIMIT)] = ()
 
 
 def encode(state: State, files: pa.Table, segments: Sequence[Segment] = ()) -> bytes:
@@ -75,6 +76,7 @@ def encode(state: State, files: pa.Table, segments: Sequence[Segment] = ()) -> b
         unique_keys=state.unique_keys,
         parts=tuple(map(parts.saved, segments)),
         marked=sum(map(len, marks)),
+        index=state.runs[-INDEX_ACTIONS_LIMIT:],
     )
     rows = pa.concat_tables([*marks, files]) if marks else files
     return parts.encoded(rows.replace_schema_metadata({_METADATA_KEY: msgspec.json.encode(saved)}))
@@ -101,6 +103,7 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Sessi
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise parts.corrupt(where, str(error)[: parts.ERROR_SHOWN]) from error
     table = codec.read_table(saved.table, where)
+    codec.check_index(saved.table_id, [IndexAction(add=run) for run in saved.index], where)
     versions = [saved.oldest_readable_version, saved.columns_since, *(version for _, version, _, _ in saved.batch_ids)]
     if not 0 <= min(versions) <= max(versions) <= saved.version:
         raise parts.corrupt(where, "it names versions that come after it")
@@ -123,6 +126,7 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Sessi
         checkpoint=ref,
         columns_since=saved.columns_since,
         unique_keys=saved.unique_keys,
+        runs=saved.index,
     )
     own = file.metadata.num_rows - saved.marked
     if own < 0:

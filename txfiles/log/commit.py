@@ -26,7 +26,17 @@ from msgspec.structs import replace as replace_struct
 from txfiles.core import codec, conflicts, names, times
 from txfiles.core import plan as plans
 from txfiles.core.conflicts import Verdict
-from txfiles.core.manifest import COUNT_LIMIT, Actions, Manifest, Mark, Operation, Remove, SidecarRef, TableMetadata
+from txfiles.core.manifest import (
+    COUNT_LIMIT,
+    Actions,
+    Manifest,
+    Mark,
+    Operation,
+    Remove,
+    RunRef,
+    SidecarRef,
+    TableMetadata,
+)
 from txfiles.core.plan import Check, CommitPlan, Replaces
 from txfiles.core.protocol import Next
 from txfiles.errors import (
@@ -37,7 +47,7 @@ from txfiles.errors import (
     StoreError,
     TxFilesError,
 )
-from txfiles.log import put, versions
+from txfiles.log import index, put, versions
 from txfiles.log.base import Base
 from txfiles.log.put import BACKOFF_FIRST_SECONDS
 from txfiles.log.session import Session
@@ -99,8 +109,9 @@ class Staged(Protocol):
 NewStaging = Callable[[Session, str, Iterator[int], str | None, Callable[[], None]], Staged]
 """(session, commit id, file numbers, table id or None, called before the first file) → the staging of one pass."""
 
-Holds = Callable[[Session, TableMetadata, Check, pa.Table], bool]
-"""Whether a check holds for fresh files: (session, the plan's table, check, the file list) → bool. Reads data files."""
+Holds = Callable[[Session, TableMetadata, Check, pa.Table, Sequence[RunRef]], bool]
+"""Whether a check holds for fresh files: (session, the plan's table, check, the file list, runs of the index
+that may cover them) → bool. Reads data files."""
 
 StillLive = Callable[[Session, Sequence[tuple[DataFile, Any]]], bool]
 """Whether rows that were found are not marked: (session, [(the file as it is now, where the rows are)]) → bool."""
@@ -312,7 +323,7 @@ def _rebase(
         return Outcome(None, decision.version, committed=False, already_committed=True, attempts=attempt.count)
     because = decision.because
     if decision.verdict is Verdict.PROBE:
-        because = _probed(attempt, plan, head, net)
+        because = _probed(attempt, plan, base, head, net)
     if because:
         logger.info("planning again on version %d: %s", head.state.version, because)
         attempt.lost(decision.version or head.state.version, because, only_moved=decision.only_moved)
@@ -324,10 +335,12 @@ def _rebase(
             files = filelist.of_paths(head.files, [mark.path for mark in plan.mark])
             plan = plans.remarked(plan, *attempt.unite(attempt.session, staging, files, plan.mark))
     gone = net.gone | net.marked.keys()
-    return plans.on_head(plan, state.table, state.oldest_readable_version, net.held, replaced, gone=gone), head
+    runs = {run.name for run in state.runs}
+    moved = plans.on_head(plan, state.table, state.oldest_readable_version, net.held, replaced, gone=gone, runs=runs)
+    return moved, head
 
 
-def _probed(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: conflicts.Change) -> str:
+def _probed(attempt: Attempt, plan: CommitPlan, base: Snapshot | None, head: Snapshot, net: conflicts.Change) -> str:
     """Why a plan does not stand, if it does not: looks into fresh files, and at rows that it found in marked ones."""
     relies_on = plan.read_set.relies_on
     shared = net.marked.keys() & relies_on.keys()
@@ -336,18 +349,22 @@ def _probed(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: conflicts.C
         with versions.ExpiryReported(attempt.session, head.state):
             if not attempt.still_live(attempt.session, found):
                 return "a row that this one relies on was changed or deleted since"
-    if net.fresh and not _checks_hold(attempt, plan, head, net):
+    if net.fresh and not _checks_hold(attempt, plan, base, head, net):
         return "a file that was added since holds a row that this one has to see"
     return ""
 
 
-def _checks_hold(attempt: Attempt, plan: CommitPlan, head: Snapshot, net: conflicts.Change) -> bool:
+def _checks_hold(
+    attempt: Attempt, plan: CommitPlan, base: Snapshot | None, head: Snapshot, net: conflicts.Change
+) -> bool:
     table, theirs = plan.table, head.state.table
     fresh = filelist.from_adds([(add, head.state.version) for add in net.fresh], theirs.columns, theirs.keys)
     # Their bounds are in the order of their types: a key that this plan turns into text no longer has that order.
     fresh = filelist.follow(fresh, theirs, table)
+    known = base.state.runs if base else ()
+    runs = [run for run in index.usable(attempt.session, head.state, table) if run not in known]
     with versions.ExpiryReported(attempt.session, head.state):
-        return all(attempt.holds(attempt.session, table, check, fresh) for check in plan.read_set.checks)
+        return all(attempt.holds(attempt.session, table, check, fresh, runs) for check in plan.read_set.checks)
 
 
 def replaced_files(replaces: Replaces, table: TableMetadata, snapshot: Snapshot | None) -> tuple[tuple[str, ...], int]:
@@ -393,6 +410,7 @@ def _write_down(attempt: Attempt, plan: CommitPlan, on: Base, staging: Staged) -
         add=plan.add,
         remove=_removes(plan),
         mark=plan.mark,
+        index=plan.index_actions,
     )
     manifest = _with_sidecar(attempt.session, manifest)
     return manifest, codec.encode(manifest)

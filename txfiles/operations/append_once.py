@@ -10,8 +10,7 @@ from txfiles.core.manifest import Metrics
 from txfiles.core.plan import CommitPlan, KeysAbsent
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.options import Request
-from txfiles.reading.key_finder import batch_keys, candidates, probe, where_found
-from txfiles.rows import filelist
+from txfiles.reading.key_finder import batch_keys, where_found
 
 
 def append_once(ctx: PlanContext[Request]) -> CommitPlan:
@@ -20,12 +19,9 @@ def append_once(ctx: PlanContext[Request]) -> CommitPlan:
     Cost: the key columns of the row groups whose key range contains a batch key; the new rows written once.
     """
     batch = prepare(ctx.request, ctx.table)
-    files = ctx.files(batch.table)
-    keys = batch_keys(batch.table, batch.rows, batch.keys)
-    looked_in = filelist.data_files(files, candidates(keys, files))
-    hits = probe(ctx.session, keys, looked_in, (), done=ctx.progress("looking for keys", len(looked_in)))
+    found = ctx.find(batch_keys(batch.table, batch.rows, batch.keys), ctx.files(batch.table))
     new = np.ones(batch.rows.num_rows, bool)
-    for hit in hits:
+    for hit in found.hits:
         new[hit.batch_rows] = False
     rows, codes = batch.rows.filter(pa.array(new)), batch.keys.filter(pa.array(new))
     return commit_plan(
@@ -33,7 +29,7 @@ def append_once(ctx: PlanContext[Request]) -> CommitPlan:
         batch,
         Metrics(rows_inserted=rows.num_rows, rows_skipped=batch.rows.num_rows - rows.num_rows),
         add=ctx.stage.rows(batch.table, rows),
-        relies_on=where_found(hits),
+        relies_on=where_found(found.hits),
         checks=[KeysAbsent(batch_keys(batch.table, rows, codes))] if rows.num_rows else (),
-        scanned=len(looked_in),
+        scanned=found.scanned,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
@@ -16,9 +17,12 @@ from msgspec.structs import replace
 from txfiles.batch import Prepared
 from txfiles.core.manifest import DELETION_VECTORS, Add, Mark, Metrics, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, Looked, ReadSet, Replaces, vector_paths
+from txfiles.log import index
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.options import Asked, Progress
+from txfiles.reading.find import Found, find
+from txfiles.reading.key_finder import BatchKeys
 from txfiles.rows import filelist
 from txfiles.writing.staging import Stage
 
@@ -44,6 +48,14 @@ class PlanContext(Generic[Wanted]):
         if self.base is None:
             return filelist.empty(table.columns)
         return filelist.follow(self.base.files, self.base.state.table, table)
+
+    def find(
+        self, keys: BatchKeys, files: pa.Table, columns: Sequence[str] = (), *, compared: pa.Table | None = None
+    ) -> Found:
+        """Look keys up in some of the live files. See `reading.find`."""
+        progress = partial(self.progress, "looking for keys")
+        runs = index.usable(self.session, self.base.state if self.base else None, keys.table)
+        return find(self.session, keys, files, columns, compared=compared, runs=runs, progress=progress)
 
     def progress(self, stage: str, total: int) -> Callable[[int], None]:
         """A callback that tells the caller how many of `total` are done."""

@@ -13,8 +13,7 @@ from txfiles.log import versions
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.edits import Matching, carry_out, matching, removal, rows_removed
 from txfiles.reading import lookup
-from txfiles.reading.key_finder import candidates, probe
-from txfiles.rows import filelist, filters, types
+from txfiles.rows import filters, types
 from txfiles.rows.source import TextRules
 from txfiles.verbs import DeleteOptions
 
@@ -51,10 +50,8 @@ def _by_filter(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> tuple[M
 
 def _by_keys(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> tuple[Matching, Check]:
     keys = lookup.given_keys(table, _given(ctx, table), ctx.session.store.root, nulls=False)
-    files = ctx.files(table)
-    looked_in = filelist.data_files(files, candidates(keys, files))
-    hits = probe(ctx.session, keys, looked_in, (), done=ctx.progress("looking for keys", len(looked_in)))
-    return Matching([removal(hit.file, hit.positions) for hit in hits], len(looked_in)), KeysAbsent(keys)
+    found = ctx.find(keys, ctx.files(table), table.keys)  # rows that the index tells of are compared
+    return Matching([removal(hit.file, hit.positions) for hit in found.hits], found.scanned), KeysAbsent(keys)
 
 
 def _given(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> object:

@@ -22,7 +22,7 @@ from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.edits import Edit, carry_out, matching, rows_removed
 from txfiles.options import Request
 from txfiles.reading import scan
-from txfiles.reading.key_finder import batch_keys, candidates, probe
+from txfiles.reading.key_finder import batch_keys
 from txfiles.reading.live import groups
 from txfiles.rows import dedup, filelist, filters, partitions, types
 from txfiles.rows import keys as key_codec
@@ -145,14 +145,14 @@ def _guard(
         return Guard()
     gone = {edit.file.path: edit.without for edit in edits}
     keys = batch_keys(batch.table, batch.rows, batch.keys)
-    looked_in = filelist.data_files(files, candidates(keys, files))
-    scanned = len(looked_in)
+    found = ctx.find(keys, files)
+    scanned = found.scanned
     checks: tuple[Check, ...] = (KeysAbsent(keys, outside=replaced),)
     if ctx.table is not None and ctx.table.keys != batch.table.keys:
         _check_whole(ctx, batch.table, filelist.data_files(files), gone)
         scanned = files.num_rows
         checks = (NoneMatches(None, outside=replaced),)  # rows that others add have not been checked for these keys
-    for hit in probe(ctx.session, keys, looked_in, ()):
+    for hit in found.hits:
         stays = ~np.isin(hit.positions, gone.get(hit.file.path, ()))
         if stays.any():
             row, names = int(hit.batch_rows[stays][0]), batch.table.keys

@@ -20,8 +20,8 @@ from txfiles.core.plan import CommitPlan, KeysAbsent
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.edits import Edit, carry_out
 from txfiles.options import Request
-from txfiles.reading.key_finder import Hits, batch_keys, candidates, probe, where_found
-from txfiles.rows import filelist, partitions
+from txfiles.reading.key_finder import Hits, batch_keys, where_found
+from txfiles.rows import partitions
 from txfiles.rows.merge import Fates, decide, needed
 from txfiles.rows.text import to_text
 
@@ -34,15 +34,12 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
     under merge-on-read none: then the rows that change are written, and a vector for each such file.
     """
     batch = prepare(ctx.request, ctx.table)
-    files = ctx.files(batch.table)
     keys = batch_keys(batch.table, batch.rows, batch.keys)
-    looked_in = filelist.data_files(files, candidates(keys, files))
     wanted = needed(batch.missing, batch.missing_fields, batch.table.timestamp_col)
     compared = batch.rows.drop_columns([*{*wanted, *batch.table.keys}])  # equal keys have equal values
-    progress = ctx.progress("looking for keys", len(looked_in))
-    hits = probe(ctx.session, keys, looked_in, sorted(wanted), compared=compared, done=progress)
-    fates = _decide(ctx, batch, hits)
-    edits, moved = _edits(batch, hits, fates)
+    found = ctx.find(keys, ctx.files(batch.table), sorted(wanted), compared=compared)
+    fates = _decide(ctx, batch, found.hits)
+    edits, moved = _edits(batch, found.hits, fates)
     carried = carry_out(ctx, batch.table, edits)
     replaced = [] if carried.rows is None else [carried.rows]
     new = pa.concat_tables([*replaced, moved, batch.rows.take(pa.array(fates.inserts))])
@@ -60,9 +57,9 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
         add=[*carried.add, *added],
         remove=carried.remove,
         mark=carried.mark,
-        relies_on=where_found(hits) | dict.fromkeys(carried.remove),
+        relies_on=where_found(found.hits) | dict.fromkeys(carried.remove),
         checks=[KeysAbsent(keys)] if batch.rows.num_rows else (),
-        scanned=len(looked_in),
+        scanned=found.scanned,
         rewritten=carried.rewritten,
     )
 

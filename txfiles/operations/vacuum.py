@@ -8,6 +8,7 @@ the next one finds it again.
                  and no retained version holds it; of a file of vectors, r is the version that replaced or removed
                  the last of them
     orphan       this table's by its name, in no version: deleted if older than the grace
+    index runs   removed from the log as superseded files are, or in no version as orphans are; the secret never
     log files    temporary files older than the grace; checkpoints and sidecars that no version needs
 
 A manifest is as old as the younger of its own time and the store's; any other file has only the store's time.
@@ -92,9 +93,9 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
         old sidecar of an older version. Memory: the names of all files.
     """
     store, state = session.store, base.state
-    live = live_paths(base)
+    live, runs = live_paths(base), {run.path for run in state.runs}
     (now_us, listing), history = session.both(
-        lambda: session.both(store.now_us, lambda: _Listing.read(store, state.table_id, live)),
+        lambda: session.both(store.now_us, lambda: _Listing.read(store, state.table_id, live | runs)),
         lambda: _History.read(session, base),
     )
     oldest_kept = _oldest_kept_version(history.manifests, listing.manifests_us, rules, now_us)
@@ -103,10 +104,11 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
     entries: list[Entry] = []
     orphans = 0
     for path, entry in listing.others.items():
-        removed = history.removed.get(path)
+        removed = history.removed.get(path, history.runs_removed.get(path))
         if removed is not None and removed > oldest_kept:
             continue  # versions before `removed` hold it, and one of them is kept
-        if removed is not None or path in history.listed or path in spare:
+        lost_run = path in old and names.is_index_run(entry.name, state.table_id)
+        if removed is not None or path in history.listed or path in spare or lost_run:
             entries.append(entry)
         elif path in old and (
             names.is_data_name(entry.name, state.table_id) or names.is_vectors(entry.name, state.table_id)
@@ -138,7 +140,7 @@ def delete(store: Store, paths: Sequence[str], done: Callable[[int], None]) -> N
         done(start + len(some))
 
 
-def live_paths(base: Snapshot) -> Collection[str]:
+def live_paths(base: Snapshot) -> frozenset[str]:
     """Paths that must not be deleted, whatever the manifests say about them."""
     return frozenset(base.files["path"].to_pylist()) | frozenset(_vector_files(base).values())
 
@@ -219,11 +221,13 @@ class _History:
     Attributes:
         manifests: by version, without their actions.
         removed: path → the version that removed it last, or after which none of its vectors is a live file's.
+        runs_removed: the same for runs of the key index, without which a version stays readable.
         listed: paths that an earlier vacuum committed to delete.
     """
 
     manifests: dict[int, Manifest]
     removed: dict[str, int]
+    runs_removed: dict[str, int]
     listed: set[str]
 
     @classmethod
@@ -234,16 +238,20 @@ class _History:
         manifests: dict[int, Manifest] = {}
         shared: dict[CheckpointRef | None, CheckpointRef | None] = {}
         removed: dict[str, int] = {}
+        runs_removed: dict[str, int] = {}
         listed: set[str] = set()
         for version, loaded in enumerate(log_manifests.require(session, range(first, last + 1)), first):
             manifest = loaded.manifest
             removed.update((action.path, version) for action in manifest.remove)
             if has_vectors and version > first:
                 vectors.follow(manifest)
+            gone = [action.remove for action in manifest.index if action.remove is not None]
+            runs_removed.update((names.INDEX_DIR + name, version) for name in gone)
             listed.update(manifest.vacuum.deletes if manifest.vacuum else ())
             ref = shared.setdefault(manifest.checkpoint, manifest.checkpoint)  # many name the same, and its parts
-            manifests[version] = replace_struct(manifest, add=(), remove=(), mark=(), vacuum=None, checkpoint=ref)
-        return cls(manifests, removed | vectors.superseded, listed)
+            whole = replace_struct(manifest, add=(), remove=(), mark=(), index=(), vacuum=None, checkpoint=ref)
+            manifests[version] = whole
+        return cls(manifests, removed | vectors.superseded, runs_removed, listed)
 
 
 def _oldest_kept_version(

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from txfiles.core.manifest import TableMetadata
+from txfiles.core.manifest import RunRef, TableMetadata
 from txfiles.core.plan import Check, KeysAbsent
 from txfiles.log.session import Session
 from txfiles.reading import live, scan
-from txfiles.reading.key_finder import candidates, probe
+from txfiles.reading.find import find
 from txfiles.rows import filelist, filters, partitions
 from txfiles.rows.filelist import DataFile
 
 
-def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table) -> bool:
+def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table, runs: Sequence[RunRef]) -> bool:
     """Whether a check holds for files that were added since.
 
     Args:
@@ -27,14 +27,14 @@ def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table)
         table: the table that the plan leads to.
         check: what must hold.
         fresh: the list of the files.
+        runs: of the key index, that others added since.
     Cost: as a probe for the keys, or a filtered read of the filter's columns; nothing for files that their bounds
         rule out.
     """
     if check.outside:
         fresh = fresh.filter(pa.array(~partitions.among(table, fresh, check.outside), pa.bool_()))
     if isinstance(check, KeysAbsent):
-        looked_in = filelist.data_files(fresh, candidates(check.keys, fresh))
-        return not probe(session, check.keys, looked_in, ())
+        return not find(session, check.keys, fresh, runs=runs).hits
     if check.where is None:
         return not len(fresh)
     may = fresh.filter(pa.array(scan.may_match(fresh, table, check.where), pa.bool_()))

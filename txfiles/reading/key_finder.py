@@ -7,7 +7,7 @@ Source: specs/4-semantics.md, "Finding keys".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,43 +85,18 @@ def candidates(found: BatchKeys, files: pa.Table) -> np.ndarray:
     return may
 
 
-def probe(
-    session: Session,
-    found: BatchKeys,
-    files: Sequence[DataFile],
-    columns: Sequence[str],
-    *,
-    compared: pa.Table | None = None,
-    done: Callable[[int], None] = lambda _: None,
-) -> list[Hits]:
-    """Look the keys up in files.
+def probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: DataFile, look: Look) -> Hits:
+    """Look the keys up in one file.
 
     Args:
-        session: where the files are.
+        session: where the file is.
         found: the batch's keys.
-        files: candidates, in the table's order.
-        columns: what to read of the stored rows that are hit.
-        compared: the batch's rows in other columns, with which those of the stored rows are compared.
-        done: called with how many files have been searched.
-    Returns:
-        One `Hits` for each file that holds a key of the batch, in the order of `files`.
-    Cost: the key columns of the row groups that may hold a key. Of those that do, `columns`, and the columns to compare
-        until it is known of each row that was hit that it differs.
+        matcher: of these keys.
+        file: the file.
+        look: what to read of the stored rows that are hit.
+    Cost: the key columns of the row groups that may hold a key. Of those that do, the wanted columns, and those to
+        compare until it is known of each row that was hit that it differs.
     """
-    if not files:
-        return []
-    matcher = found.keys.matcher  # made here, once: not by each thread for itself
-    hits = []
-    for number, found_hits in enumerate(
-        session.each(lambda file: _probe_file(session, found, matcher, file, _Look(columns, compared)), files), 1
-    ):
-        done(number)
-        if len(found_hits.positions):
-            hits.append(found_hits)
-    return hits
-
-
-def _probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: DataFile, look: _Look) -> Hits:
     positions, batch_rows, stored, differs = [], [], [], []
     with opened(session.store, found.table, file) as groups:
         # A group that is the whole file was already judged by the log's bounds, which are the same.
@@ -146,8 +121,8 @@ def _probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: Data
     )
 
 
-class _Look:
-    """What is read of the rows of one file that were hit: some columns, and others to compare.
+class Look:
+    """What is read of the rows of one file that were hit: some columns, and others to compare with the batch's.
 
     Those of a fixed width, which cost least to decode, are compared first. A column that told every row of a group from
     the batch's comes first, by itself, in the groups after it: often it is a status or the time of the last change.

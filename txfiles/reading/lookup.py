@@ -11,11 +11,13 @@ import pyarrow as pa
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.messages import shown
 from txfiles.errors import InputError, KeysRequiredError
+from txfiles.log import index
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading import scan
-from txfiles.reading.key_finder import BatchKeys, batch_keys, candidates, probe
-from txfiles.rows import dedup, filelist, types
+from txfiles.reading.find import find
+from txfiles.reading.key_finder import BatchKeys, batch_keys
+from txfiles.rows import dedup, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.given import as_column, is_null
 
@@ -26,7 +28,8 @@ def lookup(session: Session, snapshot: Snapshot, wanted: Any, columns: Sequence[
     schema = types.arrow_schema(table.columns)
     names = scan.check_columns(schema, columns)
     found = given_keys(table, wanted, session.store.root)
-    hits = probe(session, found, filelist.data_files(snapshot.files, candidates(found, snapshot.files)), names)
+    runs = index.usable(session, snapshot.state, table)
+    hits = find(session, found, snapshot.files, names, runs=runs).hits
     target = pa.schema([schema.field(name).remove_metadata() for name in names])
     return pa.concat_tables([hit.stored.cast(target) for hit in hits]) if hits else target.empty_table()
 

@@ -24,7 +24,7 @@ from txfiles.log import identity, manifests, versions
 from txfiles.log.commit import Attempt, Outcome, acknowledged, run
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.operations import abandoned
+from txfiles.operations import abandoned, indexing
 from txfiles.operations import compact as compact_operation
 from txfiles.operations import vacuum as vacuum_operation
 from txfiles.operations.append import append
@@ -101,7 +101,9 @@ def _run(session: Session, request: Asked, base: Snapshot | None) -> tuple[Write
         if snapshot is None:
             refuse_foreign_files(session)
         attempt.operation = _at(operation, request, snapshot)
-        return OPERATIONS[request.mode](PlanContext(session, request, snapshot, staging))
+        staging.keep_index(has_runs=snapshot is not None and bool(snapshot.state.runs))
+        found = OPERATIONS[request.mode](PlanContext(session, request, snapshot, staging))
+        return indexing.with_runs(session, snapshot, staging, found)
 
     attempt = _attempt(session, operation, request.timeout)
     done = run(attempt, plan_on, base=base)
@@ -207,7 +209,9 @@ def compact(session: Session, base: Snapshot, options: CompactOptions) -> tuple[
     def plan_on(snapshot: Snapshot | None, staging: Staging) -> CommitPlan:
         base = snapshot or newest
         attempt.operation = replace_struct(operation, read_version=base.state.version)
-        return compact_operation.plan_compaction(session, base, staging, _wanted(base, options))
+        staging.keep_index(has_runs=bool(base.state.runs))
+        found = compact_operation.plan_compaction(session, base, staging, _wanted(base, options))
+        return indexing.with_runs(session, base, staging, found)
 
     attempt = _attempt(session, operation)
     done = run(attempt, plan_on, base=newest)

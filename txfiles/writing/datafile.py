@@ -23,6 +23,7 @@ from txfiles.rows import keys as key_codec
 from txfiles.rows import partitions, types
 from txfiles.rows.stats import StatsCollector
 from txfiles.store.port import Store
+from txfiles.writing.index_runs import FileKeys
 
 KeyBounds = tuple[bytes, bytes]
 ScalarBounds = tuple[pa.Scalar, pa.Scalar]
@@ -43,10 +44,18 @@ class DataFileWriter:
         partition: text of each partition value.
         name: for the store; see `name`. No other file may ever have it.
         copies: whether `copy` will be called.
+        keys: collects the keys for the key index, if a run is to cover the file.
     """
 
     def __init__(
-        self, store: Store, table: TableMetadata, partition: Partition, name: str, *, copies: bool = False
+        self,
+        store: Store,
+        table: TableMetadata,
+        partition: Partition,
+        name: str,
+        *,
+        copies: bool = False,
+        keys: FileKeys | None = None,
     ) -> None:
         self._store = store
         self._name = name
@@ -60,6 +69,7 @@ class DataFileWriter:
         self._writer: FileWriter | None = None
         self._bounded: frozenset[str] = frozenset()
         self._over = False
+        self._keys = keys
 
     def __enter__(self) -> Self:
         return self
@@ -96,8 +106,7 @@ class DataFileWriter:
         writer = self._begin(piece.num_rows) if self._writer is None else self._writer
         self._stats.add(piece, self._bounded)
         self._rows += piece.num_rows
-        if len(self._table.keys) > 1:
-            self._widen_range(key_codec.key_range(key_codec.encode(piece, self._table.keys)))
+        self._look_at_keys(piece)
         writer.write(piece.select(self._stored))
 
     def copy(self, group: Group) -> bool:
@@ -110,7 +119,8 @@ class DataFileWriter:
         Raises:
             CorruptTableError: the group's file is damaged.
             StoreError: the store failed.
-        Cost: reads a column only if its nulls or bounds are not known without, as those of floats.
+        Cost: reads a column only if its nulls or bounds are not known without, as those of floats, or if the codes of
+            its keys are wanted.
         """
         self._check_open()
         encoded = group.encoded()
@@ -124,14 +134,19 @@ class DataFileWriter:
         known = {name: facts for name in names if (facts := self._known(group, name)) is not None}
         for name, (nulls, bounds) in known.items():
             self._stats.take(name, nulls, bounds)
-        keys = self._table.keys if len(self._table.keys) > 1 else ()
+        keys = self._table.keys if self._looks_at_keys else ()
         unknown = [name for name in names if name not in known]
         read = group.read([*unknown, *(key for key in keys if key not in unknown)]) if unknown or keys else None
         if read is not None:
             self._stats.add(read.select(unknown), self._bounded)
-        if read is not None and keys:
-            self._widen_range(key_codec.key_range(key_codec.encode(read, keys)))
+            self._look_at_keys(read)
         return True
+
+    def complete(self) -> None:
+        """All rows are written: from now on the key index may count them. `close` says so, too."""
+        if self._keys is not None:
+            self._keys.complete()
+            self._keys = None
 
     def close(self) -> Add:
         """Publish the file, durably; returns the action that makes it part of a table.
@@ -143,6 +158,7 @@ class DataFileWriter:
         self._check_open()
         if self._writer is None:
             raise InputError(f"{self._name} has no rows", hint="a commit needs no file for them: leave it out")
+        self.complete()
         facts = self._writer.close()
         self._over = True
         for name in self._bounded:
@@ -192,6 +208,20 @@ class DataFileWriter:
             return None if nulls is None else (nulls, None)
         bounds = group.bounds(column)
         return None if bounds is None else (nulls, bounds)
+
+    @property
+    def _looks_at_keys(self) -> bool:
+        """Whether the codes of all keys have to be known: the bounds of a single column are those of its codes."""
+        return len(self._table.keys) > 1 or self._keys is not None
+
+    def _look_at_keys(self, rows: pa.Table) -> None:
+        if not self._looks_at_keys:
+            return
+        codes = key_codec.encode(rows, self._table.keys)
+        if len(self._table.keys) > 1:
+            self._widen_range(key_codec.key_range(codes))
+        if self._keys is not None:
+            self._keys.add(codes)
 
     def _widen_range(self, found: KeyBounds | None) -> None:
         if found is not None:

@@ -9,6 +9,7 @@ Source: specs/4-semantics.md, "Files"; specs/5-commit.md, "Staging".
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
@@ -22,12 +23,13 @@ from txfiles.core.plan import Partition
 from txfiles.errors import StoreError
 from txfiles.formats import vectors
 from txfiles.formats.common import Group
-from txfiles.log import identity
+from txfiles.log import identity, index
 from txfiles.log.session import Session
 from txfiles.rows.text import to_text
 from txfiles.store import port
 from txfiles.writing import datafile
 from txfiles.writing.datafile import DataFileWriter
+from txfiles.writing.index_runs import IndexRuns
 
 logger = logging.getLogger("txfiles")
 
@@ -94,6 +96,8 @@ class Staging:
         self._table_id = table_id
         self._names: dict[str, None] = {}  # in order; threads add to it and drop from it
         self._kept = False
+        self._has_runs = False
+        self._runs = IndexRuns(session, self._run_name)
 
     @property
     def table_id(self) -> str:
@@ -107,11 +111,30 @@ class Staging:
 
     def rows(self, table: TableMetadata, rows: pa.Table) -> list[Add]:
         """Write rows into new files, split by partition, in their order. Cost: sorts the rows' partitions."""
+        waiting, last = 0, False
+
+        def parts() -> Iterator[tuple[Partition, pa.Table]]:
+            nonlocal waiting, last
+            for part in split(table, rows):
+                with guard:
+                    waiting += 1
+                yield part
+            last = True
+            complete(0)
+
+        def complete(count: int = 1) -> None:
+            nonlocal waiting
+            with guard:
+                waiting -= count
+                over = last and not waiting
+            if over:  # these files are an operation's last: their run can be written beside them
+                self._runs.start()
 
         def one(part: tuple[Partition, pa.Table]) -> list[Add]:
-            return self.file(table, part[0], lambda: _slices(part[1]), like_bytes=0)
+            return self.file(table, part[0], lambda: _slices(part[1]), like_bytes=0, complete=complete)
 
-        written = self._session.each(one, split(table, rows))
+        guard = threading.Lock()
+        written = self._session.each(one, parts())
         return [add for adds in written for add in adds]
 
     def file(
@@ -122,23 +145,33 @@ class Staging:
         *,
         like_bytes: int,
         copies: bool = False,
+        complete: Callable[[], None] = lambda: None,
     ) -> list[Add]:
         """See `Stage.file`. Pieces are in the table's schema, one in memory at a time.
 
         If the store loses a file on the way, all are written again, once, under other names.
+
+        `complete` is called when the writers have all rows, before the last file is published.
         """
         adds: list[Add] = []
         try:
-            return self._file(table, partition, pieces, adds, copies=copies)
+            return self._file(table, partition, pieces, adds, copies=copies, complete=complete)
         except StoreError as error:
             if not port.is_lost_upload(error):
                 raise
             logger.warning("%s; it is written again", error)
         self.drop({add.path for add in adds})
-        return self._file(table, partition, pieces, [], copies=copies)
+        return self._file(table, partition, pieces, [], copies=copies, complete=complete)
 
     def _file(
-        self, table: TableMetadata, partition: Partition, pieces: Pieces, adds: list[Add], *, copies: bool
+        self,
+        table: TableMetadata,
+        partition: Partition,
+        pieces: Pieces,
+        adds: list[Add],
+        *,
+        copies: bool,
+        complete: Callable[[], None],
     ) -> list[Add]:
         """Write pieces; `adds` takes the files as they are closed."""
         target = properties.integer(table.properties, "target_file_bytes")
@@ -156,6 +189,9 @@ class Staging:
                     if current.bytes >= target:
                         adds.append(current.close())
                         current = None
+            if current is not None:
+                current.complete()
+            complete()
             if current is not None:
                 adds.append(current.close())
         except BaseException:
@@ -191,11 +227,13 @@ class Staging:
     def discard(self) -> None:
         """Delete what was staged, unless it is kept. Best effort; what stays is an orphan for vacuum."""
         if not self._kept:
+            self._runs.abandon()
             self._delete(list(self._names))
             self._names.clear()
 
     def drop(self, paths: Collection[str]) -> None:
         """Delete some of what was staged: no manifest will name it. Best effort, as `discard`."""
+        self._runs.drop(paths)
         dropped = [name for name in list(self._names) if names.encode_path(name) in paths]
         self._delete(dropped)
         for name in dropped:
@@ -222,7 +260,24 @@ class Staging:
         self._begin()
         name = datafile.name(table, partition, self.table_id, self._commit_id, next(self._numbers))
         self._names[name] = None
-        return DataFileWriter(self._session.store, table, partition, name, copies=copies)
+        keys = None
+        if index.wants_runs(table, has_runs=self._has_runs):
+            keys = self._runs.begin(table, self.table_id, names.encode_path(name))
+        return DataFileWriter(self._session.store, table, partition, name, copies=copies, keys=keys)
+
+    def keep_index(self, *, has_runs: bool) -> None:
+        """Say whether the key index has runs in the version that this pass is planned on."""
+        self._has_runs = has_runs
+
+    @property
+    def runs(self) -> IndexRuns:
+        """The runs of the key index that cover the files; there are none if the table is not to have any."""
+        return self._runs
+
+    def _run_name(self) -> str:
+        name = names.index_run(self.table_id, self._commit_id, next(self._numbers))
+        self._names[name] = None
+        return name
 
 
 class Estimate:

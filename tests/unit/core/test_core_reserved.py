@@ -54,14 +54,6 @@ def test_a_reserved_feature_is_refused_by_name(written: Path, feature: str) -> N
     assert sorted(written.rglob("*")) == before
 
 
-def test_index_runs_are_ignored(written: Path) -> None:
-    """An index never changes an answer: a release that does not know it goes on without."""
-    found = document(written, 1)
-    plain = codec.decode(sealed(found), version=1, where="here")
-    found["index"] = [{"add": "run", "files": []}]
-    assert codec.decode(sealed(found), version=1, where="here") == plain
-
-
 def test_a_feature_is_not_taken_back(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table action that lacks a required feature of the one before is damage: older files still need it."""
     monkeypatch.setattr(codec, "KNOWN_FEATURES", frozenset(RESERVED))

@@ -1,0 +1,133 @@
+"""The key index as the log knows it: which runs may be used, under which secret, and which are no use.
+
+An index never changes an answer. So what is wrong with a run costs time: it is forgotten, which is logged once, and the
+next commit of this process removes it from the log.
+
+Source: specs/8-index.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from txfiles.core import codec, names, properties
+from txfiles.core.manifest import RunKey, RunRef, TableMetadata
+from txfiles.core.replay import State
+from txfiles.errors import CorruptTableError
+from txfiles.formats.index_run import Run, open_run
+from txfiles.formats.run_source import Mapped, Ranged, RunSource, UnusableRunError
+from txfiles.log.session import Session
+from txfiles.rows import digests, keys, types
+
+logger = logging.getLogger("txfiles")
+
+WHOLE_BYTES = 16 * 1024 * 1024
+"""A run of about a million keys: read in one piece by who needs all of it, larger ones piece by piece."""
+
+
+def usable(session: Session, state: State | None, table: TableMetadata) -> tuple[RunRef, ...]:
+    """The runs of a version that may be asked for keys of a table. Cost: nothing is read."""
+    if state is None or not state.runs or properties.text(table.properties, "key_index") == "off":
+        return ()
+    return tuple(run for run in state.runs if not is_forgotten(session, run))
+
+
+def wants_runs(table: TableMetadata, *, has_runs: bool) -> bool:
+    """Whether a commit that adds files adds a run for them, if the version before has or has not any."""
+    wanted = properties.text(table.properties, "key_index")
+    return bool(table.keys) and (wanted == "on" or (wanted == "auto" and has_runs)) and key_kinds(table) is not None
+
+
+def key_kinds(table: TableMetadata) -> tuple[str, ...] | None:
+    """Which code each key column has; None while one of them has no type yet."""
+    schema = types.arrow_schema(table.columns)
+    found = [schema.field(name).type for name in table.keys]
+    return tuple(map(keys.kind, found)) if all(map(types.is_key_type, found)) else None
+
+
+def run_key(table: TableMetadata, secret: bytes) -> RunKey:
+    """Which keys the runs of a table hold. A key column without type is not among them: see `key_kinds`."""
+    kinds = key_kinds(table)
+    assert kinds is not None
+    ids = table.ids(table.keys)
+    return RunKey(columns=ids, kinds=kinds, code=keys.CODE_VERSION, secret=digests.secret_id(secret))
+
+
+def same_keys(table: TableMetadata, runs: Sequence[RunRef]) -> list[RunRef]:
+    """Those runs that hold the keys of a table, under whatever secret."""
+    ids, kinds = table.ids(table.keys), key_kinds(table)
+    return [
+        run for run in runs if run.key.columns == ids and run.key.kinds == kinds and run.key.code == keys.CODE_VERSION
+    ]
+
+
+def secret(session: Session, table_id: str) -> bytes | None:
+    """The table's secret; None if it has none, or what stands in its place is not one.
+
+    Raises:
+        StoreError: it could not be read.
+    Cost: one request; nothing if this process knows it.
+    """
+    known = session.cache.secrets if session.cache is not None else {}
+    place = session.store.root, table_id
+    if place not in known:
+        try:
+            found = session.store.get(names.INDEX_SEED_FILE, limit=digests.SECRET_BYTES)
+        except CorruptTableError:  # it is larger
+            return None
+        if found is None or len(found) != digests.SECRET_BYTES:
+            return None
+        known[place] = found
+    return known[place]
+
+
+def made_secret(session: Session, table_id: str) -> bytes | None:
+    """The table's secret, created if there is none; None if what stands in its place is not one.
+
+    Raises:
+        StoreError: it could be neither read nor created.
+    Cost: one request more than `secret` if there is none. Whatever the answer, what is there then is the secret.
+    """
+    found = secret(session, table_id)
+    if found is None:
+        session.store.put_if_absent(names.INDEX_SEED_FILE, bytes.fromhex(session.environment.new_id()))
+        found = secret(session, table_id)
+    return found
+
+
+def opened(session: Session, ref: RunRef, *, whole: bool = False) -> Run:
+    """Open a run.
+
+    Args:
+        session: where it is.
+        ref: what the log says of it.
+        whole: all of it will be read; a small one is read now.
+    Raises:
+        UnusableRunError: it is missing or damaged, or not the one that the log names.
+        StoreError: the store failed.
+    Cost: one request.
+    """
+    store = session.store
+    source: RunSource = Ranged(lambda ranges: store.read_ranges(ref.path, ranges, ref.bytes), ref.bytes)
+    if whole and ref.bytes <= WHOLE_BYTES:
+        source = Mapped(source.end(ref.bytes))
+    run = open_run(source)
+    if codec.sha256(source.end(min(ref.footer_bytes, ref.bytes))) != ref.footer_sha256 or (run.id, run.key) != (
+        ref.run,
+        ref.key,
+    ):
+        raise UnusableRunError("it is not the run that the log names")
+    return run
+
+
+def forget(session: Session, ref: RunRef, why: object) -> None:
+    """Do without a run from now on, in this process."""
+    if session.cache is not None:
+        session.cache.forgotten.add((session.store.root, ref.name))
+    logger.warning("the key index of %s goes on without the run %s: %s", session.store.root, ref.name, why)
+
+
+def is_forgotten(session: Session, ref: RunRef) -> bool:
+    """Whether this process has found that a run is no use."""
+    return session.cache is not None and (session.store.root, ref.name) in session.cache.forgotten

@@ -1,0 +1,219 @@
+"""Runs of the key index for the files of one pass, written beside them.
+
+What goes wrong here never fails a write: its files are then covered by no run, and are searched as before.
+
+Source: specs/8-index.md; specs/decisions/0052-how-runs-join-a-table.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from txfiles.core import names
+from txfiles.core.manifest import RunKey, RunRef, TableMetadata
+from txfiles.core.plan import RunMerge
+from txfiles.errors import StoreError
+from txfiles.formats.index_merge import merge_runs
+from txfiles.formats.index_run import Cover, Run, RunFacts, write_run
+from txfiles.formats.run_source import UnusableRunError
+from txfiles.log import index
+from txfiles.log.session import Session
+from txfiles.rows.bytewise import Positions
+from txfiles.rows.digests import Digester, Digests
+
+logger = logging.getLogger("txfiles")
+
+RUN_ENTRIES = 4_000_000
+"""Files with more keys than this together get a run at once, so that the memory of a long write is bounded."""
+
+
+class FileKeys:
+    """The digests of one data file's keys, in the order of its rows."""
+
+    def __init__(self, path: str, digester: Digester, cover: Callable[[_Covered], None]) -> None:
+        self._path = path
+        self._digester = digester
+        self._cover = cover
+        self._parts: list[tuple[Digests, Positions]] = []
+        self._rows = 0
+
+    def add(self, codes: pa.Array) -> None:
+        """Append the codes of rows; one that is null is no entry."""
+        positions = np.flatnonzero(np.asarray(codes.is_valid())) + self._rows
+        self._parts.append((self._digester.digest(codes.drop_null()), positions))
+        self._rows += len(codes)
+
+    def complete(self) -> None:
+        """These are all rows of the file: the next run covers it."""
+        digests = Digests.join([digests for digests, _ in self._parts])
+        positions = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in self._parts)])
+        self._cover(_Covered(self._path, self._rows, digests, positions))
+
+
+@dataclass(frozen=True, eq=False)
+class _Covered:
+    """A file that is to be covered by the next run."""
+
+    path: str
+    rows: int
+    digests: Digests
+    positions: Positions
+
+
+class IndexRuns:
+    """The runs for the files of one pass. Safe for threads.
+
+    Args:
+        session: where the table is.
+        name: gives a new run its name, and remembers it.
+    """
+
+    def __init__(self, session: Session, name: Callable[[], str]) -> None:
+        self._session = session
+        self._name = name
+        self._guard = threading.Lock()
+        self._key: RunKey | None = None
+        self._digester: Digester | None = None
+        self._pending: list[_Covered] = []
+        self._under_way: list[Callable[[], RunRef | None]] = []
+
+    def begin(self, table: TableMetadata, table_id: str, path: str) -> FileKeys | None:
+        """What collects the keys of a new file, by its path; None if the table's secret is not to be had.
+
+        Cost: one request if this process does not know the secret, two if there is none.
+        """
+        with self._guard:
+            if self._digester is None:
+                try:
+                    secret = index.made_secret(self._session, table_id)
+                except StoreError as error:
+                    logger.warning("the key index of %s is not kept: %s", self._session.store.root, error)
+                    return None
+                if secret is None:
+                    return None
+                self._key, self._digester = index.run_key(table, secret), Digester(secret)
+        return FileKeys(path, self._digester, self._cover)
+
+    def _cover(self, file: _Covered) -> None:
+        with self._guard:
+            self._pending.append(file)
+            full = sum(len(file.digests) for file in self._pending) >= RUN_ENTRIES
+        if full:
+            self.start()
+
+    def start(self) -> None:
+        """Write a run for what is pending, on a slow store beside what follows."""
+        with self._guard:
+            files, self._pending = self._pending, []
+            if not files:
+                return
+            environment, run = self._session.environment, self._session.environment.new_id()
+            name = self._name()
+            if self._session.is_parallel:
+                self._under_way.append(environment.start(lambda: self._written(name, run, files)))
+                return
+        found = self._written(name, run, files)
+        with self._guard:
+            self._under_way.append(lambda: found)
+
+    def drop(self, paths: Collection[str]) -> None:
+        """Files that no commit will name are not covered, if their run is not written yet."""
+        with self._guard:
+            self._pending = [file for file in self._pending if file.path not in paths]
+
+    def finished(self) -> tuple[RunRef, ...]:
+        """The runs of all files, complete and durable."""
+        self.start()
+        found = [wait() for wait in self._under_way]
+        return tuple(run for run in found if run is not None)
+
+    def abandon(self) -> None:
+        """Write no more runs, and wait for those that are being written: somebody is about to delete them."""
+        self._pending.clear()
+        for wait in self._under_way:
+            wait()
+
+    def merged(self, refs: Sequence[RunRef], files: pa.ChunkedArray, gone: Collection[str]) -> RunMerge | None:
+        """Merge runs that hold the keys of this pass; None if that cannot be done now.
+
+        Args:
+            refs: the runs.
+            files: the paths of the live files.
+            gone: those of them that this commit removes.
+        Cost: about 80 ns an entry, in slices; a look-up of the paths that they cover. One round trip to read small
+            runs, and one to write the result.
+        """
+        try:
+            return self._merged(refs, files, gone)
+        except (StoreError, ValueError) as error:  # ValueError: it would cover more files than a run can
+            logger.warning("runs of the key index of %s are not merged now: %s", self._session.store.root, error)
+            return None
+
+    def _merged(self, refs: Sequence[RunRef], files: pa.ChunkedArray, gone: Collection[str]) -> RunMerge | None:
+        runs: list[Run] = []
+        for ref, run in zip(refs, self._session.together(self._opened, refs), strict=True):
+            if isinstance(run, UnusableRunError):
+                index.forget(self._session, ref, run)
+                return None
+            runs.append(run)
+        covers = pa.concat_arrays([run.cover.paths for run in runs])
+        live = set(covers.filter(pc.is_in(covers, value_set=files)).to_pylist()) - set(gone)
+        inputs = tuple(ref.name for ref in refs)
+        if not live:
+            return RunMerge(inputs, None)
+        name, run_id = self._name(), self._session.environment.new_id()
+        try:
+            facts = merge_runs(self._session.store.create(name), run_id, runs, live)
+        except UnusableRunError as error:
+            self._forget_damaged(refs, runs, error)
+            return None
+        return RunMerge(inputs, self._ref(name, run_id, len(live), facts))
+
+    def _opened(self, ref: RunRef) -> Run | UnusableRunError:
+        try:
+            return index.opened(self._session, ref, whole=True)
+        except UnusableRunError as error:
+            return error
+
+    def _forget_damaged(self, refs: Sequence[RunRef], runs: Sequence[Run], error: UnusableRunError) -> None:
+        """One of these runs is damaged: find out which."""
+        for ref, run in zip(refs, runs, strict=True):
+            try:
+                for _ in run.pieces():
+                    pass
+            except UnusableRunError:
+                index.forget(self._session, ref, error)
+
+    def _written(self, name: str, run: str, files: list[_Covered]) -> RunRef | None:
+        assert self._key is not None
+        counts = np.array([file.rows for file in files], np.int64)
+        starts = np.cumsum(counts) - counts
+        rows = np.concatenate([file.positions + start for file, start in zip(files, starts, strict=True)])
+        cover = Cover(pa.array([file.path for file in files], pa.string()), counts)
+        digests = Digests.join([file.digests for file in files])
+        try:
+            facts = write_run(self._session.store.create(name), run, self._key, cover, digests=digests, rows=rows)
+        except (StoreError, ValueError) as error:  # ValueError: it would cover more files than a run can
+            logger.warning("no run of the key index of %s for this commit: %s", self._session.store.root, error)
+            return None
+        return self._ref(name, run, len(files), facts)
+
+    def _ref(self, name: str, run: str, files: int, facts: RunFacts) -> RunRef:
+        assert self._key is not None
+        return RunRef(
+            name=name.removeprefix(names.INDEX_DIR),
+            run=run,
+            bytes=facts.bytes,
+            entries=facts.entries,
+            files=files,
+            footer_bytes=facts.footer_bytes,
+            footer_sha256=facts.footer_sha256,
+            key=self._key,
+        )
