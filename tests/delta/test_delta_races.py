@@ -134,18 +134,18 @@ def test_a_commit_that_arrives_late(tmp_path, monkeypatch):
 def test_what_nobody_can_know(tmp_path, monkeypatch):
     """If the log cannot be read after a failure, the error says so and names the commit, which `resolve` finds."""
     tx.write(pa.table({"id": [1]}), tmp_path / "t", mode="append", **DELTA)
-    commit, exists = Client.commit, Client.exists
+    commit, newest = Client.commit, Client.newest
 
     def lost(self, *args, **given):
         commit(self, *args, **given)
-        monkeypatch.setattr(Client, "exists", lambda self: (_ for _ in ()).throw(tx.StoreError("no network")))
+        monkeypatch.setattr(Client, "newest", lambda self: (_ for _ in ()).throw(tx.StoreError("no network")))
         raise OSError("connection reset")
 
     monkeypatch.setattr(Client, "commit", lost)
     with pytest.raises(tx.CommitStateUnknownError) as caught:
         tx.write(pa.table({"id": [2]}), tmp_path / "t", mode="append", **DELTA)
     assert caught.value.committed == "unknown"
-    monkeypatch.setattr(Client, "exists", exists)
+    monkeypatch.setattr(Client, "newest", newest)
     assert tx.resolve(tmp_path / "t", caught.value.commit_id, **DELTA) == tx.resolve(
         tmp_path / "t", caught.value.commit_id, format="delta"
     )

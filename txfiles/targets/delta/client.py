@@ -109,9 +109,11 @@ class Client:
 
     def newest(self) -> Any | None:
         """A handle at the newest version; None if there is no table."""
-        if not self.exists():
-            return None
-        return self.load()
+        try:
+            return self.load()
+        except TableNotFoundError:
+            # Told of a folder that is not there, and of some that could not be read: asked again, to be sure.
+            return self.load() if self.exists() else None
 
     def file_system(self, sizes: Mapping[str, int] | None = None) -> pa_fs.FileSystem:
         """The files below the table's folder, with the access that deltalake has."""

@@ -81,18 +81,18 @@ class Attempt:
 
     # ---- the whole call
 
-    def run(self) -> tuple[WriteResult, Snapshot | None]:
-        """Commit; returns what was done, and the version after it."""
+    def run(self) -> WriteResult:
+        """Commit; returns what was done."""
         while True:
             self.count += 1
             base = self.newest()
             known = known_batch(self.request, base)
             if known is not None:
-                return self._already(WriteResult, known[0]), base
+                return self._already(WriteResult, known[0])
             found = change(self.request, base)
             if not self._commits(found, base):
                 assert base is not None
-                return self._result(WriteResult, found, base.version, committed=False), base
+                return self._result(WriteResult, found, base.version, committed=False)
             written = self._write(found, base)
             try:
                 version: int | None = self._commit(found, base, written)
@@ -101,9 +101,8 @@ class Attempt:
             except Exception as error:  # noqa: BLE001 - whatever deltalake raises, the log says what happened
                 version = self._after(base, error)
             if version is not None:
-                after = Snapshot(self.client, self.client.load(version))
                 done = self._result(WriteResult, found, version, committed=True)
-                return _with_files(done, written, base, found), after
+                return _with_files(done, written, base, found)
 
     def plan(self) -> Plan:
         """Say what the call would do."""

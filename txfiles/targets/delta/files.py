@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from txfiles.core.environment import Environment
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.plan import Partition
+from txfiles.formats.parquet import dictionary_columns
 from txfiles.rows import types
 from txfiles.rows.merge import replace_rows
 from txfiles.rows.text import to_text
@@ -78,7 +79,13 @@ class Writer:
         path = f"{''.join(folders)}part-txfiles-{self.environment.new_id()}.snappy.parquet"
         rows = rows.drop_columns([name for name in names if name in rows.column_names])
         with self.file_system.open_output_stream(path) as stream:
-            pq.write_table(rows, stream, compression="snappy", store_schema=False)
+            pq.write_table(
+                rows,
+                stream,
+                compression="snappy",
+                use_dictionary=dictionary_columns(rows),
+                store_schema=False,
+            )
             size = stream.tell()
         return Added(
             path, size, partition_values(self.table, partition), _stats(rows), self.environment.now_us() // 1000

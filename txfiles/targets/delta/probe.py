@@ -95,7 +95,8 @@ def probe(
     there = [name for name in wanted if name in snapshot.schema.names]
     kinds = {column.name: types.from_spec(column.type) for column in table.columns}
     others = pa.table({}) if compared is None else compared
-    known = [name for name in others.column_names if name in snapshot.schema.names]
+    # Those that cost least to decode come first.
+    looked_at = sorted(others.column_names, key=lambda name: not pa.types.is_primitive(others.schema.field(name).type))
 
     def one(file: DeltaFile) -> Hits | None:
         encoded = key_codec.encode(read(snapshot, file, table.keys), table.keys)
@@ -104,14 +105,19 @@ def probe(
         if not len(at):
             return None
         rows, places = matches[at], pa.array(at)
-        stored = read(snapshot, file, list(dict.fromkeys([*there, *known]))).take(places)
+        stored = read(snapshot, file, there).take(places)
         for name in set(wanted) - set(there):
             stored = stored.append_column(name, pa.nulls(len(at), kinds[name]))
         differs = np.zeros(len(at), bool)
-        for name in others.column_names:
+        for name in looked_at:  # until it is known of each row that it differs
             mine = others[name].take(pa.array(rows))
-            theirs = stored[name] if name in known else pa.chunked_array([pa.nulls(len(at), mine.type)])
+            if name in snapshot.schema.names:
+                theirs = read(snapshot, file, [name])[name].take(places)
+            else:
+                theirs = pa.chunked_array([pa.nulls(len(at), mine.type)])
             differs |= ~same(mine, theirs)
+            if differs.all():
+                break
         return Hits(file, at, rows, stored.select(list(wanted)), differs)
 
     return [hits for hits in environment.real().map(one, files) if hits is not None]

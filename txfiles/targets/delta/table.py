@@ -178,8 +178,7 @@ class DeltaTable:
         attempt = Attempt(self.snapshot.client, self.given, options)
         if options.dry_run:
             return attempt.plan(), self
-        result, after = attempt.run()
-        return result, self._at(after) if after is not None else self.newest()
+        return attempt.run(), self.newest()
 
     def set(self, properties: Mapping[str, Any]) -> NoReturn:
         """Never called: see the capabilities."""

@@ -39,7 +39,7 @@ class DeltaTarget:
 
     def write(self, place: Place, request: Request) -> WriteResult:
         """See `commit.Attempt`."""
-        return self._attempt(place, request).run()[0]
+        return self._attempt(place, request).run()
 
     def plan(self, place: Place, request: Request) -> Plan:
         """See `commit.Attempt`."""
