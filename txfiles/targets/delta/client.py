@@ -124,6 +124,12 @@ class Client:
         with self.failures("open"):
             return pa_fs.PyFileSystem(DeltaStorageHandler(self.url, self.options, dict(sizes) if sizes else None))
 
+    def names(self) -> list[str]:
+        """Every file below the table's folder."""
+        with self.failures("list the files of"):
+            found = self.file_system().get_file_info(pa_fs.FileSelector("", allow_not_found=True, recursive=True))
+        return [one.path for one in found if one.type == pa_fs.FileType.File]
+
     def create(self, schema: pa.Schema, partition_by: Sequence[str], adds: Sequence[Added], marker: Marker) -> None:
         """Create the table with its first files; raises if there is one."""
         deltalake = _deltalake()

@@ -29,12 +29,10 @@ from txfiles.errors import (
 )
 from txfiles.options import Request
 from txfiles.results import Plan, WriteResult
-from txfiles.store import open_store
 from txfiles.targets.delta.client import BATCHES, Added, Client, Marker, Removed
 from txfiles.targets.delta.files import OWN, Writer, new_files
 from txfiles.targets.delta.operations import Change, change
 from txfiles.targets.delta.snapshot import Snapshot, described, meta_of, recorded
-from txfiles.targets.protocol import Place
 from txfiles.verbs import DeleteOptions
 from txfiles.version import LIBRARY
 
@@ -58,7 +56,6 @@ class Attempt:
 
     Attributes:
         client: where the table is.
-        place: the same, as it was given.
         request: what was asked for.
         environment: clock, ids and chance.
         commit_id: in the marker of every commit of this call.
@@ -67,7 +64,6 @@ class Attempt:
     """
 
     client: Client
-    place: Place
     request: Asked
     environment: Environment = field(default_factory=environment.real)
     commit_id: str = ""
@@ -256,9 +252,7 @@ class Attempt:
 
     def _refuse_foreign_files(self) -> None:
         """Refuse to create a table among somebody's files; those of an interrupted creation are its own."""
-        store = open_store(self.place.path, self.place.storage_options)
-        for entry in store.list_from(""):
-            name = entry.name
+        for name in self.client.names():
             if name.startswith("_delta_log/") or OWN.fullmatch(name):
                 continue
             if name.startswith("_txfiles/") or name.endswith(_FOREIGN):

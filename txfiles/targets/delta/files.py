@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from txfiles.core.environment import Environment
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.plan import Partition
-from txfiles.formats.parquet import dictionary_columns
+from txfiles.formats.parquet_writer import dictionary_columns
 from txfiles.rows import types
 from txfiles.rows.merge import replace_rows
 from txfiles.rows.text import to_text

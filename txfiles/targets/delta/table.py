@@ -175,7 +175,7 @@ class DeltaTable:
 
     def delete(self, options: DeleteOptions) -> tuple[WriteResult, DeltaTable]:
         """Delete rows, or only say which."""
-        attempt = Attempt(self.snapshot.client, self.given, options)
+        attempt = Attempt(self.snapshot.client, options)
         if options.dry_run:
             return attempt.plan(), self
         return attempt.run(), self.newest()

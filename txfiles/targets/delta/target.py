@@ -76,7 +76,7 @@ class DeltaTarget:
         from txfiles.targets.delta.client import Client
         from txfiles.targets.delta.commit import Attempt
 
-        return Attempt(Client(place), place, request)
+        return Attempt(Client(place), request)
 
 
 DELTA = DeltaTarget()
