@@ -252,7 +252,7 @@ class Attempt:
 
     def _refuse_foreign_files(self) -> None:
         """Refuse to create a table among somebody's files; those of an interrupted creation are its own."""
-        for name in self.client.names():
+        for name in sorted(self.client.names(), key=lambda one: not one.startswith("_txfiles/")):  # the plainest reason
             if name.startswith("_delta_log/") or OWN.fullmatch(name):
                 continue
             if name.startswith("_txfiles/") or name.endswith(_FOREIGN):
