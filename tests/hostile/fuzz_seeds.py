@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,15 +22,18 @@ from txfiles.core.manifest import (
     ColumnStats,
     KeyRange,
     Manifest,
+    Mark,
     Metrics,
     Operation,
     Remove,
     SidecarRef,
     TableMetadata,
     Vacuum,
+    Vector,
 )
 from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import Column
+from txfiles.formats import vectors
 from txfiles.formats.common import WriteOptions
 from txfiles.log import checkpoint
 from txfiles.rows import filelist
@@ -137,6 +141,11 @@ def _plain_parquet(**options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _mark() -> Mark:
+    vector = Vector(file=names.vectors(TABLE_ID, ID, 1), offset=0, bytes=20, sha256=HASH, rows=1)
+    return Mark(path=OTHER, vector=vector)
+
+
 def seeds() -> dict[str, list[bytes]]:
     """For each target, valid bytes to begin with."""
     later = [
@@ -149,6 +158,7 @@ def seeds() -> dict[str, list[bytes]]:
         ),
         _manifest(VERSION, add=(), sidecar=SidecarRef(name=names.sidecar(VERSION, ID), bytes=9, sha256=HASH)),
         _manifest(VERSION, table=_table(), vacuum=Vacuum(oldest_readable_version=2, deletes=(OTHER,))),
+        _manifest(VERSION, add=(), mark=(_mark(),)),
     ]
     csv_file = _data_file("csv", _rows())
     parquet_files = [
@@ -164,6 +174,7 @@ def seeds() -> dict[str, list[bytes]]:
         "opened_table": [_manifest(0), _manifest(0, add=()), _manifest(0, table=_table(format="csv", keys=()), add=())],
         "sidecar": [
             codec.encode_actions(Actions(add=(_add(),), remove=(Remove(path=OTHER),))),
+            codec.encode_actions(Actions(add=(_add(),), mark=(_mark(),))),
             codec.encode_actions(Actions(deletes=(PART, "_txfiles/log/.tmp-" + ID))),
         ],
         "saved_checkpoint": [checkpoint.encode(*_state())],
@@ -177,6 +188,7 @@ def seeds() -> dict[str, list[bytes]]:
             b"a/./b",
             b"../x",
         ],
+        "vector": [vectors.encode(np.arange(*given)) for given in ((0,), (1, 2), (5_000,), (9, 200_000, 7))],
         "partition": [b"country\0DE", b"a=b\0x/y%2F", b"p\0", b"..\0..", "é\0ß".encode()],
         "csv_file": [csv_file, csv_file[: csv_file.index(b"\n") + 1], _data_file("csv", _rows().slice(1, 1))],
         "parquet_file": parquet_files,

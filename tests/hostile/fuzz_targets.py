@@ -24,6 +24,7 @@ from txfiles import environment, formats, inputs, store
 from txfiles.cli import params
 from txfiles.core import codec, names, properties, times
 from txfiles.errors import CorruptTableError, OptionError, TxFilesError, UnsupportedTypeError
+from txfiles.formats import vectors
 from txfiles.formats.common import WriteOptions
 from txfiles.formats.source import FileToRead
 from txfiles.log import checkpoint, identity, newest, versions
@@ -175,6 +176,17 @@ def path(data: bytes) -> None:
     if names.is_data_path(text, TABLE_ID):
         assert not name.startswith(names.LOG_DIR)
         assert TABLE_ID in name
+
+
+def vector(data: bytes) -> None:
+    """The bytes of a deletion vector: positions in order that come back as they are, or an error of ours."""
+    with contextlib.suppress(CorruptTableError):
+        found = vectors.decode(data, most=FUZZED_ROWS, where="v")
+        assert len(found) <= FUZZED_ROWS
+        assert vectors.decode(vectors.encode(found), most=len(found), where="v").tolist() == found.tolist()
+
+
+FUZZED_ROWS = 100_000
 
 
 def partition(data: bytes) -> None:
@@ -332,6 +344,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         hint,
         table_file,
         path,
+        vector,
         partition,
         csv_file,
         parquet_file,
