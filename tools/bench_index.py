@@ -30,8 +30,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from txfiles.core.manifest import RunKey
 from txfiles.formats.index_merge import merge_runs
-from txfiles.formats.index_run import Cover, Run, RunKey, open_run, write_run
+from txfiles.formats.index_run import Cover, Run, open_run, write_run
 from txfiles.formats.run_source import Mapped
 from txfiles.rows import keys
 from txfiles.rows.digests import Digester, Digests

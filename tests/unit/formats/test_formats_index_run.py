@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txfiles.errors import CorruptTableError, StoreError
+from txfiles.core.manifest import RunKey
 from txfiles.formats import index_merge, index_run
-from txfiles.formats.index_run import Cover, Run, RunKey, RunWriter, open_run, write_run
+from txfiles.formats.index_run import Cover, Run, RunWriter, open_run, write_run
 from txfiles.formats.run_source import Mapped, Ranged, UnusableRunError
 from txfiles.rows import digests as digests_module
 from txfiles.rows import keys
