@@ -50,12 +50,27 @@ class PlanContext(Generic[Wanted]):
         return filelist.follow(self.base.files, self.base.state.table, table)
 
     def find(
-        self, keys: BatchKeys, files: pa.Table, columns: Sequence[str] = (), *, compared: pa.Table | None = None
+        self,
+        keys: BatchKeys,
+        files: pa.Table,
+        columns: Sequence[str] = (),
+        *,
+        compared: pa.Table | None = None,
+        verifies: bool = False,
     ) -> Found:
         """Look keys up in some of the live files. See `reading.find`."""
         progress = partial(self.progress, "looking for keys")
         runs = index.usable(self.session, self.base.state if self.base else None, keys.table)
-        return find(self.session, keys, files, columns, compared=compared, runs=runs, progress=progress)
+        return find(
+            self.session,
+            keys,
+            files,
+            columns,
+            compared=compared,
+            runs=runs,
+            verifies=verifies,
+            progress=progress,
+        )
 
     def progress(self, stage: str, total: int) -> Callable[[int], None]:
         """A callback that tells the caller how many of `total` are done."""

@@ -50,7 +50,7 @@ def _by_filter(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> tuple[M
 
 def _by_keys(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> tuple[Matching, Check]:
     keys = lookup.given_keys(table, _given(ctx, table), ctx.session.store.root, nulls=False)
-    found = ctx.find(keys, ctx.files(table), table.keys)  # rows that the index tells of are compared
+    found = ctx.find(keys, ctx.files(table), verifies=True)
     return Matching([removal(hit.file, hit.positions) for hit in found.hits], found.scanned), KeysAbsent(keys)
 
 

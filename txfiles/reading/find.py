@@ -47,6 +47,7 @@ def find(
     *,
     compared: pa.Table | None = None,
     runs: Sequence[RunRef] = (),
+    verifies: bool = False,
     progress: Callable[[int], Callable[[int], None]] = lambda _: lambda _: None,
 ) -> Found:
     """Look a batch's keys up in the files of a list.
@@ -58,6 +59,7 @@ def find(
         columns: what to read of the stored rows that are hit.
         compared: the batch's rows in other columns, with which those of the stored rows are compared.
         runs: of the key index; files that they cover are not searched, and read only for rows that are hit.
+        verifies: compare the keys of rows that the index tells of, even if nothing is to be read of them.
         progress: called with how many files will be opened; what it returns, with how many have been.
     Cost: as `candidates`, `key_index.ask`, and `probe` of the files that no run covers. Of those that one covers, the
         row groups that hold a key, if something is to be read of them.
@@ -70,7 +72,7 @@ def find(
     covered = [number for number in listed if not searched[number]]
     live = session.each(lambda number: _told(session, answer, number, listed[number]), covered)
     told = {number: hits for number, hits in zip(covered, live, strict=True) if len(hits.positions)}
-    reads = bool(columns) or (compared is not None and compared.num_columns > 0)
+    reads = verifies or bool(columns) or (compared is not None and compared.num_columns > 0)
     to_open = [number for number in listed if searched[number] or (reads and number in told)]
     matcher = wanted.keys.matcher if searched.any() else None  # made here, once: not by each thread for itself
 
@@ -89,7 +91,16 @@ def find(
             lying = answer.runs[answer.owner[number]]
             index.forget(session, lying, "it names a row that has another key")
             others = [run for run in runs if run.name != lying.name]
-            return find(session, wanted, files, columns, compared=compared, runs=others, progress=progress)
+            return find(
+                session,
+                wanted,
+                files,
+                columns,
+                compared=compared,
+                runs=others,
+                verifies=verifies,
+                progress=progress,
+            )
         found[number] = hits
     hits_of = (found[number] for number in listed if number in found)
     return Found([hits for hits in hits_of if len(hits.positions)], len(to_open))

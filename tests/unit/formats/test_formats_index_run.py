@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txfiles.errors import CorruptTableError, StoreError
 from txfiles.core.manifest import RunKey
+from txfiles.errors import CorruptTableError, StoreError
 from txfiles.formats import index_merge, index_run
 from txfiles.formats.index_run import Cover, Run, RunWriter, open_run, write_run
 from txfiles.formats.run_source import Mapped, Ranged, UnusableRunError
