@@ -23,7 +23,7 @@ from txfiles.cli.main import cli
 from txfiles.core import codec, names
 from txfiles.core.manifest import Actions, Add
 from txfiles.errors import InputError
-from txfiles.formats import parquet
+from txfiles.formats import parquet, parquet_writer
 
 pytestmark = pytest.mark.guarantees("S17 S18 S20")
 
@@ -325,7 +325,8 @@ def test_a_row_group_beyond_any_writer(tmp_path: Path, name: str) -> None:
 
 def test_a_row_group_larger_in_memory_than_any_writer_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So are values that take more memory than a writer puts into one row group; what it does put in is read."""
-    monkeypatch.setattr(parquet, "GROUP_LIMIT_BYTES", 80_000)
+    for module in (parquet, parquet_writer):
+        monkeypatch.setattr(module, "GROUP_LIMIT_BYTES", 80_000)
     root = tmp_path / "t"
     constant = pa.table({"id": np.zeros(30_000, np.int64)})
     tx.write(constant, root, mode="append", properties={"row_group_rows": 30_000})
