@@ -1,0 +1,37 @@
+"""The conformance suite on tables that mark rows instead of rewriting files, and find them by a key index."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.given import every_case
+from tests.conformance.suite import ConformanceCases, Target
+from txfiles.core import properties
+
+OTHERWISE = {"update_strategy": "merge_on_read", "key_index": "on"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each format, with Arrow tables."""
+    every_case(metafunc, ("parquet", "csv"), ("arrow",))
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
+    """A new folder for each case, whose tables have other defaults than users' tables."""
+    for name, value in OTHERWISE.items():
+        monkeypatch.setitem(properties.PROPERTIES, name, replace(properties.PROPERTIES[name], default=value))
+    path = tmp_path / "table"
+    return Target(
+        path=path,
+        where={"format": request.param[0]},
+        give=lambda table: table,
+        residue=lambda: sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file() and p.name != "lock"),
+    )
+
+
+class TestMarkedAndIndexed(ConformanceCases):
+    """Every case."""
