@@ -13,21 +13,32 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow.parquet as pq
+from pyroaring import BitMap
 
 from tests.model import Row
 
 _DATA = re.compile(r"(?:.*/)?part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5}\.(parquet|csv)")
 _TEMPORARY = re.compile(r"(?:.*/)?\.tmp-.*")
-_ALWAYS = {"_txfiles/table.json", "_txfiles/lock", "_txfiles/hint.json"}
+_ALWAYS = {"_txfiles/table.json", "_txfiles/lock", "_txfiles/hint.json", "_txfiles/index/secret"}
 
 
 @dataclass(frozen=True)
 class Version:
-    """One manifest, its sidecar's actions filled in, and the files that are live after it, in order."""
+    """One manifest, its sidecar's actions filled in, and the files that are live after it, in order.
+
+    A file that has marked rows has its newest `vector`; `runs` are those of the key index, by name.
+    """
 
     number: int
     manifest: dict[str, Any]
     live: dict[str, dict[str, Any]]
+    runs: dict[str, dict[str, Any]]
+
+    @property
+    def files(self) -> set[str]:
+        """The names of all data files, vectors and runs that it holds."""
+        vectors = {f"_txfiles/vectors/{add['vector']['file']}" for add in self.live.values() if "vector" in add}
+        return {*map(unquote, self.live), *vectors, *(f"_txfiles/index/{name}" for name in self.runs)}
 
     @property
     def operation(self) -> dict[str, Any]:
@@ -62,7 +73,8 @@ class Log:
             found = pq.ParquetFile(self.root / unquote(path)).read().to_pylist()
             assert len(found) == add["rows"]
             self._rows[path] = [row | partition for row in found]
-        return self._rows[path]
+        marked = BitMap() if "vector" not in add else BitMap.deserialize(_vector(self.root, add["vector"]))
+        return [row for at, row in enumerate(self._rows[path]) if at not in marked]
 
 
 @dataclass
@@ -88,6 +100,7 @@ def check(root: Path, *, lost_power: bool = False) -> Log:
     numbers = [name for name in names if not name.startswith(".tmp-")]
     assert numbers == [f"{number:020d}.json" for number in range(len(numbers))], "versions have gaps"
     live: dict[str, dict[str, Any]] = {}
+    runs: dict[str, dict[str, Any]] = {}
     parent = None
     for number, name in enumerate(numbers):
         data = (folder / name).read_bytes()
@@ -96,7 +109,10 @@ def check(root: Path, *, lost_power: bool = False) -> Log:
         assert manifest["parent_sha256"] == parent, f"the chain is broken at {number}"
         parent = hashlib.sha256(data).hexdigest()
         live = _after(live, manifest)
-        log.versions.append(Version(number, manifest, live))
+        for action in manifest.get("index", ()):
+            runs = {name: run for name, run in runs.items() if name != action.get("remove")}
+            runs |= {run["name"]: run for run in [action.get("add")] if run is not None}
+        log.versions.append(Version(number, manifest, live, runs))
     _check_series(log)
     _check_files(log)
     return log
@@ -106,7 +122,7 @@ def residue(log: Log) -> Residue:
     """What a vacuum has not taken, or may not take."""
     table_id = json.loads((log.root / "_txfiles/table.json").read_bytes())["table_id"]
     whole = log.versions[log.oldest_readable_version :]
-    held = {unquote(path) for version in whole for path in version.live}
+    held = {name for version in whole for name in version.files}
     sidecars = {f"_txfiles/actions/{v.manifest['sidecar']['name']}" for v in log.versions if "sidecar" in v.manifest}
     checkpoints = {_checkpoint_name(v.manifest["checkpoint"]) for v in whole if "checkpoint" in v.manifest}
     manifests = {f"_txfiles/log/{version.number:020d}.json" for version in log.versions}
@@ -149,7 +165,7 @@ def _manifest(root: Path, data: bytes, *, lost_power: bool) -> dict[str, Any]:
         actions = (root / "_txfiles/actions" / ref["name"]).read_bytes()
         assert (len(actions), hashlib.sha256(actions).hexdigest()) == (ref["bytes"], ref["sha256"])
         found = json.loads(actions)
-        manifest |= {name: found[name] for name in ("add", "remove")}
+        manifest |= {name: found[name] for name in ("add", "remove", "mark") if name in found}
         if "vacuum" in manifest:
             manifest["vacuum"] |= {"deletes": found["deletes"]}
     if "checkpoint" in manifest:
@@ -170,12 +186,27 @@ def _after(live: dict[str, dict[str, Any]], manifest: dict[str, Any]) -> dict[st
     kept = {path: add for path, add in live.items() if path not in removed}
     added = {add["path"]: add for add in manifest["add"]}
     assert not added.keys() & live.keys(), "a file is added twice"
+    after = kept | added
+    for mark in manifest.get("mark", ()):
+        known = after[mark["path"]]
+        assert known.get("vector", {"rows": 0})["rows"] < mark["vector"]["rows"] < known["rows"]
+        after[mark["path"]] = known | {"vector": mark["vector"]}
     metrics = manifest["metrics"]
-    before, after = (sum(add["rows"] for add in files.values()) for files in (live, kept | added))
-    assert after == before + metrics.get("rows_inserted", 0) - metrics.get("rows_deleted", 0), (
-        "rows are lost or doubled"
-    )
-    return kept | added
+    there, then = (sum(map(_live_rows, files.values())) for files in (live, after))
+    assert then == there + metrics.get("rows_inserted", 0) - metrics.get("rows_deleted", 0), "rows are lost or doubled"
+    return after
+
+
+def _live_rows(add: dict[str, Any]) -> int:
+    rows: int = add["rows"] - add.get("vector", {"rows": 0})["rows"]
+    return rows
+
+
+def _vector(root: Path, vector: dict[str, Any]) -> bytes:
+    data = (root / "_txfiles/vectors" / vector["file"]).read_bytes()
+    found = data[vector["offset"] : vector["offset"] + vector["bytes"]]
+    assert (len(found), hashlib.sha256(found).hexdigest()) == (vector["bytes"], vector["sha256"]), "a vector is damaged"
+    return found
 
 
 def _check_series(log: Log) -> None:
@@ -192,13 +223,20 @@ def _check_series(log: Log) -> None:
         assert len(ids) == 1
     deleted: set[str] = set()
     for version in log.versions:
-        assert not deleted & version.live.keys(), "a version holds a file that a vacuum before it listed"
-        deleted |= set(version.manifest.get("vacuum", {}).get("deletes", ()))
+        assert not deleted & version.files, "a version holds a file that a vacuum before it listed"
+        deleted |= set(map(unquote, version.manifest.get("vacuum", {}).get("deletes", ())))
 
 
 def _check_files(log: Log) -> None:
     seen = set()
     for version in log.versions[log.oldest_readable_version :]:
+        for add in version.live.values():
+            assert (
+                "vector" not in add
+                or len(BitMap.deserialize(_vector(log.root, add["vector"]))) == add["vector"]["rows"]
+            )
+        for name, run in version.runs.items():
+            assert (log.root / "_txfiles/index" / name).stat().st_size == run["bytes"], f"{name} is damaged"
         for path, add in version.live.items():
             if path in seen:
                 continue

@@ -28,6 +28,15 @@ BEFORE = (
     write("append_once", [row(6, "c")]),
 )
 
+MARKS = {**PROPERTIES, "update_strategy": "merge_on_read", "key_index": "on"}
+"""Rows are marked instead of files rewritten, and every commit adds a run to the key index."""
+
+MARKED = (
+    {**BEFORE[0], "properties": MARKS},
+    *BEFORE[1:],
+    write("upsert", [row(2, "b", n=2, at=2), row(7, "b", n=2, at=2)]),
+)
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -83,6 +92,10 @@ SCENARIOS = [
     Scenario("set", {"do": "set", "row_group_rows": 77}, 15),
     Scenario("compact", {"do": "compact"}, 20, before=(*BEFORE, write("append", [row(7, "c")]))),  # beside another
     Scenario("vacuum", {"do": "vacuum", "retain": "0"}, 15),
+    Scenario("upsert, marked", write("upsert", BATCH), 30, before=MARKED),
+    Scenario("delete, marked", {"do": "delete", "keys": [1, 2, 77]}, 20, before=MARKED),
+    Scenario("compact, marked", {"do": "compact"}, 20, before=MARKED),
+    Scenario("vacuum, marked", {"do": "vacuum", "retain": "0"}, 12, before=(*MARKED, {"do": "delete", "keys": [3, 2]})),
 ]
 
 
