@@ -116,9 +116,9 @@ that may cover them) → bool. Reads data files."""
 StillLive = Callable[[Session, Sequence[tuple[DataFile, Any]]], bool]
 """Whether rows that were found are not marked: (session, [(the file as it is now, where the rows are)]) → bool."""
 
-Unite = Callable[[Session, Any, Sequence[DataFile], Sequence[Mark]], tuple[Sequence[Mark], Sequence[str]]]
-"""(session, staging, files as they are now, new vectors of them) → vectors that contain both, written by the staging;
-and the paths of files of which every row is marked then."""
+Unite = Callable[[Session, Any, Sequence[DataFile]], tuple[Sequence[Mark], Sequence[str]]]
+"""(session, staging, files as they are now) → vectors that contain those and the ones that the staging has written, and
+the paths of files of which every row is marked then."""
 
 PlanOperation = Callable[[Snapshot | None, Any], CommitPlan]
 """An operation bound to its request: plans on a snapshot, and writes files through what `NewStaging` made."""
@@ -324,6 +324,7 @@ def _rebase(
     because = decision.because
     if decision.verdict is Verdict.PROBE:
         because = _probed(attempt, plan, base, head, net)
+    because = because or _misplaced(plan, base, head)
     if because:
         logger.info("planning again on version %d: %s", head.state.version, because)
         attempt.lost(decision.version or head.state.version, because, only_moved=decision.only_moved)
@@ -333,11 +334,22 @@ def _rebase(
     if not net.marked.keys().isdisjoint(mark.path for mark in plan.mark):
         with versions.ExpiryReported(attempt.session, state):
             files = filelist.of_paths(head.files, [mark.path for mark in plan.mark])
-            plan = plans.remarked(plan, *attempt.unite(attempt.session, staging, files, plan.mark))
+            plan = plans.remarked(plan, *attempt.unite(attempt.session, staging, files))
     gone = net.gone | net.marked.keys()
     runs = {run.name for run in state.runs}
     moved = plans.on_head(plan, state.table, state.oldest_readable_version, net.held, replaced, gone=gone, runs=runs)
     return moved, head
+
+
+def _misplaced(plan: CommitPlan, base: Snapshot | None, head: Snapshot) -> str:
+    """Why the order of rows would be another than after both commits in turn; empty if it would not.
+
+    A file that is written anew comes last if no key is in the table twice, because then nobody asks for the order.
+    """
+    rewrites = plan.add and plan.remove and not plan.groups and plan.replaces is None
+    if rewrites and base is not None and base.state.unique_keys and not head.state.unique_keys:
+        return "a key may now be in the table twice, so that files that are written anew have to keep their place"
+    return ""
 
 
 def _probed(attempt: Attempt, plan: CommitPlan, base: Snapshot | None, head: Snapshot, net: conflicts.Change) -> str:

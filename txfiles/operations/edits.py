@@ -10,7 +10,7 @@ Source: specs/4-semantics.md, "Files".
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ from txfiles.reading.live import LiveGroup, expected, live_rows, marked_position
 from txfiles.rows import filelist, filters
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.merge import replace_rows
-from txfiles.writing.staging import Stage
+from txfiles.writing.staging import Stage, Staging
 
 NOWHERE = np.empty(0, np.int64)
 
@@ -147,30 +147,24 @@ def mark_rows(session: Session, stage: Stage, found: Sequence[tuple[DataFile, np
     return stage.vectors(list(session.each(whole, found)))
 
 
-def unite(
-    session: Session, stage: Stage, files: Sequence[DataFile], marks: Sequence[Mark]
-) -> tuple[list[Mark], list[str]]:
+def unite(session: Session, stage: Staging, files: Sequence[DataFile]) -> tuple[list[Mark], list[str]]:
     """Put new vectors of some files together with those that others have given them since.
+
+    What was staged is not read back: a vacuum may have deleted it, which the next look at the log will tell.
 
     Args:
         session: the table's.
-        stage: where to write them, to another file than before.
+        stage: has written vectors of these files, and writes others, to another file.
         files: as they are now.
-        marks: the vectors that were to be theirs.
     Returns:
         The vectors, and the paths of the files of which no row stays.
-    Cost: one request for each vector; one file is written.
+    Cost: one request for each file; one file is written.
     """
-    mine = {mark.path: mark.vector for mark in marks}
 
-    def read(file: DataFile) -> tuple[DataFile, np.ndarray]:
-        return file, marked_positions(session.store, replace(file, vector=mine[file.path]))
+    def both(file: DataFile) -> tuple[DataFile, np.ndarray]:
+        return file, np.union1d(marked_positions(session.store, file), stage.marked(file.path))
 
-    def both(of_file: tuple[DataFile, np.ndarray]) -> tuple[DataFile, np.ndarray]:
-        file, positions = of_file
-        return file, np.union1d(marked_positions(session.store, file), positions)
-
-    found = [both(of_file) for of_file in session.each(read, files)]
+    found = list(session.each(both, files))
     staying = [(file.path, positions) for file, positions in found if len(positions) < file.rows]
     return stage.vectors(staying), [file.path for file, positions in found if len(positions) == file.rows]
 

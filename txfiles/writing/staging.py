@@ -94,6 +94,7 @@ class Staging:
         self._commit_id = commit_id
         self._numbers = numbers
         self._table_id = table_id
+        self._marked: dict[str, np.ndarray] = {}
         self._names: dict[str, None] = {}  # in order; threads add to it and drop from it
         self._kept = False
         self._has_runs = False
@@ -217,12 +218,17 @@ class Staging:
                 digest = codec.sha256(data)
                 vector = Vector(file=last, offset=offset, bytes=len(data), sha256=digest, rows=len(positions))
                 marks.append(Mark(path=path, vector=vector))
+                self._marked[path] = positions
                 offset += len(data)
             sink.close()
         except BaseException:
             sink.abort()
             raise
         return marks
+
+    def marked(self, path: str) -> np.ndarray:
+        """The positions in the newest vector that was written for a data file."""
+        return self._marked[path]
 
     def discard(self) -> None:
         """Delete what was staged, unless it is kept. Best effort; what stays is an orphan for vacuum."""

@@ -14,6 +14,7 @@ import txfiles as tx
 from tests.model import bag
 from txfiles.errors import CommitConflictError, DuplicateKeyError
 from txfiles.log import commit
+from txfiles.operations import edits
 
 Row = dict[str, Any]
 
@@ -219,7 +220,7 @@ def _three(path: Path) -> None:
     ("theirs", "mode", "attempts", "left"),
     [
         ({"id": 9, "n": 0}, "append", 2, {2: 2, 3: 3}),  # a fresh row that is to go, too
-        ({"id": 8, "n": 7}, "append", 1, {2: 2, 3: 3, 8: 7}),
+        ({"id": 8, "n": 7}, "append", 2, {2: 2, 3: 3, 8: 7}),  # after which a key may be there twice
         ({"id": 3, "n": 7}, "upsert", 1, {2: 2, 3: 7}),  # in a file without such a row
         ({"id": 2, "n": 7}, "upsert", 2, {2: 7, 3: 3}),  # in the file of such a row
     ],
@@ -296,3 +297,39 @@ def test_a_delete_without_patience_gives_up(path: Path, between: Callable[..., N
     assert {row["id"]: row["n"] for row in stored(path)} == {1: 1, 2: 7, 3: 3}
     live = {Path(file).name for number in range(3) for file in tx.Table(path, version=number).files()}
     assert {Path(file).name for file in _data(path)} == live
+
+
+def test_a_rewritten_file_keeps_its_place_once_a_key_may_be_there_twice(
+    path: Path, between: Callable[..., None]
+) -> None:
+    """A delete that loses to an append of a known key plans again: the newer row of the key stays behind the older."""
+    tx.write(table({"id": 1, "n": "old"}, {"id": 2, "n": "x"}), path, mode="upsert", keys=["id"])
+    between(lambda: tx.write(table({"id": 1, "n": "new"}), path, mode="append"))
+    result = tx.Table(path).delete([("id", "==", 2)])
+    assert (result.rows_deleted, result.attempts) == (1, 2)
+    assert stored(path) == [{"id": 1, "n": "old"}, {"id": 1, "n": "new"}]
+
+
+def test_a_vacuum_that_takes_a_staged_vector_is_no_damage(
+    path: Path, between: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vector whose file a vacuum deletes while it is united with another's is written again, from what was marked."""
+    monkeypatch.setattr(commit, "LOCK_SECONDS", 0)
+    properties = {"update_strategy": "merge_on_read", "vacuum_grace": "0"}
+    tx.write(table(*[{"id": n} for n in range(8)]), path, mode="upsert", keys=["id"], properties=properties)
+    tx.Table(path).delete(keys=[7])
+    read = edits.marked_positions
+
+    def vacuumed(*given: Any) -> Any:
+        monkeypatch.setattr(edits, "marked_positions", read)
+        assert tx.Table(path).vacuum("0", force=True).committed
+        return read(*given)
+
+    def theirs() -> tx.WriteResult:
+        done = tx.Table(path).delete(keys=[2])
+        monkeypatch.setattr(edits, "marked_positions", vacuumed)
+        return done
+
+    between(theirs)
+    assert tx.Table(path).delete(keys=[1]).rows_deleted == 1
+    assert [found["id"] for found in stored(path)] == [0, 3, 4, 5, 6]
