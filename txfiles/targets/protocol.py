@@ -7,6 +7,7 @@ layers above (options, inputs, results, errors). Targets are independent of each
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,6 +40,11 @@ class Place:
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     lock: Lock | None = field(default=None, repr=False)
     format: str | None = None
+
+    def __repr__(self) -> str:
+        """Without user, password and parameters of a URL."""
+        path = re.sub(r"//.*@", "//…@", f"{self.path}", flags=re.DOTALL)
+        return f"Place(path={path.partition('?')[0]!r}, format={self.format!r})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
-from txfiles.core.messages import one_of
+from txfiles.core.messages import listed, one_of
 from txfiles.errors import OptionError
 from txfiles.store import secret_options
 from txfiles.targets.protocol import Place
@@ -40,6 +40,10 @@ _NAME = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 _TABLE = re.compile(rf"(?:{_NAME.pattern})(?:\.(?:{_NAME.pattern}))?")
 _REFERENCE = re.compile(r"\$\{\w+\}")
 _FILES = ("sqlite", "duckdb")
+_SQLITE_OPTIONS = ("cached_statements", "check_same_thread", "timeout")
+"""Keywords of SQLite's driver that change neither which file is opened nor how values and transactions work."""
+_TEMPORARY = {"sqlite": r"temp", "duckdb": r"(pg_)?temp", "postgresql": r"pg_temp(_\d+)?"}
+"""Schemas whose tables end with their connection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,16 @@ class Address:
         return ".".join(_written(part) for part in (self.schema, self.table) if part is not None)
 
     @property
+    def parameters(self) -> dict[str, str]:
+        """The URL's parameters, without the table."""
+        return dict(parse_qsl(self.url.partition("?")[2], keep_blank_values=True))
+
+    @property
+    def full(self) -> str:
+        """The whole URL, with an absolute path where the database is a file; may contain a password."""
+        return f"{self.url}{'&' if '?' in self.url else '?'}table={quote(self.name)}"
+
+    @property
     def shown(self) -> str:
         """The address for people: without user, password and options."""
         place = f"/{self.file}" if self.file is not None else self._parts[1]
@@ -83,9 +97,8 @@ class Address:
 
     def hidden(self, text: str) -> str:
         """A driver's words without anything of the URL or the options that may be secret."""
-        given = dict(parse_qsl(self.url.partition("?")[2]))
         used = secret_options.resolved({"password": self._password, **self.options})
-        return secret_options.shown(text, {"user": self._parts[0]}, {"password": self._password}, used, given)
+        return secret_options.shown(text, {"user": self._parts[0]}, {"password": self._password}, used, self.parameters)
 
     @property
     def _parts(self) -> tuple[str, str]:
@@ -122,6 +135,12 @@ def read(place: Place) -> Address:
         )
     base, _, query = text.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
+    dialect = SCHEMES[found[1].lower()]
+    if (dialect not in _FILES and base.count("@") > 1) or any(set(name) & set("@/?") for name, _ in pairs):
+        raise OptionError(
+            "the URL of a database has an @, / or ? in a place where it means something else",
+            hint="in a user or password write %40 for @, %2F for / and %3F for ?",
+        )
     tables = [value for name, value in pairs if name == "table"]
     if len(tables) != 1:
         raise OptionError(
@@ -132,8 +151,13 @@ def read(place: Place) -> Address:
         raise OptionError(
             f"the name {table!r} is reserved: names that begin with {OURS} are txfiles' own", hint="rename it"
         )
+    if schema is not None and re.fullmatch(_TEMPORARY.get(dialect, ""), schema, re.IGNORECASE):
+        raise OptionError(
+            f"the tables of schema {schema!r} are gone when the call ends", hint="name another schema, or none"
+        )
     rest = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs if name != "table")
-    dialect = SCHEMES[found[1].lower()]
+    if dialect == "sqlite":
+        _check_sqlite_options([*(name for name, _ in pairs if name != "table"), *(place.storage_options or {})])
     if dialect in _FILES:
         file = unquote(base.partition("://")[2])
         if len(file) < 2 or not file.startswith("/") or ":memory:" in file:  # noqa: PLR2004 - a slash and a name
@@ -149,6 +173,15 @@ def read(place: Place) -> Address:
         table=table,
         options=place.storage_options or {},
     )
+
+
+def _check_sqlite_options(names: list[str]) -> None:
+    wrong = [name for name in names if name not in _SQLITE_OPTIONS]
+    if wrong:
+        raise OptionError(
+            f"SQLite tables do not take {listed(wrong)}",
+            hint=f"parameters and storage_options of SQLite may be {one_of(_SQLITE_OPTIONS)}",
+        )
 
 
 def _names(text: str) -> tuple[str | None, str]:

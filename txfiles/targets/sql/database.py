@@ -128,10 +128,16 @@ def _connect(address: Address, dialect: Dialect) -> Any:
     options = secret_options.resolved(address.options)
     try:
         engine = sa.create_engine(url, poolclass=NullPool, connect_args=options)
+        arguments, keywords = engine.dialect.create_connect_args(url)
+        return engine.dialect.connect(*arguments, **{**keywords, **options})
     except ImportError as error:
         raise OptionError(f"{address.dialect} tables need a driver: {error}", hint=INSTALL) from error
-    arguments, keywords = engine.dialect.create_connect_args(url)
-    return engine.dialect.connect(*arguments, **{**keywords, **options})
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"{address.shown}: the driver does not take a part of the URL or an option: "
+            f"{short(address.hidden(str(error)), MESSAGE_CHARACTERS)}",
+            hint="parameters of the URL and storage_options are the driver's own keywords",
+        ) from None
 
 
 def is_there(address: Address) -> bool:
