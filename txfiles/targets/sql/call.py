@@ -8,7 +8,7 @@ from txfiles import environment
 from txfiles.core.manifest import TableMetadata
 from txfiles.errors import CommitConflictError, ForeignTableError
 from txfiles.options import Request
-from txfiles.targets.sql import ledger
+from txfiles.targets.sql import dialects, ledger
 from txfiles.targets.sql.address import Address
 from txfiles.targets.sql.database import Database
 
@@ -95,7 +95,7 @@ class Call:
 
 def ledger_name(address: Address) -> str:
     """The table's name in the ledger: one for all spellings that the database takes for the same table."""
-    return address.table.lower() if address.dialect in ("sqlite", "duckdb") else address.table
+    return dialects.get(address.dialect).folded(address.table)
 
 
 def lock_name(schema: str, address: Address) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -68,7 +68,7 @@ class SqlTarget:
             raise TableNotFoundError(
                 f"{found.shown}: there is no table", hint="check the URL; the first write creates the table"
             )
-        return SqlTable(place, found, schema, entry)
+        return SqlTable(replace(place, path=found.full), found, schema, entry)
 
     def exists(self, place: Place) -> bool:
         """Whether there is a table that txfiles created."""
@@ -133,7 +133,7 @@ class SqlTable:
     """A SQL table at its newest version. Databases keep no older one: reading it later than a commit is an error.
 
     Attributes:
-        given: where it is, as the user gave it.
+        given: where it is, for any folder: the file of a database is absolute.
         address: the same, read.
         schema: the database schema that it is in.
         entry: the version's commit.
@@ -224,7 +224,7 @@ class SqlTable:
         """The table's rows, each column in its Arrow type."""
         schema = self.state.schema
         sql = statements.select(self._shape(db), columns, join)
-        for arrays in db.dialect.fetch(db, sql, [db.dialect.wire(schema.field(name).type) for name in columns]):
+        for arrays in db.dialect.fetch(db, sql, [(name, db.dialect.wire(schema.field(name).type)) for name in columns]):
             decoded = [
                 decode(pa.chunked_array([array]), schema.field(name).type, name)
                 for name, array in zip(columns, arrays, strict=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from txfiles.errors import UnsupportedTypeError
+from txfiles.errors import CorruptTableError, UnsupportedTypeError
 from txfiles.rows.typenames import type_text
 from txfiles.targets.sql.types import Kind, kind_of
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 FETCH_ROWS = 65_536
 """Rows that are turned from Python values into Arrow at a time."""
+
+_TO_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+
+def ascii_lower(name: str) -> str:
+    """A name with A to Z, and no other letter, in lower case."""
+    return name.translate(_TO_LOWER)
 
 
 class Dialect(ABC):
@@ -51,6 +59,10 @@ class Dialect(ABC):
     def quote(self, name: str) -> str:
         """A name as an identifier, whatever is in it."""
         return '"' + name.replace('"', '""') + '"'
+
+    def folded(self, name: str) -> str:
+        """A table's name, the same for all spellings that the database takes for one table."""
+        return name
 
     def column_type(self, t: pa.DataType, name: str, *, key: bool) -> str:
         """The type of a column.
@@ -191,11 +203,32 @@ class Dialect(ABC):
             columns = [column.to_pylist() for column in part.columns]
             db.many(f"INSERT INTO {batch} VALUES ({marks})", list(zip(*columns, strict=True)))
 
-    def fetch(self, db: Connection, sql: str, wires: Sequence[pa.DataType]) -> Iterator[list[pa.Array]]:
-        """The rows of a query as Arrow columns, part by part."""
+    def fetch(self, db: Connection, sql: str, wires: Sequence[tuple[str, pa.DataType]]) -> Iterator[list[pa.Array]]:
+        """The rows of a query as Arrow columns, part by part.
+
+        Args:
+            db: the connection.
+            sql: the query.
+            wires: its columns' names and types.
+        Raises:
+            CorruptTableError: a value of another type: somebody else wrote it.
+        """
         for rows in db.fetch(sql, FETCH_ROWS):
-            yield [pa.array(values, wire) for values, wire in zip(zip(*rows, strict=True), wires, strict=True)]
+            columns = zip(zip(*rows, strict=True), wires, strict=True)
+            yield [_array(values, name, wire) for values, (name, wire) in columns]
 
     @abstractmethod
     def judge(self, error: Exception) -> str:
         """What a driver's error means: ``busy``, ``lost``, ``repeated`` or ``other``."""
+
+
+def _array(values: Sequence[Any], name: str, wire: pa.DataType) -> pa.Array:
+    try:
+        # Told the type, Arrow would cut 1.5 to 1.
+        return pa.array(values).cast(wire) if wire == pa.int64() else pa.array(values, wire)
+    except pa.ArrowException as error:
+        raise CorruptTableError(
+            f"column {name!r} has a value that is not of its type: {error}",
+            hint="another program has written to the table; correct the value",
+            column=name,
+        ) from error

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from txfiles.errors import OptionError, UnsupportedTypeError
 from txfiles.rows.typenames import type_text
-from txfiles.targets.sql.dialects.base import Dialect
+from txfiles.store import secret_options
+from txfiles.targets.sql.dialects.base import Dialect, ascii_lower
 from txfiles.targets.sql.types import US, UTC, kind_of
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ class DuckDB(Dialect):
         "duration": "BIGINT",
     }
     long_text = "VARCHAR"
+
+    def folded(self, name: str) -> str:
+        """In lower case, as far as the letters are ASCII."""
+        return ascii_lower(name)
 
     def column_type(self, t: pa.DataType, name: str, *, key: bool) -> str:
         """Integers of every width and sign, decimals of up to 38 digits."""
@@ -95,7 +101,9 @@ class DuckDB(Dialect):
             raise OptionError(
                 "duckdb tables need the package duckdb, which is not installed", hint="pip install 'txfiles[sql]'"
             ) from error
-        return duckdb.connect(address.file or "", config=dict(address.options))
+        return duckdb.connect(
+            address.file or "", config={**address.parameters, **secret_options.resolved(address.options)}
+        )
 
     def cursor(self, raw: Any) -> AbstractContextManager[Any]:
         """The connection itself: what DuckDB calls a cursor is another connection."""
@@ -110,12 +118,13 @@ class DuckDB(Dialect):
         return str(db.rows("SELECT current_schema()")[0][0])
 
     def has_table(self, db: Connection, schema: str, table: str) -> bool:
-        """Names are equal in any case."""
+        """Names are equal in any case of ASCII letters."""
+        folds = f"'{ascii_uppercase}', '{ascii_lowercase}'"
         sql = (
             "SELECT 1 FROM information_schema.tables WHERE table_catalog = current_database() "
-            "AND lower(table_schema) = lower(?) AND lower(table_name) = lower(?)"
+            f"AND translate(table_schema, {folds}) = ? AND translate(table_name, {folds}) = ?"
         )
-        return bool(db.rows(sql, (schema, table)))
+        return bool(db.rows(sql, (self.folded(schema), self.folded(table))))
 
     def has_index(self, db: Connection, schema: str, table: str, index: str) -> bool:
         """Never: see `indexes`."""
@@ -134,16 +143,16 @@ class DuckDB(Dialect):
             finally:
                 db.raw.unregister("txfiles_arrow")
 
-    def fetch(self, db: Connection, sql: str, wires: Sequence[pa.DataType]) -> Iterator[list[pa.Array]]:
+    def fetch(self, db: Connection, sql: str, wires: Sequence[tuple[str, pa.DataType]]) -> Iterator[list[pa.Array]]:
         """Arrow from DuckDB."""
         with db.failing():
             found = db.raw.sql(sql).to_arrow_table()
         for batch in found.to_batches():
-            yield [column.cast(wire) for column, wire in zip(batch.columns, wires, strict=True)]
+            yield [column.cast(wire) for column, (_, wire) in zip(batch.columns, wires, strict=True)]
 
     def judge(self, error: Exception) -> str:
-        """By the class of the error; another process has the file if it cannot be locked."""
-        name, text = type(error).__name__, str(error)
-        if name == "TransactionException" or "Could not set lock" in text or "onflict" in text:
+        """By the class of the error: texts have values in them. Another process has the file if it cannot be locked."""
+        name = type(error).__name__
+        if name == "TransactionException" or str(error).startswith("IO Error: Could not set lock on file"):
             return "busy"
         return "repeated" if name == "ConstraintException" else "other"

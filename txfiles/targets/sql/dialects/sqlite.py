@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from txfiles.targets.sql.dialects.base import Dialect
+from txfiles.targets.sql.dialects.base import Dialect, ascii_lower
 from txfiles.targets.sql.types import kind_of, refuse_floats
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class SQLite(Dialect):
         "decimal": "TEXT",
     }
     long_text = "TEXT"
+
+    def folded(self, name: str) -> str:
+        """In lower case, as far as the letters are ASCII."""
+        return ascii_lower(name)
 
     def wire(self, t: pa.DataType) -> pa.DataType:
         """SQLite stores integers, floats, texts and blobs."""
