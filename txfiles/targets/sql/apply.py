@@ -67,13 +67,13 @@ def prepare_for(call: Call, dialect: Dialect, current: TableMetadata | None) -> 
     return prepare(request, current, Holds(dialect, keys))
 
 
-def shape_of(dialect: Dialect, head: Head, call: Call, prepared: Prepared) -> Shape:
+def shape_of(dialect: Dialect, schema: str, call: Call, prepared: Prepared) -> Shape:
     """What statements need to know about the table as it will be."""
     table = prepared.table
     by_age = call.request.mode == "upsert" and call.request.stale == "skip" and table.timestamp_col is not None
     return Shape(
         dialect=dialect,
-        schema=head.schema,
+        schema=schema,
         table=call.address.table,
         columns=pa.schema([one.remove_metadata() for one in types.arrow_schema(table.columns)]),
         keys=table.keys,
@@ -82,24 +82,34 @@ def shape_of(dialect: Dialect, head: Head, call: Call, prepared: Prepared) -> Sh
     )
 
 
-def stage(db: Database, shape: Shape, prepared: Prepared) -> None:
-    """Load the batch into a temporary table."""
-    encoded = {}
+def encoded(shape: Shape, prepared: Prepared) -> dict[str, pa.ChunkedArray]:
+    """The batch in wire types, by columns of the staging table.
+
+    Raises:
+        LossyCastError: a value that the database would not give back.
+    """
+    dialect, found = shape.dialect, {}
     for name in shape.columns.names:
         column = prepared.rows[name]
-        db.dialect.check_values(column, name, key=name in shape.keys)
-        encoded[shape.staged(name)] = encode(column, name, db.dialect.wire(column.type))
+        dialect.check_values(column, name, key=name in shape.keys)
+        found[shape.staged(name)] = encode(column, name, dialect.wire(column.type))
+    return found
+
+
+def stage(db: Database, shape: Shape, prepared: Prepared) -> None:
+    """Load the batch into a temporary table."""
+    columns = encoded(shape, prepared)
     db.run(statements.create_batch(shape))
     if prepared.rows.num_rows:
         numbers = pa.array(range(prepared.rows.num_rows), pa.int64())
         db.run("BEGIN")
-        db.dialect.load(db, BATCH, pa.table({"n": numbers, **encoded}))
+        db.dialect.load(db, BATCH, pa.table({"n": numbers, **columns}))
         db.run("COMMIT")
 
 
 def index_name(shape: Shape, keys: tuple[str, ...] | None = None) -> str:
     """The unique index on the keys; another for other keys, or another table."""
-    named = msgspec.json.encode([shape.table, sorted(shape.keys if keys is None else keys)])
+    named = msgspec.json.encode([shape.dialect.folded(shape.table), sorted(shape.keys if keys is None else keys)])
     return f"txfiles_keys_{hashlib.sha256(named).hexdigest()[:24]}"
 
 
@@ -193,7 +203,8 @@ def apply(db: Database, call: Call, shape: Shape, head: Head, prepared: Prepared
 
 def _change(db: Database, call: Call, shape: Shape, current: TableMetadata, counts: Mapping[str, int]) -> None:
     mode = call.request.mode
-    indexed = _indexed(db, call, shape, current)
+    rekeyed = _drop_former_index(db, call, shape, current)
+    indexed = _has_index(db, shape, shape.keys)
     if mode == "append":
         db.run(statements.insert_all(shape))
     elif mode == "append_once" or (indexed and db.dialect.upserts):
@@ -201,29 +212,34 @@ def _change(db: Database, call: Call, shape: Shape, current: TableMetadata, coun
             db.run(statements.insert_new(shape) if mode == "append_once" else statements.upsert(shape))
     else:
         _replace_rows(db, shape, counts)
+    if rekeyed and not db.rows(statements.repeated_key(shape)):
+        _create_index(db, shape)
 
 
-def _indexed(db: Database, call: Call, shape: Shape, current: TableMetadata) -> bool:
-    """Whether a unique index has the keys. That of keys which are no longer the table's is dropped."""
+def _has_index(db: Database, shape: Shape, keys: tuple[str, ...]) -> bool:
+    """Whether the unique index on these keys is there."""
+    return bool(keys) and db.dialect.has_index(db, shape.schema, shape.table, index_name(shape, keys))
+
+
+def _drop_former_index(db: Database, call: Call, shape: Shape, current: TableMetadata) -> bool:
+    """Drop the unique index on keys that are no longer the table's; returns whether there was one."""
     dialect = db.dialect
-    index = index_name(shape, current.keys)
-    if not current.keys or not dialect.has_index(db, shape.schema, shape.table, index):
+    if set(current.keys) == set(shape.keys) or not _has_index(db, shape, current.keys):
         return False
-    if set(current.keys) == set(shape.keys):
-        return True
     if not dialect.transactional_ddl:
         raise SchemaMismatchError(
             f"{call.address.shown} has a unique index on its keys, which {dialect.name} cannot replace in a "
             "transaction; nothing was written",
             hint="write to a new table",
         )
-    db.run(dialect.drop_index(shape.schema, shape.table, index))
-    return False
+    db.run(dialect.drop_index(shape.schema, shape.table, index_name(shape, current.keys)))
+    return True
 
 
 def _overwrite(db: Database, call: Call, shape: Shape, current: TableMetadata, prepared: Prepared) -> None:
-    _indexed(db, call, shape, current)
-    if prepared.schema_changed and call.request.schema_mode == "overwrite":
+    _drop_former_index(db, call, shape, current)
+    # Where making a table is no part of the transaction, only the order of the columns differs: see `_reshape`.
+    if prepared.schema_changed and call.request.schema_mode == "overwrite" and db.dialect.transactional_ddl:
         db.run(f"DROP TABLE {shape.target}")
         create_table(db, shape)
     else:

@@ -181,6 +181,11 @@ def select(shape: Shape, columns: Sequence[str], join: str = "") -> str:
     return f"SELECT {read} FROM {shape.target} AS t{join}"
 
 
+def repeated_key(shape: Shape) -> str:
+    """Find a key that the table has several times."""
+    return f"SELECT 1 FROM {shape.target} GROUP BY {key_list(shape)} HAVING count(*) > 1 LIMIT 1"
+
+
 def _written(shape: Shape) -> list[str]:
     return [name for name in shape.columns.names if name not in (*shape.keys, *shape.missing)]
 

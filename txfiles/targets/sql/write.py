@@ -8,7 +8,7 @@ Source: specs/10-sql.md, "One write".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -35,42 +35,44 @@ Result = TypeVar("Result", bound=WriteResult)
 
 def write(address: Address, request: Request) -> WriteResult:
     """Run one write to its commit. See `txfiles.write`."""
-    call = Call(address, replace(request, format="sql"))
-    while True:
-        try:
-            return _attempt(call)
-        except BusyError as error:
-            call.lost(error)
-        except LostError as error:
-            raise StoreError(
-                f"{address.shown}: the connection broke before the commit: {error}; nothing was written",
-                hint="check that the server runs; then try again",
-            ) from None
+    return _patiently(_attempt, Call(address, replace(request, format="sql")))
 
 
 def plan(address: Address, request: Request) -> Plan:
     """Find out what the same write would do now, in a transaction that is rolled back. See `txfiles.plan`."""
-    call = Call(address, replace(request, format="sql"))
+    return _patiently(_planned, Call(address, replace(request, format="sql")))
+
+
+def _patiently(attempt: Callable[[Call], Result], call: Call) -> Result:
     while True:
         try:
-            return _planned(call)
+            return attempt(call)
         except BusyError as error:
             call.lost(error)
+        except LostError as error:
+            raise StoreError(
+                f"{call.address.shown}: the connection broke before the commit: {error}; nothing was written",
+                hint="check that the server runs; then try again",
+            ) from None
 
 
 def _planned(call: Call) -> Plan:
+    dialect = dialects.get(call.address.dialect)
+    apply.check_name(dialect, call.address.table, "table")
     if not is_there(call.address):
-        prepared = apply.prepare_for(call, dialects.get(call.address.dialect), None)
+        prepared = apply.prepare_for(call, dialect, None)
+        apply.encoded(apply.shape_of(dialect, "", call, prepared), prepared)
         return _result(Plan, call, prepared, None, apply.all_inserted(prepared), committed=True)
     with Database(call.address, call.patience) as db:
         head = look(db)
         known = _known_batch(db, head, call)
         if known is not None:
             return _already(Plan, call, known)
-        prepared = apply.prepare_for(call, db.dialect, head.table)
+        prepared = apply.prepare_for(call, dialect, head.table)
+        shape = apply.shape_of(dialect, head.schema, call, prepared)
         if head.entry is None:
+            apply.encoded(shape, prepared)
             return _result(Plan, call, prepared, None, apply.all_inserted(prepared), committed=True)
-        shape = apply.shape_of(db.dialect, head, call, prepared)
         apply.stage(db, shape, prepared)
         call.begin(db, head.schema)
         counts = apply.decide(db, call, shape, head.entry.table, prepared)
@@ -91,7 +93,7 @@ def _attempt(call: Call) -> WriteResult:
         if known is not None:
             return _already(WriteResult, call, known)
         prepared = first if first is not None and seen.entry is None else apply.prepare_for(call, dialect, seen.table)
-        shape = apply.shape_of(dialect, seen, call, prepared)
+        shape = apply.shape_of(dialect, seen.schema, call, prepared)
         apply.stage(db, shape, prepared)
         if not dialect.transactional_ddl and seen.entry is None:
             _create_beforehand(db, call, shape, prepared, seen)
