@@ -91,7 +91,7 @@ def read(tail: bytes, file_bytes: int) -> Footer | None:
             return None
         starts = [_start(group) for group in struct[_GROUPS].value.items]
         ends = [_start(group) + _size(group) for group in struct[_GROUPS].value.items]
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, LookupError, AttributeError, TypeError):
         return None  # pyarrow has read it: it is only that this module does not know all of it
     bounds = [*starts, file_bytes - len(tail)]
     if bounds[0] != len(MAGIC) or bounds[1:] != ends:

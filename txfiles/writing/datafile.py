@@ -84,7 +84,7 @@ class DataFileWriter:
                 f"the writer of {self._name} has already begun its file and cannot be pickled",
                 hint="send it to the other process before its first row, or send its Add after close()",
             )
-        return vars(self).copy()
+        return {**vars(self), "_keys": None}  # the index of a call is its own: this file will be covered by no run
 
     @property
     def bytes(self) -> int:
