@@ -6,8 +6,10 @@ The storage options are those of txfiles' own tables, so that one spelling serve
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from txfiles.core.messages import redact
 from txfiles.errors import InputError, OptionError
@@ -29,6 +31,7 @@ _AZURE = {
     "anon": "AZURE_SKIP_SIGNATURE",
 }
 _OURS = ("backend", "request_timeout")
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _SCHEMES = {"s3": "s3", "s3a": "s3", "abfs": "azure", "abfss": "azure", "az": "azure"}
 
 
@@ -36,22 +39,33 @@ def location(path: str | os.PathLike[str]) -> str:
     """The table's folder as an absolute path, or its URL.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is neither, or a folder that deltalake would take for another.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"a table's path must be text or a pathlib.Path, not {text!r}", hint="name the table's folder")
     scheme, found, rest = text.partition("://")
     if not found:
-        return os.path.abspath(text)
+        return _folder(text)
     if scheme.lower() == "file":
-        return os.path.abspath(rest)
+        return _folder(unquote(rest))
     if scheme.lower() not in _SCHEMES:
         raise InputError(
             f"this release does not support Delta tables at {redact(text)}",
             hint=f"give a folder, or a URL that begins with {', '.join(f'{one}://' for one in _SCHEMES)}",
         )
     return text.rstrip("/")
+
+
+def _folder(path: str) -> str:
+    """An absolute path. deltalake reads an escape in it as the character that it stands for: another folder."""
+    found = os.path.abspath(path)
+    if _ESCAPE.search(found):
+        raise InputError(
+            f"deltalake would take {found} for {unquote(found)}: the path holds a %-escape",
+            hint="rename the folder, or name the table's folder without escapes",
+        )
+    return found
 
 
 def delta_options(url: str, given: Mapping[str, Any]) -> dict[str, str]:
