@@ -28,6 +28,9 @@ META = "txfiles"
 BATCHES = "txfiles:"
 """Before a batch id, the id of an application transaction."""
 
+_REFUSALS = ("table is append-only", "table features")
+"""Words of a `CommitFailedError` that is no failure of the store."""
+
 
 def _deltalake() -> Any:
     try:
@@ -115,20 +118,37 @@ class Client:
             # Told of a folder that is not there, and of some that could not be read: asked again, to be sure.
             return self.load() if self.exists() else None
 
-    def file_system(self, sizes: Mapping[str, int] | None = None) -> pa_fs.FileSystem:
-        """The files below the table's folder, with the access that deltalake has."""
+    def file_system(self, sizes: Mapping[str, int] | None = None, *, creates: bool = False) -> pa_fs.FileSystem:
+        """The files below the table's folder, with the access that deltalake has.
+
+        Args:
+            sizes: of files, where they are known.
+            creates: whether a local folder is made if it is not there.
+        Raises:
+            TableNotFoundError: it is not there, and not made.
+        """
         from deltalake.fs import DeltaStorageHandler
 
-        if "://" not in self.url:
-            os.makedirs(self.url, exist_ok=True)
         with self.failures("open"):
+            if "://" not in self.url and creates:
+                os.makedirs(self.url, exist_ok=True)
+            elif "://" not in self.url and not os.path.isdir(self.url):
+                raise TableNotFoundError(f"the folder of the Delta table {self.url} is gone", hint="check the path")
             return pa_fs.PyFileSystem(DeltaStorageHandler(self.url, self.options, dict(sizes) if sizes else None))
 
     def names(self) -> list[str]:
         """Every file below the table's folder."""
         with self.failures("list the files of"):
-            found = self.file_system().get_file_info(pa_fs.FileSelector("", allow_not_found=True, recursive=True))
+            found = self.file_system(creates=True).get_file_info(
+                pa_fs.FileSelector("", allow_not_found=True, recursive=True)
+            )
         return [one.path for one in found if one.type == pa_fs.FileType.File]
+
+    def sizes(self, names: Sequence[str]) -> dict[str, int]:
+        """The bytes of those files that are there."""
+        with self.failures("list the files of"):
+            found = self.file_system().get_file_info(list(names)) if names else []
+        return {one.path: one.size for one in found if one.type == pa_fs.FileType.File}
 
     def create(self, schema: pa.Schema, partition_by: Sequence[str], adds: Sequence[Added], marker: Marker) -> None:
         """Create the table with its first files; raises if there is one."""
@@ -200,16 +220,26 @@ class Client:
             return {**next((one for one in found if one), {}), "version": version}
 
     def vacuum(self, table: Any, hours: int | None, *, dry_run: bool, force: bool) -> list[str]:
-        """Delete files that no version within the time needs; returns their names."""
+        """Delete files that commits removed and no version within the time needs; returns their names.
+
+        Not "full": that would delete whatever the log does not name, such as the files of a writer under way.
+        """
         with self.failures("vacuum"):
             found: list[str] = table.vacuum(
-                retention_hours=hours, dry_run=dry_run, enforce_retention_duration=not force, full=True
+                retention_hours=hours, dry_run=dry_run, enforce_retention_duration=not force, full=False
             )
         return found
 
     def failures(self, what: str) -> _Failures:
         """Turns what deltalake raises into an error of txfiles that shows no secret."""
         return _Failures(self, what)
+
+    def refuses(self, error: BaseException) -> bool:
+        """Whether deltalake refused a commit by its rules, before the store was asked."""
+        kinds = _deltalake().exceptions
+        if isinstance(error, kinds.DeltaProtocolError | kinds.SchemaMismatchError):
+            return True
+        return isinstance(error, kinds.CommitFailedError) and any(words in str(error) for words in _REFUSALS)
 
     def shown(self, error: BaseException) -> str:
         """An exception's words without secrets."""

@@ -23,14 +23,17 @@ from txfiles.errors import (
     BatchIdMismatchError,
     CommitConflictError,
     CommitStateUnknownError,
+    CorruptTableError,
     FolderNotEmptyError,
     StoreError,
+    TableNotFoundError,
     TxFilesError,
+    UnsupportedTableError,
 )
 from txfiles.options import Request
 from txfiles.results import Plan, WriteResult
 from txfiles.targets.delta.client import BATCHES, Added, Client, Marker, Removed
-from txfiles.targets.delta.files import OWN, Writer, new_files
+from txfiles.targets.delta.files import FIRST, LATER, Writer, new_files
 from txfiles.targets.delta.operations import Change, change
 from txfiles.targets.delta.snapshot import Snapshot, described, meta_of, recorded
 from txfiles.verbs import DeleteOptions
@@ -113,8 +116,12 @@ class Attempt:
         return _estimated(result, found, base)
 
     def newest(self) -> Snapshot | None:
-        """The newest version; None if there is no table."""
+        """The newest version; None if there is no table, which only a write may begin."""
         handle = self.client.newest()
+        if handle is None and isinstance(self.request, DeleteOptions):
+            raise TableNotFoundError(
+                f"there is no Delta table at {self.client.url} any more; nothing was deleted", hint="check the path"
+            )
         return None if handle is None else Snapshot(self.client, handle)
 
     # ---- one commit
@@ -131,9 +138,12 @@ class Attempt:
         """Write the data files; nothing is committed by that."""
         if base is None:
             self._refuse_foreign_files()
-        elif any(edit.rewrites for edit in found.edits):
-            base.require_writable(rewrites=True)
-        writer = Writer(self.environment, self.client.file_system(), found.batch.table)
+        else:
+            rewrites, removes = any(edit.rewrites for edit in found.edits), found.replaces and bool(base.files)
+            base.require_writable(rewrites=rewrites, removes=removes or bool(found.edits))
+        writer = Writer(
+            self.environment, self.client.file_system(creates=base is None), found.batch.table, base is None
+        )
         with self.client.failures("write files to"):
             return writer.write(found, base)
 
@@ -146,7 +156,8 @@ class Attempt:
             self.client.create(described(table, None), table.partition_by, added, marker)
             return 0
         if found.replaces:
-            after = described(table, base.described)
+            keeps = isinstance(self.request, Request) and self.request.schema_mode != "overwrite"
+            after = described(table, base.described, keeps=keeps)
             self.client.commit(base.handle, added, (), marker, replaces=after, now_ms=now_ms)
             return base.version + 1
         steps = self._steps(found, base)
@@ -203,6 +214,12 @@ class Attempt:
         head = self.newest()
         raced = (head.version if head else -1) > (base.version if base else -1)
         if not raced:
+            if self.failures == 0 and self.client.refuses(error):  # an earlier failure may still arrive
+                raise UnsupportedTableError(
+                    f"deltalake refuses to commit to {self.client.url}: {self.client.shown(error)}; nothing was "
+                    "committed",
+                    hint="write this table with deltalake or Spark",
+                ) from error
             self.failures += 1
             if self.failures >= FAILURES:
                 raise CommitStateUnknownError(
@@ -251,10 +268,22 @@ class Attempt:
         return None
 
     def _refuse_foreign_files(self) -> None:
-        """Refuse to create a table among somebody's files; those of an interrupted creation are its own."""
+        """Refuse to create a table among somebody's files, or over one whose log is lost.
+
+        Files of an interrupted creation, or of one under way elsewhere, are no reason: they are named as such.
+        """
         for name in sorted(self.client.names(), key=lambda one: not one.startswith("_txfiles/")):  # the plainest reason
-            if name.startswith("_delta_log/") or OWN.fullmatch(name):
+            if name.startswith("_delta_log/") or FIRST.fullmatch(name):
                 continue
+            if LATER.fullmatch(name):
+                if self.client.exists():  # by now: it is planned anew
+                    return
+                raise CorruptTableError(
+                    f"{self.client.url} holds {name}, which was written to a Delta table that was there, but no log; "
+                    "nothing was written",
+                    hint="restore its folder _delta_log from a backup, or write to a new folder",
+                    file=name,
+                )
             if name.startswith("_txfiles/") or name.endswith(_FOREIGN):
                 what = "a table of txfiles" if name.startswith("_txfiles/") else "data files"
                 raise FolderNotEmptyError(

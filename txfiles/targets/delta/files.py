@@ -27,7 +27,7 @@ from txfiles.rows.text import to_text
 from txfiles.targets.delta.client import Added, Removed
 from txfiles.targets.delta.operations import Change
 from txfiles.targets.delta.probe import Edit, read
-from txfiles.targets.delta.snapshot import DeltaFile, Snapshot
+from txfiles.targets.delta.snapshot import LAST, DeltaFile, Snapshot
 from txfiles.writing.staging import split
 
 TARGET_BYTES = 512 * 1024 * 1024
@@ -36,8 +36,11 @@ TARGET_BYTES = 512 * 1024 * 1024
 STATISTICS = 32
 """Columns of which the log says the range, as every writer of Delta does."""
 
-OWN = re.compile(r"(.*/)?part-txfiles-[0-9a-f]{32}\.snappy\.parquet")
-"""Names of files that txfiles wrote."""
+FIRST = re.compile(r"(.*/)?part-txfiles-first-[0-9a-f]{32}\.snappy\.parquet")
+"""Names of files that txfiles wrote to create a table."""
+
+LATER = re.compile(r"(.*/)?part-txfiles-[0-9a-f]{32}\.snappy\.parquet")
+"""Names of files that txfiles wrote to a table that was there."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _TEXT = 32
@@ -53,11 +56,13 @@ class Writer:
         environment: for names and time.
         file_system: the table's folder.
         table: what the table will be.
+        first: whether it is created.
     """
 
     environment: Environment
     file_system: pa_fs.FileSystem
     table: TableMetadata
+    first: bool = False
 
     def write(self, change: Change, base: Snapshot | None) -> tuple[list[Added], list[Removed]]:
         """Write what a change adds; returns the files that come and go."""
@@ -76,7 +81,8 @@ class Writer:
     def _file(self, partition: Partition, rows: pa.Table) -> Added:
         names = self.table.partition_by
         folders = [f"{_UNSAFE.sub('_', name)}={_folder(text)}/" for name, text in zip(names, partition, strict=True)]
-        path = f"{''.join(folders)}part-txfiles-{self.environment.new_id()}.snappy.parquet"
+        part = "part-txfiles-first" if self.first else "part-txfiles"
+        path = f"{''.join(folders)}{part}-{self.environment.new_id()}.snappy.parquet"
         rows = rows.drop_columns([name for name in names if name in rows.column_names])
         with self.file_system.open_output_stream(path) as stream:
             pq.write_table(
@@ -146,7 +152,8 @@ def _stats(rows: pa.Table) -> str:
         bounds = _bounds(column)
         if bounds is not None:
             low[name], high[name] = bounds
-    return json.dumps({"numRecords": rows.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
+    told = {"numRecords": rows.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
+    return json.dumps(told, ensure_ascii=False)  # deltalake misreads pairs of escapes
 
 
 def _bounds(column: pa.ChunkedArray) -> tuple[Any, Any] | None:
@@ -178,5 +185,8 @@ def _bounds(column: pa.ChunkedArray) -> tuple[Any, Any] | None:
 
 
 def _above(text: str) -> str:
-    """A short text that is not before a long one."""
-    return text if len(text) <= _TEXT else text[:_TEXT] + "\U0010ffff"
+    """A short text that is not before a long one: longer only where the long one goes on with the last character."""
+    end = _TEXT
+    while text[end : end + 1] == LAST:
+        end += 1
+    return text if end >= len(text) else text[:end] + LAST

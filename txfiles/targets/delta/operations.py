@@ -18,7 +18,13 @@ import pyarrow.compute as pc
 
 from txfiles.batch import Prepared, prepare
 from txfiles.core.manifest import TableMetadata
-from txfiles.errors import DuplicateKeyError, InputError, NullKeyError, OptionError, SchemaMismatchError
+from txfiles.errors import (
+    DuplicateKeyError,
+    InputError,
+    NullKeyError,
+    OptionError,
+    SchemaMismatchError,
+)
 from txfiles.options import Request
 from txfiles.reading import lookup, scan
 from txfiles.reading.key_finder import batch_keys
@@ -90,13 +96,28 @@ def _check_schema(batch: Prepared, base: Snapshot | None, request: Request) -> N
 
 def _refuse_missing_values(base: Snapshot, rows: pa.Table) -> None:
     for column in base.described:
-        if not column.nullable and rows[column.name].null_count:
+        count = _nulls(column, rows[column.name])
+        if count:
             raise SchemaMismatchError(
-                f"column {column.name!r} of the Delta table takes no nulls; the batch has "
-                f"{rows[column.name].null_count}",
+                f"column {column.name!r} of the Delta table takes no nulls; the batch has {count}",
                 hint="fill them, or leave these rows out",
                 column=column.name,
             )
+
+
+def _nulls(field: pa.Field, values: pa.ChunkedArray) -> int:
+    """Nulls where a column, or a part of it, takes none; what is within a null does not count."""
+    t, is_ = field.type, pa.types
+    here = 0 if field.nullable else values.null_count
+    if here or not is_.is_nested(t):
+        return here
+    whole = values.drop_null()
+    if is_.is_struct(t):
+        return sum(_nulls(t.field(at), pc.struct_field(whole, at)) for at in range(t.num_fields))
+    if is_.is_map(t):
+        pair = pa.struct([("key", whole.type.key_type), ("value", whole.type.item_type)])
+        return _nulls(t.item_field, pc.struct_field(pc.list_flatten(whole.cast(pa.list_(pair))), 1))
+    return _nulls(t.value_field, pc.list_flatten(whole))
 
 
 # ---- modes

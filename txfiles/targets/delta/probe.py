@@ -61,10 +61,8 @@ def removal(file: DeltaFile, positions: np.ndarray, rows: int) -> Edit:
 def read(snapshot: Snapshot, file: DeltaFile, names: Sequence[str]) -> pa.Table:
     """Some columns of a file, every row, in its order."""
     target = pa.schema([snapshot.schema.field(name) for name in names])
-    try:
+    with snapshot.reading(file):
         return file.fragment.to_table(schema=snapshot.schema, columns=list(names)).cast(target)
-    except FileNotFoundError as error:
-        raise snapshot.expired(error) from error
 
 
 def candidates(snapshot: Snapshot, found: BatchKeys) -> list[DeltaFile]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,14 @@ import pyarrow.compute as pc
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.core.schema import Column
-from txfiles.errors import NeedsLiveViewError, SnapshotExpiredError, TxFilesError, UnsupportedTableError
+from txfiles.errors import (
+    CorruptTableError,
+    NeedsLiveViewError,
+    SnapshotExpiredError,
+    StoreError,
+    TxFilesError,
+    UnsupportedTableError,
+)
 from txfiles.rows import filters, prune, types
 from txfiles.rows.text import to_text
 from txfiles.targets.delta.client import META, Client
@@ -32,6 +40,11 @@ if TYPE_CHECKING:
 
 KEYS, TIMESTAMP_COL = "txfiles.keys", "txfiles.timestamp_col"
 """Facts in the metadata of a column."""
+
+_FACTS = (KEYS, TIMESTAMP_COL)
+
+LAST = "\U0010ffff"
+"""The last character: it ends bounds that were cut, and is none of texts that go on with it."""
 
 _COMPUTED = ("delta.invariants", "delta.generationExpression", "delta.identity.start", "delta.identity.step")
 _MS_US = 1_000
@@ -124,11 +137,12 @@ class Snapshot:
         mapped = self.configuration.get("delta.columnMapping.mode", "none") != "none"
         return not mapped and not features & {"deletionVectors", "columnMapping"}
 
-    def require_writable(self, *, rewrites: bool) -> None:
+    def require_writable(self, *, rewrites: bool, removes: bool = False) -> None:
         """Refuse a table that asks more of its writers than files with the right columns.
 
         Args:
             rewrites: whether files of which rows stay are written anew.
+            removes: whether files go.
         Raises:
             UnsupportedTableError: names what it asks.
         """
@@ -141,6 +155,11 @@ class Snapshot:
             asked = "computed columns or invariants"
         elif rewrites and self.configuration.get("delta.enableChangeDataFeed", "").lower() == "true":
             asked = "a change data feed"
+        elif removes and self.configuration.get("delta.appendOnly", "").lower() == "true":
+            raise UnsupportedTableError(
+                f"the Delta table at {self.client.url} is append-only (delta.appendOnly): its rows stay as they are",
+                hint="append, or use append_once",
+            )
         if asked is not None:
             raise UnsupportedTableError(
                 f"the Delta table at {self.client.url} has {asked}, which txfiles does not write",
@@ -238,6 +257,8 @@ class Snapshot:
             if raised is None:
                 return unknown, unknown
             found[1] = pa.array(raised + _MS_US, pa.int64()).view(kind)
+        if pa.types.is_string(kind):
+            found[1] = _raised(found[1])
         return found[0], found[1]
 
     @cached_property
@@ -264,10 +285,8 @@ class Snapshot:
             needed = list(dict.fromkeys([*names, *(where.columns if where else ())]))
             rows = self._scanned(needed)
             return (where.rows(rows) if where else rows).select(list(names)).cast(target)
-        try:
+        with self.reading():
             found = self._dataset.to_table(columns=list(names), filter=where.expression if where else None)
-        except FileNotFoundError as error:
-            raise self.expired(error) from error
         return found.cast(target)
 
     def _scanned(self, names: Sequence[str]) -> pa.Table:
@@ -283,14 +302,44 @@ class Snapshot:
             return int(self.read(self.schema.names[:1], None).num_rows)
         return int(np.sum(counts.to_numpy())) if len(counts) else 0
 
-    def expired(self, error: BaseException) -> TxFilesError:
-        """The error for a data file that is gone."""
-        return SnapshotExpiredError(
-            f"a data file of version {self.version} of {self.client.url} is gone: {self.client.shown(error)}",
-            hint="a vacuum has deleted it; open the newest version",
-            version=self.version,
-            oldest_readable=None,
-        )
+    @contextmanager
+    def reading(self, file: DeltaFile | None = None) -> Iterator[None]:
+        """Context manager that tells what a failure to read one or all data files means.
+
+        Raises:
+            SnapshotExpiredError: one is gone.
+            CorruptTableError: one cannot be decoded.
+            StoreError: one cannot be read.
+        """
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise SnapshotExpiredError(
+                f"a data file of version {self.version} of {self.client.url} is gone: {self.client.shown(error)}",
+                hint="a vacuum has deleted it; open the newest version",
+                version=self.version,
+                oldest_readable=None,
+            ) from error
+        except (pa.ArrowInvalid, OSError) as error:
+            found = self._unreadable([file] if file else self.files)
+            if found is None:  # the filter is at fault
+                raise
+            raise found from error
+
+    def _unreadable(self, files: Iterable[DeltaFile]) -> TxFilesError | None:
+        """The error for the first file that cannot be read whole."""
+        for file in files:
+            told = f"{file.path} of the Delta table at {self.client.url}"
+            try:
+                file.fragment.to_table(schema=self.schema)
+            except pa.ArrowInvalid as error:
+                return CorruptTableError(f"{told} cannot be decoded: {self.client.shown(error)}", file=file.path)
+            except OSError as error:
+                size = self.client.sizes([file.path]).get(file.path)
+                if size != file.bytes:
+                    return CorruptTableError(f"{told} has {size} bytes, not {file.bytes}", file=file.path)
+                return StoreError(f"{told} cannot be read: {self.client.shown(error)}", file=file.path)
+        return None
 
     def commits(self, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """What the commits up to this version say of themselves, newest first, as far back as the log goes."""
@@ -300,6 +349,28 @@ class Snapshot:
             if found is None:
                 return
             yield found
+
+
+def _raised(high: pa.Array) -> pa.Array:
+    """Greatest values of which some were cut, or are read wrongly: above all that they may stand for, null if unknown.
+
+    deltalake reads an escaped pair of surrogates as a lesser character where it stands for some beyond U+1FFFF.
+    """
+    beyond = pc.match_substring_regex(high, r"[\x{10000}-\x{10ffff}]")
+    if not pc.any(beyond, min_count=0).as_py():
+        return high
+    return pa.array(
+        [_next(text) if told else text for text, told in zip(high.to_pylist(), beyond.to_pylist(), strict=True)],
+        high.type,
+    )
+
+
+def _next(text: str) -> str | None:
+    """A text after all that begin with what a bound was cut from."""
+    kept = text.rstrip(LAST)
+    if not kept or max(kept) > "\uffff" or kept[-1] in "\ud7ff\uffff":  # surrogates are no characters
+        return None
+    return kept[:-1] + chr(ord(kept[-1]) + 1)
 
 
 def _guarantee(values: pa.Table, row: int) -> pc.Expression:
@@ -317,14 +388,27 @@ def meta_of(commit: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def described(table: TableMetadata, before: pa.Schema | None) -> pa.Schema:
-    """The schema of a new table, or of one whose columns are replaced, with what is recorded."""
-    fields = [pa.field(column.name, types.from_spec(column.type)) for column in table.columns]
-    schema = pa.schema(fields)
+def described(table: TableMetadata, before: pa.Schema | None, *, keeps: bool = False) -> pa.Schema:
+    """The schema of a new table, or of one whose rows are replaced, with what is recorded.
+
+    Args:
+        table: the columns.
+        before: the schema that is replaced.
+        keeps: whether columns that stay keep their comments, and take no nulls if they took none.
+    """
+    fields = {column.name: pa.field(column.name, types.from_spec(column.type)) for column in table.columns}
+    for field in before or () if keeps else ():
+        if field.name in fields and types.normalise(field.type) == fields[field.name].type:
+            others = {name: said for name, said in (field.metadata or {}).items() if name.decode() not in _FACTS}
+            fields[field.name] = field.with_metadata(others)
+    schema = pa.schema(fields.values())
     name = _carrier(before) if before is not None and _carrier(before) in schema.names else schema.names[0]
     facts = recorded(table)
     at = schema.get_field_index(name)
-    return schema.set(at, schema.field(at).with_metadata(facts)) if any(facts.values()) else schema
+    if not any(facts.values()):
+        return schema
+    said = schema.field(at).metadata or {}
+    return schema.set(at, schema.field(at).with_metadata({**said, **facts}))
 
 
 def recorded(table: TableMetadata) -> dict[str, str]:
@@ -339,4 +423,4 @@ def _carrier(schema: pa.Schema) -> str:
 
 def _facts(schema: pa.Schema) -> dict[str, str]:
     metadata = schema.field(_carrier(schema)).metadata or {}
-    return {name: metadata[name.encode()].decode() for name in (KEYS, TIMESTAMP_COL) if metadata.get(name.encode())}
+    return {name: metadata[name.encode()].decode() for name in _FACTS if metadata.get(name.encode())}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -107,7 +109,12 @@ class DeltaTable:
         scanner = self.snapshot.dataset().scanner(
             columns=list(names), filter=where.expression if where else None, **sized
         )
-        return scanner.to_reader()
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with self.snapshot.reading():
+                yield from scanner.to_batches()
+
+        return pa.RecordBatchReader.from_batches(scanner.projected_schema, batches())
 
     def dataset(self) -> ds.Dataset:
         """The rows as a pyarrow dataset."""
@@ -117,7 +124,9 @@ class DeltaTable:
         """Absolute names of its data files."""
         if not physical:
             self.snapshot.require_plain()
-        return list(self.snapshot.handle.file_uris())
+        if "://" in self.path:
+            return list(self.snapshot.handle.file_uris())
+        return [os.path.join(self.path, unquote(name)) for name in self.snapshot.listed["path"].to_pylist()]
 
     def file_table(self, *, physical: bool) -> NoReturn:
         """Never called: see the capabilities."""
@@ -165,7 +174,7 @@ class DeltaTable:
             )
         try:
             return self._at(Snapshot(newest.client, newest.client.load(number)))
-        except StoreError as error:
+        except (StoreError, TableNotFoundError) as error:  # the newest is there
             raise SnapshotExpiredError(
                 f"version {number} of {self.path} cannot be read any more: {error.message}",
                 hint="its log entries were cleaned away; open a newer version",
@@ -191,15 +200,17 @@ class DeltaTable:
         newest = self.newest()
         hours = None if options.retain is None else _hours(options.retain)
         before = newest.snapshot.version
-        found = newest.snapshot.client.vacuum(
-            newest.snapshot.handle, hours, dry_run=options.dry_run, force=options.force
-        )
+        client, handle = newest.snapshot.client, newest.snapshot.handle
+        found = client.vacuum(handle, hours, dry_run=True, force=options.force)
+        sizes = client.sizes(found)
+        if not options.dry_run:
+            found = client.vacuum(handle, hours, dry_run=False, force=options.force)
         after = newest if options.dry_run else self.newest()
         result = VacuumResult(
             version=after.snapshot.version,
             committed=after.snapshot.version > before,
             deleted=tuple(found),
-            bytes=0,
+            bytes=sum(sizes.get(name, 0) for name in found),
             dry_run=options.dry_run,
         )
         return result, after

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from txfiles.core.messages import shown, text
-from txfiles.errors import OptionError
+from txfiles.errors import CommitStateUnknownError, OptionError
 from txfiles.options import DEFAULTS, MODES, Request
 from txfiles.results import Plan, Resolution, WriteResult
 from txfiles.targets.protocol import Capabilities, Place
@@ -58,7 +58,11 @@ class DeltaTarget:
         return Client(place).exists()
 
     def resolve(self, place: Place, commit_id: str) -> Resolution:
-        """Whether a commit is in the log, as far back as the log goes."""
+        """Whether a commit is in the log.
+
+        Raises:
+            CommitStateUnknownError: it is in none of the entries that the log still has, and older ones are gone.
+        """
         from txfiles.targets.delta.snapshot import meta_of
 
         if not re.fullmatch("[0-9a-f]{32}", text(commit_id)):
@@ -66,10 +70,21 @@ class DeltaTarget:
                 f"{shown(commit_id)} is not a commit id",
                 hint="pass the 32 hex digits from the error (error.commit_id)",
             )
-        for commit in self.open(place).snapshot.commits():
-            meta = meta_of(commit)
+        snapshot = self.open(place).snapshot
+        oldest = snapshot.version + 1
+        for commit in snapshot.commits():
+            oldest, meta = int(commit["version"]), meta_of(commit)
             if meta.get("commit_id") == commit_id and "step" not in meta:
-                return Resolution(committed=True, version=int(commit["version"]))
+                return Resolution(committed=True, version=oldest)
+        if oldest > 0:
+            raise CommitStateUnknownError(
+                f"the log of {snapshot.client.url} has no commit {commit_id}, and no longer has its entries before "
+                f"version {oldest}: whether it was committed cannot be known",
+                hint="look for its rows in the table",
+                committed="unknown",
+                commit_id=commit_id,
+                versions=(),
+            )
         return Resolution(committed=False, version=None)
 
     def _attempt(self, place: Place, request: Request) -> Attempt:
