@@ -346,8 +346,8 @@ def a_delete_forgets_a_file() -> Iterator[None]:
 def an_overwrite_does_not_list_anew() -> Iterator[None]:
     real = plans.on_head
 
-    def on_head(plan: Any, table: Any, oldest: int, held: Any, _: Any, *, gone: Any) -> Any:
-        return real(plan, table, oldest, held, None, gone=gone)
+    def on_head(plan: Any, table: Any, oldest: int, held: Any, _: Any, **more: Any) -> Any:
+        return real(plan, table, oldest, held, None, **more)
 
     with patch.object(plans, "on_head", on_head):
         yield
@@ -357,9 +357,9 @@ def an_overwrite_does_not_list_anew() -> Iterator[None]:
 def a_compaction_brings_back_rows_that_are_gone() -> Iterator[None]:
     real = plans.on_head
 
-    def on_head(plan: Any, table: Any, *more: Any, gone: frozenset[str]) -> Any:
+    def on_head(plan: Any, table: Any, *more: Any, gone: frozenset[str], runs: Any) -> Any:
         if not plan.groups:
-            return real(plan, table, *more, gone=gone)
+            return real(plan, table, *more, gone=gone, runs=runs)
         left = [
             replace(group, inputs=tuple(path for path in group.inputs if path not in gone)) for group in plan.groups
         ]
@@ -432,7 +432,10 @@ def a_vector_forgets_earlier_marks() -> Iterator[None]:
 
 @planted("delete one", "delete six", breaks=("S10", "S12"), faults=0, **MARKS)
 def the_later_of_two_vectors_wins() -> Iterator[None]:
-    with patch.object(files, "unite", lambda session, stage, found, marks: (marks, [])):
+    def unite(session: Any, stage: Any, found: Any) -> Any:
+        return stage.vectors([(file.path, stage.marked(file.path)) for file in found]), []
+
+    with patch.object(files, "unite", unite):
         yield
 
 
@@ -458,8 +461,8 @@ def readers_ignore_vectors() -> Iterator[None]:
 def a_compaction_brings_back_rows_that_are_marked() -> Iterator[None]:
     real = plans.on_head
 
-    def on_head(*given: Any, gone: Any) -> Any:
-        return real(*given, gone=frozenset())
+    def on_head(*given: Any, gone: Any, runs: Any) -> Any:
+        return real(*given, gone=frozenset(), runs=runs)
 
     with patch.object(plans, "on_head", on_head):
         yield
