@@ -9,8 +9,8 @@ from txfiles.store import open_store
 
 pytestmark = pytest.mark.slow
 
-BODY_BYTES = 4_000
-"""An answer with this many bytes would trickle for minutes."""
+BODY_BYTES = 1_000
+"""An answer with this many bytes would trickle for most of a minute."""
 SECONDS = 3.0
 
 READS = {

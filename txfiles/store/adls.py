@@ -28,7 +28,7 @@ from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
 from txfiles.store import azure_answers, azure_names, client, deadline, fsspec_config, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
-from txfiles.store.object_sink import PART_BYTES
+from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
 from txfiles.store.port import Capabilities, Entry
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class AzureClient:
     reason: str | None = None
     capabilities = Capabilities(lists_from_a_name=False, requests_at_once=32, resends=True)
     deletes_at_once = azure_answers.DELETES_AT_ONCE
-    parts_at_once = 4
+    parts_at_once = PARTS_AHEAD
 
     def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
         self._bucket = bucket
@@ -124,7 +124,7 @@ class AzureClient:
             if "content-range" not in response.headers:
                 response.internal_response.close()
                 raise azure.IncompleteReadError("the server sent the whole object in place of a range")
-            return await self._whole(stream, length)
+            return await self._whole(stream, length * deadline.RANGES_AT_ONCE)
 
         return self._run(request)
 
@@ -193,12 +193,16 @@ class AzureClient:
     def stage(self, key: str, block: str, data: bytes) -> None:
         """Put Block."""
         size = len(data)
-        self._call(lambda: self._blob(key).stage_block(block, BytesIO(data), length=size, **self._once), size)
+        self._call(
+            lambda: self._blob(key).stage_block(block, BytesIO(data), length=size, **self._once), size * PARTS_AHEAD
+        )
 
     def commit(self, key: str, blocks: Sequence[str]) -> None:
         """Put Block List: sent again it finds the same blocks, committed."""
         listed = [BlobBlock(block) for block in blocks]
-        self._call(lambda: self._blob(key).commit_block_list(listed, **self._once), len(blocks) * PART_BYTES)
+        size = len(blocks) * PART_BYTES
+        patient = {**self._once, "read_timeout": deadline.seconds(self._answer_seconds, size)}
+        self._call(lambda: self._blob(key).commit_block_list(listed, **patient), size)
 
     # ------------------------------------------------------------ inside
 

@@ -166,7 +166,7 @@ class Client(Protocol):
     Attributes:
         root: the bucket as a person writes it, without credentials or a slash at the end: `s3://bucket`.
         backend: the library's name, for people.
-        reason: why a faster library is not used, for people; None if it is, or if the caller chose.
+        reason: why another library serves it after all, for people; None if none does.
         identity: tells this bucket on this server from any other.
         capabilities: of a store on this client.
         deletes_at_once: the most keys of one `delete_many`.

@@ -11,7 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 LEAST_BYTES_PER_SECOND = 32 * 1024
-"""A body that comes or goes more slowly is given up: 16 of them at once are 4 Mbit/s."""
+"""A body that comes or goes more slowly is given up; so are bodies that go together, by the sum of them."""
+
+
+RANGES_AT_ONCE = 16
+"""Ranges of one file that share a link: the time of each counts the bytes of all."""
 
 
 class TooSlowError(Exception):

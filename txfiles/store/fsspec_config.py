@@ -24,6 +24,8 @@ def configured(protocols: Iterable[str]) -> dict[str, Any]:
         return {}
     try:
         from fsspec.config import conf
+    except ImportError:  # then nobody follows it
+        return {}
     except ValueError as error:
         raise OptionError(
             "the configuration of fsspec cannot be read",

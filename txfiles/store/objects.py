@@ -20,6 +20,7 @@ import pyarrow as pa
 from txfiles.errors import InputError, NoAtomicCreateError, StoreError, TxFilesError
 from txfiles.store import common, probe
 from txfiles.store.client import MAY_PASS, Client, Failed, Failure, denied
+from txfiles.store.deadline import RANGES_AT_ONCE
 from txfiles.store.guard import Guard
 from txfiles.store.locks import kept_lock, lock_of
 from txfiles.store.object_sink import ObjectSink
@@ -34,7 +35,7 @@ logger = logging.getLogger("txfiles")
 
 T = TypeVar("T")
 
-IO_WIDTH = 16
+IO_WIDTH = RANGES_AT_ONCE
 """Requests of one store that are under way together: they wait for the network, so cores do not matter."""
 
 IN_DOUBT = frozenset({Failure.THROTTLED, Failure.UNREACHABLE, Failure.UNCLEAR})
@@ -65,6 +66,7 @@ class ObjectStore:
         prefix: the table's place in it, without slashes at its ends; "" is the whole bucket.
         patience: with each request.
         lock: excludes every other writer; used only if the store ignores the condition of a put.
+        reason: why the client is not a faster one; others that chose it may share it.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class ObjectStore:
         *,
         patience: Patience | None = None,
         lock: Lock | None = None,
+        reason: str | None = None,
     ) -> None:
         if prefix:
             common.split(prefix)
@@ -81,6 +84,7 @@ class ObjectStore:
         self._prefix = prefix and prefix + "/"
         self._patience = patience or Patience()
         self._lock = kept_lock(lock)
+        self._reason = reason
         self._guard = Guard()
         self._pool: ThreadPoolExecutor | None = None
         self._pool_process = 0
@@ -107,7 +111,7 @@ class ObjectStore:
     @property
     def backend_reason(self) -> str | None:
         """Why it is not a faster one."""
-        return self.client.reason
+        return self._reason or self.client.reason
 
     @property
     def capabilities(self) -> Capabilities:

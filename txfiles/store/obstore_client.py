@@ -31,8 +31,8 @@ from obstore.store import S3Store
 from txfiles.store import client, deadline, obstore_answers, obstore_options, s3_answers, secret_options
 from txfiles.store.client import Begun, Body, Client, Failed, Failure, Upload
 from txfiles.store.guard import Guard
-from txfiles.store.object_sink import PART_BYTES
-from txfiles.store.obstore_upload import ObstoreUpload, UploadOverError
+from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
+from txfiles.store.obstore_upload import ObstoreUpload, OtherUpload, UploadOverError
 from txfiles.store.patience import TRIES_IN_TIME
 from txfiles.store.port import Capabilities, Entry
 
@@ -45,11 +45,11 @@ logger = logging.getLogger("txfiles")
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-BODY_BYTES = PART_BYTES
-"""Bodies of up to this size share connections, and so the time that is given to the largest."""
 LARGE_BYTES = 1 << 20
-LARGE_SECONDS = 60.0
-"""What the body of a large request may take beyond the time of a try: obstore counts it as waiting for an answer."""
+BODY_BYTES = LARGE_BYTES * deadline.RANGES_AT_ONCE
+"""Answers of up to this size share connections, and so the time that is given to the largest."""
+SENT_BYTES = deadline.LEAST_BYTES_PER_SECOND
+"""Bodies of up to this size go over the same: for obstore a request is silent while its body is sent, here a second."""
 UPLOAD_RETRIES = 10
 """An upload is one call of obstore's, which has to try its requests again itself."""
 UPLOAD_WAIT_SECONDS = 0.5
@@ -121,21 +121,20 @@ class ObstoreClient:
         self._guard = Guard()
         self._make = self._described(secret_options.resolved(options))
         self._store = self._timed(BODY_BYTES, retries=0)
-        self._larger: dict[tuple[int, int, float], ObjectStore] = {}
+        self._larger: dict[tuple[int, int, int], ObjectStore] = {}
 
-    def _timed(self, size: int, retries: int, more_seconds: float = 0.0) -> ObjectStore:
-        """The object of obstore for the bucket, for bodies of up to `size` bytes."""
-        answer_seconds = self._try_seconds + more_seconds
+    def _timed(self, size: int, retries: int, sent: int = SENT_BYTES) -> ObjectStore:
+        """The object of obstore for the bucket, for bodies of up to `size` bytes, of which `sent` are sent."""
         return self._make(
             client_options={
                 "allow_http": self._endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=min(client.CONNECT_SECONDS, self._try_seconds)),
-                "read_timeout": timedelta(seconds=answer_seconds),
-                "timeout": timedelta(seconds=deadline.seconds(answer_seconds, size)),
+                "read_timeout": timedelta(seconds=deadline.seconds(self._try_seconds, sent)),
+                "timeout": timedelta(seconds=deadline.seconds(self._try_seconds, size)),
             },
             retry_config={
                 "max_retries": retries,
-                "retry_timeout": timedelta(seconds=TRIES_IN_TIME * self._try_seconds),
+                "retry_timeout": timedelta(seconds=deadline.seconds(TRIES_IN_TIME * self._try_seconds, sent)),
                 "backoff": {
                     "init_backoff": timedelta(seconds=UPLOAD_WAIT_SECONDS),
                     "max_backoff": timedelta(seconds=UPLOAD_WAIT_MOST_SECONDS),
@@ -148,11 +147,10 @@ class ObstoreClient:
         """The same for a request with a body of `size` bytes; from now on obstore belongs to this process."""
         global _runtime_process  # noqa: PLW0603  # the runtime is one for the process
         _runtime_process = os.getpid()
-        more_seconds = LARGE_SECONDS if is_sent and size > LARGE_BYTES else 0.0
-        if size <= BODY_BYTES and not more_seconds and not retries:
+        if size <= (SENT_BYTES if is_sent else BODY_BYTES) and not retries:
             return self._store
-        most = max(BODY_BYTES, 1 << (size - 1).bit_length())  # few clients, each with connections of its own
-        which = (most, retries, more_seconds)
+        most = 1 << ((size - 1).bit_length() | 1)  # few clients, each with connections of its own
+        which = (most, retries, most if is_sent else SENT_BYTES)
         with self._guard:
             if which not in self._larger:
                 self._larger[which] = self._timed(*which)
@@ -221,10 +219,11 @@ class ObstoreClient:
     @_or_other
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """One GET of a range."""
-        store = self._for(length)
+        under_way = length * deadline.RANGES_AT_ONCE
+        store = self._for(under_way)
         if length > LARGE_BYTES:
             return bytes(obstore.get_range(store, key, start=offset, length=length))
-        return self._whole(obstore.get(store, key, options={"range": (offset, offset + length)}), length)
+        return self._whole(obstore.get(store, key, options={"range": (offset, offset + length)}), under_way)
 
     @_or_other
     def stat(self, key: str) -> Entry:
@@ -289,17 +288,19 @@ class ObstoreClient:
             return dict.fromkeys(keys, failed) if failed.failure in client.MAY_PASS else {key: failed}
         return {}
 
-    @_or_other
     def upload(self, key: str) -> Upload:
         """An upload of obstore's, in a thread of its own."""
-        return ObstoreUpload(self._for(PART_BYTES, is_sent=True, retries=UPLOAD_RETRIES), key)
+        if self.is_beyond(key):
+            return OtherUpload(self.by_other(lambda theirs: theirs.upload(key)), self.by_other)
+        return ObstoreUpload(self._for(PART_BYTES * PARTS_AHEAD, is_sent=True, retries=UPLOAD_RETRIES), key)
 
     def uploads(self, prefix: str) -> Sequence[Begun]:
         """What s3fs lists; nothing if it is not installed."""
         if not _is_there(self.other):
             logger.debug("%s: unfinished uploads are not looked for without s3fs", self.root)
             return ()
-        return self.by_other(lambda theirs: theirs.uploads(prefix))
+        begun = self.by_other(lambda theirs: theirs.uploads(prefix))
+        return [replace(one, upload=OtherUpload(one.upload, self.by_other)) for one in begun]
 
     def now_us(self) -> int:
         """The `Date` of an answer, whatever it says: it needs no permission, so that it is not signed."""

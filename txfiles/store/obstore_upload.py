@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import obstore
@@ -13,6 +13,8 @@ from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+    from txfiles.store.client import Client, Upload
 
 
 class GivenUpError(Exception):
@@ -25,6 +27,31 @@ class UploadOverError(Exception):
     def __init__(self, why: Exception) -> None:
         super().__init__()
         self.why = why
+
+
+class OtherUpload:
+    """An upload that another library makes.
+
+    Args:
+        upload: of that library.
+        by_other: calls it, and understands how that fails.
+    """
+
+    def __init__(self, upload: Upload, by_other: Callable[[Callable[[Client], None]], None]) -> None:
+        self._upload = upload
+        self._by_other = by_other
+
+    def part(self, number: int, data: bytes) -> None:
+        """As there."""
+        self._by_other(lambda _: self._upload.part(number, data))
+
+    def complete(self) -> None:
+        """As there."""
+        self._by_other(lambda _: self._upload.complete())
+
+    def abort(self) -> None:
+        """As there."""
+        self._by_other(lambda _: self._upload.abort())
 
 
 class ObstoreUpload:

@@ -172,9 +172,8 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
             f"tables at {scheme}:// need the package {backend.name}, which cannot be imported ({error})",
             hint=f"pip install 'txfiles[{backend.extra}]'",
         ) from error
-    client.reason = why or client.reason
     logger.debug("%s through %s", url, backend.name)
-    return ObjectStore(client, prefix, patience=patience, lock=lock)
+    return ObjectStore(client, prefix, patience=patience, lock=lock, reason=why)
 
 
 def _connected(

@@ -9,6 +9,7 @@ Source: specs/decisions/0027-s3-through-s3fs.md.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
 from txfiles.store import client, deadline, fsspec_config, s3_answers, s3_names, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
+from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
 from txfiles.store.port import Capabilities, Entry
 
 T = TypeVar("T")
@@ -71,7 +73,7 @@ class S3Client:
     reason: str | None = None
     capabilities = Capabilities(lists_from_a_name=True, requests_at_once=CONNECTIONS, resends=True)
     deletes_at_once = 1_000
-    parts_at_once = 4
+    parts_at_once = PARTS_AHEAD
 
     def __init__(self, bucket: str, options: Mapping[str, Any], try_seconds: float) -> None:
         self._bucket = bucket
@@ -93,6 +95,7 @@ class S3Client:
     @property
     def identity(self) -> str:
         """The endpoint and the bucket."""
+        self._renew()
         return f"s3 {self._fs.s3.meta.endpoint_url} {self._bucket}"
 
     def failed(self, error: Exception) -> Failed:
@@ -131,7 +134,7 @@ class S3Client:
             async with found["Body"] as stream:
                 if "ContentRange" not in found:
                     raise boto.ResponseStreamingError(error="the server sent the whole object in place of a range")
-                return await self._whole(stream, length)
+                return await self._whole(stream, length * deadline.RANGES_AT_ONCE)
 
         return self._run(request)
 
@@ -212,14 +215,17 @@ class S3Client:
         return {name: found.get(name, found.get(f"_{name}")) for name in ("access_key", "secret_key", "token")}
 
     def _connect(self) -> None:
+        given = self._options.get("config_kwargs", self._configured.get("config_kwargs", {}))
         config = {
             "connect_timeout": min(client.CONNECT_SECONDS, self._try_seconds),
-            "read_timeout": self._try_seconds,
+            # One for all requests, and a server that puts parts together may be silent; `deadline` bounds the others.
+            "read_timeout": deadline.seconds(self._try_seconds, PART_BYTES),
             "max_pool_connections": CONNECTIONS,
-            **self._options.get("config_kwargs", self._configured.get("config_kwargs", {})),
+            **given,
             "retries": {"total_max_attempts": 1},
         }
-        self._answer_seconds = max(self._try_seconds, float(config["read_timeout"] or 0))
+        self._answer_seconds = max(self._try_seconds, float(given.get("read_timeout") or 0))
+        self._connections = asyncio.Semaphore(config["max_pool_connections"] or CONNECTIONS)
         options = {**self._options, "config_kwargs": config}
         self._fs = s3fs.S3FileSystem(**options, use_listings_cache=False, skip_instance_cache=True)
         self._fs.retries = 1
@@ -229,13 +235,20 @@ class S3Client:
         return self._run(lambda: self._ask(method, size, **arguments))
 
     def _run(self, request: Callable[[], Awaitable[T]]) -> T:
-        if self._process != os.getpid():  # its event loop stayed in the parent
-            self._connect()
-        done: T = sync(self._fs.loop, request)
+        async def connected() -> T:
+            async with self._connections:  # the time of a request begins when there is a connection for it
+                return await request()
+
+        self._renew()
+        done: T = sync(self._fs.loop, connected)
         return done
 
+    def _renew(self) -> None:
+        if self._process != os.getpid():  # its event loop stayed in the parent
+            self._connect()
+
     async def _ask(self, method: str, size: int = 0, **arguments: Any) -> dict[str, Any]:
-        """One request; `size` is of the bodies that make it take longer, if the one that it sends is not all."""
+        """One request; `size` is of all bodies that make it take longer, if its own is not all."""
         await self._fs.set_session()
         system = await self._fs.get_s3(self._bucket)
         # Else each PUT waits for the server's "100 Continue" before it sends its body: a round trip more.
@@ -276,7 +289,8 @@ class S3Upload:
     def part(self, number: int, data: bytes) -> None:
         """UploadPart."""
         self._sizes[number] = len(data)
-        self._tags[number] = self._call("upload_part", **self._which, PartNumber=number, Body=data)["ETag"]
+        under_way = len(data) * PARTS_AHEAD
+        self._tags[number] = self._call("upload_part", under_way, **self._which, PartNumber=number, Body=data)["ETag"]
 
     def complete(self) -> None:
         """CompleteMultipartUpload. Servers put the parts together meanwhile, and may take their time."""

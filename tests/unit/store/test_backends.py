@@ -220,6 +220,16 @@ def test_a_configuration_of_fsspec_that_changes(configured):
     assert second._fs.req_kw == {"RequestPayer": "requester"}
 
 
+def test_a_client_that_is_shared(monkeypatch):
+    """Whoever chose a library is not told why another was not used, though the one before shares the client."""
+    monkeypatch.setenv("AWS_UNKNOWN", "1")
+    first = open_store("s3://bucket/t", WHOLE)
+    chosen = open_store("s3://bucket/t", {**WHOLE, "backend": "s3fs"})
+    assert chosen.client is first.client
+    assert "AWS_UNKNOWN" in first.backend_reason
+    assert chosen.backend_reason is None
+
+
 ASKED = """
 import sys
 from txfiles.store import open_store
@@ -256,6 +266,22 @@ def test_where_fsspec_is_configured(tmp_path, environment, files, said):
     )
     assert said in ran.stdout + ran.stderr
     assert CANARY not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("environment", [{}, {"FSSPEC_S3_KEY": "k"}])
+def test_a_configuration_that_nobody_follows(tmp_path, environment):
+    """Without fsspec, what would configure it changes nothing."""
+    (tmp_path / ".config/fsspec").mkdir(parents=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FSSPEC"))}
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['fsspec'] = None\n{ASKED}"],
+        check=False,
+        env={**kept, "HOME": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout.startswith("obstore"), ran.stderr
 
 
 def test_obstore_is_missing(monkeypatch, caplog):
