@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from txfiles.errors import InputError, OptionError, StoreError, TxFilesError, UnsupportedTableError
-from txfiles.store import open_store, remote
+from txfiles.store import deadline, open_store, remote
 from txfiles.store.local import LocalStore
 from txfiles.store.memory import MemoryStore
+from txfiles.store.object_sink import PART_BYTES
 from txfiles.store.objects import ObjectStore
 from txfiles.store.s3 import s3fs_options
 
@@ -210,7 +211,8 @@ def test_storage_options_of_s3(given, means):
 def test_request_timeout():
     """The time for a request is shared by its tries, and the shell may give it as text."""
     store = open_store("s3://bucket/t", {"request_timeout": "9"})
-    assert store.client._fs.config_kwargs["read_timeout"] == 3.0
+    assert store.client._answer_seconds == 3.0
+    assert store.client._fs.config_kwargs["read_timeout"] == deadline.seconds(3.0, PART_BYTES)
     assert store.client._fs.config_kwargs["retries"] == {"total_max_attempts": 1}
     assert store.client._fs.retries == 1
 
