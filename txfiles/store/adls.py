@@ -28,7 +28,7 @@ from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
 from txfiles.store import azure_answers, azure_names, client, deadline, fsspec_config, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
-from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
+from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD, RANGES_AT_ONCE
 from txfiles.store.port import Capabilities, Entry
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ class AzureClient:
             if "content-range" not in response.headers:
                 response.internal_response.close()
                 raise azure.IncompleteReadError("the server sent the whole object in place of a range")
-            return await self._whole(stream, length * deadline.RANGES_AT_ONCE)
+            return await self._whole(stream, length * RANGES_AT_ONCE)
 
         return self._run(request)
 

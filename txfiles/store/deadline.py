@@ -14,10 +14,6 @@ LEAST_BYTES_PER_SECOND = 32 * 1024
 """A body that comes or goes more slowly is given up; so are bodies that go together, by the sum of them."""
 
 
-RANGES_AT_ONCE = 16
-"""Ranges of one file that share a link: the time of each counts the bytes of all."""
-
-
 class TooSlowError(Exception):
     """A request that was given up."""
 

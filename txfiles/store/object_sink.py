@@ -23,6 +23,9 @@ PART_BYTES = 8 * 1024 * 1024
 PARTS_AHEAD = 4
 """Parts of one file under way together: what a sink may hold in memory, beside the part that it fills."""
 
+RANGES_AT_ONCE = 16
+"""Ranges of one file under way together, which share the link."""
+
 
 class Requests(Protocol):
     """What a sink needs of its store."""

@@ -20,10 +20,9 @@ import pyarrow as pa
 from txfiles.errors import InputError, NoAtomicCreateError, StoreError, TxFilesError
 from txfiles.store import common, probe
 from txfiles.store.client import MAY_PASS, Client, Failed, Failure, denied
-from txfiles.store.deadline import RANGES_AT_ONCE
 from txfiles.store.guard import Guard
 from txfiles.store.locks import kept_lock, lock_of
-from txfiles.store.object_sink import ObjectSink
+from txfiles.store.object_sink import RANGES_AT_ONCE, ObjectSink
 from txfiles.store.patience import Patience
 from txfiles.store.port import Capabilities, Entry, Lock, Put
 from txfiles.store.ranged import Ranged

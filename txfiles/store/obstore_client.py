@@ -31,7 +31,7 @@ from obstore.store import S3Store
 from txfiles.store import client, deadline, obstore_answers, obstore_options, s3_answers, secret_options
 from txfiles.store.client import Begun, Body, Client, Failed, Failure, Upload
 from txfiles.store.guard import Guard
-from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
+from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD, RANGES_AT_ONCE
 from txfiles.store.obstore_upload import ObstoreUpload, OtherUpload, UploadOverError
 from txfiles.store.patience import TRIES_IN_TIME
 from txfiles.store.port import Capabilities, Entry
@@ -46,7 +46,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 LARGE_BYTES = 1 << 20
-BODY_BYTES = LARGE_BYTES * deadline.RANGES_AT_ONCE
+BODY_BYTES = LARGE_BYTES * RANGES_AT_ONCE
 """Answers of up to this size share connections, and so the time that is given to the largest."""
 SENT_BYTES = deadline.LEAST_BYTES_PER_SECOND
 """Bodies of up to this size go over the same: for obstore a request is silent while its body is sent, here a second."""
@@ -219,7 +219,7 @@ class ObstoreClient:
     @_or_other
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """One GET of a range."""
-        under_way = length * deadline.RANGES_AT_ONCE
+        under_way = length * RANGES_AT_ONCE
         store = self._for(under_way)
         if length > LARGE_BYTES:
             return bytes(obstore.get_range(store, key, start=offset, length=length))

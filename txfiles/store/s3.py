@@ -25,7 +25,7 @@ from txfiles.core.messages import nearest
 from txfiles.errors import OptionError
 from txfiles.store import client, deadline, fsspec_config, s3_answers, s3_names, secret_options
 from txfiles.store.client import Begun, Body, Failed, Failure
-from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD
+from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD, RANGES_AT_ONCE
 from txfiles.store.port import Capabilities, Entry
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class S3Client:
             async with found["Body"] as stream:
                 if "ContentRange" not in found:
                     raise boto.ResponseStreamingError(error="the server sent the whole object in place of a range")
-                return await self._whole(stream, length * deadline.RANGES_AT_ONCE)
+                return await self._whole(stream, length * RANGES_AT_ONCE)
 
         return self._run(request)
 
