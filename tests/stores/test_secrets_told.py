@@ -143,7 +143,7 @@ def test_nothing_is_told(way, fault, proxy, caplog, monkeypatch, tmp_path):
         tx.write(ROWS, url, mode="append", storage_options=given)
     open_store(url, given).put("in.csv", b"id\n7\n")
     proxy.reset(lambda request: fault)
-    given |= {"request_timeout": 0.2} if fault else {}
+    given |= {"request_timeout": 0.6} if fault else {}
     for name, call in LIBRARY.items():
         with heard(caplog, said):
             if name == "pickle" and way in ("options", "inner options") and fault is None:

@@ -63,14 +63,18 @@ def kept_key(error: Exception) -> tuple[str, str, str] | None:
 
 
 def is_redirect(error: Exception) -> bool:
-    """Whether the server says that the bucket is elsewhere; a HEAD of one that is may say no more than 400."""
+    """Whether the server says that the bucket is elsewhere."""
     text = str(error)
     found = _ANSWER.search(text)
     if found is None:
         return _REDIRECT.search(text) is not None
-    return _ELSEWHERE.fullmatch(element("Code", found[4]) or found[2] or "") is not None or (
-        (found[1], found[2]) == ("HEAD", "400")
-    )
+    return _ELSEWHERE.fullmatch(element("Code", found[4]) or found[2] or "") is not None
+
+
+def is_bare(error: Exception) -> bool:
+    """Whether a HEAD was answered by 400, which has no body: the bucket is elsewhere, or a token has expired."""
+    found = _ANSWER.search(str(error))
+    return found is not None and (found[1], found[2]) == ("HEAD", "400")
 
 
 def element(name: str, xml: str) -> str | None:

@@ -341,10 +341,12 @@ class ObstoreClient:
     def is_elsewhere(self, error: Exception) -> bool:
         """Whether the bucket turns out to be in another region: the usual library, which finds it, serves from now on.
 
-        A request that was redirected was not applied.
+        A request that was redirected was not applied. If that is not certain, only this request is served by it.
         """
-        if isinstance(error, ElsewhereError) or not obstore_answers.is_redirect(error) or not _is_there(self.other):
+        if isinstance(error, ElsewhereError) or not _is_there(self.other):
             return False
+        if not obstore_answers.is_redirect(error):
+            return obstore_answers.is_bare(error)
         if not self._is_elsewhere:
             self.reason = "not through obstore: the bucket is in another region"
             logger.debug("%s: through %s from now on, %s", self.root, self.other, self.reason)

@@ -406,3 +406,14 @@ def test_a_server_that_repeats_the_secret(monkeypatch):
     client = ObstoreClient("bucket", {}, 1.0)
     said = client.failed(obstore_client.raised.GenericError(told(400, f"a{'s' * 9}b{'k' * 9}c"))).said
     assert said == "400 a…b…c: m"
+
+
+def test_a_head_without_a_reason_says_nothing_of_the_bucket():
+    """A HEAD that is answered by 400 goes to the usual library, once; a redirect sends it there from then on."""
+    client = ObstoreClient("bucket", WHOLE, 1.0)
+    bare = obstore_client.raised.GenericError(told(400, None, "HEAD"))
+    assert client.is_elsewhere(bare)
+    assert client.backend == "obstore"
+    assert not client.is_elsewhere(obstore_client.raised.GenericError(told(400, "ExpiredToken")))
+    assert client.is_elsewhere(obstore_client.raised.GenericError(told(301, "PermanentRedirect")))
+    assert client.backend == "s3fs"
