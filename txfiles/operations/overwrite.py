@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 from txfiles.batch import Prepared, prepare
 from txfiles.core.manifest import Metrics, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches, Partition, Replaces
-from txfiles.errors import DuplicateKeyError, InputError, NullKeyError, OptionError
+from txfiles.errors import DuplicateKeyError, NullKeyError, OptionError
 from txfiles.log.commit import replaced_files
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.edits import Edit, carry_out, matching, rows_removed
@@ -77,7 +76,7 @@ def _replacing(ctx: PlanContext[Request], batch: Prepared, replaces: Replaces, g
 def _filter(ctx: PlanContext[Request], batch: Prepared) -> CommitPlan:
     where = filters.parse(ctx.request.replace_where, types.arrow_schema(batch.table.columns))
     assert where is not None
-    _refuse_rows_outside(batch, where)
+    scan.refuse_rows_outside(batch.rows, where)
     files = ctx.files(batch.table)
     found = matching(ctx, batch.table, files, where)
     guard = _guard(ctx, batch, files, found.edits)
@@ -95,18 +94,6 @@ def _filter(ctx: PlanContext[Request], batch: Prepared) -> CommitPlan:
         rewritten=carried.rewritten,
         empties=bool(batch.rows.num_rows or found.edits),
     )
-
-
-def _refuse_rows_outside(batch: Prepared, where: Any) -> None:
-    matches = scan.mask(batch.rows, where)
-    if not matches.all():
-        rows = np.flatnonzero(~matches)
-        raise InputError(
-            f"the batch has {len(rows)} row(s) that do not match replace_where, at {', '.join(map(str, rows[:10]))}; "
-            "nothing was written",
-            hint="leave them out, or widen replace_where",
-            rows=rows[:10].tolist(),
-        )
 
 
 @dataclass(frozen=True)

@@ -254,6 +254,23 @@ def mask(rows: pa.Table, where: filters.Filter) -> np.ndarray:
     return keep
 
 
+def refuse_rows_outside(rows: pa.Table, where: filters.Filter) -> None:
+    """Refuse rows of a batch that do not match the filter whose rows they are to replace.
+
+    Raises:
+        InputError: names the first of them.
+    """
+    matches = mask(rows, where)
+    if not matches.all():
+        outside = np.flatnonzero(~matches)
+        raise InputError(
+            f"the batch has {len(outside)} row(s) that do not match replace_where, at "
+            f"{', '.join(map(str, outside[:10]))}; nothing was written",
+            hint="leave them out, or widen replace_where",
+            rows=outside[:10].tolist(),
+        )
+
+
 @dataclass(frozen=True)
 class _Scan:
     """What is to be read.

@@ -41,7 +41,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_PUT(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.bodies.append(len(body))
         if "lost" in self.path:
             return self.answer(404, LOST)
         if "slow" in self.path or "comp=blocklist" in self.path:
@@ -93,6 +94,7 @@ def made():
     """Makes a client of a class, of a server of this process."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     server.daemon_threads = True
+    server.bodies = []
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
     account = f"AccountName=account;AccountKey=S0VZLUNBTkFSWQ==;BlobEndpoint={endpoint}/account"
@@ -102,6 +104,7 @@ def made():
         place = {"connection_string": account} if azure else {"key": "k", "secret": "s", "endpoint_url": endpoint}
         return kind("bucket", {**place, **more}, TRY_SECONDS)
 
+    make.bodies = server.bodies
     yield make
     server.shutdown()
     server.server_close()
@@ -112,6 +115,7 @@ def made():
 def test_a_body_that_is_sent(made, kind, size):
     """obstore counts the sending of a body as silence of the server: a body has the time of its bytes."""
     made(kind).put("slow", b"." * size)
+    assert made.bodies == [size]  # sent once, and answered
 
 
 def test_a_small_body_waits_no_longer(made):
@@ -133,6 +137,7 @@ def test_a_range_among_others(made, kind):
 def test_a_part_among_others(made, kind):
     """So do the parts of a file."""
     made(kind).upload("a").part(1, b"." * ANSWER_BYTES)
+    assert len(made.bodies) == 1  # sent once
 
 
 def test_a_server_that_puts_parts_together(made):

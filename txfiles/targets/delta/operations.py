@@ -209,7 +209,7 @@ def _overwrite(request: Request, base: Snapshot | None, batch: Prepared) -> Chan
     if request.scope == "filter":
         where = filters.parse(request.replace_where, types.arrow_schema(batch.table.columns))
         assert where is not None
-        _refuse_rows_outside(batch, where)
+        scan.refuse_rows_outside(batch.rows, where)
     if base is None:
         return Change(batch, batch.rows, counts=inserted)
     if request.scope == "table":
@@ -225,18 +225,6 @@ def _overwrite(request: Request, base: Snapshot | None, batch: Prepared) -> Chan
     scanned = max(scanned, _guard(request, base, batch, edits))
     empties = bool(batch.rows.num_rows or edits)
     return Change(batch, batch.rows, edits, inserted | {"rows_deleted": deleted}, empties=empties, scanned=scanned)
-
-
-def _refuse_rows_outside(batch: Prepared, where: filters.Filter) -> None:
-    matches = scan.mask(batch.rows, where)
-    if not matches.all():
-        rows = np.flatnonzero(~matches)
-        raise InputError(
-            f"the batch has {len(rows)} row(s) that do not match replace_where, at {', '.join(map(str, rows[:10]))}; "
-            "nothing was written",
-            hint="leave them out, or widen replace_where",
-            rows=rows[:10].tolist(),
-        )
 
 
 def _guard(request: Request, base: Snapshot, batch: Prepared, edits: Sequence[Edit]) -> int:
