@@ -220,3 +220,16 @@ class TxFilesMor(TxFiles):
         super().__init__(place, key, codec, s3)
         if "update_strategy" not in PROPERTIES:
             raise NotYetError("merge-on-read")
+
+
+class TxFilesIndex(TxFiles):
+    """This project with a key index."""
+
+    only = ("W1", "W2", "W3", "W4", "W5", "W6", "W7")
+    properties: ClassVar[dict[str, Any]] = {"key_index": "on"}
+
+
+class TxFilesMorIndex(TxFilesMor):
+    """This project with deletion vectors and a key index."""
+
+    properties: ClassVar[dict[str, Any]] = {"update_strategy": "merge_on_read", "key_index": "on"}

@@ -18,7 +18,17 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from bench_base import GROUP_ROWS, Columns, System, TxFiles, TxFilesExpression, TxFilesMor, Within
+from bench_base import (
+    GROUP_ROWS,
+    Columns,
+    System,
+    TxFiles,
+    TxFilesExpression,
+    TxFilesIndex,
+    TxFilesMor,
+    TxFilesMorIndex,
+    Within,
+)
 from bench_floor import Floor, FloorHash, FloorMor, Wrong
 from bench_rows import FEW_VALUES
 
@@ -502,7 +512,9 @@ SYSTEMS: dict[str, type[System]] = {
     "floor-mor": FloorMor,
     "txfiles": TxFiles,
     "txfiles-expression": TxFilesExpression,
+    "txfiles-index": TxFilesIndex,
     "txfiles-mor": TxFilesMor,
+    "txfiles-mor-index": TxFilesMorIndex,
     "deltalake": DeltaLake,
     "deltalite": DeltaLite,
     "ducklake": DuckLake,
