@@ -38,7 +38,7 @@ from txfiles.core.plan import (
 )
 from txfiles.core.schema import Column
 
-pytestmark = pytest.mark.guarantees("S10")
+pytestmark = [pytest.mark.guarantees("S10"), pytest.mark.slow]
 
 TABLE = TableMetadata(
     format="parquet",
