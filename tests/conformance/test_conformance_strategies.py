@@ -13,6 +13,8 @@ from txfiles.core import properties
 
 OTHERWISE = {"update_strategy": "merge_on_read", "key_index": "on"}
 
+pytestmark = pytest.mark.usefixtures("index_of_small_tables")
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each format, with Arrow tables."""

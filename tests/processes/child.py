@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.processes.calls import perform
 from tests.processes.failpoints import Failpoint, killed_at_request
 from txfiles.log import commit
+from txfiles.reading import key_index
 from txfiles.store.local import LocalStore
 
 FORK_SECONDS = 60.0
@@ -126,6 +127,7 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def main() -> None:
+    key_index.SEARCHED_ROWS = 0  # tables are small here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the test's own process ends this one, by closing its input
     for line in sys.stdin:
         job = json.loads(line)

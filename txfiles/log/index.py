@@ -19,6 +19,8 @@ from txfiles.formats.index_run import Run, open_run
 from txfiles.formats.run_source import Mapped, Ranged, RunSource, UnusableRunError
 from txfiles.log.session import Session
 from txfiles.rows import digests, keys, types
+from txfiles.store import port
+from txfiles.store.port import Store
 
 logger = logging.getLogger("txfiles")
 
@@ -108,10 +110,7 @@ def opened(session: Session, ref: RunRef, *, whole: bool = False) -> Run:
         StoreError: the store failed.
     Cost: one request.
     """
-    store = session.store
-    source: RunSource = Ranged(lambda ranges: store.read_ranges(ref.path, ranges, ref.bytes), ref.bytes)
-    if whole and ref.bytes <= WHOLE_BYTES:
-        source = Mapped(source.end(ref.bytes))
+    source = _source(session.store, ref, whole=whole)
     run = open_run(source)
     if codec.sha256(source.end(min(ref.footer_bytes, ref.bytes))) != ref.footer_sha256 or (run.id, run.key) != (
         ref.run,
@@ -119,6 +118,17 @@ def opened(session: Session, ref: RunRef, *, whole: bool = False) -> Run:
     ):
         raise UnusableRunError("it is not the run that the log names")
     return run
+
+
+def _source(store: Store, ref: RunRef, *, whole: bool) -> RunSource:
+    try:
+        content = port.mapped(store, ref.path)
+    except CorruptTableError as error:
+        raise UnusableRunError("it is missing") from error
+    if content is not None:
+        return Mapped(content)
+    source = Ranged(lambda ranges: store.read_ranges(ref.path, ranges, ref.bytes), ref.bytes)
+    return Mapped(source.end(ref.bytes)) if whole and ref.bytes <= WHOLE_BYTES else source
 
 
 def forget(session: Session, ref: RunRef, why: object) -> None:

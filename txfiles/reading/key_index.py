@@ -22,6 +22,12 @@ from txfiles.rows.bytewise import Positions
 from txfiles.rows.digests import Digester, Digests
 from txfiles.rows.keys import Mask
 
+SEARCHED_ROWS = 8
+"""Up to this many rows of files in question for each key, they are searched: neighbours cost the index a block each."""
+
+SEARCHED_ROWS_REMOTE = 1_000
+"""Likewise, where each block is a request: its time is that of reading so many keys."""
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -66,7 +72,9 @@ def ask(session: Session, wanted: BatchKeys, files: pa.Table, may: Positions, ru
     nowhere = np.empty(0, np.int64)
     owner = np.full(len(may), -1)
     codes = wanted.keys.encoded
-    fit = index.same_keys(wanted.table, runs) if runs and len(may) and not codes.null_count else []
+    fit = index.same_keys(wanted.table, runs) if runs and not codes.null_count else []
+    if fit and _is_searched_sooner(session, wanted, files, may):
+        fit = []
     secret = index.secret(session, fit[0].name[:16]) if fit else None
     if secret is None:
         return Answer((), owner, nowhere, nowhere, nowhere)
@@ -94,6 +102,13 @@ def ask(session: Session, wanted: BatchKeys, files: pa.Table, may: Positions, ru
     file, position, batch_row = map(np.concatenate, zip(*found, strict=True))
     order = np.lexsort((position, file))
     return Answer(tuple(ref for ref, _ in asked), owner, file[order], position[order], batch_row[order])
+
+
+def _is_searched_sooner(session: Session, wanted: BatchKeys, files: pa.Table, may: Positions) -> bool:
+    """Whether the files in question have so few rows for each key that it costs less to search them."""
+    rows: int = pc.sum(files["rows"].take(pa.array(may))).as_py() or 0
+    remote = session.store.capabilities.requests_at_once > 1
+    return rows <= (SEARCHED_ROWS_REMOTE if remote else SEARCHED_ROWS) * len(wanted.keys.encoded)
 
 
 def _opened(session: Session, ref: RunRef) -> tuple[RunRef, Run] | None:

@@ -155,16 +155,20 @@ class LocalStore:
 
     def open_input(self, name: str, size: int | None = None) -> pa.NativeFile:
         """Random access to a data file, memory-mapped. Missing: `CorruptTableError`."""
+        return pa.BufferReader(self.mapped(name))
+
+    def mapped(self, name: str) -> mmap.mmap | bytes:
+        """A data file as memory. Missing: `CorruptTableError`."""
         with telling("read", self.url(name)):
             fd = self._open_file(name)
             if fd is None:
                 raise common.missing(self.url(name))
             try:
                 if os.fstat(fd).st_size == 0:
-                    return pa.BufferReader(b"")  # an empty file cannot be mapped
+                    return b""  # an empty file cannot be mapped
                 # Arrow would map by path, looking it up a second time; this maps the file that was checked.
                 # Private: some FUSE mounts have no shared mappings.
-                return pa.BufferReader(mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
+                return mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
             finally:
                 os.close(fd)
 

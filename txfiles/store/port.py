@@ -11,8 +11,8 @@ conditional put *created* the name, found that it *exists*, or its outcome is *u
 applied, or may yet be). `None` from `get` and `stat` means "does not exist"; if something cannot be read, they raise
 `StoreError`: it is never taken for absent.
 
-What only some stores can do is not in `Store`: `EnsuresDurable`, `Locks`, `HasUploads` and `ReadByArrow` are separate
-protocols, used by the functions at the end of this module. How stores differ is in their `Capabilities`.
+What only some stores can do is not in `Store`: `EnsuresDurable`, `Locks`, `HasUploads`, `Maps` and `ReadByArrow` are
+separate protocols, used by the functions at the end of this module. How stores differ is in their `Capabilities`.
 
 Source: specs/5-commit.md, "Stores".
 """
@@ -20,6 +20,7 @@ Source: specs/5-commit.md, "Stores".
 from __future__ import annotations
 
 import enum
+import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -180,6 +181,13 @@ class HasUploads(Protocol):
         """Abort uploads that began before a time by the store's clock and have one's own names; returns how many."""
 
 
+class Maps(Protocol):
+    """A store whose files can be mapped into memory."""
+
+    def mapped(self, name: str) -> mmap.mmap | bytes:
+        """A data file as memory, read as it is used. Missing: `CorruptTableError`."""
+
+
 class ReadByArrow(Protocol):
     """A store that Arrow's own readers can open."""
 
@@ -221,6 +229,12 @@ def abort_uploads(store: Store, is_own: Callable[[str], bool], before_us: int) -
     """Abort uploads that began before a time and have one's own names; 0 if the store has no uploads."""
     own: HasUploads | None = _if_it_has(store, "abort_uploads")
     return 0 if own is None else own.abort_uploads(is_own, before_us)
+
+
+def mapped(store: Store, name: str) -> mmap.mmap | bytes | None:
+    """A data file as memory; None if this store's files cannot be mapped. Missing: `CorruptTableError`."""
+    own: Maps | None = _if_it_has(store, "mapped")
+    return None if own is None else own.mapped(name)
 
 
 def arrow(store: Store) -> tuple[pafs.FileSystem, str]:

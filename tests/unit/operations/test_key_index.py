@@ -24,10 +24,12 @@ from txfiles.log.session import Session
 from txfiles.operations.append_once import append_once
 from txfiles.operations.indexing import with_runs
 from txfiles.options import CompactOptions, Request, VacuumOptions, check
-from txfiles.reading import index_check, lookup, scan
+from txfiles.reading import index_check, key_index, lookup, scan
 from txfiles.store.memory import MemoryStore
 from txfiles.targets import files
 from txfiles.verbs import DeleteOptions, check_delete
+
+pytestmark = pytest.mark.usefixtures("index_of_small_tables")
 
 
 class World:
@@ -170,6 +172,22 @@ def test_append_once_reads_nothing_of_covered_files() -> None:
     result = world.write(again, "append_once")
     assert (result.rows_inserted, result.rows_skipped, result.files_scanned) == (20, 20, 0)
     assert world.store.calls["open_input"] == 0
+
+
+def test_few_rows_for_each_key_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index is not asked where the files that ranges leave have few rows for each key of the batch."""
+    monkeypatch.setattr(key_index, "SEARCHED_ROWS", 2)
+    monkeypatch.setattr(key_index, "SEARCHED_ROWS_REMOTE", 3)
+    for at_once, least in ((1, 2), (2, 3)):
+        world = World()
+        can = replace(world.store.capabilities, requests_at_once=at_once)
+        monkeypatch.setattr(CountingStore, "capabilities", can, raising=False)
+        for number in range(3):  # sixty rows
+            world.write(scattered(number), "append_once", keys=("id",))
+        for count, scanned in ((60 // least - 1, 0), (60 // least, 3)):
+            known = [100 * at + number for number in range(3) for at in range(20)]
+            result = world.write(batch(*known[:: 60 // count][:count]), "append_once")
+            assert (result.rows_in, result.rows_inserted, result.files_scanned) == (count, 0, scanned)
 
 
 def test_an_upsert_opens_only_files_with_a_hit() -> None:
