@@ -44,7 +44,7 @@ from txfiles.version import __version__
 if TYPE_CHECKING:
     from txfiles.api import exists, plan, resolve, write
     from txfiles.options import Progress
-    from txfiles.results import Commit, CompactResult, Plan, Resolution, VacuumResult, WriteResult
+    from txfiles.results import Commit, CompactResult, IndexResult, Plan, Resolution, VacuumResult, WriteResult
     from txfiles.table import Table
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "DuplicateKeyError",
     "FolderNotEmptyError",
     "ForeignTableError",
+    "IndexResult",
     "InputError",
     "KeyColumnNotFoundError",
     "KeysRequiredError",
@@ -95,7 +96,8 @@ _LATER = {
     "Table": "txfiles.table",
     "Progress": "txfiles.options",
     **dict.fromkeys(
-        ("Commit", "CompactResult", "Plan", "Resolution", "VacuumResult", "WriteResult"), "txfiles.results"
+        ("Commit", "CompactResult", "IndexResult", "Plan", "Resolution", "VacuumResult", "WriteResult"),
+        "txfiles.results",
     ),
 }
 

@@ -31,6 +31,7 @@ STRATEGIES = ("error", "newest_wins", "first_wins", "last_wins")
 SchemaMode = Literal["strict", "merge", "overwrite"]
 SCHEMA_MODES = ("strict", "merge", "overwrite")
 STALE = ("skip", "apply")
+INDEX_ACTIONS = ("show", "build", "drop", "check")
 
 Kind = Literal[
     "word", "text", "columns", "switch", "pairs", "types", "dialect", "filter", "seconds", "lock", "storage", "library"
@@ -69,6 +70,14 @@ class CompactOptions:
     sort: bool = False
     where: Any = None
     dry_run: bool = False
+    progress: Callable[[Progress], None] = no_progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexOptions:
+    """What a caller may ask of the key index. See `Table.index`."""
+
+    action: str = "show"
     progress: Callable[[Progress], None] = no_progress
 
 

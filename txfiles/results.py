@@ -133,6 +133,37 @@ class CompactResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IndexResult:
+    """The key index of a version, and what a build or a drop has done to it.
+
+    Attributes:
+        action: as asked for: show, build, drop or check.
+        version: the version that it is of; that of the commit, if there was one.
+        committed: whether this call made a version; it makes none if there is nothing to do.
+        key_index: the table's property: on, auto or off.
+        runs: how many files it consists of.
+        keys: how many keys they hold.
+        bytes: their size.
+        files_covered: live data files that it covers; keys in them are found without searching them.
+        files_not_covered: the other live data files.
+        problems: for each run that cannot be used, which and why. They cost time, and change no answer.
+        commit_id: of this call's commit, for `txfiles.resolve`; None if it made none.
+    """
+
+    action: str
+    version: int
+    committed: bool
+    key_index: str
+    runs: int
+    keys: int
+    bytes: int
+    files_covered: int
+    files_not_covered: int
+    problems: tuple[str, ...] = ()
+    commit_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resolution:
     """What became of a commit. `version` is None if it was not committed."""
 

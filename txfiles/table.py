@@ -15,8 +15,8 @@ from txfiles.arguments import public
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.messages import shown
 from txfiles.errors import InputError, OptionError, TableNotFoundError
-from txfiles.options import CompactOptions, Progress, VacuumOptions, no_progress
-from txfiles.results import Commit, CompactResult, VacuumResult, WriteResult
+from txfiles.options import INDEX_ACTIONS, CompactOptions, IndexOptions, Progress, VacuumOptions, no_progress, word
+from txfiles.results import Commit, CompactResult, IndexResult, VacuumResult, WriteResult
 from txfiles.store import secret_options
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import OpenTable, Place, TableState, Target
@@ -43,7 +43,7 @@ class Table:
         version: open it as it was at this version, read-only.
         timestamp: or as it was at this time (a datetime or ISO 8601 text, with a zone), read-only.
         storage_options: for a bucket: those of its library (s3fs), and `request_timeout` in seconds; folders take none.
-        lock: for `delete`, `set`, `compact` and `vacuum`, as in `write`.
+        lock: for `delete`, `set`, `compact`, `index` and `vacuum`, as in `write`.
     Raises:
         TableNotFoundError: there is no table, or no such version.
         SnapshotExpiredError: a vacuum has deleted files of that version.
@@ -421,6 +421,31 @@ class Table:
         )
         result, opened = self._with("compact").compact(options)
         return self._after(result, opened, dry_run=dry_run)
+
+    @public
+    def index(self, action: str = "show", *, progress: Callable[[Progress], None] | None = None) -> IndexResult:
+        """Describe, build, drop or check the key index, by which keyed writes and `lookup` find rows without a search.
+
+        An index changes no answer. It is a few files beside the log, of about 18 bytes a row.
+
+        Args:
+            action: ``show``: say what it consists of and which files it covers. ``build``: cover every live file, in a
+                commit that also sets the property `key_index` to ``on``, so that later commits keep it; nothing is
+                committed if that is so already. ``drop``: remove it in a commit that sets `key_index` to ``off``.
+                ``check``: compare it with the data files; `problems` of the result tells what is wrong.
+            progress: called with how far it is.
+        Raises:
+            KeysRequiredError: it is to be built for a table without keys.
+            CorruptTableError: a data file is missing or damaged.
+        Cost: ``build``: the key columns of the files that are not covered, read once; its memory is bounded. ``check``:
+            the whole index, and all key columns. ``show``: one small read for each of its files.
+        """
+        word("action", action, INDEX_ACTIONS)
+        if action in ("build", "drop"):
+            self._require_writable(f"index({action!r})")
+        options = IndexOptions(action=action, progress=progress or no_progress)
+        result, self._opened = self._with("index").index(options)
+        return result
 
     def _after(self, result: Done, opened: OpenTable, *, dry_run: bool) -> Done:
         """The result of a verb, whose commit the table moves to; a dry run leaves it where it is."""

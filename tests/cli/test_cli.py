@@ -71,6 +71,7 @@ def test_verbs() -> None:
         "delete",
         "set",
         "compact",
+        "index",
         "vacuum",
         "resolve",
     }

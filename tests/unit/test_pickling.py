@@ -136,7 +136,7 @@ def test_a_lock_pickles_as_a_path_and_else_is_an_error_of_ours(path, tmp_path, m
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_results_pickle(path, tmp_path, protocol):
-    """Results, plans, commits, compactions, vacuums and resolutions come back equal."""
+    """Results, plans, commits, compactions, indexes, vacuums and resolutions come back equal."""
     (tmp_path / "in.csv").write_text("id,v\n9,x\n")
     table = tx.Table(path)
     found = [
@@ -144,6 +144,7 @@ def test_results_pickle(path, tmp_path, protocol):
         tx.write(tmp_path / "in.csv", tmp_path / "new", mode="append", user_metadata={"a": "b"}),
         *table.history(),
         table.compact(),
+        table.index(),
         table.vacuum("0s"),
         tx.resolve(path, table.history()[0].commit_id),
     ]

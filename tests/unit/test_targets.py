@@ -115,6 +115,7 @@ VERBS = {
     "file_table": lambda table: table.file_table(),
     "files": lambda table: table.files(),
     "history": lambda table: table.history(),
+    "index": lambda table: table.index(),
     "lookup": lambda table: table.lookup([1]),
     "set": lambda table: table.set(compression="zstd"),
     "vacuum": lambda table: table.vacuum(),

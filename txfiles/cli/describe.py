@@ -68,9 +68,9 @@ def show(path: str, version: int | None, at: str | None, storage_options: Storag
 
 def _facts(table: tx.Table) -> dict[str, Any]:
     try:
-        listed = table.file_table(physical=True)
+        listed, index = table.file_table(physical=True), table.index()
     except UnsupportedVerbError:  # its files, if it has any, are not txfiles' own
-        listed = None
+        listed, index = None, None
     return {
         "path": table.path,
         "backend": table.backend,
@@ -84,8 +84,12 @@ def _facts(table: tx.Table) -> dict[str, Any]:
         "timestamp_col": table.timestamp_col,
         "partition_by": list(table.partition_by),
         "columns": [{"name": field.name, "type": output.type_spec(field.type)} for field in table.schema],
+        "index": index and {name: getattr(index, name) for name in INDEX_FACTS},
         "properties": dict(table.properties),
     }
+
+
+INDEX_FACTS = ("runs", "keys", "bytes", "files_covered", "files_not_covered", "problems")
 
 
 def _through(found: dict[str, Any]) -> str:
@@ -94,6 +98,7 @@ def _through(found: dict[str, Any]) -> str:
 
 
 def _told(found: dict[str, Any]) -> str:
+    index = found["index"]
     main = [
         ("path", found["path"]),
         *([("through", _through(found))] if found["backend"] else []),
@@ -102,6 +107,7 @@ def _told(found: dict[str, Any]) -> str:
         ("keys", ", ".join(found["keys"]) or "-"),
         ("timestamp column", found["timestamp_col"] or "-"),
         ("partitioned by", ", ".join(found["partition_by"]) or "-"),
+        *([("key index", output.index_text(index))] if index and index["runs"] else []),
     ]
     columns = [(column["name"], output.type_text(column["type"])) for column in found["columns"]]
     properties = [(name, output.property_text(value)) for name, value in found["properties"].items()]

@@ -35,7 +35,7 @@ EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
     (errors.ConfirmationRequiredError, 16),
 )
 
-WRITING_VERBS = frozenset({"write", "delete", "set", "compact", "vacuum"})
+WRITING_VERBS = frozenset({"write", "delete", "set", "compact", "index", "vacuum"})
 """Verbs that commit: if one is interrupted, the commit may have happened."""
 
 

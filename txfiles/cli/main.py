@@ -14,7 +14,7 @@ import click
 
 from txfiles.cli import failure, output
 from txfiles.cli.describe import files, log, show
-from txfiles.cli.maintain import compact, resolve, set_, vacuum
+from txfiles.cli.maintain import compact, index, resolve, set_, vacuum
 from txfiles.cli.params import example
 from txfiles.cli.read import read
 from txfiles.cli.write import delete, plan, write
@@ -123,7 +123,7 @@ def entry() -> NoReturn:
     os._exit(code)
 
 
-for verb in (write, plan, delete, show, log, files, read, set_, compact, vacuum, resolve):
+for verb in (write, plan, delete, show, log, files, read, set_, compact, index, vacuum, resolve):
     cli.add_command(verb)
 
 if __name__ == "__main__":

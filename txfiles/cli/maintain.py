@@ -1,6 +1,8 @@
-"""`txfiles set`, `txfiles compact`, `txfiles vacuum` and `txfiles resolve`."""
+"""`txfiles set`, `txfiles compact`, `txfiles index`, `txfiles vacuum` and `txfiles resolve`."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +18,9 @@ from txfiles.cli.params import (
     storage_option,
     where_option,
 )
+
+if TYPE_CHECKING:
+    import txfiles as tx
 
 
 @click.command(
@@ -93,6 +98,63 @@ def compact(
 
 def _files(count: int, noun: str = "file") -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+@click.command(
+    short_help="Build, drop or check the key index.",
+    epilog=example(
+        "txfiles index lake/customers --build", "txfiles index lake/customers", "txfiles index lake/customers --check"
+    ),
+)
+@click.argument("path")
+@click.option("--build", is_flag=True, help="Cover every data file, and have later commits keep the index.")
+@click.option("--drop", is_flag=True, help="Remove the index, and have no later commit begin one.")
+@click.option("--check", is_flag=True, help="Compare the index with the data files; exit code 1 if it is not right.")
+@lock_option
+@storage_option
+@json_option
+@click.pass_context
+def index(
+    context: click.Context,
+    path: str,
+    build: bool,
+    drop: bool,
+    check: bool,
+    lock: str | None,
+    storage_options: Storage,
+    as_json: bool,
+) -> None:
+    """Say what the key index consists of and how many files it covers; or build, drop or check it.
+
+    With an index, upserts, append_once, deletes by keys and lookups find rows without searching the data files. It
+    changes no answer, and is built and dropped in one commit, safely beside running writers.
+    """
+    import txfiles as tx
+
+    actions = [name for name, wanted in (("build", build), ("drop", drop), ("check", check)) if wanted]
+    if len(actions) > 1:
+        raise click.UsageError(f"--{actions[0]} and --{actions[1]} cannot be used together", context)
+    table = tx.Table(path, lock=lock, storage_options=storage_options)
+    with progress.bar(as_json=as_json) as report:
+        found = table.index(actions[0] if actions else "show", progress=report)
+    output.emit(as_json, found, _index_text(found))
+    if check and found.problems:
+        output.flush()
+        context.exit(1)
+
+
+def _index_text(found: tx.IndexResult) -> str:
+    lines = [output.index_text(vars(found)) if found.runs else f"no key index (key_index={found.key_index})"]
+    if found.action in ("build", "drop"):
+        lines.insert(0, f"version {found.version} committed" if found.committed else "there is nothing to do")
+    lines += [f"not used: {output.one_line(problem)}" for problem in found.problems]
+    if found.problems:
+        lines.append("rows are found without these; --drop and then --build make the index anew")
+    elif found.action == "check":
+        lines.append("the index is right")
+    elif found.runs and found.files_not_covered:
+        lines.append("--build covers the other files, too; until then they are searched")
+    return "\n".join(lines)
 
 
 @click.command(

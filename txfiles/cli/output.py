@@ -159,6 +159,13 @@ def number(value: int | None) -> str:
     return "?" if value is None else f"{value:,}"
 
 
+def index_text(index: Mapping[str, Any]) -> str:
+    """The facts of a key index (`tx.IndexResult`) in one line."""
+    covered, other = index["files_covered"], index["files_not_covered"]
+    runs = f"{index['runs']:,} run{'' if index['runs'] == 1 else 's'}"
+    return f"{runs}, {index['keys']:,} keys, {index['bytes']:,} bytes; covers {covered:,} of {covered + other:,} files"
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> str:
     """Aligned columns for a person.
 

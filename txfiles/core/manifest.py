@@ -192,11 +192,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked for, by whom.
 
     Attributes:
-        name: append, append_once, upsert, overwrite, delete, compact, set or vacuum.
+        name: append, append_once, upsert, overwrite, delete, compact, set, index or vacuum.
         read_version: the version that the operation was planned on; None for a table's creation.
         keys: the keys of a keyed write, by the names that the caller used: it is history, not what the table is.
         batch_id: the caller's name for the batch.
-        scope: of an overwrite: ``table``, ``partitions`` or ``filter``; of a delete: ``filter`` or ``keys``.
+        scope: of an overwrite: ``table``, ``partitions`` or ``filter``; of a delete: ``filter`` or ``keys``; of
+            an index: ``build`` or ``drop``.
         library: name and version of the writing library.
         writer: host and process of the writer.
         user_metadata: the caller's own facts.

@@ -19,6 +19,9 @@ FIRST_TIER_ENTRIES = 65_536
 MERGED_ENTRIES_MOST = 8_000_000
 """A commit merges no more than this, which takes less than a second; larger runs wait for `txfiles index --build`."""
 
+MERGED_FOOTERS_MOST_BYTES = 32 * 1024 * 1024
+"""Of runs that are merged, together: half of what the footer of a run may have."""
+
 
 def tier(entries: int) -> int:
     """The tier of a run with so many entries."""
@@ -28,17 +31,20 @@ def tier(entries: int) -> int:
     return found
 
 
-def to_merge(runs: Iterable[RunRef]) -> Sequence[RunRef]:
+def to_merge(runs: Iterable[RunRef], *, most: int | None = MERGED_ENTRIES_MOST) -> Sequence[RunRef]:
     """The runs that the next commit should merge: the oldest of the lowest tier that is full; none if none is.
 
     Args:
         runs: of one key, oldest first.
+        most: so many entries are merged at once; None: any number.
     """
     tiers: dict[int, list[RunRef]] = {}
     for run in runs:
         tiers.setdefault(tier(run.entries), []).append(run)
     for _, found in sorted(tiers.items()):
         oldest = found[:RUNS_OF_A_TIER]
-        if len(oldest) == RUNS_OF_A_TIER and sum(run.entries for run in oldest) <= MERGED_ENTRIES_MOST:
+        fits = most is None or sum(run.entries for run in oldest) <= most
+        fits = fits and sum(run.footer_bytes for run in oldest) <= MERGED_FOOTERS_MOST_BYTES
+        if len(oldest) == RUNS_OF_A_TIER and fits:
             return oldest
     return ()

@@ -5,6 +5,7 @@ Source: specs/8-index.md, "Checking".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,13 +41,16 @@ class RunState:
     problem: str = ""
 
 
-def states(session: Session, snapshot: Snapshot, *, check: bool) -> list[RunState]:
+def states(
+    session: Session, snapshot: Snapshot, *, check: bool, done: Callable[[int, int], None] = lambda *_: None
+) -> list[RunState]:
     """What the runs of a version are worth, in its order.
 
     Args:
         session: where the table is.
         snapshot: the version.
         check: compare each run with its live files; otherwise its footer alone is read.
+        done: told how many runs have been looked at, and of how many.
     Raises:
         StoreError: the store failed.
         CorruptTableError: a data file is missing or damaged.
@@ -69,7 +73,11 @@ def states(session: Session, snapshot: Snapshot, *, check: bool) -> list[RunStat
             return RunState(ref, (), str(error))
         return RunState(ref, tuple(file.path for file in files))
 
-    return list(session.together(one, runs))
+    found: list[RunState] = []
+    for state in (session.each if check else session.together)(one, runs):
+        found.append(state)
+        done(len(found), len(runs))
+    return found
 
 
 def _compare(session: Session, table: TableMetadata, run: Run, digester: Digester, files: list[DataFile]) -> None:

@@ -56,7 +56,7 @@ OPERATIONS: dict[str, Callable[[AnyContext], CommitPlan]] = {
 }
 
 PATIENCE_SECONDS = 60.0
-"""How long `set`, `compact` and `vacuum` keep trying after the first lost race."""
+"""How long `set`, `compact`, `index` and `vacuum` keep trying after the first lost race."""
 
 FOREIGN_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
 FOREIGN_LOGS = (
@@ -105,7 +105,7 @@ def _run(session: Session, request: Asked, base: Snapshot | None) -> tuple[Write
         found = OPERATIONS[request.mode](PlanContext(session, request, snapshot, staging))
         return indexing.with_runs(session, snapshot, staging, found)
 
-    attempt = _attempt(session, operation, request.timeout)
+    attempt = new_attempt(session, operation, request.timeout)
     done = run(attempt, plan_on, base=base)
     if done.already_committed:
         _known_batch(session, request, versions.head(session))  # an error if it was committed in another mode
@@ -123,7 +123,7 @@ def plan(session: Session, request: Request) -> Plan:
 
 def _plan(session: Session, request: Asked, base: Snapshot | None) -> Plan:
     started = session.environment.monotonic()
-    attempt = _attempt(session, _operation(session, request, base), request.timeout)
+    attempt = new_attempt(session, _operation(session, request, base), request.timeout)
     while True:
         known = _known_batch(session, request, base)
         if known is not None:
@@ -155,7 +155,7 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
     def plan_on(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
         return set_properties(snapshot or newest, wanted)
 
-    return run(_attempt(session, operation), plan_on, base=newest).snapshot or newest
+    return run(new_attempt(session, operation), plan_on, base=newest).snapshot or newest
 
 
 def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[VacuumResult, Snapshot]:
@@ -176,11 +176,11 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
     def plan_on(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
         return vacuum_operation.plan_vacuum(session, snapshot or newest, rules)
 
-    done = run(_attempt(session, operation), plan_on, base=newest)
+    done = run(new_attempt(session, operation), plan_on, base=newest)
     assert done.plan is not None
     committed = done.plan.vacuum
     paths = committed.deletes if committed and done.committed else ()
-    with _after_commit(session, done, hint="the next vacuum deletes what this one left"):
+    with after_commit(session, done, hint="the next vacuum deletes what this one left"):
         vacuum_operation.delete(
             session.store, paths, lambda count: options.progress(Progress("deleting files", count, len(paths)))
         )
@@ -213,7 +213,7 @@ def compact(session: Session, base: Snapshot, options: CompactOptions) -> tuple[
         found = compact_operation.plan_compaction(session, base, staging, _wanted(base, options))
         return indexing.with_runs(session, base, staging, found)
 
-    attempt = _attempt(session, operation)
+    attempt = new_attempt(session, operation)
     done = run(attempt, plan_on, base=newest)
     assert done.plan is not None
     result = _compacted(done.plan.groups, done.version or 0, skipped=done.plan.lost_groups)
@@ -252,7 +252,7 @@ def _compacted(groups: Sequence[Group], version: int, *, skipped: int = 0, dry_r
 
 
 @contextmanager
-def _after_commit(session: Session, done: Outcome, hint: str) -> Iterator[None]:
+def after_commit(session: Session, done: Outcome, hint: str) -> Iterator[None]:
     """Context manager for what a call does after its commit: errors report that the commit is in the table."""
     try:
         yield
@@ -426,7 +426,7 @@ def _result(kind: type[Result], request: Asked, done: Outcome, elapsed: float, c
     )
 
 
-def _attempt(session: Session, operation: Operation, timeout: float = PATIENCE_SECONDS) -> Attempt:
+def new_attempt(session: Session, operation: Operation, timeout: float = PATIENCE_SECONDS) -> Attempt:
     """A call's attempt, with an id that no other call has."""
     return Attempt(
         session, session.environment.new_id(), operation, timeout, Staging, checks.holds, checks.still_live, unite

@@ -19,13 +19,22 @@ from txfiles.log import manifests, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.options import DEFAULTS, MODES, CompactOptions, Request, VacuumOptions
+from txfiles.options import DEFAULTS, MODES, CompactOptions, IndexOptions, Request, VacuumOptions
 from txfiles.reading import live, lookup, scan
 from txfiles.reading.live import data_name
-from txfiles.results import Commit, CompactResult, Plan, Resolution, VacuumResult, WriteResult, commit_record
+from txfiles.results import (
+    Commit,
+    CompactResult,
+    IndexResult,
+    Plan,
+    Resolution,
+    VacuumResult,
+    WriteResult,
+    commit_record,
+)
 from txfiles.rows import filelist, types
 from txfiles.store import open_store, port
-from txfiles.targets import files
+from txfiles.targets import files, files_index
 from txfiles.targets.protocol import Capabilities, Place, TableState
 from txfiles.verbs import DeleteOptions
 
@@ -57,6 +66,7 @@ class FilesTarget:
                 "file_table",
                 "files",
                 "history",
+                "index",
                 "lookup",
                 "refresh",
                 "set",
@@ -241,6 +251,12 @@ class FilesTable:
     def compact(self, options: CompactOptions) -> tuple[CompactResult, FilesTable]:
         """See `files.compact`."""
         result, after = files.compact(self.session, self.snapshot, options)
+        return result, self._at(after)
+
+    def index(self, options: IndexOptions) -> tuple[IndexResult, FilesTable]:
+        """See `files_index.index`."""
+        with self._expiry_reported():
+            result, after = files_index.index(self.session, self.snapshot, options)
         return result, self._at(after)
 
     def _at(self, snapshot: Snapshot) -> FilesTable:

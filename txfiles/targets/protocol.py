@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from txfiles.core.manifest import PropertyValue
-from txfiles.options import CompactOptions, Request, VacuumOptions
-from txfiles.results import Commit, CompactResult, Plan, Resolution, VacuumResult, WriteResult
+from txfiles.options import CompactOptions, IndexOptions, Request, VacuumOptions
+from txfiles.results import Commit, CompactResult, IndexResult, Plan, Resolution, VacuumResult, WriteResult
 from txfiles.verbs import DeleteOptions
 
 if TYPE_CHECKING:
@@ -148,6 +148,9 @@ class OpenTable(Protocol):
 
     def compact(self, options: CompactOptions) -> tuple[CompactResult, OpenTable]:
         """Join small files; returns what was joined, and the version after that."""
+
+    def index(self, options: IndexOptions) -> tuple[IndexResult, OpenTable]:
+        """Build, drop, check or describe the key index; returns what it is then, and the version after that."""
 
 
 class Target(Protocol):

@@ -33,6 +33,9 @@ logger = logging.getLogger("txfiles")
 RUN_ENTRIES = 4_000_000
 """Files with more keys than this together get a run at once, so that the memory of a long write is bounded."""
 
+RUN_FILES = 100_000
+"""Likewise more files than this: a run's footer names each."""
+
 
 class FileKeys:
     """The digests of one data file's keys, in the order of its rows."""
@@ -73,6 +76,9 @@ class IndexRuns:
     Args:
         session: where the table is.
         name: gives a new run its name, and remembers it.
+
+    Attributes:
+        failure: why a run was not written, if one was not.
     """
 
     def __init__(self, session: Session, name: Callable[[], str]) -> None:
@@ -83,6 +89,7 @@ class IndexRuns:
         self._digester: Digester | None = None
         self._pending: list[_Covered] = []
         self._under_way: list[Callable[[], RunRef | None]] = []
+        self.failure: StoreError | ValueError | None = None
 
     def begin(self, table: TableMetadata, table_id: str, path: str) -> FileKeys | None:
         """What collects the keys of a new file, by its path; None if the table's secret is not to be had.
@@ -98,14 +105,23 @@ class IndexRuns:
                     return None
                 if secret is None:
                     return None
-                self._key, self._digester = index.run_key(table, secret), Digester(secret)
-        return FileKeys(path, self._digester, self._cover)
+                self.use(table, secret)
+            digester = self._digester
+        assert digester is not None
+        return FileKeys(path, digester, self._cover)
+
+    def use(self, table: TableMetadata, secret: bytes) -> None:
+        """Say which keys the runs hold, and the secret of their digests."""
+        self._key, self._digester = index.run_key(table, secret), Digester(secret)
 
     def _cover(self, file: _Covered) -> None:
         with self._guard:
             self._pending.append(file)
-            full = sum(len(file.digests) for file in self._pending) >= RUN_ENTRIES
+            full = sum(len(file.digests) for file in self._pending) >= RUN_ENTRIES or len(self._pending) >= RUN_FILES
+            before = self._under_way[-1:]
         if full:
+            for wait in before:  # one run is written beside the next, no more
+                wait()
             self.start()
 
     def start(self) -> None:
@@ -202,6 +218,7 @@ class IndexRuns:
             facts = write_run(self._session.store.create(name), run, self._key, cover, digests=digests, rows=rows)
         except (StoreError, ValueError) as error:  # ValueError: it would cover more files than a run can
             logger.warning("no run of the key index of %s for this commit: %s", self._session.store.root, error)
+            self.failure = error
             return None
         return self._ref(name, run, len(files), facts)
 

@@ -29,7 +29,7 @@ from txfiles.rows.text import to_text
 from txfiles.store import port
 from txfiles.writing import datafile
 from txfiles.writing.datafile import DataFileWriter
-from txfiles.writing.index_runs import IndexRuns
+from txfiles.writing.index_runs import FileKeys, IndexRuns
 
 logger = logging.getLogger("txfiles")
 
@@ -270,6 +270,13 @@ class Staging:
         if index.wants_runs(table, has_runs=self._has_runs):
             keys = self._runs.begin(table, self.table_id, names.encode_path(name))
         return DataFileWriter(self._session.store, table, partition, name, copies=copies, keys=keys)
+
+    def cover(self, table: TableMetadata, path: str) -> FileKeys:
+        """Collect the keys of a live file for the key index, whose secret `runs` knows."""
+        self._begin()
+        keys = self._runs.begin(table, self.table_id, path)
+        assert keys is not None
+        return keys
 
     def keep_index(self, *, has_runs: bool) -> None:
         """Say whether the key index has runs in the version that this pass is planned on."""

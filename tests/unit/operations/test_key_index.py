@@ -312,7 +312,7 @@ def replace_ref(world: World, ref: Any, **changes: Any) -> Any:
     def plan_on(snapshot: Any, _: Any) -> CommitPlan:
         return CommitPlan(table=state.table, read_set=ReadSet(table=state.table), index=(IndexAction(add=forged),))
 
-    attempt = files._attempt(world.session, Operation(name="forge"))
+    attempt = files.new_attempt(world.session, Operation(name="forge"))
     commit.run(attempt, plan_on, base=head)
     return forged
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 from txfiles.core import times
 from txfiles.core.properties import duration_us
 from txfiles.errors import OptionError, SnapshotExpiredError, StoreError, TableNotFoundError, UnsupportedVerbError
-from txfiles.options import CompactOptions, VacuumOptions
+from txfiles.options import CompactOptions, IndexOptions, VacuumOptions
 from txfiles.reading import lookup, scan
-from txfiles.results import Commit, CompactResult, VacuumResult, WriteResult
+from txfiles.results import Commit, CompactResult, IndexResult, VacuumResult, WriteResult
 from txfiles.rows import filters
 from txfiles.rows import keys as key_codec
 from txfiles.targets.delta.client import Client
@@ -218,6 +218,10 @@ class DeltaTable:
     def compact(self, options: CompactOptions) -> tuple[CompactResult, DeltaTable]:
         """Never called: see the capabilities."""
         raise UnsupportedVerbError("Delta tables do not support 'compact'", verb="compact")
+
+    def index(self, options: IndexOptions) -> tuple[IndexResult, DeltaTable]:
+        """Never called: see the capabilities."""
+        raise UnsupportedVerbError("Delta tables do not support 'index'", verb="index")
 
     def _at(self, snapshot: Snapshot) -> DeltaTable:
         return replace(self, snapshot=snapshot)

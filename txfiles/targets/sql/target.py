@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from txfiles.core.messages import shown, text
 from txfiles.errors import OptionError, SnapshotExpiredError, StoreError, TableNotFoundError, UnsupportedVerbError
-from txfiles.options import DEFAULTS, MODES, CompactOptions, Request, VacuumOptions
+from txfiles.options import DEFAULTS, MODES, CompactOptions, IndexOptions, Request, VacuumOptions
 from txfiles.reading import lookup, scan
-from txfiles.results import Commit, CompactResult, Plan, Resolution, VacuumResult, WriteResult
+from txfiles.results import Commit, CompactResult, IndexResult, Plan, Resolution, VacuumResult, WriteResult
 from txfiles.rows import filters, types
 from txfiles.targets.protocol import Capabilities, Place, TableState
 from txfiles.targets.sql import address as addresses
@@ -325,6 +325,10 @@ class SqlTable:
     def compact(self, options: CompactOptions) -> tuple[CompactResult, SqlTable]:
         """There is nothing to compact."""
         self._lacks("compact")
+
+    def index(self, options: IndexOptions) -> tuple[IndexResult, SqlTable]:
+        """A database has indexes of its own."""
+        self._lacks("index")
 
     def _lacks(self, verb: str) -> NoReturn:
         raise UnsupportedVerbError(f"{self.path} is a sql table, which does not support {verb!r}", verb=verb)
