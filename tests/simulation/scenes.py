@@ -46,7 +46,8 @@ def scene(programs: Sequence[str | Sequence[str]], *, create: bool = False, **pr
     """Calls by name, one or several for each process, on the table of `calls.made`, or where there is none yet."""
     named = [[one] if isinstance(one, str) else list(one) for one in programs]
     calls = tuple(tuple({**CALLS, **OUTSIDE, **MARKING}[name] for name in program) for program in named)
-    base, done = (State({}), ()) if create else _table_of(tuple({"vacuum_grace": "0", **properties}.items()))
+    given = {"vacuum_grace": "0", "key_index": "off", **properties}
+    base, done = (State({}), ()) if create else _table_of(tuple(given.items()))
     return Scene(" | ".join(" ".join(program) for program in named), base, Checker(base, done), calls)
 
 

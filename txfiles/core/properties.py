@@ -136,6 +136,11 @@ def text(properties: Mapping[str, PropertyValue], name: str) -> str:
     return str(_in_force(properties, name))
 
 
+def marks_rows(properties: Mapping[str, PropertyValue]) -> bool:
+    """Whether rows that change are marked, and their file stays."""
+    return text(properties, "update_strategy") == "merge_on_read"
+
+
 def switch(properties: Mapping[str, PropertyValue], name: str) -> bool:
     """The value in force of a true-or-false property."""
     return bool(_in_force(properties, name))

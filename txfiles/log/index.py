@@ -38,7 +38,9 @@ def usable(session: Session, state: State | None, table: TableMetadata) -> tuple
 def wants_runs(table: TableMetadata, *, has_runs: bool) -> bool:
     """Whether a commit that adds files adds a run for them, if the version before has or has not any."""
     wanted = properties.text(table.properties, "key_index")
-    return bool(table.keys) and (wanted == "on" or (wanted == "auto" and has_runs)) and key_kinds(table) is not None
+    if wanted == "auto":
+        wanted = "on" if has_runs or properties.marks_rows(table.properties) else "off"
+    return bool(table.keys) and wanted == "on" and key_kinds(table) is not None
 
 
 def key_kinds(table: TableMetadata) -> tuple[str, ...] | None:

@@ -119,7 +119,7 @@ def carry_out(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> C
 
     Cost: as `rewrite`; marking reads and writes vectors only: a request for each file that has one, and one file.
     """
-    by_mark = properties.text(table.properties, "update_strategy") == "merge_on_read"
+    by_mark = properties.marks_rows(table.properties)
     marks = [by_mark and edit.file.rows <= MARKABLE_ROWS and edit.rewrites for edit in edits]
     marking = [edit for edit, is_marked in zip(edits, marks, strict=True) if is_marked]
     others = [edit for edit, is_marked in zip(edits, marks, strict=True) if not is_marked]

@@ -205,7 +205,10 @@ def test_an_upsert_opens_only_files_with_a_hit() -> None:
 
 
 def test_when_writes_keep_an_index() -> None:
-    """`auto`, the default, keeps an index that there is, and begins none."""
+    """`auto`, the default, keeps an index that there is, and begins one only where rows are marked."""
+    marking = World("auto", update_strategy="merge_on_read")
+    marking.write(scattered(0), "upsert", keys=("id",))
+    assert len(marking.runs) == 1
     world = World("auto")
     world.write(scattered(0), "upsert", keys=("id",))
     assert not world.runs
