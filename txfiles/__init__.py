@@ -16,6 +16,7 @@ from txfiles.errors import (
     BatchIdMismatchError,
     CommitConflictError,
     CommitStateUnknownError,
+    ConfigError,
     ConfirmationRequiredError,
     CorruptTableError,
     DuplicateKeyError,
@@ -43,6 +44,7 @@ from txfiles.version import __version__
 
 if TYPE_CHECKING:
     from txfiles.api import exists, plan, resolve, write
+    from txfiles.config import Config, load_config
     from txfiles.options import Progress
     from txfiles.results import Commit, CompactResult, IndexResult, Plan, Resolution, VacuumResult, WriteResult
     from txfiles.table import Table
@@ -54,6 +56,8 @@ __all__ = [
     "CommitConflictError",
     "CommitStateUnknownError",
     "CompactResult",
+    "Config",
+    "ConfigError",
     "ConfirmationRequiredError",
     "CorruptTableError",
     "DuplicateKeyError",
@@ -85,6 +89,7 @@ __all__ = [
     "WriteResult",
     "__version__",
     "exists",
+    "load_config",
     "plan",
     "resolve",
     "write",
@@ -93,6 +98,7 @@ __all__ = [
 # Imported on first use: they import pyarrow, and `txfiles --help` should not wait for that.
 _LATER = {
     **dict.fromkeys(("exists", "plan", "resolve", "write"), "txfiles.api"),
+    **dict.fromkeys(("Config", "load_config"), "txfiles.config"),
     "Table": "txfiles.table",
     "Progress": "txfiles.options",
     **dict.fromkeys(

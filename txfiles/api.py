@@ -53,7 +53,8 @@ def write(
         path: the table's folder.
         mode: ``overwrite``, ``append``, ``append_once`` (add rows of unknown keys) or ``upsert`` (replace
             rows of known keys, add the others).
-        format: ``parquet`` or ``csv``; by default the table's own, and parquet for a new table.
+        format: ``parquet``, ``csv``, ``delta`` or ``sql``; by default that of the table or of the database's URL, and
+            parquet for a new table. A Delta table is always named as one.
         keys: the columns that identify a row; recorded by the first keyed write.
         dedup_strategy: which of several rows with the same key inside the batch to keep: ``error``,
             ``newest_wins``, ``first_wins`` or ``last_wins``.

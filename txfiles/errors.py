@@ -6,6 +6,7 @@
     ├── InputError (ValueError)         2   the caller's data or options are at fault; nothing was written
     │   ├── OptionError                     an option, mode or property is unknown or does not fit the others
     │   │   └── ArgumentError (TypeError)       an argument is missing or unknown
+    │   ├── ConfigError                     a configuration file is unreadable, or something in it is wrong
     │   ├── UnsupportedVerbError            tables of that format do not support the call
     │   ├── NeedsLiveViewError              plain readers of the files would not see the table's columns
     │   ├── KeysRequiredError               a keyed mode without keys
@@ -108,6 +109,12 @@ class ArgumentError(OptionError, TypeError):
     """An argument is missing, or the call has none of that name. Evidence: ``argument``."""
 
     kind = "bad-argument"
+
+
+class ConfigError(InputError):
+    """A configuration file is unreadable, or something in it is wrong. Evidence: ``file``, ``line``, ``place``."""
+
+    kind = "bad-config"
 
 
 class UnsupportedVerbError(InputError):

@@ -13,8 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from txfiles.core import foreign
-from txfiles.core.codec import FORMATS
+from txfiles.core import codec, foreign
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.messages import is_unicode, one_of, plain, shown, text
 from txfiles.core.properties import read_properties
@@ -24,6 +23,7 @@ if TYPE_CHECKING:  # they import pyarrow, and `txfiles --help` should not wait f
     from txfiles.rows.source import Source
     from txfiles.store.port import Lock
 
+FORMATS = (*codec.FORMATS, "delta", "sql")
 MODES = ("overwrite", "append", "append_once", "upsert")
 KEYED = ("append_once", "upsert")
 
@@ -147,7 +147,7 @@ class WriteOptions:
         "upsert: replace rows by key, add the others.",
         choices=MODES,
     )
-    format: str | None = _option("word", "The file format of a new table; parquet if not given.", None, choices=FORMATS)
+    format: str | None = _option("word", "The format of a new table; parquet if not given.", None, choices=FORMATS)
     keys: tuple[str, ...] = _option(
         "columns", "A key column; repeat it for a composite key.", (), flag="--key", metavar="COL"
     )
@@ -301,14 +301,23 @@ def check(options: Options) -> Options:
     Raises:
         OptionError: names the nearest valid value, or what the option needs.
     """
-    for name, facts in OPTIONS.items():
-        given = getattr(options, name)
-        if name != "format" and not (given is None and DEFAULTS.get(name, MISSING) is None):
-            _CHECKS[facts.kind](name, given)
+    for name in OPTIONS:
+        check_option(name, getattr(options, name))
     check_common(options)
-    read_properties(options.properties)
     _check_together(options)
     return options
+
+
+def check_option(name: str, given: Any) -> None:
+    """Refuse a value that an option cannot have, whatever the others are.
+
+    Raises:
+        OptionError: names the nearest valid value.
+    """
+    if name != "format" and not (given is None and DEFAULTS.get(name, MISSING) is None):
+        _CHECKS[OPTIONS[name].kind](name, given)
+    if name == "properties":
+        read_properties(given)
 
 
 def check_common(options: Asked) -> None:

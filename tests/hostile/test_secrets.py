@@ -208,3 +208,82 @@ def test_every_error_is_pickled_whole() -> None:
         assert type(again) is kind
         facts = ("message", "hint", "committed", "evidence")
         assert [getattr(again, name) for name in facts] == [getattr(error, name) for name in facts]
+
+
+# ---- configuration files
+
+CONFIG = f"""
+connections:
+  bucket:
+    url: "s3://lake/silver"
+    storage_options: {{key: "{CANARY}", secret: "${{LAKE_SECRET}}", nested: {{token: "x-${{LAKE_SECRET}}"}}}}
+  azure: {{url: "abfs://box/x", storage_options: {{connection_string: "AccountKey=${{LAKE_SECRET}};a=b"}}}}
+  database: {{url: "postgresql://me:${{LAKE_SECRET}}@127.0.0.1:1/db?sslpassword=${{LAKE_SECRET}}"}}
+  clear: {{url: "postgresql://me:{CANARY}@127.0.0.1:1/db"}}
+"""
+WRITE = "write: {connection: %s, mode: append, %s}\n"
+BROKEN = (
+    f"connections: {{c: {{url: 's3://b', storage_options: {{secret: &{CANARY} x}}}}}}",
+    f"connections: {{c: {{url: 's3://b', storage_options: {{secret: *{CANARY}}}}}}}",
+    f"connections: {{c: {{url: 's3://b', storage_options: {{secret: !{CANARY} x}}}}}}",
+    f"connections: {{c: {{url: 's3://b', storage_options: {{secret: '{CANARY}}}}}}}",
+    f"connections: {{c: {{url: 's3://b', storage_options: {{secret: \"\\q{CANARY}\"}}}}}}",
+    f"connections: {{c: {{url: 's3://b', storage_options: {CANARY}}}}}\nwrite: {{}}",
+    f"connections: {{c: {{url: 's3://b', storage_options: ['{CANARY}']}}}}\nwrite: {{}}",
+    f"connections: {{c: '{CANARY}'}}\nwrite: {{}}",
+    f"connections: {{c: {{url: ['{CANARY}']}}}}\nwrite: {{}}",
+    f"connections: {{c: {{url: 'https://user:{CANARY}@h/x', key: 1}}}}\nwrite: {{}}",
+    f"connections: {{c: {{url: 'oracle://u:{CANARY}@h/d'}}}}\nwrite: {{connection: c, table: t, mode: append}}",
+    f"connections: {{c: {{url: 'sqlite:///x?key={CANARY}'}}}}\nwrite: {{connection: c, table: t, mode: append}}",
+    *(WRITE % ("bucket", f"path: x, {name}: '${{LAKE_SECRET}}'") for name in ("stale", "schema_mode", "format", "x")),
+    WRITE % ("'${LAKE_SECRET}'", "path: x"),
+    WRITE % ("bucket", "path: '../${LAKE_SECRET}'"),
+    WRITE % ("bucket", "path: x, timeout: '${LAKE_SECRET}'"),
+    WRITE % ("bucket", "path: x, properties: {compression: '${LAKE_SECRET}'}"),
+)
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_configurations_that_are_wrong(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything_said: Callable[[Callable[[], Any]], str]
+) -> None:
+    """An error shows neither a part of a connection nor a variable's value, wherever the file is wrong."""
+    monkeypatch.setenv("LAKE_SECRET", CANARY)
+    (tmp_path / "c.yaml").write_text(text if "connections" in text else CONFIG + text)
+    assert CANARY not in everything_said(lambda: tx.load_config(tmp_path / "c.yaml"))
+
+
+def test_configurations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything_said: Callable[[Callable[[], Any]], str]
+) -> None:
+    """What is loaded shows no secret in its repr and pickle, nor does a write that fails."""
+    monkeypatch.setenv("LAKE_SECRET", CANARY)
+    for name, place in (("bucket", "path: a@b"), ("database", "table: t"), ("clear", "table: t")):
+        (tmp_path / "c.yaml").write_text(CONFIG + WRITE % (name, place))
+        config = tx.load_config(tmp_path / "c.yaml")
+        assert CANARY not in f"{config!r} {config.connections!r} {list(config.connections.values())} {config!s}"
+        assert CANARY.encode() not in pickle.dumps(config)
+        assert CANARY not in everything_said(lambda config=config: config.write(ROWS, timeout=0))
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_shell_unexpected_with_a_configuration(
+    more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that nobody expected shows nothing of the configuration's connections."""
+
+    def fail(*_: Any, **given: Any) -> None:
+        raise KeyError(f"it was {given}, {CANARY}-in-a-variable")
+
+    monkeypatch.setenv("LAKE_SECRET", f"{CANARY}-in-a-variable")
+    monkeypatch.setenv("TXFILES_DEBUG", "1")
+    monkeypatch.setattr("txfiles.api.write", fail)
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id\n1\n")
+    for name, place in (("bucket", "path: x"), ("azure", "path: x"), ("database", "table: t"), ("clear", "table: t")):
+        (tmp_path / "c.yaml").write_text(CONFIG + WRITE % (name, place))
+        for words in (["--config", str(tmp_path / "c.yaml")], [f"--config={tmp_path / 'c.yaml'}"]):
+            result = CliRunner().invoke(cli, ["write", str(rows), *words, *more])
+            assert result.exit_code == 1, result.output
+            assert "internal error: KeyError" in result.output
+            assert CANARY not in result.output

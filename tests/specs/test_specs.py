@@ -82,12 +82,13 @@ def test_worked_example_is_real() -> None:
 
 
 def test_schema_is_in_sync(tmp_path: Path) -> None:
-    """manifest.schema.json is what the types say, takes real manifests and refuses a bad one."""
+    """Both schemas are what the types say; that of manifests takes real ones and refuses a bad one."""
     loader = importlib.machinery.SourceFileLoader("make_schema", str(ROOT / "tools" / "make-schema"))
     spec = importlib.util.spec_from_loader("make_schema", loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
+    assert (SPECS / "config.schema.json").read_text(encoding="utf-8") == module.config_schema(), "run tools/make-schema"
     written = (SPECS / "manifest.schema.json").read_text(encoding="utf-8")
     assert written == module.schema(), "run tools/make-schema"
     validator = jsonschema.Draft202012Validator(json.loads(written))
@@ -135,13 +136,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each Python block does what it shows; the blocks of one page share their names."""
+    """Each Python block does what it shows; the blocks of one page share their names. YAML is `pipeline.yaml`."""
     monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {}
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```(python|yaml)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks or page != ROOT / "README.md"
-    for block in blocks:
-        exec(compile(block, page.name, "exec"), scope)
+    for language, block in blocks:
+        if language == "yaml":
+            Path("pipeline.yaml").write_text(block, encoding="utf-8")
+        else:
+            exec(compile(block, page.name, "exec"), scope)
 
 
 def test_readme_transcript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

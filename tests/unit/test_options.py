@@ -47,12 +47,12 @@ def test_the_shell_has_the_same_options(verb):
     """Each option that a shell can use is there, with the same help, choices and default."""
     params = {param.name: param for param in cli.commands[verb].params if isinstance(param, click.Option)}
     shell = {name: facts for name, facts in OPTIONS.items() if facts.kind != "library"}
-    assert set(params) - set(shell) == {"path", "as_json"}
+    assert set(params) - set(shell) == {"path", "config", "as_json"}
     for name, facts in shell.items():
         param = params[name]
         assert param.help.startswith(facts.help)
         assert tuple(getattr(param.type, "choices", ())) == facts.choices
-        assert param.required == (name == "mode")
+        assert ("Required without --config" in param.help) == (name == "mode")
         default = DEFAULTS.get(name)
         told = default if isinstance(default, str | float) and default is not False else None
         assert (param.default if param.show_default else None) == told, name

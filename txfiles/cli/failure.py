@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,8 +114,8 @@ def _redacted(text: str, args: Sequence[str]) -> str:
     return text
 
 
-def _storage_options(args: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Each storage option of a command line, as it stands there and as it is understood."""
+def _storage_options(args: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """The storage options of a command line, as they stand there and as they are understood; of its file, too."""
     for before, word in zip(("", *args), args, strict=False):
         if before == params.STORAGE_OPTION or word.startswith(f"{params.STORAGE_OPTION}="):
             name, _, value = word.removeprefix(f"{params.STORAGE_OPTION}=").partition("=")
@@ -124,6 +124,11 @@ def _storage_options(args: Sequence[str]) -> Iterator[dict[str, Any]]:
                 from txfiles.store import secret_options
 
                 yield secret_options.resolved({name: params.storage_value(value)})
+        if before == params.CONFIG_OPTION or word.startswith(f"{params.CONFIG_OPTION}="):
+            with contextlib.suppress(errors.TxFilesError):
+                from txfiles.config import load_config
+
+                yield from load_config(word.removeprefix(f"{params.CONFIG_OPTION}=")).secrets()
 
 
 def _committed(args: Sequence[str]) -> str:

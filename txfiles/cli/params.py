@@ -30,6 +30,10 @@ CONDITION_HELP = (
 )
 
 
+CONFIG_OPTION = "--config"
+UNLESS_CONFIG = f"Required without {CONFIG_OPTION}."
+
+
 class Word(click.Choice[str]):
     """One of a fixed set of values; for a misspelt or foreign one, the error says which was meant."""
 
@@ -215,7 +219,9 @@ def _option(name: str, facts: Facts) -> Callable[[Function], Function]:
             more["type"] = click.Path(dir_okay=False)
     if isinstance(default, str | float) and not isinstance(default, bool):
         more |= {"default": default, "show_default": True}
-    return click.option(flag, name, required=name not in DEFAULTS, **more)
+    if name not in DEFAULTS:  # not required by click, since a configuration file may say it
+        more["help"] = f"{facts.help} {UNLESS_CONFIG}"
+    return click.option(flag, name, **more)
 
 
 def snapshot_options(function: Function) -> Function:

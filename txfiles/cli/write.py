@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from txfiles.cli import output, progress
 from txfiles.cli.params import (
+    CONFIG_OPTION,
+    UNLESS_CONFIG,
     Condition,
     Storage,
     arguments,
@@ -36,8 +39,32 @@ FATES = ("inserted", "updated", "unchanged", "skipped", "stale", "deduplicated")
 def _words(function: Function) -> Function:
     """Inputs, the table and the options: the same for both verbs."""
     inputs = click.argument("inputs", nargs=-1, required=True, metavar="IN...")
-    path = click.option("--to", "path", required=True, metavar="PATH", help="The table's folder or URL.")
-    return inputs(path(write_options(json_option(function))))
+    path = click.option("--to", "path", metavar="PATH", help=f"The table's folder or URL. {UNLESS_CONFIG}")
+    config = click.option(
+        CONFIG_OPTION,
+        "config",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="A YAML file with the table and the options; options of the command line replace its own.",
+    )
+    return inputs(path(config(write_options(json_option(function)))))
+
+
+def _run(verb: str, inputs: Sequence[str], path: str | None, config: str | None, as_json: bool, given: Any) -> Any:
+    """Call `write` or `plan`, with the options of a configuration file if there is one."""
+    import txfiles as tx
+
+    context = click.get_current_context()
+    for param in context.command.params:
+        if config is None and context.params.get(param.name or "") is None and param.name in ("path", "mode"):
+            raise click.MissingParameter(ctx=context, param=param)
+    loaded = None if config is None else tx.load_config(config)
+    if loaded is not None:  # what is only a default of the command line does not replace the file's
+        said = ParameterSource.COMMANDLINE
+        given = {name: value for name, value in given.items() if context.get_parameter_source(name) is said}
+    with _readable(inputs) as data, progress.bar(as_json=as_json) as report:
+        options = {**arguments(given), "path": path, "progress": report}
+        return getattr(tx if loaded is None else loaded, verb)(data, **options)
 
 
 @click.command(
@@ -45,20 +72,18 @@ def _words(function: Function) -> Function:
     epilog=example(
         "txfiles write customers.csv --to lake/customers --mode upsert --key id",
         "txfiles write day1.parquet day2.parquet --to lake/events --mode append --batch-id 2026-11-24",
+        "txfiles write customers.csv --config pipeline.yaml",
         "export-rows | txfiles write - --to lake/events --mode append --schema id=string",
     ),
 )
 @_words
-def write(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> None:
+def write(inputs: tuple[str, ...], path: str | None, config: str | None, as_json: bool, **options: Any) -> None:
     """Write Parquet or CSV files into a table. The first write creates it.
 
     Several inputs are one transaction, in the order given; - reads CSV from stdin. With upsert or
     append_once, and in any mode with --batch-id, it is safe to run the same command again.
     """
-    import txfiles as tx
-
-    with _readable(inputs) as data, progress.bar(as_json=as_json) as report:
-        result = tx.write(data, path, progress=report, **arguments(options))
+    result = _run("write", inputs, path, config, as_json, options)
     _emit(result, _headline(result), as_json)
 
 
@@ -67,16 +92,13 @@ def write(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> 
     epilog=example("txfiles plan customers.csv --to lake/customers --mode upsert --key id"),
 )
 @_words
-def plan(inputs: tuple[str, ...], path: str, as_json: bool, **options: Any) -> None:
+def plan(inputs: tuple[str, ...], path: str | None, config: str | None, as_json: bool, **options: Any) -> None:
     """Say what 'txfiles write' with the same arguments would do, without writing.
 
     Shows what would become of the rows, which files would be rewritten, and estimates of the files
     and bytes written.
     """
-    import txfiles as tx
-
-    with _readable(inputs) as data, progress.bar(as_json=as_json) as report:
-        result = tx.plan(data, path, progress=report, **arguments(options))
+    result = _run("plan", inputs, path, config, as_json, options)
     _emit(result, _headline_of_plan(result), as_json)
 
 

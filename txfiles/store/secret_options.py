@@ -54,6 +54,11 @@ def _resolved(name: str, value: Any) -> Any:
     return os.environ[found[1]]
 
 
+def is_reference(value: str) -> bool:
+    """Whether a value is `${NAME}` as a whole."""
+    return _REFERENCE.fullmatch(value) is not None
+
+
 def secret_names(options: Mapping[str, Any]) -> list[str]:
     """Options with a value that may be secret. A reference to the environment is none."""
     return [name for name, value in options.items() if _may_be_secret(name, value)]

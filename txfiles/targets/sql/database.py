@@ -97,6 +97,8 @@ class Database:
                 raise
             verdict = self.dialect.judge(error)
             text = short(self.address.hidden(str(error)), MESSAGE_CHARACTERS)
+            # psycopg's errors carry the connection, with its password, into the context of ours.
+            vars(error).update({name: None for name, value in vars(error).items() if not isinstance(value, str | int)})
             kinds = {"busy": BusyError, "lost": LostError, "repeated": RepeatedKeyError}
             if verdict in kinds:
                 raise kinds[verdict](text) from None
