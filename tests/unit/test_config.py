@@ -17,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import txfiles as tx
-from txfiles import targets
 from txfiles.config import references
-from txfiles.options import FORMATS, OPTIONS
+from txfiles.options import OPTIONS
 
 ROWS = pa.table({"customer_id": [1, 2], "updated_at": [10, 20]})
 SCHEMA = json.loads((Path(__file__).parents[2] / "specs" / "config.schema.json").read_text())
@@ -304,11 +303,6 @@ def test_a_config_does_not_change(tmp_path: Path) -> None:
         config.connections["x"] = None  # type: ignore[index]
     with pytest.raises(TypeError):
         config.connections["lake"].storage_options["x"] = None  # type: ignore[index]
-
-
-def test_the_formats_are_those_of_the_targets() -> None:
-    """The shell's and the file's words for a format are what the targets declare."""
-    assert set(FORMATS) == {name for one in targets.TARGETS for name in one.capabilities.formats}
 
 
 @pytest.mark.parametrize(

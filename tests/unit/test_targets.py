@@ -174,9 +174,9 @@ def test_an_unknown_format_says_what_there_is(given, tmp_path):
     assert not (tmp_path / "t").exists()
 
 
-def test_the_shell_offers_folders():
-    """The formats in the options' facts are those of files, which take every option and mode."""
-    assert FILES.capabilities.formats == options.FORMATS
+def test_the_shell_offers_every_target():
+    """The formats in the options' facts are those of the targets; those of files take every option and mode."""
+    assert set(options.FORMATS) == {name for one in targets.TARGETS for name in one.capabilities.formats}
     assert FILES.capabilities.options == set(options.DEFAULTS)
     assert FILES.capabilities.modes == set(options.MODES)
 
