@@ -208,10 +208,10 @@ class TxFilesExpression(TxFiles):
 
 
 class TxFilesMor(TxFiles):
-    """This project with deletion vectors."""
+    """This project with deletion vectors, and the key index that comes with them."""
 
     style = "merge-on-read"
-    only = ("W4", "W5", "W6")
+    only = ("W1", "W2", "W3", "W4", "W5", "W6", "W7")
     properties: ClassVar[dict[str, Any]] = {"update_strategy": "merge_on_read"}
 
     def __init__(self, place: str, key: str = "id", codec: str | None = "snappy", s3: Any = None) -> None:
@@ -227,9 +227,3 @@ class TxFilesIndex(TxFiles):
 
     only = ("W1", "W2", "W3", "W4", "W5", "W6", "W7")
     properties: ClassVar[dict[str, Any]] = {"key_index": "on"}
-
-
-class TxFilesMorIndex(TxFilesMor):
-    """This project with deletion vectors and a key index."""
-
-    properties: ClassVar[dict[str, Any]] = {"update_strategy": "merge_on_read", "key_index": "on"}

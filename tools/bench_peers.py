@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_child import ROOT, Child, FailedError, together
-from bench_picture import picture
+from bench_picture import growth, picture
 from bench_rows import Scale
 from bench_servers import S3_KINDS
 from bench_systems import SYSTEMS
@@ -381,7 +381,7 @@ def _of(
             at = Bench(work / f"W12-{rows}", replace(bench.scale, rows=rows, files=files), options.patience)
             for part in GROWING:
                 found = in_turn(at, [side for side in sides if side.takes(part)], part, options.runs)
-                yield f"W12 {part}", f"{TITLES[part]}, {rows:,} rows", found
+                yield f"W12 {part}", f"{TITLES[part]}, {rows:,} rows", grown(found, rows)
             shutil.rmtree(at.work)
     elif workload == "W13":
         from bench_peers_s3 import StoreBench, served
@@ -393,6 +393,11 @@ def _of(
                 yield f"W13 {part}", f"{TITLES[part]}, on S3", in_turn(at, taking, part, options.runs)
     else:
         yield workload, TITLES[workload], in_turn(bench, taking, workload, options.runs)
+
+
+def grown(results: Results, rows: int) -> Results:
+    """Results with the size of their table."""
+    return {label: [turn | {"rows": rows} for turn in turns] for label, turns in results.items()}
 
 
 def _options(words: Sequence[str]) -> argparse.Namespace:
@@ -418,6 +423,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="for the tables")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them there, as SVG")
+    parser.add_argument("--growth", type=Path, metavar="FILE", help="draw those of W12 there, by the table's size")
     options = parser.parse_args(words)
     small, usual = (200_000, 8, 1, False, [500], [200_000]), (10_000_000, 64, 3, True, [10**4, 10**5, 10**6], None)
     for name, value in zip(
@@ -464,6 +470,8 @@ def main(words: Sequence[str]) -> int:
         options.json.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
     if options.picture:
         options.picture.write_text(picture(rows, RANKED), encoding="utf-8")
+    if options.growth:
+        options.growth.write_text(growth(rows), encoding="utf-8")
     return int(any(row.get("fault", "").startswith(("WRONG", "FAILED", "NOT INSTALLED")) for row in rows))
 
 

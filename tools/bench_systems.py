@@ -26,7 +26,6 @@ from bench_base import (
     TxFilesExpression,
     TxFilesIndex,
     TxFilesMor,
-    TxFilesMorIndex,
     Within,
 )
 from bench_floor import Floor, FloorHash, FloorMor, Wrong
@@ -514,7 +513,6 @@ SYSTEMS: dict[str, type[System]] = {
     "txfiles-expression": TxFilesExpression,
     "txfiles-index": TxFilesIndex,
     "txfiles-mor": TxFilesMor,
-    "txfiles-mor-index": TxFilesMorIndex,
     "deltalake": DeltaLake,
     "deltalite": DeltaLite,
     "ducklake": DuckLake,

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import bench_peers as peers  # noqa: E402
 import bench_workloads as workloads  # noqa: E402
 from bench_base import NotOfferedError, System, TxFiles, TxFilesExpression  # noqa: E402
 from bench_floor import Floor, FloorHash, FloorMor  # noqa: E402
+from bench_picture import growth  # noqa: E402
 from bench_rows import TINY, large_rows, uuids  # noqa: E402
 
 WITHOUT_A_PROCESS = [name for name in workloads.WORKLOADS if not name.startswith("W14")]
@@ -130,6 +132,24 @@ def test_the_tool_refuses_a_wrong_system(tmp_path: Path) -> None:
     assert "WRONG: 499 rows" in done.stdout
     assert (tmp_path / "figures.svg").read_text().count("<circle") == 2, "a dot of txfiles, and its legend"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "figures.svg"], "no table is left"
+
+
+def test_a_picture_of_growth_has_a_curve_for_each_system() -> None:
+    """Two panels for each workload, in each a curve of as many points as there are sizes; what is wrong is missing."""
+    rows = [
+        {"workload": f"W12 {part}", "title": f"part {part}, {size:,} rows", "system": system, "rows": size}
+        | {"seconds": size / 1e6, "peak MB": 200.0}
+        | ({"but": "1 rows DOUBLED"} if system == "lance" and part == "W3" else {})
+        for part in ("W2", "W3")
+        for size in (10**6, 10**7, 3 * 10**7)
+        for system in ("floor-hash", "txfiles", "lance")
+    ]
+    drawn = growth(rows)
+    curves = [line for line in drawn.splitlines() if line.startswith("<polyline")]
+    assert len(curves) == 2 * (3 + 2)
+    assert all(line.split('"')[1].count(",") == 3 for line in curves)
+    assert drawn.count("part W2: seconds") == drawn.count("part W3: peak MB") == 1
+    assert ET.fromstring(drawn).tag.endswith("svg")
 
 
 def test_a_system_that_cannot_be_installed_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
