@@ -195,10 +195,12 @@ def test_an_append_only_table(tmp_path):
 
 def test_a_refusal_of_deltalakes_is_no_unknown(tmp_path, monkeypatch):
     """What deltalake refuses by its rules, at once, is not committed; after another failure that is not certain."""
-    from txfiles.targets.delta.snapshot import Snapshot
+    from txfiles.targets.delta import commit as commits
+    from txfiles.targets.delta import operations
 
     write_deltalake(tmp_path / "t", pa.table({"id": [1]}), configuration={"delta.appendOnly": "true"})
-    monkeypatch.setattr(Snapshot, "require_writable", lambda self, **_: None)
+    for module in (commits, operations):
+        monkeypatch.setattr(module, "require_writable", lambda base, **_: None)
     with pytest.raises(tx.UnsupportedTableError, match="refuses to commit") as caught:
         tx.Table(tmp_path / "t", **DELTA).delete([("id", "=", 1)])
     assert caught.value.committed == "no"

@@ -284,7 +284,7 @@ def test_vacuum_and_what_it_leaves(tmp_path):
     table = tx.Table(tmp_path / "t", **DELTA)
     found = table.vacuum(retain="0h", dry_run=True, force=True)
     assert (len(found.deleted), len(list((tmp_path / "t").glob("*.parquet")))) == (1, 2)
-    with pytest.raises(tx.StoreError, match="retention"):
+    with pytest.raises(tx.ConfirmationRequiredError, match="longer than 0 hours"):
         table.vacuum(retain="0h")
     assert table.vacuum(retain="0h", force=True).deleted == found.deleted
     assert rows(tx.Table(tmp_path / "t", **DELTA)) == [{"id": 1, "v": "b"}]

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from txfiles.cli import output
-from txfiles.cli.params import Storage, example, json_option, snapshot_options, storage_option
+from txfiles.cli.opening import open_table
+from txfiles.cli.params import Storage, example, format_option, json_option, snapshot_options, storage_option
 from txfiles.errors import UnsupportedVerbError
 
 if TYPE_CHECKING:
     import txfiles as tx
 
 
-def open_table(
-    path: str, version: int | None = None, at: str | None = None, storage_options: Storage = None
-) -> tx.Table:
-    """The table at the requested version, by default the newest."""
-    import txfiles as tx
-
-    if version is not None and at is not None:
-        raise click.UsageError("--version and --at cannot be used together", click.get_current_context())
-    return tx.Table(path, version=version, timestamp=at, storage_options=storage_options)
-
-
 @click.command(short_help="List the commits, newest first.", epilog=example("txfiles log lake/customers -n 5"))
 @click.argument("path")
 @click.option("-n", "limit", type=click.IntRange(min=1), metavar="N", help="Show only the newest N commits.")
+@format_option
 @storage_option
 @json_option
-def log(path: str, limit: int | None, storage_options: Storage, as_json: bool) -> None:
+def log(path: str, limit: int | None, format_name: str | None, storage_options: Storage, as_json: bool) -> None:
     """List the commits of a table, newest first.
 
     Rows are counted as +inserted ~updated -deleted, files as +added -removed. With --json: one array of objects.
     """
-    commits = open_table(path, storage_options=storage_options).history(limit)
+    commits = open_table(path, format_name, storage_options).history(limit)
     header = ("version", "time", "operation", "rows", "files", "batch id")
     rows = [
         (
@@ -57,20 +49,25 @@ def log(path: str, limit: int | None, storage_options: Storage, as_json: bool) -
 )
 @click.argument("path")
 @snapshot_options
+@format_option
 @storage_option
 @json_option
-def show(path: str, version: int | None, at: str | None, storage_options: Storage, as_json: bool) -> None:
+def show(
+    path: str,
+    version: int | None,
+    at: str | None,
+    format_name: str | None,
+    storage_options: Storage,
+    as_json: bool,
+) -> None:
     """Describe a table: version, size, keys, partitioning, columns and properties."""
-    table = open_table(path, version, at, storage_options)
+    table = open_table(path, format_name, storage_options, version=version, at=at)
     found = _facts(table)
     output.emit(as_json, found, _told(found))
 
 
 def _facts(table: tx.Table) -> dict[str, Any]:
-    try:
-        listed, index = table.file_table(physical=True), table.index()
-    except UnsupportedVerbError:  # its files, if it has any, are not txfiles' own
-        listed, index = None, None
+    files, size, index = _counted(table)
     return {
         "path": table.path,
         "backend": table.backend,
@@ -78,8 +75,8 @@ def _facts(table: tx.Table) -> dict[str, Any]:
         "format": table.format,
         "version": table.version,
         "rows": table.row_count,
-        "files": None if listed is None else listed.num_rows,
-        "bytes": None if listed is None else sum(listed["bytes"].to_pylist()),
+        "files": files,
+        "bytes": size,
         "keys": list(table.keys),
         "timestamp_col": table.timestamp_col,
         "partition_by": list(table.partition_by),
@@ -90,6 +87,16 @@ def _facts(table: tx.Table) -> dict[str, Any]:
 
 
 INDEX_FACTS = ("runs", "keys", "bytes", "files_covered", "files_not_covered", "problems")
+
+
+def _counted(table: tx.Table) -> tuple[int | None, int | None, Any]:
+    """How many files and bytes a table has, and its key index, as far as it says."""
+    with suppress(UnsupportedVerbError):
+        listed = table.file_table(physical=True)
+        return listed.num_rows, sum(listed["bytes"].to_pylist()), table.index()
+    with suppress(UnsupportedVerbError):
+        return len(table.files(physical=True)), None, None
+    return None, None, None
 
 
 def _through(found: dict[str, Any]) -> str:
@@ -130,6 +137,7 @@ def _told(found: dict[str, Any]) -> str:
 @click.option("--long", "long_", is_flag=True, help="Show rows, bytes and partition values, too.")
 @click.option("--physical", is_flag=True, help="List the files even if some have other columns than the table.")
 @snapshot_options
+@format_option
 @storage_option
 @json_option
 def files(
@@ -138,6 +146,7 @@ def files(
     physical: bool,
     version: int | None,
     at: str | None,
+    format_name: str | None,
     storage_options: Storage,
     as_json: bool,
 ) -> None:
@@ -145,7 +154,7 @@ def files(
 
     With --json: one array of objects, with everything that --long shows.
     """
-    table = open_table(path, version, at, storage_options)
+    table = open_table(path, format_name, storage_options, version=version, at=at)
     if not as_json and not long_:
         for name in table.files(physical=physical):
             output.write_text(name)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from txfiles.cli import output, progress
+from txfiles.cli.opening import open_table, told
 from txfiles.cli.params import (
     Condition,
     Storage,
     example,
+    format_option,
     json_option,
     lock_option,
     mapping,
@@ -35,9 +37,7 @@ if TYPE_CHECKING:
 @json_option
 def set_(path: str, pairs: dict[str, str], lock: str | None, storage_options: Storage, as_json: bool) -> None:
     """Change properties of a table, in one commit. 'txfiles show PATH' lists them all."""
-    import txfiles as tx
-
-    table = tx.Table(path, lock=lock, storage_options=storage_options)
+    table = open_table(path, storage_options=storage_options, lock=lock)
     table.set(pairs)
     changed = {name: table.properties[name] for name in pairs}
     told = ", ".join(f"{name}={output.property_text(value)}" for name, value in changed.items())
@@ -79,9 +79,7 @@ def compact(
     that were joined stay until a vacuum. It is safe beside running writers: what another one has changed meanwhile is
     left as it is.
     """
-    import txfiles as tx
-
-    table = tx.Table(path, lock=lock, storage_options=storage_options)
+    table = open_table(path, storage_options=storage_options, lock=lock)
     with progress.bar(as_json=as_json) as report:
         done = table.compact(target_file_bytes, sort=sort, where=where or None, dry_run=dry_run, progress=report)
     about = "about " if done.dry_run else ""
@@ -129,12 +127,10 @@ def index(
     With an index, upserts, append_once, deletes by keys and lookups find rows without searching the data files. It
     changes no answer, and is built and dropped in one commit, safely beside running writers.
     """
-    import txfiles as tx
-
     actions = [name for name, wanted in (("build", build), ("drop", drop), ("check", check)) if wanted]
     if len(actions) > 1:
         raise click.UsageError(f"--{actions[0]} and --{actions[1]} cannot be used together", context)
-    table = tx.Table(path, lock=lock, storage_options=storage_options)
+    table = open_table(path, storage_options=storage_options, lock=lock)
     with progress.bar(as_json=as_json) as report:
         found = table.index(actions[0] if actions else "show", progress=report)
     output.emit(as_json, found, _index_text(found))
@@ -170,6 +166,7 @@ def _index_text(found: tx.IndexResult) -> str:
 @click.option(
     "--force", is_flag=True, help="Go on even if most files belong to no version, as they do if the log was lost."
 )
+@format_option
 @lock_option
 @storage_option
 @json_option
@@ -179,6 +176,7 @@ def vacuum(
     keep_versions: int | None,
     dry_run: bool,
     force: bool,
+    format_name: str | None,
     lock: str | None,
     storage_options: Storage,
     as_json: bool,
@@ -188,9 +186,7 @@ def vacuum(
     It is safe beside running writers. A file is kept if --retain or --keep-versions keeps it; without
     --retain, the table's property vacuum_retain applies.
     """
-    import txfiles as tx
-
-    table = tx.Table(path, lock=lock, storage_options=storage_options)
+    table = open_table(path, format_name, storage_options, lock=lock)
     with progress.bar(as_json=as_json) as report:
         done = table.vacuum(retain=retain, keep_versions=keep_versions, dry_run=dry_run, force=force, progress=report)
     verb = "would delete" if done.dry_run else "deleted"
@@ -207,12 +203,13 @@ def vacuum(
 )
 @click.argument("path")
 @click.argument("commit_id")
+@format_option
 @storage_option
 @json_option
-def resolve(path: str, commit_id: str, storage_options: Storage, as_json: bool) -> None:
+def resolve(path: str, commit_id: str, format_name: str | None, storage_options: Storage, as_json: bool) -> None:
     """Say whether a write that ended with exit code 12 was committed, by the commit id that it printed."""
     import txfiles as tx
 
-    found = tx.resolve(path, commit_id, storage_options=storage_options)
+    found = tx.resolve(path, commit_id, format=format_name or told(path), storage_options=storage_options)
     text = f"committed as version {found.version}" if found.committed else "not committed"
     output.emit(as_json, found, text)

@@ -13,7 +13,7 @@ import click
 
 from txfiles.core import foreign
 from txfiles.core.messages import nearest, one_of
-from txfiles.options import DEFAULTS, OPTIONS, Facts
+from txfiles.options import DEFAULTS, FORMATS, OPTIONS, Facts
 
 logger = logging.getLogger("txfiles")
 
@@ -166,6 +166,16 @@ def where_option(help: str) -> Callable[[Function], Function]:
         callback=conditions,
         help=f"{help} {CONDITION_HELP}",
     )
+
+
+def format_option(function: Function) -> Function:
+    """``--format``, for verbs that open a table; where it is not given, a folder tells."""
+    return click.option(
+        "--format",
+        "format_name",
+        type=Word(FORMATS, "format"),
+        help="What kind of table it is: needed for a Delta table at a URL.",
+    )(function)
 
 
 def lock_option(function: Function) -> Function:

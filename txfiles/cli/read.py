@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from txfiles.cli import output
-from txfiles.cli.describe import open_table
+from txfiles.cli.opening import open_table
 from txfiles.cli.params import (
     Condition,
     Storage,
     example,
+    format_option,
     json_option,
     snapshot_options,
     storage_option,
@@ -50,6 +51,7 @@ JSON_ROWS = 8_192
 @snapshot_options
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N rows.")
 @click.option("--to", metavar="FILE", help="Write to FILE (.parquet or .csv) instead of stdout.")
+@format_option
 @storage_option
 @json_option
 def read(
@@ -60,6 +62,7 @@ def read(
     at: str | None,
     limit: int | None,
     to: str | None,
+    format_name: str | None,
     storage_options: Storage,
     as_json: bool,
 ) -> None:
@@ -69,7 +72,7 @@ def read(
     no digits are lost.
     """
     target = None if to is None else _target(to)
-    table = open_table(path, version, at, storage_options)
+    table = open_table(path, format_name, storage_options, version=version, at=at)
     with table.to_batches(list(columns) or None, where or None) as reader:
         pieces = _at_most(reader, limit)
         if target is not None:

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from txfiles.cli import output, progress
+from txfiles.cli.opening import open_table
 from txfiles.cli.params import (
     CONFIG_OPTION,
     UNLESS_CONFIG,
@@ -21,6 +22,7 @@ from txfiles.cli.params import (
     Storage,
     arguments,
     example,
+    format_option,
     json_option,
     options_of_write,
     storage_option,
@@ -114,6 +116,7 @@ def plan(inputs: tuple[str, ...], path: str | None, config: str | None, as_json:
 @click.option("--keys", metavar="FILE", help="Delete the rows whose keys are in FILE, Parquet or CSV.")
 @options_of_write("batch_id", "user_metadata", "timeout")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@format_option
 @options_of_write("lock")
 @storage_option
 @json_option
@@ -121,6 +124,7 @@ def delete(
     path: str,
     where: list[Condition],
     keys: str | None,
+    format_name: str | None,
     lock: str | None,
     storage_options: Storage,
     dry_run: bool,
@@ -140,7 +144,7 @@ def delete(
     if keys is not None and inputs.are_remote(keys):
         raise click.UsageError("--keys must be a local file; fetch it first", click.get_current_context())
     rows = {"keys": Path(keys)} if keys is not None else {"where": where}
-    table = tx.Table(path, lock=lock, storage_options=storage_options)
+    table = open_table(path, format_name, storage_options, lock=lock)
     with progress.bar(as_json=as_json) as report:
         result = table.delete(**rows, dry_run=dry_run, progress=report, **arguments(options))
     _emit(result, _headline_of_plan(result) if isinstance(result, tx.Plan) else _headline(result), as_json)

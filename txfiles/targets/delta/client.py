@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
-from txfiles.errors import StoreError, TableNotFoundError, TxFilesError
+from txfiles.errors import ConfirmationRequiredError, StoreError, TableNotFoundError, TxFilesError
 from txfiles.store import secret_options
 from txfiles.targets.delta.options import delta_options, location
 from txfiles.targets.protocol import Place
@@ -30,6 +30,10 @@ BATCHES = "txfiles:"
 
 _REFUSALS = ("table is append-only", "table features")
 """Words of a `CommitFailedError` that is no failure of the store."""
+
+
+_TOO_SHORT = "minimum retention"
+"""Words of a refusal to vacuum."""
 
 
 def _deltalake() -> Any:
@@ -61,6 +65,41 @@ class Removed:
     path: str
     bytes: int
     partition: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """A commit, as its file in the log has it.
+
+    Attributes:
+        version: that it made.
+        said: what it says of itself (`commitInfo`).
+        actions: the lines of the file.
+    """
+
+    version: int
+    said: Mapping[str, Any]
+    actions: Sequence[str]
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What txfiles said of it; empty for those of others."""
+        found = self.said.get(META)
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def time_ms(self) -> int:
+        """When it was made, by the writer's clock."""
+        return int(self.said.get("timestamp", 0))
+
+    def is_of(self, commit_id: str) -> bool:
+        """Whether it is the commit of a call; not one that only prepares it."""
+        return self.meta.get("commit_id") == commit_id and "step" not in self.meta
+
+    def files(self, action: str) -> list[dict[str, Any]]:
+        """The files that it adds ("add") or removes ("remove")."""
+        begin = f'{{"{action}":'
+        return [json.loads(line)[action] for line in self.actions if line.startswith(begin)]
 
 
 @dataclass(frozen=True)
@@ -205,8 +244,8 @@ class Client:
         """Record facts with a column in a commit of its own."""
         table.alter.set_column_metadata(column, dict(facts), commit_properties=marker.properties())
 
-    def commit_info(self, version: int) -> dict[str, Any] | None:
-        """What a commit says of itself; None if the log no longer has it.
+    def log_entry(self, version: int) -> LogEntry | None:
+        """A commit; None if the log no longer has it.
 
         deltalake's own history numbers its entries by what the handle knows, which others may have overtaken.
         """
@@ -217,17 +256,28 @@ class Client:
             except FileNotFoundError:
                 return None
             found = (json.loads(line).get("commitInfo") for line in lines if '"commitInfo"' in line)
-            return {**next((one for one in found if one), {}), "version": version}
+            return LogEntry(version, next((one for one in found if one), {}), lines)
 
     def vacuum(self, table: Any, hours: int | None, *, dry_run: bool, force: bool) -> list[str]:
         """Delete files that commits removed and no version within the time needs; returns their names.
 
         Not "full": that would delete whatever the log does not name, such as the files of a writer under way.
+
+        Raises:
+            ConfirmationRequiredError: the time is shorter than the table's own.
         """
         with self.failures("vacuum"):
-            found: list[str] = table.vacuum(
-                retention_hours=hours, dry_run=dry_run, enforce_retention_duration=not force, full=False
-            )
+            try:
+                found: list[str] = table.vacuum(
+                    retention_hours=hours, dry_run=dry_run, enforce_retention_duration=not force, full=False
+                )
+            except _deltalake().exceptions.DeltaError as error:
+                if _TOO_SHORT not in str(error):
+                    raise
+                raise ConfirmationRequiredError(
+                    f"{self.url} keeps what was removed for longer than {hours} hours: {self.shown(error)}",
+                    hint="pass force (--force) if nobody reads or writes an older version",
+                ) from error
         return found
 
     def failures(self, what: str) -> _Failures:

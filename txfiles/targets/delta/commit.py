@@ -9,9 +9,9 @@ Source: specs/9-targets.md, "Delta"; specs/decisions/0070-delta-by-one-version.m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -20,27 +20,26 @@ from txfiles.core.environment import Environment
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.messages import plain
 from txfiles.errors import (
-    BatchIdMismatchError,
     CommitConflictError,
     CommitStateUnknownError,
-    CorruptTableError,
-    FolderNotEmptyError,
+    SnapshotExpiredError,
     StoreError,
     TableNotFoundError,
     TxFilesError,
     UnsupportedTableError,
 )
-from txfiles.options import Request
 from txfiles.results import Plan, WriteResult
-from txfiles.targets.delta.client import BATCHES, Added, Client, Marker, Removed
-from txfiles.targets.delta.files import FIRST, LATER, Writer, new_files
+from txfiles.targets.delta import recorded
+from txfiles.targets.delta.client import Added, Client, Marker, Removed
+from txfiles.targets.delta.features import require_writable
+from txfiles.targets.delta.files import Writer, new_files, refuse_foreign
 from txfiles.targets.delta.operations import Change, change
-from txfiles.targets.delta.snapshot import Snapshot, described, meta_of, recorded
+from txfiles.targets.delta.recall import Asked, find_commit, keys_of, known_batch, version_of
+from txfiles.targets.delta.snapshot import Snapshot
 from txfiles.verbs import DeleteOptions
 from txfiles.version import LIBRARY
 
 Result = TypeVar("Result", bound=WriteResult)
-Asked = Request | DeleteOptions
 Written = tuple[list[Added], list[Removed]]
 """The files that a commit adds and removes."""
 
@@ -49,8 +48,6 @@ FAILURES = 3
 
 WAIT_SECONDS = 0.02
 LONGEST_WAIT_SECONDS = 2.0
-
-_FOREIGN = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
 
 
 @dataclass
@@ -82,35 +79,51 @@ class Attempt:
 
     def run(self) -> WriteResult:
         """Commit; returns what was done."""
-        while True:
-            self.count += 1
-            base = self.newest()
-            known = known_batch(self.request, base)
-            if known is not None:
-                return self._already(WriteResult, known[0])
-            found = change(self.request, base)
-            if not self._commits(found, base):
-                assert base is not None
-                return self._result(WriteResult, found, base.version, committed=False)
-            written = self._write(found, base)
-            try:
-                version: int | None = self._commit(found, base, written)
-            except TxFilesError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever deltalake raises, the log says what happened
-                version = self._after(base, error)
-            if version is not None:
-                done = self._result(WriteResult, found, version, committed=True)
-                return _with_files(done, written, base, found)
+        return self._repeated(self._committed)
 
     def plan(self) -> Plan:
         """Say what the call would do."""
+        return self._repeated(self._planned)
+
+    def _repeated(self, once: Callable[[], Result | None]) -> Result:
+        """The first result of an attempt. One whose files a vacuum has taken plans anew: a newer version has others."""
+        while True:
+            self.count += 1
+            try:
+                found = once()
+            except SnapshotExpiredError as error:
+                self._wait(error)
+            else:
+                if found is not None:
+                    return found
+
+    def _committed(self) -> WriteResult | None:
+        """The result of one attempt; None if another writer was first."""
+        base = self.newest()
+        known = known_batch(self.request, base)
+        if known is not None:
+            return self._already(WriteResult, known[0])
+        found = change(self.request, base)
+        if not self._commits(found, base):
+            assert base is not None
+            return self._result(WriteResult, found, base.version, committed=False)
+        written = self._write(found, base)
+        try:
+            version: int | None = self._commit(found, base, written)
+        except TxFilesError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever deltalake raises, the log says what happened
+            version = self._after(base, error)
+        if version is None:
+            return None
+        return _with_files(self._result(WriteResult, found, version, committed=True), written, base, found)
+
+    def _planned(self) -> Plan:
         base = self.newest()
         known = known_batch(self.request, base)
         if known is not None:
             return self._already(Plan, known[0])
         found = change(self.request, base)
-        self.count = 1
         commits = self._commits(found, base)
         result = self._result(Plan, found, base.version if base else None, committed=commits)
         return _estimated(result, found, base)
@@ -137,10 +150,10 @@ class Attempt:
     def _write(self, found: Change, base: Snapshot | None) -> Written:
         """Write the data files; nothing is committed by that."""
         if base is None:
-            self._refuse_foreign_files()
+            refuse_foreign(self.client)
         else:
             rewrites, removes = any(edit.rewrites for edit in found.edits), found.replaces and bool(base.files)
-            base.require_writable(rewrites=rewrites, removes=removes or bool(found.edits))
+            require_writable(base, rewrites=rewrites, removes=removes or bool(found.edits))
         writer = Writer(
             self.environment, self.client.file_system(creates=base is None), found.batch.table, base is None
         )
@@ -153,11 +166,11 @@ class Attempt:
         table, (added, removed) = found.batch.table, written
         marker = self._marker(found, base)
         if base is None:
-            self.client.create(described(table, None), table.partition_by, added, marker)
+            self.client.create(recorded.described(table, None), table.partition_by, added, marker)
             return 0
         if found.replaces:
-            keeps = isinstance(self.request, Request) and self.request.schema_mode != "overwrite"
-            after = described(table, base.described, keeps=keeps)
+            keeps = not isinstance(self.request, DeleteOptions) and self.request.schema_mode != "overwrite"
+            after = recorded.described(table, base.described, keeps=keeps)
             self.client.commit(base.handle, added, (), marker, replaces=after, now_ms=now_ms)
             return base.version + 1
         steps = self._steps(found, base)
@@ -167,10 +180,14 @@ class Attempt:
             last = step == steps[-1] and not ends_with_files
             says = marker if last else Marker({**marker.meta, "step": step}, None)
             if step == "columns":
-                fields = [one.remove_metadata() for one in described(table, None) if one.name not in base.schema.names]
+                fields = [
+                    one.remove_metadata()
+                    for one in recorded.described(table, None)
+                    if one.name not in base.schema.names
+                ]
                 self.client.add_columns(handle, pa.schema(fields), says)
             else:
-                self.client.describe_column(handle, base.carrier, recorded(table), says)
+                self.client.describe_column(handle, base.carrier, recorded.facts(table), says)
             if ends_with_files:
                 handle = self.client.load(base.version + 1 + steps.index(step))
         if ends_with_files:
@@ -193,7 +210,7 @@ class Attempt:
             "commit_id": self.commit_id,
             "operation": self.request.mode,
             "scope": self.request.scope,
-            "keys": list(_keys(self.request, base, found.batch.table)),
+            "keys": list(keys_of(self.request, base, found.batch.table)),
             "batch_id": self.request.batch_id,
             "read_version": None if base is None else base.version,
             "user_metadata": {plain(name): plain(value) for name, value in self.request.user_metadata.items()},
@@ -208,89 +225,56 @@ class Attempt:
 
     def _after(self, base: Snapshot | None, error: Exception) -> int | None:
         """After a failure: the version of this call's commit if it is there after all; else None, to plan anew."""
-        found = self._find(base, error)
+        try:
+            found, head = find_commit(self.client, self.commit_id, base)
+        except StoreError as unread:
+            raise self._unknown(f"it is unknown whether the commit happened: {unread.message}", base) from error
         if found is not None:
             return found
-        head = self.newest()
-        raced = (head.version if head else -1) > (base.version if base else -1)
-        if not raced:
-            if self.failures == 0 and self.client.refuses(error):  # an earlier failure may still arrive
-                raise UnsupportedTableError(
-                    f"deltalake refuses to commit to {self.client.url}: {self.client.shown(error)}; nothing was "
-                    "committed",
-                    hint="write this table with deltalake or Spark",
-                ) from error
-            self.failures += 1
-            if self.failures >= FAILURES:
-                raise CommitStateUnknownError(
-                    f"deltalake could not commit to {self.client.url}: {self.client.shown(error)}; "
-                    "the log does not show the commit",
-                    hint=f"find out with txfiles.resolve(…, {self.commit_id!r}, format='delta'), or run it again with "
-                    "a batch_id",
-                    committed="unknown",
-                    commit_id=self.commit_id,
-                    versions=(base.version + 1 if base else 0,),
-                ) from error
+        if head > version_of(base):
+            self._wait(error, head)
+            return None
+        if self.failures == 0 and self.client.refuses(error):  # an earlier failure may still arrive
+            raise UnsupportedTableError(
+                f"deltalake refuses to commit to {self.client.url}: {self.client.shown(error)}; nothing was committed",
+                hint="write this table with deltalake or Spark",
+            ) from error
+        self.failures += 1
+        if self.failures >= FAILURES:
+            told = self.client.shown(error)
+            raise self._unknown(f"deltalake failed: {told}; the log does not show the commit", base) from error
+        self._pause()
+        return None
+
+    def _unknown(self, message: str, base: Snapshot | None) -> CommitStateUnknownError:
+        return CommitStateUnknownError(
+            f"a commit to {self.client.url} may or may not have been made: {message}",
+            hint=f"find out with txfiles.resolve(…, {self.commit_id!r}, format='delta')",
+            committed="unknown",
+            commit_id=self.commit_id,
+            versions=(version_of(base) + 1,),
+        )
+
+    def _wait(self, error: Exception, head: int | None = None) -> None:
+        """Wait before the next attempt, since others were first.
+
+        Raises:
+            CommitConflictError: they have been for too long.
+        """
         now = self.environment.monotonic()
         self.deadline = now + self.request.timeout if self.deadline is None else self.deadline
-        if now >= self.deadline and raced:
+        if now >= self.deadline:
             raise CommitConflictError(
                 f"other writers kept committing to {self.client.url} for {self.request.timeout:g} s",
                 hint="try again, or allow more time with timeout=…",
-                version=head.version if head else None,
+                version=head,
                 commit_id=self.commit_id,
             ) from error
+        self._pause()
+
+    def _pause(self) -> None:
         longest = min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2 ** min(self.count, 10))
         self.environment.sleep(longest * self.environment.random())
-        return None
-
-    def _find(self, base: Snapshot | None, error: Exception) -> int | None:
-        """Where this call's last commit is, if it is in the log."""
-        first = -1 if base is None else base.version
-        try:
-            handle = self.client.newest()
-            if handle is None:
-                return None
-            snapshot = Snapshot(self.client, handle)
-            commits = list(snapshot.commits(snapshot.version - first))
-        except StoreError as unread:
-            raise CommitStateUnknownError(
-                f"it is unknown whether the commit to {self.client.url} happened: {unread.message}",
-                hint=f"find out with txfiles.resolve(…, {self.commit_id!r}, format='delta')",
-                committed="unknown",
-                commit_id=self.commit_id,
-                versions=(first + 1,),
-            ) from error
-        for commit in commits:
-            meta = meta_of(commit)
-            if meta.get("commit_id") == self.commit_id and "step" not in meta:
-                return int(commit["version"])
-        return None
-
-    def _refuse_foreign_files(self) -> None:
-        """Refuse to create a table among somebody's files, or over one whose log is lost.
-
-        Files of an interrupted creation, or of one under way elsewhere, are no reason: they are named as such.
-        """
-        for name in sorted(self.client.names(), key=lambda one: not one.startswith("_txfiles/")):  # the plainest reason
-            if name.startswith("_delta_log/") or FIRST.fullmatch(name):
-                continue
-            if LATER.fullmatch(name):
-                if self.client.exists():  # by now: it is planned anew
-                    return
-                raise CorruptTableError(
-                    f"{self.client.url} holds {name}, which was written to a Delta table that was there, but no log; "
-                    "nothing was written",
-                    hint="restore its folder _delta_log from a backup, or write to a new folder",
-                    file=name,
-                )
-            if name.startswith("_txfiles/") or name.endswith(_FOREIGN):
-                what = "a table of txfiles" if name.startswith("_txfiles/") else "data files"
-                raise FolderNotEmptyError(
-                    f"{self.client.url} is no Delta table and holds {what} ({name}); nothing was written",
-                    hint="write to a new folder",
-                    file=name,
-                )
 
     # ---- results
 
@@ -323,44 +307,6 @@ class Attempt:
         )
 
 
-def known_batch(request: Asked, base: Snapshot | None) -> tuple[int | None] | None:
-    """Where the request's batch id was committed: a version, or None in a tuple if the log no longer says; else None.
-
-    Raises:
-        BatchIdMismatchError: it was committed in another mode, or with other keys.
-    """
-    if base is None or request.batch_id is None:
-        return None
-    batch_id = plain(request.batch_id)
-    with base.client.failures("read"):
-        if base.handle.transaction_version(BATCHES + batch_id) is None:
-            return None
-    for commit in base.commits():
-        meta = meta_of(commit)
-        if meta.get("batch_id") != batch_id or "step" in meta:
-            continue
-        then, keys = meta.get("keys") or [], _keys(request, base, base.table)
-        if meta.get("operation") != request.mode or set(then) != set(keys):
-            raise BatchIdMismatchError(
-                f"batch id {batch_id!r} was committed to {base.client.url} in version {commit['version']} as "
-                f"{meta.get('operation')} with keys {then}, not {request.mode} with keys {list(keys)}",
-                hint="a batch id names one delivery; give this one another",
-                version=commit["version"],
-            )
-        return (int(commit["version"]),)
-    return (None,)
-
-
-def _keys(request: Asked, base: Snapshot | None, table: TableMetadata) -> tuple[str, ...]:
-    """The keys that a call works with."""
-    recorded_keys = base.table.keys if base else table.keys
-    if isinstance(request, DeleteOptions):
-        return recorded_keys if request.scope == "keys" else ()
-    if request.mode == "append" or (request.mode == "overwrite" and not request.keys):
-        return ()
-    return request.keys or recorded_keys
-
-
 def _roles(table: TableMetadata) -> tuple[object, ...]:
     return table.keys, table.timestamp_col
 
@@ -387,8 +333,3 @@ def _estimated(plan: Plan, found: Change, base: Snapshot | None) -> Plan:
         bytes_written=found.added.nbytes,
         files_to_rewrite=rewritten,
     )
-
-
-def known_counts(meta: Mapping[str, Any]) -> dict[str, int]:
-    """The counts of a commit."""
-    return {name: int(value) for name, value in (meta.get("counts") or {}).items()}

@@ -5,36 +5,32 @@ Source: specs/9-targets.md, "Delta".
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 
 from txfiles.core.environment import Environment
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.plan import Partition
+from txfiles.errors import CorruptTableError, FolderNotEmptyError
 from txfiles.formats.parquet_writer import dictionary_columns
 from txfiles.rows import types
 from txfiles.rows.merge import replace_rows
-from txfiles.rows.text import to_text
-from txfiles.targets.delta.client import Added, Removed
+from txfiles.targets.delta import bounds
+from txfiles.targets.delta.client import Added, Client, Removed
 from txfiles.targets.delta.operations import Change
 from txfiles.targets.delta.probe import Edit, read
-from txfiles.targets.delta.snapshot import LAST, DeltaFile, Snapshot
+from txfiles.targets.delta.snapshot import DeltaFile, Snapshot
 from txfiles.writing.staging import split
 
 TARGET_BYTES = 512 * 1024 * 1024
 """Bytes of Arrow rows that go into one file; as Parquet they are some times smaller."""
-
-STATISTICS = 32
-"""Columns of which the log says the range, as every writer of Delta does."""
 
 FIRST = re.compile(r"(.*/)?part-txfiles-first-[0-9a-f]{32}\.snappy\.parquet")
 """Names of files that txfiles wrote to create a table."""
@@ -44,8 +40,7 @@ LATER = re.compile(r"(.*/)?part-txfiles-[0-9a-f]{32}\.snappy\.parquet")
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _TEXT = 32
-_PLAIN_TIME = re.compile(r"[0-9]{4}-")
-"""Years of four digits: others are not written alike by all."""
+_FOREIGN = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,11 @@ class Writer:
             )
             size = stream.tell()
         return Added(
-            path, size, partition_values(self.table, partition), _stats(rows), self.environment.now_us() // 1000
+            path,
+            size,
+            partition_values(self.table, partition),
+            bounds.statistics(rows),
+            self.environment.now_us() // 1000,
         )
 
 
@@ -142,51 +141,27 @@ def _edited(base: Snapshot, edit: Edit, table: TableMetadata) -> pa.Table:
     return replace_rows(rows, edit.at, new, edit.without)
 
 
-def _stats(rows: pa.Table) -> str:
-    low: dict[str, Any] = {}
-    high: dict[str, Any] = {}
-    nulls: dict[str, int] = {}
-    for name in rows.column_names[:STATISTICS]:
-        column = rows[name]
-        nulls[name] = column.null_count
-        bounds = _bounds(column)
-        if bounds is not None:
-            low[name], high[name] = bounds
-    told = {"numRecords": rows.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
-    return json.dumps(told, ensure_ascii=False)  # deltalake misreads pairs of escapes
+def refuse_foreign(client: Client) -> None:
+    """Refuse to create a table among somebody's files, or over one whose log is lost.
 
-
-def _bounds(column: pa.ChunkedArray) -> tuple[Any, Any] | None:
-    """What contains every value, as JSON has it; None for types of which the log says no range.
-
-    Of each type of which other writers say a range: deltalake's dataset leaves out the rows of a file without one.
+    Files of an interrupted creation, or of one under way elsewhere, are no reason: they are named as such.
     """
-    t, is_ = column.type, pa.types
-    if is_.is_floating(t):
-        if pc.any(pc.is_inf(column), min_count=0).as_py():  # it has no JSON
-            return None
-        column = pc.filter(column, pc.is_finite(column))  # NaN is in no range
-    if len(column) == column.null_count or is_.is_nested(t) or is_.is_binary(t):
-        return None
-    found = pc.min_max(column)
-    low, high = found["min"], found["max"]
-    if is_.is_decimal(t):
-        return math.nextafter(float(low.as_py()), -math.inf), math.nextafter(float(high.as_py()), math.inf)
-    if is_.is_string(t):
-        return low.as_py()[:_TEXT], _above(high.as_py())
-    if is_.is_date(t) or is_.is_timestamp(t):
-        texts: Sequence[str] = to_text(pa.array([low, high], t)).to_pylist()
-        if not all(map(_PLAIN_TIME.match, texts)):
-            return None
-        if is_.is_timestamp(t) and t.tz is None:
-            texts = [text.replace("T", " ") for text in texts]
-        return texts[0], texts[1]
-    return low.as_py(), high.as_py()
-
-
-def _above(text: str) -> str:
-    """A short text that is not before a long one: longer only where the long one goes on with the last character."""
-    end = _TEXT
-    while text[end : end + 1] == LAST:
-        end += 1
-    return text if end >= len(text) else text[:end] + LAST
+    for name in sorted(client.names(), key=lambda one: not one.startswith("_txfiles/")):  # the plainest reason first
+        if name.startswith("_delta_log/") or FIRST.fullmatch(name):
+            continue
+        if LATER.fullmatch(name):
+            if client.exists():  # by now: it is planned anew
+                return
+            raise CorruptTableError(
+                f"{client.url} holds {name}, which was written to a Delta table that was there, but no log; "
+                "nothing was written",
+                hint="restore its folder _delta_log from a backup, or write to a new folder",
+                file=name,
+            )
+        if name.startswith("_txfiles/") or name.endswith(_FOREIGN):
+            what = "a table of txfiles" if name.startswith("_txfiles/") else "data files"
+            raise FolderNotEmptyError(
+                f"{client.url} is no Delta table and holds {what} ({name}); nothing was written",
+                hint="write to a new folder",
+                file=name,
+            )

@@ -33,6 +33,7 @@ from txfiles.rows import keys as key_codec
 from txfiles.rows.merge import decide, needed
 from txfiles.rows.source import TextRules
 from txfiles.rows.text import to_text
+from txfiles.targets.delta.features import require_writable
 from txfiles.targets.delta.probe import Edit, Hits, candidates, matching, probe, read, removal, rows_of
 from txfiles.targets.delta.snapshot import DeltaFile, Snapshot
 from txfiles.targets.delta.types import DeltaSource, delta_type, refuse_changes
@@ -66,7 +67,7 @@ class Change:
 def change(request: Request | DeleteOptions, base: Snapshot | None) -> Change:
     """What a call does to a version; None if there is no table yet."""
     if base is not None:
-        base.require_writable(rewrites=False)
+        require_writable(base, rewrites=False)
     if isinstance(request, DeleteOptions):
         assert base is not None
         return _delete(request, base)

@@ -1,14 +1,10 @@
 """A Delta table at one version: what txfiles knows of it, its files, and how they are read.
 
-Keys and timestamp column are recorded in the metadata of a column: Delta's log can create that with the first files in
-one commit, every engine keeps it, and plain readers do not see it.
-
 Source: specs/9-targets.md, "Delta".
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,25 +25,14 @@ from txfiles.errors import (
     SnapshotExpiredError,
     StoreError,
     TxFilesError,
-    UnsupportedTableError,
 )
 from txfiles.rows import filters, prune, types
 from txfiles.rows.text import to_text
-from txfiles.targets.delta.client import META, Client
+from txfiles.targets.delta import bounds, recorded
+from txfiles.targets.delta.client import Client, LogEntry
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-
-KEYS, TIMESTAMP_COL = "txfiles.keys", "txfiles.timestamp_col"
-"""Facts in the metadata of a column."""
-
-_FACTS = (KEYS, TIMESTAMP_COL)
-
-LAST = "\U0010ffff"
-"""The last character: it ends bounds that were cut, and is none of texts that go on with it."""
-
-_COMPUTED = ("delta.invariants", "delta.generationExpression", "delta.identity.start", "delta.identity.step")
-_MS_US = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +84,8 @@ class Snapshot:
     @cached_property
     def table(self) -> TableMetadata:
         """What it is, in the words of every target."""
-        facts = _facts(self.described)
-        names, keys, timestamp_col = self.schema.names, facts.get(KEYS), facts.get(TIMESTAMP_COL)
-        recorded = tuple(json.loads(keys)) if keys else ()
+        names = self.schema.names
+        keys, timestamp_col = recorded.roles(self.described)
         columns = tuple(
             Column(id=number, name=field.name, type=types.to_spec(field.type))
             for number, field in enumerate(self.schema, 1)
@@ -111,14 +95,14 @@ class Snapshot:
             columns=columns,
             last_column_id=len(columns),
             partition_by=tuple(self.handle.metadata().partition_columns),
-            keys=recorded if set(recorded) <= set(names) else (),
+            keys=keys if set(keys) <= set(names) else (),
             timestamp_col=timestamp_col if timestamp_col in names else None,
         )
 
     @property
     def carrier(self) -> str:
         """The column with which keys are recorded."""
-        return _carrier(self.described)
+        return recorded.carrier(self.described)
 
     @cached_property
     def identity(self) -> str:
@@ -136,35 +120,6 @@ class Snapshot:
         features = set(self.handle.protocol().reader_features or ())
         mapped = self.configuration.get("delta.columnMapping.mode", "none") != "none"
         return not mapped and not features & {"deletionVectors", "columnMapping"}
-
-    def require_writable(self, *, rewrites: bool, removes: bool = False) -> None:
-        """Refuse a table that asks more of its writers than files with the right columns.
-
-        Args:
-            rewrites: whether files of which rows stay are written anew.
-            removes: whether files go.
-        Raises:
-            UnsupportedTableError: names what it asks.
-        """
-        asked = None
-        if not self.is_plain:
-            asked = "deletion vectors or column mapping"
-        elif any(name.startswith("delta.constraints.") for name in self.configuration):
-            asked = "check constraints"
-        elif any(name.encode() in (field.metadata or {}) for field in self.described for name in _COMPUTED):
-            asked = "computed columns or invariants"
-        elif rewrites and self.configuration.get("delta.enableChangeDataFeed", "").lower() == "true":
-            asked = "a change data feed"
-        elif removes and self.configuration.get("delta.appendOnly", "").lower() == "true":
-            raise UnsupportedTableError(
-                f"the Delta table at {self.client.url} is append-only (delta.appendOnly): its rows stay as they are",
-                hint="append, or use append_once",
-            )
-        if asked is not None:
-            raise UnsupportedTableError(
-                f"the Delta table at {self.client.url} has {asked}, which txfiles does not write",
-                hint="write this table with deltalake or Spark",
-            )
 
     def require_plain(self) -> None:
         """Refuse to list files that a plain reader would read wrongly.
@@ -240,26 +195,10 @@ class Snapshot:
 
     def bounds(self, name: str) -> tuple[pa.Array, pa.Array]:
         """The least and the greatest value of a column in each file; null where they are not known."""
-        kind, unknown = self.schema.field(name).type, pa.nulls(self.listed.num_rows, self.schema.field(name).type)
         if name in self.table.partition_by:
             values = self.partition_values[name].combine_chunks()
             return values, values
-        if pa.types.is_decimal(kind):  # JSON has them as floats
-            return unknown, unknown
-        found = []
-        for side in ("min", "max"):
-            column = self.listed[side].combine_chunks() if side in self.listed.column_names else None
-            if column is None or column.type.get_field_index(name) < 0 or not types.is_key_type(kind):
-                return unknown, unknown
-            found.append(column.field(name).cast(kind))
-        if pa.types.is_timestamp(kind):  # some writers cut the greatest time to milliseconds
-            raised = found[1].view(pa.int64()).to_numpy(zero_copy_only=False) if not found[1].null_count else None
-            if raised is None:
-                return unknown, unknown
-            found[1] = pa.array(raised + _MS_US, pa.int64()).view(kind)
-        if pa.types.is_string(kind):
-            found[1] = _raised(found[1])
-        return found[0], found[1]
+        return bounds.listed(self.listed, name, self.schema.field(name).type)
 
     @cached_property
     def _dataset(self) -> ds.Dataset:
@@ -307,24 +246,46 @@ class Snapshot:
         """Context manager that tells what a failure to read one or all data files means.
 
         Raises:
-            SnapshotExpiredError: one is gone.
-            CorruptTableError: one cannot be decoded.
+            SnapshotExpiredError: one is gone, and a newer version has others.
+            CorruptTableError: one of the newest version is gone, or one cannot be decoded.
             StoreError: one cannot be read.
         """
         try:
             yield
         except FileNotFoundError as error:
-            raise SnapshotExpiredError(
-                f"a data file of version {self.version} of {self.client.url} is gone: {self.client.shown(error)}",
-                hint="a vacuum has deleted it; open the newest version",
-                version=self.version,
-                oldest_readable=None,
-            ) from error
+            raise self._gone(self.client.shown(error)) from error
         except (pa.ArrowInvalid, OSError) as error:
             found = self._unreadable([file] if file else self.files)
-            if found is None:  # the filter is at fault
+            if found is None and isinstance(error, pa.ArrowInvalid):  # the filter is at fault
                 raise
-            raise found from error
+            told = f"data files of the Delta table at {self.client.url} could not be read: {self.client.shown(error)}"
+            raise found or StoreError(told) from error
+
+    def _gone(self, which: str) -> TxFilesError:
+        """The error for a data file that is not there."""
+        told = f"a data file of version {self.version} of {self.client.url} is gone: {which}"
+        if Snapshot(self.client, self.client.load()).identity == self.identity:
+            return CorruptTableError(told)
+        return SnapshotExpiredError(
+            told, hint="a vacuum has deleted it; open the newest version", version=self.version, oldest_readable=None
+        )
+
+    def require_files(self) -> None:
+        """Check that every data file is there, with the bytes that the log says.
+
+        Raises:
+            SnapshotExpiredError, CorruptTableError: as `reading`.
+        """
+        sizes = self.client.sizes([file.path for file in self.files])
+        for file in self.files:
+            if file.path not in sizes:
+                raise self._gone(file.path)
+            if sizes[file.path] != file.bytes:
+                raise self._resized(file, sizes[file.path])
+
+    def _resized(self, file: DeltaFile, size: int | None) -> CorruptTableError:
+        told = f"{file.path} of the Delta table at {self.client.url} has {size} bytes, not {file.bytes}"
+        return CorruptTableError(told, file=file.path)
 
     def _unreadable(self, files: Iterable[DeltaFile]) -> TxFilesError | None:
         """The error for the first file that cannot be read whole."""
@@ -337,40 +298,18 @@ class Snapshot:
             except OSError as error:
                 size = self.client.sizes([file.path]).get(file.path)
                 if size != file.bytes:
-                    return CorruptTableError(f"{told} has {size} bytes, not {file.bytes}", file=file.path)
+                    return self._resized(file, size)
                 return StoreError(f"{told} cannot be read: {self.client.shown(error)}", file=file.path)
         return None
 
-    def commits(self, limit: int | None = None) -> Iterator[dict[str, Any]]:
-        """What the commits up to this version say of themselves, newest first, as far back as the log goes."""
+    def log(self, limit: int | None = None) -> Iterator[LogEntry]:
+        """The commits up to this version, newest first, as far back as the log goes."""
         last = -1 if limit is None else max(-1, self.version - limit)
         for version in range(self.version, last, -1):
-            found = self.client.commit_info(version)
+            found = self.client.log_entry(version)
             if found is None:
                 return
             yield found
-
-
-def _raised(high: pa.Array) -> pa.Array:
-    """Greatest values of which some were cut, or are read wrongly: above all that they may stand for, null if unknown.
-
-    deltalake reads an escaped pair of surrogates as a lesser character where it stands for some beyond U+1FFFF.
-    """
-    beyond = pc.match_substring_regex(high, r"[\x{10000}-\x{10ffff}]")
-    if not pc.any(beyond, min_count=0).as_py():
-        return high
-    return pa.array(
-        [_next(text) if told else text for text, told in zip(high.to_pylist(), beyond.to_pylist(), strict=True)],
-        high.type,
-    )
-
-
-def _next(text: str) -> str | None:
-    """A text after all that begin with what a bound was cut from."""
-    kept = text.rstrip(LAST)
-    if not kept or max(kept) > "\uffff" or kept[-1] in "\ud7ff\uffff":  # surrogates are no characters
-        return None
-    return kept[:-1] + chr(ord(kept[-1]) + 1)
 
 
 def _guarantee(values: pa.Table, row: int) -> pc.Expression:
@@ -380,47 +319,3 @@ def _guarantee(values: pa.Table, row: int) -> pc.Expression:
         value = values[name][row]
         found &= (pc.field(name) == value) if value.is_valid else pc.field(name).is_null()
     return found
-
-
-def meta_of(commit: dict[str, Any]) -> dict[str, Any]:
-    """What txfiles said of a commit; empty for those of others."""
-    found = commit.get(META)
-    return found if isinstance(found, dict) else {}
-
-
-def described(table: TableMetadata, before: pa.Schema | None, *, keeps: bool = False) -> pa.Schema:
-    """The schema of a new table, or of one whose rows are replaced, with what is recorded.
-
-    Args:
-        table: the columns.
-        before: the schema that is replaced.
-        keeps: whether columns that stay keep their comments, and take no nulls if they took none.
-    """
-    fields = {column.name: pa.field(column.name, types.from_spec(column.type)) for column in table.columns}
-    for field in before or () if keeps else ():
-        if field.name in fields and types.normalise(field.type) == fields[field.name].type:
-            others = {name: said for name, said in (field.metadata or {}).items() if name.decode() not in _FACTS}
-            fields[field.name] = field.with_metadata(others)
-    schema = pa.schema(fields.values())
-    name = _carrier(before) if before is not None and _carrier(before) in schema.names else schema.names[0]
-    facts = recorded(table)
-    at = schema.get_field_index(name)
-    if not any(facts.values()):
-        return schema
-    said = schema.field(at).metadata or {}
-    return schema.set(at, schema.field(at).with_metadata({**said, **facts}))
-
-
-def recorded(table: TableMetadata) -> dict[str, str]:
-    """Keys and timestamp column as facts of a column."""
-    return {KEYS: json.dumps(list(table.keys)) if table.keys else "", TIMESTAMP_COL: table.timestamp_col or ""}
-
-
-def _carrier(schema: pa.Schema) -> str:
-    found = [field.name for field in schema if KEYS.encode() in (field.metadata or {})]
-    return str((found or schema.names)[0])
-
-
-def _facts(schema: pa.Schema) -> dict[str, str]:
-    metadata = schema.field(_carrier(schema)).metadata or {}
-    return {name: metadata[name.encode()].decode() for name in _FACTS if metadata.get(name.encode())}

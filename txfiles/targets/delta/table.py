@@ -20,10 +20,10 @@ from txfiles.reading import lookup, scan
 from txfiles.results import Commit, CompactResult, IndexResult, VacuumResult, WriteResult
 from txfiles.rows import filters
 from txfiles.rows import keys as key_codec
-from txfiles.targets.delta.client import Client
-from txfiles.targets.delta.commit import Attempt, known_counts
+from txfiles.targets.delta.client import Client, LogEntry
+from txfiles.targets.delta.commit import Attempt
 from txfiles.targets.delta.probe import candidates, probe
-from txfiles.targets.delta.snapshot import Snapshot, meta_of
+from txfiles.targets.delta.snapshot import Snapshot
 from txfiles.targets.protocol import Place, TableState
 from txfiles.verbs import DeleteOptions
 
@@ -34,10 +34,6 @@ _COUNTS = (
     *("rows_in", "rows_inserted", "rows_updated", "rows_unchanged", "rows_skipped", "rows_stale"),
     *("rows_deduplicated", "rows_deleted"),
 )
-_METRICS = {
-    "files_added": ("num_added_files", "numTargetFilesAdded", "num_target_files_added"),
-    "files_removed": ("num_removed_files", "numTargetFilesRemoved", "num_target_files_removed"),
-}
 _HOUR_US = 3_600_000_000
 
 
@@ -117,7 +113,9 @@ class DeltaTable:
         return pa.RecordBatchReader.from_batches(scanner.projected_schema, batches())
 
     def dataset(self) -> ds.Dataset:
-        """The rows as a pyarrow dataset."""
+        """The rows as a pyarrow dataset. Its files are there now; what a vacuum takes later, Arrow says itself."""
+        if self.snapshot.is_plain:
+            self.snapshot.require_files()
         return self.snapshot.dataset()
 
     def files(self, *, physical: bool) -> list[str]:
@@ -134,7 +132,7 @@ class DeltaTable:
 
     def history(self, limit: int | None) -> list[Commit]:
         """Its commits as far as the log still says."""
-        return [_commit(found) for found in self.snapshot.commits(limit)]
+        return [_commit(entry) for entry in self.snapshot.log(limit)]
 
     def lookup(self, keys: Any, columns: Sequence[str] | None) -> pa.Table:
         """The rows of some keys."""
@@ -158,12 +156,12 @@ class DeltaTable:
         newest = self.newest().snapshot
         if timestamp is not None:
             point = times.point_us(timestamp) // 1_000
-            commits = list(newest.commits())
-            version = next((int(one["version"]) for one in commits if int(one.get("timestamp", 0)) <= point), None)
+            entries = list(newest.log())
+            version = next((entry.version for entry in entries if entry.time_ms <= point), None)
             if version is None:
                 raise TableNotFoundError(
                     f"{self.path} has no version as old as {timestamp}",
-                    hint=f"its history begins with version {commits[-1]['version']}" if commits else None,
+                    hint=f"its history begins with version {entries[-1].version}" if entries else None,
                 )
         if isinstance(version, bool) or not hasattr(version, "__index__"):
             raise OptionError(f"a version is a whole number, not {version!r}")
@@ -247,26 +245,23 @@ def _hours(retain: str | timedelta) -> int:
     return -(-duration_us(retain) // _HOUR_US)
 
 
-def _commit(found: Mapping[str, Any]) -> Commit:
-    meta = meta_of(dict(found))
-    counts = known_counts(meta)
-    metrics = found.get("operationMetrics") or {}
-    files = {
-        name: next((int(metrics[one]) for one in theirs if one in metrics), 0) for name, theirs in _METRICS.items()
-    }
-    operation = str(found.get("operation", "unknown")).lower()
+def _commit(entry: LogEntry) -> Commit:
+    said, meta = entry.said, entry.meta
+    counts = meta.get("counts") or {}
+    added = entry.files("add")
     return Commit(
-        version=int(found["version"]),
-        time=times.moment(int(found.get("timestamp", 0)) * 1_000),
-        operation=str(meta.get("operation") or operation),
+        version=entry.version,
+        time=times.moment(entry.time_ms * 1_000),
+        operation=str(meta.get("operation") or str(said.get("operation", "unknown")).lower()),
         keys=tuple(meta.get("keys") or ()),
         batch_id=meta.get("batch_id"),
         commit_id=str(meta.get("commit_id", "")),
         read_version=meta.get("read_version"),
-        bytes_written=0,
+        files_added=len(added),
+        files_removed=len(entry.files("remove")),
+        bytes_written=sum(file["size"] for file in added),
         user_metadata=dict(meta.get("user_metadata") or {}),
-        library=str(meta.get("library") or found.get("engineInfo", "")),
+        library=str(meta.get("library") or said.get("engineInfo", "")),
         writer=str(meta.get("writer", "")),
-        **{name: counts.get(name, 0) for name in _COUNTS},
-        **files,
+        **{name: int(counts.get(name, 0)) for name in _COUNTS},
     )

@@ -63,8 +63,6 @@ class DeltaTarget:
         Raises:
             CommitStateUnknownError: it is in none of the entries that the log still has, and older ones are gone.
         """
-        from txfiles.targets.delta.snapshot import meta_of
-
         if not re.fullmatch("[0-9a-f]{32}", text(commit_id)):
             raise OptionError(
                 f"{shown(commit_id)} is not a commit id",
@@ -72,9 +70,9 @@ class DeltaTarget:
             )
         snapshot = self.open(place).snapshot
         oldest = snapshot.version + 1
-        for commit in snapshot.commits():
-            oldest, meta = int(commit["version"]), meta_of(commit)
-            if meta.get("commit_id") == commit_id and "step" not in meta:
+        for entry in snapshot.log():
+            oldest = entry.version
+            if entry.is_of(commit_id):
                 return Resolution(committed=True, version=oldest)
         if oldest > 0:
             raise CommitStateUnknownError(
