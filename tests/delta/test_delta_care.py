@@ -125,6 +125,36 @@ def test_vacuum_deletes_only_what_commits_removed(tmp_path):
         old.to_batches().read_all()
     with pytest.raises(tx.SnapshotExpiredError, match="is gone"):
         old.to_arrow()
+    with pytest.raises(tx.SnapshotExpiredError, match=r"version 0 of .* is gone") as caught:
+        old.dataset()
+    assert "open the newest version" in str(caught.value.hint)
+
+
+def test_a_file_of_the_newest_version_that_is_gone(tmp_path):
+    """No vacuum takes it: the table is damaged, whatever reads it."""
+    tx.write(pa.table({"id": [1], "v": [1]}), tmp_path / "t", mode="upsert", keys=["id"], **DELTA)
+    table = tx.Table(tmp_path / "t", **DELTA)
+    Path(table.files()[0]).unlink()
+    for call in (
+        table.to_arrow,
+        table.dataset,
+        lambda: tx.write(pa.table({"id": [1], "v": [2]}), tmp_path / "t", mode="upsert", **DELTA),
+    ):
+        with pytest.raises(tx.CorruptTableError, match="is gone"):
+            call()
+
+
+def test_history_counts_files(tmp_path):
+    """Of every writer, by the log itself."""
+    path = tmp_path / "t"
+    tx.write(pa.table({"id": [1, 2], "p": ["a", "b"]}), path, mode="upsert", keys=["id"], partition_by=["p"], **DELTA)
+    tx.write(pa.table({"id": [1], "p": ["b"]}), path, mode="upsert", **DELTA)
+    write_deltalake(path, pa.table({"id": [3], "p": ["c"]}), mode="append")
+    tx.write(pa.table({"id": [4], "p": ["d"]}), path, mode="overwrite", **DELTA)
+    found = tx.Table(path, **DELTA).history()[::-1]
+    assert [(one.files_added, one.files_removed) for one in found] == [(2, 0), (1, 1), (1, 0), (1, 3)]
+    sizes = [file.stat().st_size for file in path.rglob("*.parquet")]
+    assert sum(one.bytes_written for one in found) == sum(sizes)
 
 
 @pytest.mark.parametrize("keys", [None, ["id"]], ids=["no keys", "keys"])

@@ -13,6 +13,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import txfiles as tx
+from txfiles.targets.delta import commit as commits
 from txfiles.targets.delta.client import Client
 
 DELTA = {"format": "delta"}
@@ -73,6 +74,30 @@ def test_an_overwrite_meets_rows_that_were_added_meanwhile(tmp_path, monkeypatch
     done = tx.write(pa.table({"id": [3]}), tmp_path / "t", mode="overwrite", **DELTA)
     assert (done.rows_deleted, done.attempts) == (2, 2)
     assert tx.Table(tmp_path / "t", **DELTA).to_arrow()["id"].to_pylist() == [3]
+
+
+@pytest.mark.parametrize("call", ["write", "plan", "delete"])
+def test_a_vacuum_takes_a_file_that_is_about_to_be_read(tmp_path, monkeypatch, call):
+    """The newest version has others: it is planned anew."""
+    tx.write(pa.table({"id": [1, 2], "v": [1, 1]}), tmp_path / "t", mode="upsert", keys=["id"], **DELTA)
+    table = tx.Table(tmp_path / "t", **DELTA)
+    change, acts = commits.change, [True]
+
+    def later(request, base):
+        if acts:
+            acts.clear()
+            tx.write(pa.table({"id": [2], "v": [2]}), tmp_path / "t", mode="upsert", **DELTA)
+            tx.Table(tmp_path / "t", **DELTA).vacuum(retain="0h", force=True)
+        return change(request, base)
+
+    monkeypatch.setattr(commits, "change", later)
+    if call == "delete":
+        done = table.delete([("id", "=", 1)])
+        assert (done.rows_deleted, done.attempts, done.version) == (1, 2, 4)  # a vacuum is two
+        return
+    what = tx.write if call == "write" else tx.plan
+    done = what(pa.table({"id": [1, 2], "v": [9, 2]}), tmp_path / "t", mode="upsert", **DELTA)
+    assert (done.rows_updated, done.rows_unchanged, done.attempts) == (1, 1, 2)
 
 
 def test_patience_ends(tmp_path, monkeypatch):

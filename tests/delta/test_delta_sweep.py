@@ -2,14 +2,15 @@
 
 The n-th request of each method is spoiled, for each n that the call has; with deltalake's own retries, and without:
 what a lost answer comes to is then seen alone. What must hold is read by plain deltalake past the proxy, and by a model
-of few lines. In depth, each request meets each fault; at every change, each request of an append meets one, and its commit all; the
-other calls are tried less.
+of few lines. In depth, each request meets each fault; at every change, each request of an append meets one, and its
+commit all; the other calls are tried less.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -254,18 +255,20 @@ def check(bench: Bench, url: str, call: Call, said: dict[str, Any], before: int 
 
 def sweep_one(bench: Bench, call: Call, rule: proxies.Rule, *, one_try: bool) -> tuple[str, list[proxies.Seen]]:
     """A case: a call with a fault, what holds after it, and the call again without a fault."""
-    url, done = bench.table(call), []
+    url, once, busy = bench.table(call), threading.Lock(), threading.Lock()
 
     def theirs() -> None:
-        if not done:
-            done.append(bench.theirs(url))
+        if once.acquire(blocking=False):
+            with busy:
+                bench.theirs(url)
 
     bench.proxy.actions["theirs"] = theirs
     bench.proxy.reset(rule)
     said = bench.write(url, call, one_try=one_try, through=bench.proxy.url)
     seen = list(bench.proxy.seen)
     bench.proxy.settle()
-    bench.proxy.reset()
+    with busy:  # they may still be at work if our request was given up
+        bench.proxy.reset()
     made, rows = check(bench, url, call, said)
     if call.exactly_once or not made:
         again = bench.write(url, call)

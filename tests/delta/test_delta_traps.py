@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
+import struct
 from decimal import Decimal
 from pathlib import Path
 
@@ -59,6 +61,69 @@ def test_values_do_not_change(tmp_path, column, given, error, mode):
     with pytest.raises(error, match="'k'"):
         tx.write(pa.table({"k": given}), tmp_path / "t", mode=mode, keys=keys, **DELTA)
     assert tx.Table(tmp_path / "t", **DELTA).version == 0
+
+
+@pytest.mark.parametrize("mode", ["append", "append_once", "upsert", "overwrite"])
+def test_no_value_beside_the_key_changes(tmp_path, mode):
+    """1.5 in a column of integers, and a time with nanoseconds, are errors in every mode; 2.0 is 2."""
+    first = pa.table({"id": [1], "n": pa.array([1], pa.int32()), "t": pa.array([0], pa.timestamp("us"))})
+    tx.write(first, tmp_path / "t", mode="upsert", keys=["id"], **DELTA)
+    keys = None if mode in ("append", "overwrite") else ["id"]
+    for name, bad in (("n", pa.array([1.5])), ("t", pa.array([1_001], pa.timestamp("ns")))):
+        given = first.set_column(0, "id", [[2]]).set_column(first.column_names.index(name), name, bad)
+        with pytest.raises(tx.LossyCastError, match=f"'{name}'"):
+            tx.write(given, tmp_path / "t", mode=mode, keys=keys, **DELTA)
+    assert plain(tmp_path / "t") == first.to_pylist()
+    whole = pa.table({"id": [2.0], "n": [2.0], "t": pa.array([1_000], pa.timestamp("ns"))})
+    tx.write(whole, tmp_path / "t", mode=mode, keys=keys, **DELTA)
+    assert plain(tmp_path / "t")[-1] == {"id": 2, "n": 2, "t": dt.datetime(1970, 1, 1, 0, 0, 0, 1)}
+
+
+@pytest.mark.parametrize("mode", ["append", "append_once", "upsert"])
+def test_no_column_is_dropped(tmp_path, mode):
+    """A column that the table lacks is refused, or added with its values; so is one that the batch lacks."""
+    tx.write(pa.table({"id": [1], "v": ["a"]}), tmp_path / "t", mode="upsert", keys=["id"], **DELTA)
+    more, less = pa.table({"id": [2], "v": ["b"], "w x": [2.5]}), pa.table({"id": [3]})
+    for given in (more, less):
+        with pytest.raises(tx.SchemaMismatchError):
+            tx.write(given, tmp_path / "t", mode=mode, **DELTA)
+    for given in (more, less):
+        tx.write(given, tmp_path / "t", mode=mode, schema_mode="merge", **DELTA)
+    missing = {"v": None, "w x": None}
+    expected = [{"id": 1, "v": "a", "w x": None}, more.to_pylist()[0], {"id": 3} | missing]
+    assert rows(tx.Table(tmp_path / "t", **DELTA)) == expected == plain(tmp_path / "t")
+
+
+@pytest.mark.parametrize("name", ["a b", 'q"uo"te', "x.y", "`tick`", "it's", "a=b/c", "Größe"])
+def test_names_of_other_columns_are_only_names(tmp_path, name):
+    """Of a partition column, of one that is filtered, and of one that is the newest."""
+    given = pa.table({"id": [1, 2, 3], name: ["x", "y", "y"], f"{name}!": [1, 1, 1]})
+    options = {"keys": ["id"], "partition_by": [name], "timestamp_col": f"{name}!"}
+    tx.write(given, tmp_path / "t", mode="upsert", **options, **DELTA)
+    stale = pa.table({"id": [1], name: ["y"], f"{name}!": [0]})
+    assert tx.write(stale, tmp_path / "t", mode="upsert", **DELTA).rows_stale == 1
+    assert tx.Table(tmp_path / "t", **DELTA).to_arrow(filter=[(name, "=", "y")])["id"].to_pylist() == [2, 3]
+    assert tx.Table(tmp_path / "t", **DELTA).delete([(name, "=", "y"), (f"{name}!", ">", 0)]).rows_deleted == 2
+    assert plain(tmp_path / "t") == given.slice(0, 1).to_pylist()
+
+
+def test_a_batch_id_is_taken_once(tmp_path):
+    """deltalake writes a transaction twice that it has, and records none if nothing changes: here it is recorded."""
+    given = pa.table({"id": [1], "v": ["a"]})
+    tx.write(given, tmp_path / "t", mode="upsert", keys=["id"], **DELTA)
+    done = tx.write(given, tmp_path / "t", mode="upsert", batch_id="b", **DELTA)
+    assert (done.rows_unchanged, done.committed, done.version) == (1, True, 1)
+    assert DeltaTable(tmp_path / "t").transaction_version("txfiles:b") == 1
+    again = tx.write(given.set_column(1, "v", [["x"]]), tmp_path / "t", mode="upsert", batch_id="b", **DELTA)
+    assert (again.already_committed, again.version) == (True, 1)
+    assert plain(tmp_path / "t") == given.to_pylist()
+
+
+def test_nulls_in_integers_stay_integers(tmp_path):
+    """In pandas, which deltalake gives floats and objects."""
+    given = pa.table({"n": [1, None], "b": [True, None]})
+    tx.write(given, tmp_path / "t", mode="append", **DELTA)
+    assert [str(kind) for kind in tx.Table(tmp_path / "t", **DELTA).to_pandas().dtypes] == ["Int64", "boolean"]
 
 
 def test_types_of_new_columns(tmp_path):
@@ -253,6 +318,54 @@ def test_mapped_columns_are_read_and_not_written(tmp_path):
         with pytest.raises(tx.UnsupportedTableError, match="column mapping"):
             tx.write(pa.table({"id": [3], "v": ["c"]}), tmp_path / "t", mode=mode, keys=keys, **DELTA)
     with pytest.raises(tx.UnsupportedTableError, match="column mapping"):
+        table.delete([("id", "=", 1)])
+
+
+def marked(path: Path, gone: int) -> None:
+    """Give the only file of a table a deletion vector for one row, within the log, as Spark may write it."""
+    bitmap = struct.pack("<IIHHIH", 12346, 1, 0, 0, 16, gone)  # one container, of one value
+    vector = struct.pack("<IQI", 1681511377, 1, 0) + bitmap
+    vector += bytes(-len(vector) % 4)
+    z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+    b85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+    told = base64.b85encode(vector).decode().translate(str.maketrans(b85, z85))
+    log = path / "_delta_log"
+    before = [json.loads(line) for line in (log / f"{0:020d}.json").read_text().splitlines()]
+    add = next(line["add"] for line in before if "add" in line)
+    remove = {"path": add["path"], "deletionTimestamp": 0, "dataChange": True}
+    descriptor = {"storageType": "i", "pathOrInlineDv": told, "sizeInBytes": len(vector), "cardinality": 1}
+    actions = [
+        {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7} | {one: ["deletionVectors"] for one in FEATURES}},
+        {"remove": remove},
+        {"add": add | {"deletionVector": descriptor}},
+    ]
+    (log / f"{1:020d}.json").write_text("\n".join(map(json.dumps, actions)))
+
+
+FEATURES = ("readerFeatures", "writerFeatures")
+
+
+def test_marked_rows_are_not_read_and_not_written(tmp_path):
+    """Where a file has a deletion vector its row is gone for every reader here; a write is refused by name."""
+    write_deltalake(tmp_path / "t", pa.table({"id": [1, 2, 3], "v": ["a", "b", "c"]}))
+    marked(tmp_path / "t", gone=1)
+    table = tx.Table(tmp_path / "t", **DELTA)
+    left = [{"id": 1, "v": "a"}, {"id": 3, "v": "c"}]
+    assert rows(table) == left
+    assert table.row_count == 2
+    assert table.to_batches().read_all().to_pylist() == left
+    assert table.dataset().to_table().to_pylist() == left
+    assert table.to_arrow(filter=[("id", ">=", 2)])["v"].to_pylist() == ["c"]
+    assert table.to_polars()["id"].to_list() == [1, 3]
+    assert rows(table.at(version=0)) == [{"id": 1, "v": "a"}, {"id": 2, "v": "b"}, {"id": 3, "v": "c"}]
+    with pytest.raises(tx.NeedsLiveViewError, match="deletion vectors"):
+        table.files()
+    assert len(table.files(physical=True)) == 1
+    for mode in ("append", "overwrite", "append_once", "upsert"):
+        keys = ["id"] if mode in ("append_once", "upsert") else None
+        with pytest.raises(tx.UnsupportedTableError, match="deletion vectors"):
+            tx.write(pa.table({"id": [2], "v": ["x"]}), tmp_path / "t", mode=mode, keys=keys, **DELTA)
+    with pytest.raises(tx.UnsupportedTableError, match="deletion vectors"):
         table.delete([("id", "=", 1)])
 
 

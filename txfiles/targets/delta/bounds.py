@@ -99,14 +99,12 @@ def _bounds(column: pa.ChunkedArray) -> tuple[Any, Any] | None:
     Of each type of which other writers say a range: deltalake's dataset leaves out the rows of a file without one.
     """
     t, is_ = column.type, pa.types
-    if is_.is_floating(t):
-        if pc.any(pc.is_inf(column), min_count=0).as_py():  # it has no JSON
-            return None
-        column = pc.filter(column, pc.is_finite(column))  # NaN is in no range
     if len(column) == column.null_count or is_.is_nested(t) or is_.is_binary(t):
         return None
-    found = pc.min_max(column)
+    found = pc.min_max(column)  # NaN is in no range
     low, high = found["min"], found["max"]
+    if is_.is_floating(t) and not (math.isfinite(low.as_py()) and math.isfinite(high.as_py())):
+        return None  # only NaN; or an infinity, which has no JSON
     if is_.is_decimal(t):
         return math.nextafter(float(low.as_py()), -math.inf), math.nextafter(float(high.as_py()), math.inf)
     if is_.is_string(t):

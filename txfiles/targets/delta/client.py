@@ -158,7 +158,7 @@ class Client:
             return self.load() if self.exists() else None
 
     def file_system(self, sizes: Mapping[str, int] | None = None, *, creates: bool = False) -> pa_fs.FileSystem:
-        """The files below the table's folder, with the access that deltalake has.
+        """The files below the table's folder: a bucket with the access that deltalake has, a local folder by Arrow.
 
         Args:
             sizes: of files, where they are known.
@@ -166,14 +166,17 @@ class Client:
         Raises:
             TableNotFoundError: it is not there, and not made.
         """
-        from deltalake.fs import DeltaStorageHandler
+        if "://" in self.url:
+            from deltalake.fs import DeltaStorageHandler
 
+            with self.failures("open"):
+                return pa_fs.PyFileSystem(DeltaStorageHandler(self.url, self.options, dict(sizes) if sizes else None))
         with self.failures("open"):
-            if "://" not in self.url and creates:
+            if creates:
                 os.makedirs(self.url, exist_ok=True)
-            elif "://" not in self.url and not os.path.isdir(self.url):
+            elif not os.path.isdir(self.url):
                 raise TableNotFoundError(f"the folder of the Delta table {self.url} is gone", hint="check the path")
-            return pa_fs.PyFileSystem(DeltaStorageHandler(self.url, self.options, dict(sizes) if sizes else None))
+            return pa_fs.SubTreeFileSystem(self.url, pa_fs.LocalFileSystem())
 
     def names(self) -> list[str]:
         """Every file below the table's folder."""

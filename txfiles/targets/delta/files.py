@@ -79,6 +79,8 @@ class Writer:
         part = "part-txfiles-first" if self.first else "part-txfiles"
         path = f"{''.join(folders)}{part}-{self.environment.new_id()}.snappy.parquet"
         rows = rows.drop_columns([name for name in names if name in rows.column_names])
+        if folders:
+            self.file_system.create_dir("".join(folders), recursive=True)
         with self.file_system.open_output_stream(path) as stream:
             pq.write_table(
                 rows,

@@ -173,11 +173,14 @@ def _upsert(request: Request, base: Snapshot | None, batch: Prepared) -> Change:
     leaving = np.sort(np.concatenate([fates.deletes, fates.replaces[moves]]))
     edits = []
     for number, hit in enumerate(hits):
+        assert base is not None
         mine = stays[file_of[fates.replaces[stays]] == number]
         without = position_of[leaving[file_of[leaving] == number]]
-        if len(mine) or len(without):
+        if len(mine):
             at = position_of[fates.replaces[mine]]
             edits.append(Edit(hit.file, without, at, fates.merged.take(pa.array(mine))))
+        elif len(without):
+            edits.append(removal(hit.file, without, rows_of(base, hit.file)))
     added = pa.concat_tables([fates.merged.filter(pa.array(moves)), batch.rows.take(pa.array(fates.inserts))])
     counts = {
         "rows_inserted": len(fates.inserts),
