@@ -2,7 +2,7 @@
 
 Other writers cut times and texts, and deltalake misreads some characters: a range that was cut is widened.
 
-Source: specs/9-targets.md, "Ranges".
+Source: specs/9-targets.md, "Delta".
 """
 
 from __future__ import annotations

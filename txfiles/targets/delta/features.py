@@ -1,6 +1,6 @@
 """What a Delta table may ask of its writers, and what of it txfiles does.
 
-Source: specs/9-targets.md, "What a write needs of a table".
+Source: specs/9-targets.md, "Delta".
 """
 
 from __future__ import annotations

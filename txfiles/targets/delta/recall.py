@@ -1,6 +1,6 @@
 """What the log remembers of a call: whether its batch id is known, and whether its commit is there.
 
-Source: specs/9-targets.md, "A batch id", "Lost answers".
+Source: specs/9-targets.md, "Delta".
 """
 
 from __future__ import annotations
