@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from txfiles.formats import common, parquet_groups
 from txfiles.formats.common import Format
-from txfiles.formats.parquet_groups import END_BYTES, Encoded, Footer
+from txfiles.formats.parquet_groups import END_BYTES, MAGIC, Encoded, Footer
 from txfiles.formats.parquet_writer import (
     GROUP_LIMIT_BYTES,
     begin,
@@ -29,7 +29,6 @@ from txfiles.formats.parquet_writer import (
 )
 from txfiles.formats.source import (
     AHEAD_BYTES,
-    PIECE_BYTES,
     Files,
     FileToRead,
     Range,
@@ -133,9 +132,7 @@ class ParquetFile:
             first = self._leaves[name]
             count = count_leaves(self._stored.field(name).type)
             for leaf in range(first, min(first + count, group.num_columns)):
-                chunk = group.column(leaf)
-                start = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
-                yield start, chunk.total_compressed_size
+                yield _chunk(group.column(leaf))
 
     def group_bounds(self, index: int, column: str) -> tuple[pa.Scalar, pa.Scalar] | None:
         """Least and greatest value of a column in one row group by its statistics; see `common.Group.bounds`."""
@@ -181,13 +178,14 @@ class ParquetFile:
         footer = parquet_groups.read(self._tail, self.file.bytes)
         if footer is None or not (in_memory(self._source) or self.file.bytes <= AHEAD_BYTES):
             return None
-        digest = hashlib.sha256()
-        pieces = [
-            (start, min(PIECE_BYTES, self.file.bytes - start)) for start in range(0, self.file.bytes, PIECE_BYTES)
-        ]
-        expect(self._source, pieces)
-        for start, size in pieces:
+        # Between the magic and the footer, a file of this kind is its column chunks. Some may be held already.
+        digest = hashlib.sha256(MAGIC)
+        groups = map(self._metadata.row_group, range(self.num_groups))
+        chunks = [_chunk(group.column(leaf)) for group in groups for leaf in range(group.num_columns)]
+        expect(self._source, chunks)
+        for start, size in chunks:
             digest.update(self._read(start, size))
+        digest.update(self._tail)
         if digest.hexdigest() != self.file.sha256:
             raise damaged(self.file, "its sha256 is not the one in the log")
         return footer
@@ -274,6 +272,12 @@ def _footer(source: pa.NativeFile, file: FileToRead) -> bytes:
     if hashlib.sha256(tail).hexdigest() != file.footer_sha256:
         raise damaged(file, "its footer does not match the log's sha256")
     return bytes(tail)
+
+
+def _chunk(chunk: Any) -> Range:
+    """Where a column chunk is, by its entry in the footer."""
+    start = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
+    return start, chunk.total_compressed_size
 
 
 def _least_bits(kind: pa.DataType) -> int:

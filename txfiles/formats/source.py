@@ -172,10 +172,16 @@ class _Reads:
         self._expected.difference_update(batch)
 
     def _of_held(self, offset: int, length: int) -> pa.Buffer | None:
-        for start, data in self._held.items():
-            if _covers(start, data.size, offset, length):
-                return data.slice(offset - start, length)
-        return None
+        """A range, put together if it lies in several pieces; None if not all of it is held."""
+        parts: list[pa.Buffer] = []
+        at, end = offset, offset + length
+        for start, data in sorted(self._held.items(), key=lambda item: item[0]) if at < end else ():
+            if start <= at < start + data.size:
+                parts.append(data.slice(at - start, min(end - at, start + data.size - at)))
+                at += parts[-1].size
+        if at < end or not parts:
+            return None
+        return parts[0] if len(parts) == 1 else pa.py_buffer(b"".join(parts))
 
 
 def coalesced(ranges: Iterable[Range]) -> list[Range]:

@@ -13,6 +13,9 @@ from txfiles.store.port import Store
 FILES_AT_ONCE = 8
 """Data files of a slow store that are under way together."""
 
+HELD_BYTES = 256 * 1024 * 1024
+"""Bytes of data files of a slow store to hold together, while they are read from their first byte to their last."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -36,13 +39,18 @@ class Session:
             return map(function, items)
         return self.environment.map(function, items, width=self.store.capabilities.requests_at_once)
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item], *, holding: int = 1) -> Iterator[Result]:
         """Results of a function that reads or writes a data file for each item, in order, several at a time.
 
-        As many as keep the cores busy; on a slow store `FILES_AT_ONCE`, since most of it is waiting. Each holds about
-        one row group in memory.
+        As many as keep the cores busy. On a slow store `FILES_AT_ONCE`, since most of it is waiting.
+
+        Args:
+            function: of one item.
+            items: any number.
+            holding: how many bytes one of them may hold; so many run at a time that all hold at most `HELD_BYTES`.
         """
-        return self.environment.map(function, items, width=FILES_AT_ONCE if self.is_parallel else None)
+        width = max(1, min(FILES_AT_ONCE, HELD_BYTES // max(1, holding)))
+        return self.environment.map(function, items, width=width if self.is_parallel else None)
 
     def in_turn(
         self, function: Callable[[Item], Result], items: Iterable[Item], *, ahead: bool

@@ -22,7 +22,7 @@ from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.options import Asked, Progress
 from txfiles.reading.find import Found, find
-from txfiles.reading.key_finder import BatchKeys
+from txfiles.reading.key_finder import BatchKeys, Then
 from txfiles.rows import filelist
 from txfiles.writing.staging import Stage
 
@@ -57,6 +57,7 @@ class PlanContext(Generic[Wanted]):
         *,
         compared: pa.Table | None = None,
         verifies: bool = False,
+        then: Then | None = None,
     ) -> Found:
         """Look keys up in some of the live files. See `reading.find`."""
         progress = partial(self.progress, "looking for keys")
@@ -69,6 +70,7 @@ class PlanContext(Generic[Wanted]):
             compared=compared,
             runs=runs,
             verifies=verifies,
+            then=then,
             progress=progress,
         )
 

@@ -9,8 +9,10 @@ Source: specs/4-semantics.md, "Files".
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +32,7 @@ from txfiles.rows.merge import replace_rows
 from txfiles.writing.staging import Stage, Staging
 
 NOWHERE = np.empty(0, np.int64)
+NONE_REWRITTEN: Mapping[str, list[Add]] = MappingProxyType({})
 
 COPIED_SHARE = 2
 """If one in so many row groups stays as it is, they are copied; with more changes, writing all of them is faster."""
@@ -66,12 +69,10 @@ class Edit:
         """Where the rows are that are not in the table afterwards: those removed, and those replaced."""
         return np.sort(np.concatenate([np.asarray(self.without, np.int64), self.at]))
 
-    def spares_many(self, group_rows: int) -> bool:
-        """Whether enough row groups of so many rows stay as they are to copy them. A guess, without I/O."""
-        changed = np.zeros(-(-self.file.rows // group_rows), bool)
-        for places in (np.asarray(self.without, np.int64), self.at):
-            changed[places // group_rows] = True
-        return COPIED_SHARE * int(np.count_nonzero(changed)) <= (COPIED_SHARE - 1) * len(changed)
+    def spares_many(self, groups: Sequence[LiveGroup]) -> bool:
+        """Whether enough of some groups of the file stay as they are to copy them."""
+        changed = sum(not self.spares(group) for group in groups)
+        return COPIED_SHARE * changed <= (COPIED_SHARE - 1) * len(groups)
 
     def spares(self, group: LiveGroup) -> bool:
         """Whether all rows of a group of the file stay as they are."""
@@ -114,9 +115,16 @@ class Carried:
     rewritten: int
 
 
-def carry_out(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> Carried:
+def carry_out(
+    ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit], rewritten: Mapping[str, list[Add]] = NONE_REWRITTEN
+) -> Carried:
     """Rewrite the files or mark their rows, as the table's property says; a file of too many rows is rewritten.
 
+    Args:
+        ctx: the pass.
+        table: whose files they are.
+        edits: what changes in them.
+        rewritten: files for which that was done already, by path: the new files.
     Cost: as `rewrite`; marking reads and writes vectors only: a request for each file that has one, and one file.
     """
     by_mark = properties.marks_rows(table.properties)
@@ -128,7 +136,7 @@ def carry_out(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> C
     relies_on |= {edit.file.path: edit.old for edit in staying}
     replacing = [edit.rows for edit in marking if edit.rows is not None]
     return Carried(
-        add=rewrite(ctx, table, others),
+        add=rewrite(ctx, table, others, rewritten),
         remove=[edit.file.path for edit in edits if relies_on[edit.file.path] is None],
         mark=mark_rows(ctx.session, ctx.stage, [(edit.file, edit.old) for edit in staying]),
         rows=pa.concat_tables(replacing) if replacing else None,
@@ -208,43 +216,62 @@ def matching(ctx: AnyContext, table: TableMetadata, files: pa.Table, where: filt
     return Matching([edits[file.path] for file in may if file.path in edits], len(looked_in))
 
 
-def rewrite(ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit]) -> list[Add]:
+def rewrite(
+    ctx: AnyContext, table: TableMetadata, edits: Sequence[Edit], rewritten: Mapping[str, list[Add]] = NONE_REWRITTEN
+) -> list[Add]:
     """Write the files anew in which rows stay, several at a time, each as a stream.
 
     A new file takes the place of the old one, since an upsert takes the last of several rows with one key. Where no key
     is in the table twice, it comes last: then nobody asks, and a long list of files need not be saved anew around it.
 
-    Cost: in memory is a row group for each file under way. Several files keep the cores busy; one alone is read while
-        it is written, up to three row groups ahead.
+    Cost: in memory is a row group for each file under way; where reading takes requests, the bytes of the file, too.
+        Several files keep the cores busy; one alone is read while it is written, up to three row groups ahead.
     """
     kept = [edit for edit in edits if edit.rewrites]
+    late = [edit for edit in kept if edit.file.path not in rewritten]
     done = ctx.progress("rewriting files", len(kept))
 
     def one(edit: Edit) -> list[Add]:
-        copies = edit.spares_many(properties.integer(table.properties, "row_group_rows"))
-
-        def pieces() -> Generator[pa.Table | LiveGroup, None, None]:
-            return _edited(ctx, table, edit, copies=copies, ahead=len(kept) == 1)
-
-        return ctx.stage.file(table, edit.file.partition, pieces, like_bytes=edit.file.bytes, copies=copies)
+        with contextlib.ExitStack() as stack:
+            return rewrite_one(
+                ctx,
+                table,
+                edit,
+                lambda: stack.enter_context(opened(ctx.session.store, table, edit.file)),
+                ahead=len(late) == 1,
+            )
 
     adds: list[Add] = []
     in_place = ctx.base is not None and not ctx.base.state.unique_keys
-    for number, (edit, written) in enumerate(zip(kept, ctx.session.each(one, kept), strict=True), 1):
-        adds += [replace_struct(add, place=edit.file.path) for add in written] if in_place else written
+    anew = ctx.session.each(one, late, holding=max((edit.file.bytes for edit in late), default=0))
+    for number, edit in enumerate(kept, 1):
+        path = edit.file.path
+        written = rewritten[path] if path in rewritten else next(anew)
+        adds += [replace_struct(add, place=path) for add in written] if in_place else written
         done(number)
     return adds
 
 
-def _edited(
-    ctx: AnyContext, table: TableMetadata, edit: Edit, *, copies: bool, ahead: bool
-) -> Generator[pa.Table | LiveGroup, None, None]:
-    """The file's rows after the edit, group by group; if `copies`, a group that it spares as it is.
+def rewrite_one(
+    ctx: AnyContext, table: TableMetadata, edit: Edit, begin: Callable[[], Sequence[LiveGroup]], *, ahead: bool
+) -> list[Add]:
+    """Write a file anew.
 
-    A group of which no row stays is not read.
+    Args:
+        ctx: the pass.
+        table: whose file it is.
+        edit: after which rows stay.
+        begin: gives the open file's groups, perhaps twice; not called if nothing is to be written.
+        ahead: whether it is read while it is written.
     """
-    names = [column.name for column in table.columns]
-    without = np.asarray(edit.without, np.int64)
+    copies = False
+
+    def pieces() -> Generator[pa.Table | LiveGroup, None, None]:
+        nonlocal copies
+        stay = [group for group in begin() if len(group.locate(without)[1]) < group.rows]
+        copies = edit.spares_many(stay)
+        expected([group for group in stay if not (copies and edit.spares(group))], names)
+        yield from ctx.session.in_turn(one, stay, ahead=ahead)
 
     def one(group: LiveGroup) -> pa.Table | LiveGroup:
         if copies and edit.spares(group):
@@ -253,7 +280,6 @@ def _edited(
         rows = None if edit.rows is None else edit.rows[mine]
         return replace_rows(group.read(names), places, rows, group.locate(without)[1])
 
-    with opened(ctx.session.store, table, edit.file) as groups:
-        stay = [group for group in groups if len(group.locate(without)[1]) < group.rows]
-        expected([group for group in stay if not (copies and edit.spares(group))], names)
-        yield from ctx.session.in_turn(one, stay, ahead=ahead)
+    names = [column.name for column in table.columns]
+    without = np.asarray(edit.without, np.int64)
+    return ctx.stage.file(table, edit.file.partition, pieces, like_bytes=edit.file.bytes, copies=lambda: copies)

@@ -10,17 +10,20 @@ Source: specs/4-semantics.md, "Upsert".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from txfiles.batch import Prepared, prepare
-from txfiles.core.manifest import Metrics
+from txfiles.core import properties
+from txfiles.core.manifest import Add, Metrics
 from txfiles.core.plan import CommitPlan, KeysAbsent
 from txfiles.operations.context import PlanContext, commit_plan
-from txfiles.operations.edits import Edit, carry_out
+from txfiles.operations.edits import Edit, carry_out, rewrite_one
 from txfiles.options import Request
 from txfiles.reading.key_finder import Hits, batch_keys, where_found
+from txfiles.reading.live import LiveGroup
 from txfiles.rows import partitions
 from txfiles.rows.merge import Fates, decide, needed
 from txfiles.rows.text import to_text
@@ -37,10 +40,12 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
     keys = batch_keys(batch.table, batch.rows, batch.keys)
     wanted = needed(batch.missing, batch.missing_fields, batch.table.timestamp_col)
     compared = batch.rows.drop_columns([*{*wanted, *batch.table.keys}])  # equal keys have equal values
-    found = ctx.find(keys, ctx.files(batch.table), sorted(wanted), compared=compared)
+    early = Early(ctx, batch)
+    then = early.rewrite_at_once if ctx.session.is_parallel and not properties.marks_rows(batch.table.properties) else None
+    found = ctx.find(keys, ctx.files(batch.table), sorted(wanted), compared=compared, then=then)
     fates = _decide(ctx, batch, found.hits)
     edits, moved = _edits(batch, found.hits, fates)
-    carried = carry_out(ctx, batch.table, edits)
+    carried = carry_out(ctx, batch.table, edits, early.valid(found.hits))
     replaced = [] if carried.rows is None else [carried.rows]
     new = pa.concat_tables([*replaced, moved, batch.rows.take(pa.array(fates.inserts))])
     added = ctx.stage.rows(batch.table, new)
@@ -62,6 +67,48 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
         scanned=found.scanned,
         rewritten=carried.rewritten,
     )
+
+
+class Early:
+    """Files that are written anew as soon as their own rows are compared, while what was fetched of them is held.
+
+    Only where reading takes requests. What becomes of the rows of one file depends on others only if a key of the batch
+    is in both; then it is decided again for them together.
+    """
+
+    def __init__(self, ctx: PlanContext[Request], batch: Prepared) -> None:
+        self._ctx = ctx
+        self._batch = batch
+        self._written: dict[str, list[Add]] = {}
+
+    def rewrite_at_once(self, hits: Hits, groups: Sequence[LiveGroup], *, alone: bool) -> None:
+        """Write an open file anew, if its own hits change a row of it. For several threads."""
+        self._drop(hits.file.path)
+        mine = np.unique(hits.batch_rows)
+        batch = replace(self._batch, rows=self._batch.rows.take(pa.array(mine)))
+        own = [replace(hits, batch_rows=np.searchsorted(mine, hits.batch_rows))]
+        edits, _ = _edits(batch, own, _decide(self._ctx, batch, own))
+        for edit in edits:
+            if edit.rewrites:
+                adds = rewrite_one(self._ctx, batch.table, edit, lambda: groups, ahead=alone)
+                self._written[hits.file.path] = adds
+
+    def valid(self, hits: Sequence[Hits]) -> dict[str, list[Add]]:
+        """The files, by the path of the one that each replaces; those that all hits together contradict are deleted."""
+        numbers = np.repeat(np.arange(len(hits)), [len(hit.positions) for hit in hits])
+        rows = np.concatenate([hit.batch_rows for hit in hits]) if hits else np.empty(0, np.int64)
+        by_row = np.argsort(rows, kind="stable")  # and by file
+        rows, numbers = rows[by_row], numbers[by_row]
+        twice = np.flatnonzero((rows[1:] == rows[:-1]) & (numbers[1:] != numbers[:-1]))
+        alone = {hit.file.path for hit in hits}
+        alone -= {hits[number].file.path for number in {*numbers[twice].tolist(), *numbers[twice + 1].tolist()}}
+        for path in [path for path in self._written if path not in alone]:
+            self._drop(path)
+        return self._written
+
+    def _drop(self, path: str) -> None:
+        if path in self._written:
+            self._ctx.stage.drop([add.path for add in self._written.pop(path)])
 
 
 def _decide(ctx: PlanContext[Request], batch: Prepared, hits: Sequence[Hits]) -> Fates:

@@ -8,7 +8,8 @@ Source: specs/4-semantics.md, "Finding keys"; specs/8-index.md, "Reading".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,9 @@ from txfiles.core.manifest import RunRef
 from txfiles.log import index
 from txfiles.log.session import Session
 from txfiles.reading import key_index
-from txfiles.reading.key_finder import BatchKeys, Hits, Look, candidates, probe_file
+from txfiles.reading.key_finder import AtOnce, BatchKeys, Hits, Look, Then, candidates, probe_file
 from txfiles.reading.key_index import Answer
-from txfiles.reading.live import expected, marked_positions, opened
+from txfiles.reading.live import marked_positions, opened
 from txfiles.rows import filelist
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
@@ -48,6 +49,7 @@ def find(
     compared: pa.Table | None = None,
     runs: Sequence[RunRef] = (),
     verifies: bool = False,
+    then: Then | None = None,
     progress: Callable[[int], Callable[[int], None]] = lambda _: lambda _: None,
 ) -> Found:
     """Look a batch's keys up in the files of a list.
@@ -60,6 +62,8 @@ def find(
         compared: the batch's rows in other columns, with which those of the stored rows are compared.
         runs: of the key index; files that they cover are not searched, and read only for rows that are hit.
         verifies: compare the keys of rows that the index tells of, even if nothing is to be read of them.
+        then: called for each opened file that holds a key, while it is open, by several threads; again for a file if a
+            run proves to lie.
         progress: called with how many files will be opened; what it returns, with how many have been.
     Cost: as `candidates`, `key_index.ask`, and `probe` of the files that no run covers. Of those that one covers, the
         row groups that hold a key, if something is to be read of them.
@@ -79,29 +83,35 @@ def find(
     def one(number: int) -> Hits | None:
         look = Look(columns, compared)
         if number in told:
-            return _read_told(session, wanted, told[number], look)
+            return _read_told(session, wanted, told[number], look, at_once)
         assert matcher is not None
-        return probe_file(session, wanted, matcher, listed[number], look)
+        return probe_file(session, wanted, matcher, listed[number], look, then=at_once)
 
-    found: dict[int, Hits] = dict(told)
+    at_once = None if then is None else partial(then, alone=len(to_open) == 1)
+    found, lying = dict(told), []
     done = progress(len(to_open))
-    for count, (number, hits) in enumerate(zip(to_open, session.each(one, to_open), strict=True), 1):
+    largest = max((listed[number].bytes for number in to_open), default=0) if then else 1
+    for count, (number, hits) in enumerate(zip(to_open, session.each(one, to_open, holding=largest), strict=True), 1):
         done(count)
         if hits is None:
-            lying = answer.runs[answer.owner[number]]
-            index.forget(session, lying, "it names a row that has another key")
-            others = [run for run in runs if run.name != lying.name]
-            return find(
-                session,
-                wanted,
-                files,
-                columns,
-                compared=compared,
-                runs=others,
-                verifies=verifies,
-                progress=progress,
-            )
-        found[number] = hits
+            lying.append(answer.runs[answer.owner[number]].name)
+        else:
+            found[number] = hits
+    if lying:
+        for run in runs:
+            if run.name in lying:
+                index.forget(session, run, "it names a row that has another key")
+        return find(
+            session,
+            wanted,
+            files,
+            columns,
+            compared=compared,
+            runs=[run for run in runs if run.name not in lying],
+            verifies=verifies,
+            then=then,
+            progress=progress,
+        )
     hits_of = (found[number] for number in listed if number in found)
     return Found([hits for hits in hits_of if len(hits.positions)], len(to_open))
 
@@ -118,21 +128,24 @@ def _told(session: Session, answer: Answer, number: int, file: DataFile) -> Hits
     return Hits(file, positions, batch_rows, pa.table({}), np.zeros(len(positions), bool))
 
 
-def _read_told(session: Session, wanted: BatchKeys, told: Hits, look: Look) -> Hits | None:
+def _read_told(session: Session, wanted: BatchKeys, told: Hits, look: Look, then: AtOnce | None) -> Hits | None:
     """What is wanted of the rows that the index tells of; None if one of them has another key.
 
     Cost: the columns, and those of the keys, of the row groups with such rows.
     """
     keys = wanted.table.keys
-    stored, differs = [], []
+    hit = []
     with opened(session.store, wanted.table, told.file) as groups:
-        for group in expected([group for group in groups if len(group.locate(told.positions)[1])], keys):
+        holding = [group for group in groups if len(group.locate(told.positions)[1])]
+        look.expect(holding, keys)
+        for group in holding:
             mine, places = group.locate(told.positions)
             batch_rows = told.batch_rows[mine]
             codes = key_codec.encode(group.read(keys), keys).take(pa.array(places))
             if not pc.all(pc.equal(codes, wanted.keys.encoded.take(pa.array(batch_rows)).cast(codes.type))).as_py():
                 return None
-            rows, other = look.at(group, places, batch_rows)
-            stored.append(rows)
-            differs.append(other)
-    return replace(told, stored=pa.concat_tables(stored), differs=np.concatenate(differs))
+            hit.append((group, places, batch_rows))
+        hits = look.all(told.file, hit, told.positions)
+        if then is not None:
+            then(hits, groups)
+        return hits

@@ -7,8 +7,9 @@ Source: specs/4-semantics.md, "Finding keys".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -85,7 +86,19 @@ def candidates(found: BatchKeys, files: pa.Table) -> np.ndarray:
     return may
 
 
-def probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: DataFile, look: Look) -> Hits:
+class Then(Protocol):
+    """What to do with a file that was hit, while it is open."""
+
+    def __call__(self, hits: Hits, groups: Sequence[LiveGroup], *, alone: bool) -> None:
+        """By its hits and its groups; `alone`: no other file is opened."""
+
+
+AtOnce = Callable[[Hits, Sequence[LiveGroup]], None]
+
+
+def probe_file(
+    session: Session, found: BatchKeys, matcher: Matcher, file: DataFile, look: Look, *, then: AtOnce | None = None
+) -> Hits:
     """Look the keys up in one file.
 
     Args:
@@ -94,10 +107,11 @@ def probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: DataF
         matcher: of these keys.
         file: the file.
         look: what to read of the stored rows that are hit.
+        then: called if there are any.
     Cost: the key columns of the row groups that may hold a key. Of those that do, the wanted columns, and those to
         compare until it is known of each row that was hit that it differs.
     """
-    positions, batch_rows, stored, differs = [], [], [], []
+    hit: list[tuple[LiveGroup, np.ndarray, np.ndarray]] = []
     with opened(session.store, found.table, file) as groups:
         # A group that is the whole file was already judged by the log's bounds, which are the same.
         may = [group for group in groups if group.physical_rows == file.rows or _may_hold(found, group)]
@@ -106,19 +120,15 @@ def probe_file(session: Session, found: BatchKeys, matcher: Matcher, file: DataF
             matches = matcher.match(encoded)
             at = np.flatnonzero(matches >= 0)
             if len(at):
-                positions.append(group.positions[at])
-                batch_rows.append(matches[at])
-                rows, other = look.at(group, at, matches[at])
-                stored.append(rows)
-                differs.append(other)
-    none = np.empty(0, np.int64)
-    return Hits(
-        file,
-        np.concatenate(positions) if positions else none,
-        np.concatenate(batch_rows) if batch_rows else none,
-        pa.concat_tables(stored) if stored else pa.table({}),
-        np.concatenate(differs) if differs else none.astype(bool),
-    )
+                hit.append((group, at, matches[at]))
+        if not hit:
+            none = np.empty(0, np.int64)
+            return Hits(file, none, none, pa.table({}), none.astype(bool))
+        positions = np.concatenate([group.positions[at] for group, at, _ in hit])
+        hits = look.all(file, hit, positions)
+        if then is not None:
+            then(hits, groups)
+        return hits
 
 
 class Look:
@@ -133,11 +143,30 @@ class Look:
         self._batch = pa.table({}) if compared is None else compared
         self._begin_with([field.name for field in self._batch.schema if pa.types.is_primitive(field.type)])
 
-    def at(self, group: LiveGroup, positions: np.ndarray, batch_rows: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    def expect(self, groups: Iterable[LiveGroup], keys: Sequence[str] = ()) -> None:
+        """Announce that rows of these groups will be looked at, and their keys."""
+        for group in groups:
+            group.expect([*keys, *self._columns, *self._batch.column_names])
+
+    def all(
+        self, file: DataFile, hit: Sequence[tuple[LiveGroup, np.ndarray, np.ndarray]], positions: np.ndarray
+    ) -> Hits:
+        """The hits of a file.
+
+        Args:
+            file: it.
+            hit: the groups with rows that were hit; which live rows of the group, and which rows of the batch.
+            positions: of all of them in the file.
+        """
+        self.expect(group for group, _, _ in hit)
+        stored, differs = zip(*(self._at(*one) for one in hit), strict=True)
+        batch_rows = np.concatenate([rows for _, _, rows in hit])
+        return Hits(file, positions, batch_rows, pa.concat_tables(stored), np.concatenate(differs))
+
+    def _at(self, group: LiveGroup, positions: np.ndarray, batch_rows: np.ndarray) -> tuple[pa.Table, np.ndarray]:
         """Some live rows of a group in the wanted columns, and which of them differ from these rows of the batch."""
         places, rows = pa.array(positions), pa.array(batch_rows)
         wanted, stored, differs = self._columns, pa.table({}), np.zeros(len(positions), bool)
-        group.expect([*wanted, *self._batch.column_names])
         for names in self._turns:
             read = group.read([*wanted, *names])
             if wanted:

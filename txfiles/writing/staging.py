@@ -54,7 +54,7 @@ class Stage(Protocol):
         pieces: Pieces,
         *,
         like_bytes: int,
-        copies: bool = False,
+        copies: Callable[[], bool] = lambda: False,
     ) -> list[Add]:
         """Write pieces into new files of one partition; those that are groups of other files are copied, if possible.
 
@@ -63,11 +63,14 @@ class Stage(Protocol):
             partition: of all of them.
             pieces: begins the rows, in order.
             like_bytes: the size of the file that they replace.
-            copies: whether some pieces are groups.
+            copies: whether some pieces are groups; asked when the first one is there.
         """
 
     def vectors(self, marked: Sequence[tuple[str, np.ndarray]]) -> list[Mark]:
         """Write deletion vectors, all into one file: paths of data files, each with all its marked positions."""
+
+    def drop(self, paths: Collection[str]) -> None:
+        """Delete some of what was written: no manifest will name it."""
 
 
 class Staging:
@@ -145,7 +148,7 @@ class Staging:
         pieces: Pieces,
         *,
         like_bytes: int,
-        copies: bool = False,
+        copies: Callable[[], bool] = lambda: False,
         complete: Callable[[], None] = lambda: None,
     ) -> list[Add]:
         """See `Stage.file`. Pieces are in the table's schema, one in memory at a time.
@@ -171,7 +174,7 @@ class Staging:
         pieces: Pieces,
         adds: list[Add],
         *,
-        copies: bool,
+        copies: Callable[[], bool],
         complete: Callable[[], None],
     ) -> list[Add]:
         """Write pieces; `adds` takes the files as they are closed."""
@@ -182,7 +185,7 @@ class Staging:
                 for piece in begun:
                     if isinstance(piece, pa.Table) and not piece.num_rows:
                         continue
-                    current = current or self.open(table, partition, copies=copies)
+                    current = current or self.open(table, partition, copies=copies())
                     if isinstance(piece, pa.Table):
                         current.write(piece)
                     elif not current.copy(piece):
@@ -307,10 +310,13 @@ class Estimate:
         pieces: Pieces,
         *,
         like_bytes: int,
-        copies: bool = False,
+        copies: Callable[[], bool] = lambda: False,
     ) -> list[Add]:
         """One file as large as the one that it replaces; the pieces are not read."""
         return [_imagined(partition, 0, like_bytes)]
+
+    def drop(self, paths: Collection[str]) -> None:
+        """Nothing was written."""
 
     def vectors(self, marked: Sequence[tuple[str, np.ndarray]]) -> list[Mark]:
         """One mark for each file."""
