@@ -41,8 +41,10 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
     wanted = needed(batch.missing, batch.missing_fields, batch.table.timestamp_col)
     compared = batch.rows.drop_columns([*{*wanted, *batch.table.keys}])  # equal keys have equal values
     early = Early(ctx, batch)
-    then = early.rewrite_at_once if ctx.session.is_parallel and not properties.marks_rows(batch.table.properties) else None
-    found = ctx.find(keys, ctx.files(batch.table), sorted(wanted), compared=compared, then=then)
+    at_once = ctx.session.is_parallel and not properties.marks_rows(batch.table.properties)
+    found = ctx.find(
+        keys, ctx.files(batch.table), sorted(wanted), compared=compared, then=early.rewrite_at_once if at_once else None
+    )
     fates = _decide(ctx, batch, found.hits)
     edits, moved = _edits(batch, found.hits, fates)
     carried = carry_out(ctx, batch.table, edits, early.valid(found.hits))
