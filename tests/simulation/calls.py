@@ -227,6 +227,14 @@ def _compact(path: str, who: int) -> Any:
     return SimpleNamespace(version=done.version, committed=done.committed)
 
 
+def _index(action: str) -> Callable[[str, int], Any]:
+    def call(path: str, who: int) -> Any:
+        done = tx.Table(path).index(action)
+        return SimpleNamespace(version=done.version, committed=done.committed, problems=done.problems)
+
+    return call
+
+
 KEYED = {"keys": ["k"]}
 
 CALLS: dict[str, Write | Delete | Other] = {
@@ -299,6 +307,11 @@ MARKING: dict[str, Write | Delete] = {
     )
 }
 """More calls for tables whose rows are marked: they meet in one file, on different rows or on the same."""
+
+INDEXING: dict[str, Other] = {
+    call.name: call for call in (Other("build index", _index("build")), Other("drop index", _index("drop")))
+}
+"""Calls that change the key index alone."""
 
 CREATING = ("append", "append_once", "upsert", "overwrite", "batch id", "read")
 """Calls that meet where there is no table yet."""

@@ -66,6 +66,8 @@ def kind_of(name: str) -> str:
         return "table.json"
     if name == names.HINT_FILE:
         return "hint"
+    if name == names.INDEX_SEED_FILE:
+        return "secret"
     for folder, kind in (
         (names.MANIFEST_DIR, "manifest"),
         (names.CHECKPOINT_DIR, "checkpoint"),

@@ -15,27 +15,31 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import unquote
 
+import numpy as np
+import pyarrow as pa
 from msgspec.structs import replace as replace_struct
 
 from tests.simulation.explore import Failed, every
 from tests.simulation.outside import body
 from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import Scene, pairs, scene
-from txfiles.core import codec, conflicts, names, protocol, times
+from txfiles.core import codec, conflicts, names, protocol, runs, times
 from txfiles.core import plan as plans
 from txfiles.core.manifest import Manifest
 from txfiles.core.protocol import Answer, Next, Sent
 from txfiles.core.replay import State
 from txfiles.errors import StoreError
+from txfiles.formats import index_merge
 from txfiles.formats.common import HashingSink
 from txfiles.log import checkpoint, manifests, newest, versions
 from txfiles.operations import delete, edits, vacuum
-from txfiles.reading import checks, key_finder, live
+from txfiles.reading import checks, key_finder, key_index, live
 from txfiles.results import Resolution
 from txfiles.rows import keys
 from txfiles.rows.segments import Segment
 from txfiles.store.port import Put
 from txfiles.targets import files
+from txfiles.writing.index_runs import FileKeys
 from txfiles.writing.staging import Staging
 
 
@@ -477,6 +481,65 @@ def a_vacuum_takes_the_vectors_of_live_files() -> Iterator[None]:
 @planted("delete one", breaks=("S7",), **MARKS)
 def a_vector_file_is_deleted_though_the_commit_may_stand() -> Iterator[None]:
     with patch.object(Staging, "keep", lambda self: None), patch.object(protocol, "MOST_PUTS", 1):
+        yield
+
+
+# ---- the key index -----------------------------------------------------------------------------
+
+INDEX = {"key_index": "on"}
+
+
+@planted(["overwrite", "append_once"], breaks=("S10", "S12"), faults=0, **INDEX)
+def a_run_that_points_to_a_superseded_file_is_believed() -> Iterator[None]:
+    real_ask, real_places = key_index.ask, key_index._places
+    listed: list[int] = []
+
+    def ask(session: Any, wanted: Any, files: Any, may: Any, runs: Any) -> Any:
+        listed[:] = files["rows"].take(pa.array(may)).to_pylist()
+        return real_ask(session, wanted, files, may, runs)
+
+    def places(runs: Any, paths: Any) -> Any:
+        """A file that is gone is taken for one of as many rows."""
+        return [
+            np.array([at if at >= 0 or rows not in listed else listed.index(rows) for at, rows in found], np.int64)
+            for run, each in zip(runs, real_places(runs, paths), strict=True)
+            for found in [list(zip(each.tolist(), run.cover.rows.tolist(), strict=True))]
+        ]
+
+    with patch.object(key_index, "_places", places), patch.object(key_index, "ask", ask):
+        yield
+
+
+@planted(["append", "append_once"], breaks=("S10", "S12"), faults=0, **INDEX)
+def a_merge_drops_entries_and_keeps_its_cover() -> Iterator[None]:
+    with (
+        patch.object(runs, "RUNS_OF_A_TIER", 2),
+        patch.object(index_merge._Cursor, "_moved", lambda self, digests, rows: (digests.take(slice(0)), rows[:0])),
+    ):
+        yield
+
+
+@planted(["build index", "append_once"], breaks=("S10", "S12"), faults=0)
+def a_build_covers_files_without_their_keys() -> Iterator[None]:
+    real = FileKeys.add
+
+    def add(self: FileKeys, codes: Any) -> None:
+        real(self, pa.nulls(len(codes), codes.type))
+
+    with patch.object(FileKeys, "add", add):
+        yield
+
+
+@planted("drop index", breaks=("S14",), faults=0, **INDEX)
+def a_drop_deletes_the_runs_itself() -> Iterator[None]:
+    real = Staging.keep
+
+    def keep(self: Staging) -> None:
+        real(self)
+        store = self._session.store
+        store.delete_many([entry.name for entry in store.list_from(names.INDEX_DIR) if entry.name.endswith(".run")])
+
+    with patch.object(Staging, "keep", keep):
         yield
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tests.simulation.calls import CALLS, CREATING, MARKED_ROWS, MARKING, ROWS, Write, made
+from tests.simulation.calls import CALLS, CREATING, INDEXING, MARKED_ROWS, MARKING, ROWS, Write, made
 from tests.simulation.invariants import Checker
 from tests.simulation.machine import Machine, State, stored
 from tests.simulation.outside import OUTSIDE
@@ -45,7 +45,7 @@ def _table_of(properties: tuple[tuple[str, Any], ...]) -> tuple[State, tuple[Wri
 def scene(programs: Sequence[str | Sequence[str]], *, create: bool = False, **properties: Any) -> Scene:
     """Calls by name, one or several for each process, on the table of `calls.made`, or where there is none yet."""
     named = [[one] if isinstance(one, str) else list(one) for one in programs]
-    calls = tuple(tuple({**CALLS, **OUTSIDE, **MARKING}[name] for name in program) for program in named)
+    calls = tuple(tuple({**CALLS, **OUTSIDE, **MARKING, **INDEXING}[name] for name in program) for program in named)
     given = {"vacuum_grace": "0", "key_index": "off", **properties}
     base, done = (State({}), ()) if create else _table_of(tuple(given.items()))
     return Scene(" | ".join(" ".join(program) for program in named), base, Checker(base, done), calls)

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.guarantees import DEEP
-from tests.simulation.calls import CALLS, CREATING
+from tests.simulation.calls import CALLS, CREATING, INDEXING
 from tests.simulation.explore import Report, by_chance, every, replay
 from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import crowd, pairs, scene
@@ -49,6 +49,8 @@ OPERATIONS = {
     "compact": {"open data", "publish data", "create manifest"},
     "vacuum": {"list", "create manifest", "delete data"},
     "read": {"open data", "get manifest"},
+    "build index": {"open data", "get secret", "create secret", "publish data", "create manifest"},
+    "drop index": {"create manifest"},
 }
 """What a call does to the store at least: if it did not, its faults would not have been tried."""
 
@@ -72,8 +74,9 @@ def threes() -> list[tuple[str, ...]]:
 
 
 def test_the_matrix_is_whole() -> None:
-    """Every operation that commits has a call here, as mine and as theirs."""
+    """Every operation that commits has a call here, as mine and as theirs; a build or drop of the index, its own."""
     assert {*files.OPERATIONS, "set", "compact", "vacuum"} <= CALLS.keys()
+    assert len(INDEXING) == 2
     assert len(pairs()) == len(CALLS) * (len(CALLS) + 1) // 2
 
 
@@ -101,6 +104,23 @@ def test_pairs(pair: tuple[str, str], cases: Callable[..., None]) -> None:
 def test_marked_rows(pair: tuple[str, str], cases: Callable[..., None]) -> None:
     """The same where rows are marked: two calls that mark different rows of one file both take effect."""
     report = every(scene(pair, update_strategy="merge_on_read"), FAULTS)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.complete
+    assert holes(report) == []
+
+
+@pytest.mark.parametrize(
+    ("pair", "key_index"),
+    [
+        *((("build index", theirs), "auto") for theirs in ("append_once", "vacuum", "build index", "drop index")),
+        (("drop index", "upsert"), "on"),
+        (("append_once", "upsert"), "on"),
+    ],
+    ids=str,
+)
+def test_the_key_index(pair: tuple[str, str], key_index: str, cases: Callable[..., None]) -> None:
+    """The same where keys are found in runs, and these are built and dropped beside writers."""
+    report = every(scene(pair, key_index=key_index), FAULTS)
     cases(states=report.states, ends_of_runs=report.ends)
     assert report.complete
     assert holes(report) == []

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from txfiles.core import codec, names, properties
 from txfiles.core.manifest import RunKey, RunRef, TableMetadata
+from txfiles.core.protocol import MOST_PUTS
 from txfiles.core.replay import State
 from txfiles.errors import CorruptTableError
 from txfiles.formats.index_run import Run, open_run
@@ -20,7 +21,7 @@ from txfiles.formats.run_source import Mapped, Ranged, RunSource, UnusableRunErr
 from txfiles.log.session import Session
 from txfiles.rows import digests, keys, types
 from txfiles.store import port
-from txfiles.store.port import Store
+from txfiles.store.port import Put, Store
 
 logger = logging.getLogger("txfiles")
 
@@ -94,9 +95,13 @@ def made_secret(session: Session, table_id: str) -> bytes | None:
     Cost: one request more than `secret` if there is none. Whatever the answer, what is there then is the secret.
     """
     found = secret(session, table_id)
-    if found is None:
-        session.store.put_if_absent(names.INDEX_SEED_FILE, bytes.fromhex(session.environment.new_id()))
+    for _ in range(MOST_PUTS):
+        if found is not None:
+            break
+        put = session.store.put_if_absent(names.INDEX_SEED_FILE, bytes.fromhex(session.environment.new_id()))
         found = secret(session, table_id)
+        if put is not Put.UNKNOWN:
+            break
     return found
 
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace as replace_struct
 from txfiles.core import names, properties, runs
 from txfiles.core.manifest import IndexAction, RunRef, TableMetadata
 from txfiles.core.plan import CommitPlan, ReadSet
-from txfiles.errors import CorruptTableError, KeysRequiredError
+from txfiles.errors import CorruptTableError, KeysRequiredError, StoreError
 from txfiles.log import index
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
@@ -94,6 +94,11 @@ def _plan(base: Snapshot, wanted: Sequence[RunRef], key_index: str | None) -> Co
 
 def _secret(session: Session, base: Snapshot) -> bytes:
     found = index.made_secret(session, base.state.table_id)
+    if found is None and session.store.stat(names.INDEX_SEED_FILE) is None:
+        raise StoreError(
+            f"{session.store.root}/{names.INDEX_SEED_FILE} could not be created; no index was built",
+            hint="see whether the store takes writes, then build it again",
+        )
     if found is None:
         raise CorruptTableError(
             f"{session.store.root}/{names.INDEX_SEED_FILE} is damaged, and nothing can be indexed under it",
