@@ -106,6 +106,11 @@ def _compact(path: str, lock: str | None = None, storage_options: Any = None, **
     return {"version": result.version, "committed": result.committed, "groups": result.groups}
 
 
+def _index(path: str, lock: str | None = None, storage_options: Any = None, **options: Any) -> dict[str, Any]:
+    result = tx.Table(path, lock=lock, storage_options=storage_options).index(**options)
+    return {"version": result.version, "committed": result.committed, "covered": result.files_covered}
+
+
 def _read(
     path: str, version: int | None = None, back: int = 0, wait: float = 0.0, storage_options: Any = None
 ) -> dict[str, Any]:
@@ -117,4 +122,12 @@ def _read(
     return {"version": table.version, "digest": digest(table.to_arrow().to_pylist())}
 
 
-_CALLS = {"write": _write, "delete": _delete, "set": _set, "compact": _compact, "vacuum": _vacuum, "read": _read}
+_CALLS = {
+    "write": _write,
+    "delete": _delete,
+    "set": _set,
+    "compact": _compact,
+    "index": _index,
+    "vacuum": _vacuum,
+    "read": _read,
+}

@@ -91,6 +91,7 @@ SCENARIOS = [
     Scenario("delete a batch", {"do": "delete", "keys": [1, 2, 77], "batch_id": "three"}, 20),
     Scenario("set", {"do": "set", "row_group_rows": 77}, 15),
     Scenario("compact", {"do": "compact"}, 20, before=(*BEFORE, write("append", [row(7, "c")]))),  # beside another
+    Scenario("build an index", {"do": "index", "action": "build"}, 20),
     Scenario("vacuum", {"do": "vacuum", "retain": "0"}, 15),
     Scenario("upsert, marked", write("upsert", BATCH), 30, before=MARKED),
     Scenario("delete, marked", {"do": "delete", "keys": [1, 2, 77]}, 20, before=MARKED),

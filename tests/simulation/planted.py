@@ -488,6 +488,9 @@ def a_vector_file_is_deleted_though_the_commit_may_stand() -> Iterator[None]:
 
 INDEX = {"key_index": "on"}
 
+_asked = patch.object(key_index, "SEARCHED_ROWS", 0)
+"""Runs are asked, however few rows the table has."""
+
 
 @planted(["overwrite", "append_once"], breaks=("S10", "S12"), faults=0, **INDEX)
 def a_run_that_points_to_a_superseded_file_is_believed() -> Iterator[None]:
@@ -506,13 +509,14 @@ def a_run_that_points_to_a_superseded_file_is_believed() -> Iterator[None]:
             for found in [list(zip(each.tolist(), run.cover.rows.tolist(), strict=True))]
         ]
 
-    with patch.object(key_index, "_places", places), patch.object(key_index, "ask", ask):
+    with patch.object(key_index, "_places", places), patch.object(key_index, "ask", ask), _asked:
         yield
 
 
 @planted(["append", "append_once"], breaks=("S10", "S12"), faults=0, **INDEX)
 def a_merge_drops_entries_and_keeps_its_cover() -> Iterator[None]:
     with (
+        _asked,
         patch.object(runs, "RUNS_OF_A_TIER", 2),
         patch.object(index_merge._Cursor, "_moved", lambda self, digests, rows: (digests.take(slice(0)), rows[:0])),
     ):
@@ -526,7 +530,7 @@ def a_build_covers_files_without_their_keys() -> Iterator[None]:
     def add(self: FileKeys, codes: Any) -> None:
         real(self, pa.nulls(len(codes), codes.type))
 
-    with patch.object(FileKeys, "add", add):
+    with patch.object(FileKeys, "add", add), _asked:
         yield
 
 

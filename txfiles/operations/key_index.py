@@ -66,8 +66,9 @@ def plan_build(session: Session, base: Snapshot, stage: Staging, done: Done) -> 
 
 def plan_drop(base: Snapshot) -> CommitPlan:
     """Remove every run, and have no commit write or ask one again. Nothing to do if there is no index."""
-    has_any = base.state.runs or properties.text(base.state.table.properties, "key_index") == "on"
-    return _plan(base, [], "off" if has_any else None)
+    table, has_runs = base.state.table, bool(base.state.runs)
+    on = properties.text(table.properties, "key_index") == "on"
+    return _plan(base, [], "off" if on or has_runs or index.wants_runs(table, has_runs=False) else None)
 
 
 def _plan(base: Snapshot, wanted: Sequence[RunRef], key_index: str | None) -> CommitPlan:

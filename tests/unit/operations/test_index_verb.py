@@ -24,6 +24,8 @@ from txfiles.options import IndexOptions, Request, VacuumOptions, check
 from txfiles.targets import files, files_index
 from txfiles.writing import index_runs
 
+pytestmark = pytest.mark.usefixtures("index_of_small_tables")
+
 
 def act(world: World, action: str, **options: Any) -> Any:
     return files_index.index(world.session, world.head, IndexOptions(action=action, **options))[0]
