@@ -94,7 +94,11 @@ def _plan(base: Snapshot, wanted: Sequence[RunRef], key_index: str | None) -> Co
 
 
 def _secret(session: Session, base: Snapshot) -> bytes:
-    found = index.made_secret(session, base.state.table_id)
+    try:
+        found = index.made_secret(session, base.state.table_id)
+    except StoreError as error:
+        error.committed = "no"  # whatever became of the secret, no manifest was sent
+        raise
     if found is None and session.store.stat(names.INDEX_SEED_FILE) is None:
         raise StoreError(
             f"{session.store.root}/{names.INDEX_SEED_FILE} could not be created; no index was built",
