@@ -15,6 +15,16 @@ from tests.conformance.suite import ConformanceCases, Refusal, Target
 from txfiles.errors import TxFilesError
 
 
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Note of which target each case is: also of one that does not come to run."""
+    for item in items:
+        given = getattr(item, "callspec", None) and item.callspec.params.get("target")
+        if given and issubclass(item.cls or object, ConformanceCases):
+            name, *inputs = (given,) if isinstance(given, str) else given
+            column = getattr(item.module, "COLUMN", "{}").format(name)
+            item.user_properties.append(("conformance", [column, item.originalname, *(inputs or ["arrow"])]))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: Any) -> Iterator[None]:
     """Run a case; a refusal that was declared takes the place of success."""
@@ -22,7 +32,6 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Iterator[None]:
     if not (isinstance(target, Target) and issubclass(pyfuncitem.cls or object, ConformanceCases)):
         return (yield)
     declared = _declared(pyfuncitem, target)
-    pyfuncitem.user_properties.append(("conformance", target.where["format"]))
     if declared is None:
         return (yield)
     try:
@@ -30,7 +39,7 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Iterator[None]:
     except TxFilesError as error:
         if not isinstance(error, declared.error) or re.search(declared.match, str(error)) is None:
             raise
-        pyfuncitem.user_properties.append(("refused", type(error).__name__))
+        pyfuncitem.user_properties.append(("refused", f"{type(error).__name__}: {declared.match}"))
         return True
     pytest.fail(f"declared as refused ({declared.error.__name__}), but it passes: take it out of the declaration")
 

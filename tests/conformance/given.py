@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,11 @@ _TYPED = ("test_types_come_back", "test_upsert_replaces_values_of_every_type")
 LACKS = {"polars": _TYPED, "path": _TYPED[:1], "relation": _TYPED}
 """Cases whose data a kind of input cannot hold: polars has no seconds, fixed-size binary or decimal256, nor has DuckDB,
 and Parquet stores seconds as milliseconds."""
+
+
+def inputs_or(*kinds: str) -> tuple[str, ...]:
+    """The kinds of input that a module gives; for `tools/conformance` those that every target must be given."""
+    return ("arrow", "pandas", "polars") if os.environ.get("TXFILES_CONFORMANCE") else kinds
 
 
 def every_case(metafunc: pytest.Metafunc, targets: Sequence[str], kinds: Sequence[str] = tuple(GIVE)) -> None:

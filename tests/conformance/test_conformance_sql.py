@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import txfiles as tx
+from tests.conformance.given import GIVE, every_case, inputs_or
 from tests.conformance.suite import ConformanceCases, Refusal, Target, row
 from tests.services.databases import DATABASES
 
@@ -75,19 +77,18 @@ OWN: dict[str, dict[str, Refusal]] = {
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every case on each database, with Arrow tables: what comes of other inputs is decided before a target sees it."""
-    if "target" in metafunc.fixturenames:
-        metafunc.parametrize("target", DATABASES, indirect=True)
+    every_case(metafunc, DATABASES, inputs_or("arrow"))
 
 
 @pytest.fixture
-def target(request: pytest.FixtureRequest, sql_url: Callable[[str], str]) -> Target:
+def target(request: pytest.FixtureRequest, sql_url: Callable[[str], str], tmp_path: Path) -> Target:
     """A new place for each case."""
-    kind = request.param
+    kind, engine = request.param
     url = sql_url(kind)
     return Target(
         path=url,
         where={"format": "sql"},
-        give=lambda table: table,
+        give=lambda table: GIVE[engine](table, tmp_path),
         residue=lambda: residue(url),
         refuses={**REFUSES, **OWN[kind]},
     )

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.given import every_case
+from tests.conformance.given import GIVE, every_case, inputs_or
 from tests.conformance.suite import ConformanceCases, Target
 from txfiles.core import properties
 
+COLUMN = "{}, marked"
 OTHERWISE = {"update_strategy": "merge_on_read", "key_index": "on"}
 
 pytestmark = pytest.mark.usefixtures("index_of_small_tables")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each format, with Arrow tables."""
-    every_case(metafunc, ("parquet", "csv"), ("arrow",))
+    """Each format, with Arrow tables: what comes of other inputs is decided before a table is looked at."""
+    every_case(metafunc, ("parquet", "csv"), inputs_or("arrow"))
 
 
 @pytest.fixture
@@ -27,10 +28,11 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     for name, value in OTHERWISE.items():
         monkeypatch.setitem(properties.PROPERTIES, name, replace(properties.PROPERTIES[name], default=value))
     path = tmp_path / "table"
+    format_name, engine = request.param
     return Target(
         path=path,
-        where={"format": request.param[0]},
-        give=lambda table: table,
+        where={"format": format_name},
+        give=lambda table: GIVE[engine](table, tmp_path),
         residue=lambda: sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file() and p.name != "lock"),
     )
 
