@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import txfiles as tx
-from txfiles.config import references
+from txfiles.config import blocks, references
+from txfiles.config.document import parse
 from txfiles.options import OPTIONS
 
 ROWS = pa.table({"customer_id": [1, 2], "updated_at": [10, 20]})
@@ -144,10 +146,13 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "unknown connection": (C + "write: {connection: lakes, path: t, mode: append}", "2: .*did you mean 'lake'"),
     "no connections": ("write: {connection: lake, path: t, mode: append}", "there is no connection 'lake'"),
-    "table in a folder": (C + "write: {connection: lake, table: t, mode: append}", "write.table: .*not the URL"),
+    "table in a folder": (
+        C + "write: {connection: lake, table: t, mode: append}",
+        "write.table: .* needs a connection to it",
+    ),
     "path in a database": (
         "connections: {db: {url: 'sqlite:///x.db'}}\nwrite: {connection: db, path: t, mode: append}",
-        "write.path: the connection is in a database",
+        "write.path: the connection is to a database",
     ),
     "two tables": (
         "connections: {db: {url: 'sqlite:///x.db?table=a'}}\nwrite: {connection: db, table: t, mode: append}",
@@ -282,6 +287,25 @@ def test_a_whole_url_may_be_a_variable(tmp_path: Path, monkeypatch: pytest.Monke
     )
     assert config.write(ROWS).version == 0
     assert (tmp_path / "x.db").exists()
+    assert not load(tmp_path, "write: {path: 'sqlite:///x.db?table=t', mode: upsert, keys: customer_id}").table().keys
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates() | st.binary(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*blocks.WRITE, *blocks.BLOCKS, *blocks.CONNECTION, "x"]), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+@given(VALUES, st.text(alphabet="write: pahmod{}[],\n-&*!|>#$'\"01=<?\t", max_size=40))
+def test_any_other_document_is_refused(document: Any, text: str) -> None:
+    """Whatever a file holds, it loads or is a `ConfigError`."""
+    for data in (yaml.safe_dump(document), yaml.safe_dump({"write": document}), text, f"write: {{path: t, {text}}}"):
+        with suppress(tx.ConfigError):
+            blocks.Reader("/nowhere/c.yaml").read(parse(data.encode(), "c.yaml"))
 
 
 def test_a_config_pickles_as_its_file(tmp_path: Path) -> None:

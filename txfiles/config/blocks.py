@@ -138,9 +138,10 @@ class Reader:
         database = connection is not None and address.claims(Place(connection.url))
         ours, other = ("table", "path") if database else ("path", "table")
         if other in found:
-            why = "is in a database" if database else "is not the URL of a database"
-            what = "the connection" if connection else "without a connection, path is the whole place, and it"
-            raise self.error(found[other], f"write.{other}", f"{what} {why}", f"name the table with '{ours}'")
+            message = (
+                "the connection is to a database" if database else "the table of a database needs a connection to it"
+            )
+            raise self.error(found[other], f"write.{other}", message, f"name the table with {ours!r}")
         if ours not in found:
             raise self.error(node, "write", f"{ours!r} is missing: it names the table")
         at = f"write.{ours}"
