@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,15 @@ def test_unreadable_files(tmp_path: Path) -> None:
             tx.load_config(tmp_path / "c.yaml")
     with pytest.raises(tx.InputError, match="path of a file, not dict"):
         tx.load_config({})
+
+
+def test_without_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the extra."""
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    (tmp_path / "c.yaml").write_text("write: {path: t, mode: append}")
+    with pytest.raises(tx.StoreError, match="pyyaml, which is not installed") as caught:
+        tx.load_config(tmp_path / "c.yaml")
+    assert "txfiles[config]" in (caught.value.hint or "")
 
 
 def test_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,17 @@ class Write:
     options: Mapping[str, Any] = field(repr=False)
 
 
+def _check(name: str, kind: str, value: Any) -> None:
+    """Every check of an option that needs neither the others nor the table."""
+    check_option(name, value)
+    if name == "format":
+        targets.for_place(Place("", format=value))
+    elif kind == "types":
+        declared_types(value)
+    elif kind == "dialect":
+        dialect(value)
+
+
 @dataclass(frozen=True)
 class Reader:
     """Reads the blocks of one file.
@@ -115,12 +126,8 @@ class Reader:
             name = self.expanded(found["connection"], "write.connection")
             if name not in connections:
                 hint = f"the connections are {few(tuple(connections))}" if connections else "the file has none"
-                raise self.error(
-                    found["connection"],
-                    "write.connection",
-                    f"there is no connection {name!r}{nearest(name, connections)}",
-                    hint,
-                )
+                said = f"there is no connection {name!r}{nearest(name, connections)}"
+                raise self.error(found["connection"], "write.connection", said, hint)
             connection = connections[name]
         path = self.place(node, found, connection)
         options = {name: self.option(found[name], name) for name in WRITE if name in found and name in OPTIONS}
@@ -138,10 +145,8 @@ class Reader:
         database = connection is not None and address.claims(Place(connection.url))
         ours, other = ("table", "path") if database else ("path", "table")
         if other in found:
-            message = (
-                "the connection is to a database" if database else "the table of a database needs a connection to it"
-            )
-            raise self.error(found[other], f"write.{other}", message, f"name the table with {ours!r}")
+            why = "the connection is to a database" if database else "the table of a database needs a connection to it"
+            raise self.error(found[other], f"write.{other}", why, f"name the table with {ours!r}")
         if ours not in found:
             raise self.error(node, "write", f"{ours!r} is missing: it names the table")
         at = f"write.{ours}"
@@ -169,27 +174,23 @@ class Reader:
         if node.value is None:
             raise self.error(node, at, "it has no value", "give it one, or leave the line out")
         value: Any
-        if kind in ("word", "text", "lock"):
-            value = self.expanded(node, at)
-        elif kind == "columns":
-            several = isinstance(node.value, list)
-            value = [self.expanded(one, f"{at}[{n}]") for n, one in enumerate(node.value)] if several else None
-            value = value if several else self.expanded(node, at)
-        elif kind == "storage":
-            return self.storage(self.mapping(node, at), at)
-        elif name == "user_metadata":
-            value = {key: self.expanded(one, f"{at}.{key}") for key, one in self.mapping(node, at).items()}
-        else:
-            value = self.plain(node, at, dates=kind == "filter")
-        if kind == "lock":
-            return self.local(value)
-        if kind == "filter":
-            value = self.filter(node, at, value)
-        one = (value,) if isinstance(value, str) and kind == "columns" else value
-        self.checked(node, at, lambda: check_option(name, one))
-        if name == "format":
-            self.checked(node, at, lambda: targets.for_place(Place("", format=value)))
-        self.checked(node, at, lambda: {"types": declared_types, "dialect": dialect}.get(kind, lambda _: None)(value))
+        match kind:
+            case "word" | "text":
+                value = self.expanded(node, at)
+            case "lock":
+                return self.local(self.expanded(node, at))
+            case "columns":
+                several = node.value if isinstance(node.value, list) else [node]
+                value = [self.expanded(one, f"{at}[{n}]") for n, one in enumerate(several)]
+            case "storage":
+                return self.storage(self.mapping(node, at), at)
+            case "filter":
+                value = self.filter(node, at, self.plain(node, at, dates=True))
+            case _ if name == "user_metadata":
+                value = {key: self.expanded(one, f"{at}.{key}") for key, one in self.mapping(node, at).items()}
+            case _:
+                value = self.plain(node, at, dates=False)
+        self.checked(node, at, lambda: _check(name, kind, value))
         return value
 
     def filter(self, node: Node, at: str, given: Any) -> list[tuple[Any, ...]]:
