@@ -36,7 +36,7 @@ class Config:
     file: str
     connections: Mapping[str, Connection]
     _write: Write
-    _used: Mapping[str, str]
+    _variables: tuple[str, ...]
 
     def write(self, data: Any, **given: Any) -> WriteResult:
         """Write a batch as the block `write` says. See `txfiles.write`.
@@ -62,7 +62,7 @@ class Config:
         for one in self.connections.values():
             yield {"url": one.url, "decoded": unquote(one.url), **secret_options.resolved(one.storage_options)}
         yield secret_options.resolved(self._write.options.get("storage_options", {}))
-        yield self._used
+        yield {name: os.environ.get(name) for name in self._variables}
 
     def _arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of `txfiles.write`."""
@@ -106,4 +106,4 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", file=file) from None
     reader = Reader(file)
     connections, write = reader.read(parse(data, file))
-    return Config(file, MappingProxyType(connections), write, reader.variables.used)
+    return Config(file, MappingProxyType(connections), write, tuple(reader.variables.used))
