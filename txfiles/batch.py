@@ -14,7 +14,7 @@ from typing import Protocol
 import pyarrow as pa
 from msgspec.structs import replace
 
-from txfiles import formats
+from txfiles import formats, pages
 from txfiles.core import properties
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.schema import Inferred, refuse_case_clashes
@@ -26,6 +26,9 @@ from txfiles.rows import keys as key_codec
 from txfiles.rows.source import Batch, TextRules
 from txfiles.rows.typenames import type_text
 from txfiles.rows.widening import FieldPath
+
+CHECKED_ROWS = 1_048_576
+"""Rows whose values are checked at a time: of an input that is on disk no more have to be in memory."""
 
 NO_KEYS = pa.nulls(0, pa.binary())  # made without a list, from which pyarrow would import pandas
 
@@ -125,7 +128,10 @@ def prepare(request: Request, current: TableMetadata | None, holds: Holds | None
 def _check_values(rows: pa.Table, table: TableMetadata, holds: Holds) -> None:
     """Refuse values that files or folders would not give back, before anything is written; for `plan` too."""
     partitions.check(table, rows)
-    holds.check_rows(rows.drop_columns([*table.partition_by]), 0)
+    stored = rows.drop_columns([*table.partition_by])
+    for start in range(0, max(1, rows.num_rows), CHECKED_ROWS):
+        holds.check_rows(stored.slice(start, CHECKED_ROWS), start)
+        pages.forget()
 
 
 def _text_rules(settled: TableMetadata, current: TableMetadata | None) -> TextRules:

@@ -239,7 +239,7 @@ def dictionary_columns(rows: pa.Table) -> list[str]:
 
 def _has_few_values(column: pa.ChunkedArray) -> bool:
     per_value = _rows_per_value(column.type)
-    if per_value is None:
+    if per_value is None or len(column) < per_value:
         return False
     most = len(column) // per_value
     # Values that are nearly all distinct, which take longest to count, show it in somewhat more than `most` rows.

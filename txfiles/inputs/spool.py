@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from txfiles import pages
 from txfiles.errors import InputError, SchemaMismatchError, StoreError
 from txfiles.rows.casts import cast_lossless
 from txfiles.rows.source import NO_RULES, Batch, TextRules
@@ -56,7 +57,9 @@ def mapped(file: IO[bytes]) -> pa.Buffer:
         file.flush()
     if not file.seek(0, 2):
         return pa.py_buffer(b"")  # nothing cannot be mapped
-    return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    pages.remember(data)
+    return pa.py_buffer(data)
 
 
 def spooled(chunks: Iterable[Labelled]) -> pa.Table | None:

@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from txfiles import pages
 from txfiles.core import codec, names, properties
 from txfiles.core.manifest import Add, Mark, TableMetadata, Vector
 from txfiles.core.plan import Partition
@@ -350,6 +351,7 @@ def split(table: TableMetadata, rows: pa.Table) -> Iterator[tuple[Partition, pa.
 def _slices(rows: pa.Table) -> Generator[pa.Table, None, None]:
     for start in range(0, rows.num_rows, SLICE_ROWS):
         yield rows.slice(start, SLICE_ROWS)
+        pages.forget()
 
 
 def _imagined(partition: Partition, rows: int, size: int) -> Add:

@@ -92,6 +92,20 @@ def test_only_what_changes_is_encoded(tmp_path) -> None:
     assert tx.Table(path).to_arrow()["turn"].to_pylist() == [0] * 25 + [7] + [0] * 34
 
 
+@pytest.mark.parametrize("later", [3, 100])
+def test_groups_are_those_of_the_file(later, tmp_path) -> None:
+    """Copies are decided on by the groups that a file has, whatever size the table's new ones are to have."""
+    path = str(tmp_path)
+    rows = table(list(range(ROWS)), [0.5], ["a"])
+    tx.write(rows, path, mode="upsert", keys=["id"], properties={"row_group_rows": GROUP_ROWS})
+    before = Path(tx.Table(path).files()[0]).read_bytes()
+    tx.Table(path).set(row_group_rows=later)
+    tx.write(table([*range(23, 28)], [0.5], ["a"], 7), path, mode="upsert")
+    after = Path(tx.Table(path).files()[0]).read_bytes()
+    old, new = (_groups(data) for data in (before, after))
+    assert (old[:2], old[3:]) == (new[:2], new[-3:])
+
+
 def test_a_damaged_file_is_not_rewritten(tmp_path) -> None:
     """A byte that has changed in a group that the upsert would copy is reported; nothing is committed or left."""
     path = str(tmp_path)
