@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from txfiles.batch import Prepared, prepare
 from txfiles.core.manifest import Metrics, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches, Partition, Replaces
-from txfiles.errors import DuplicateKeyError, NullKeyError, OptionError
+from txfiles.errors import OptionError
 from txfiles.log.commit import replaced_files
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.edits import Edit, carry_out, matching, rows_removed
@@ -23,9 +22,10 @@ from txfiles.options import Request
 from txfiles.reading import scan
 from txfiles.reading.key_finder import batch_keys
 from txfiles.reading.live import groups
-from txfiles.rows import dedup, filelist, filters, partitions, types
+from txfiles.rows import filelist, filters, partitions, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
+from txfiles.rows.uniqueness import refuse_null, refuse_repeated, refuse_standing
 from txfiles.writing.staging import split
 
 
@@ -141,15 +141,7 @@ def _guard(
         checks = (NoneMatches(None, outside=replaced),)  # rows that others add have not been checked for these keys
     for hit in found.hits:
         stays = ~np.isin(hit.positions, gone.get(hit.file.path, ()))
-        if stays.any():
-            row, names = int(hit.batch_rows[stays][0]), batch.table.keys
-            raise DuplicateKeyError(
-                f"{int(stays.sum())} keys of the batch are also in rows that stay; the first is "
-                f"{dedup.shown_key(batch.rows, row, names)}; nothing was written",
-                hint="an overwrite of a part must not bring keys that the rest of the table has",
-                keys=[dedup.key_of(batch.rows, row, names)],
-                count=int(stays.sum()),
-            )
+        refuse_standing(batch.rows, batch.table.keys, hit.batch_rows[stays])
     return Guard(checks, scanned)
 
 
@@ -166,24 +158,8 @@ def _check_whole(
         for group in groups(ctx.session.store, table, file, table.keys):
             keep = ~np.isin(group.positions, gone.get(file.path, ()))
             found = key_codec.encode(group.read(table.keys), table.keys).filter(pa.array(keep))
-            if found.null_count:
-                raise NullKeyError(
-                    f"{found.null_count} rows that stay in the table have a null in {', '.join(table.keys)}",
-                    hint="choose other keys, or overwrite the whole table",
-                    column=table.keys[0],
-                    count=found.null_count,
-                    file=file.path,
-                )
+            refuse_null(found, table.keys, file.path)
             encoded.append(found)
         return encoded
 
-    encoded = [keys for of_file in ctx.session.each(keys_of, staying) for keys in of_file]
-    whole = pa.chunked_array(encoded, encoded[0].type) if encoded else pa.chunked_array([], pa.binary())
-    repeated = len(whole) - pc.count_distinct(whole).as_py()
-    if repeated:
-        raise DuplicateKeyError(
-            f"{repeated} rows that stay in the table repeat a key in {', '.join(table.keys)}",
-            hint="choose other keys, or overwrite the whole table",
-            count=repeated,
-            keys=[],
-        )
+    refuse_repeated([keys for of_file in ctx.session.each(keys_of, staying) for keys in of_file], table.keys)

@@ -19,14 +19,14 @@ from txfiles.batch import Prepared, prepare
 from txfiles.core import properties
 from txfiles.core.manifest import Add, Metrics
 from txfiles.core.plan import CommitPlan, KeysAbsent
+from txfiles.merging import fates_of, shares
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.edits import Edit, carry_out, rewrite_one
 from txfiles.options import Request
 from txfiles.reading.key_finder import Hits, batch_keys, where_found
 from txfiles.reading.live import LiveGroup
 from txfiles.rows import partitions
-from txfiles.rows.merge import Fates, decide, needed
-from txfiles.rows.text import to_text
+from txfiles.rows.merge import Fates, needed
 
 
 def upsert(ctx: PlanContext[Request]) -> CommitPlan:
@@ -45,7 +45,7 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
     found = ctx.find(
         keys, ctx.files(batch.table), sorted(wanted), compared=compared, then=early.rewrite_at_once if at_once else None
     )
-    fates = _decide(ctx, batch, found.hits)
+    fates = fates_of(batch, found.hits, stale=ctx.request.stale)
     edits, moved = _edits(batch, found.hits, fates)
     carried = carry_out(ctx, batch.table, edits, early.valid(found.hits))
     replaced = [] if carried.rows is None else [carried.rows]
@@ -89,7 +89,7 @@ class Early:
         mine = np.unique(hits.batch_rows)
         batch = replace(self._batch, rows=self._batch.rows.take(pa.array(mine)))
         own = [replace(hits, batch_rows=np.searchsorted(mine, hits.batch_rows))]
-        edits, _ = _edits(batch, own, _decide(self._ctx, batch, own))
+        edits, _ = _edits(batch, own, fates_of(batch, own, stale=self._ctx.request.stale))
         for edit in edits:
             if edit.rewrites:
                 adds = rewrite_one(self._ctx, batch.table, edit, lambda: groups, ahead=alone)
@@ -113,56 +113,9 @@ class Early:
             self._ctx.stage.drop([add.path for add in self._written.pop(path)])
 
 
-def _decide(ctx: PlanContext[Request], batch: Prepared, hits: Sequence[Hits]) -> Fates:
-    stored = pa.concat_tables([hit.stored for hit in hits]) if hits else batch.rows.slice(0, 0)
-    hit_rows = np.concatenate([hit.batch_rows for hit in hits]) if hits else np.empty(0, np.int64)
-    differs = np.concatenate([hit.differs for hit in hits]) if hits else np.empty(0, bool)
-    return decide(
-        batch.rows,
-        hit_rows,
-        stored,
-        differs,
-        missing=batch.missing,
-        missing_fields=batch.missing_fields,
-        timestamp_col=batch.table.timestamp_col,
-        skip_stale=ctx.request.stale == "skip",
-    )
-
-
 def _edits(batch: Prepared, hits: Sequence[Hits], fates: Fates) -> tuple[list[Edit], pa.Table]:
-    """The changes file by file, and the rows that leave their file because their partition value changed.
-
-    Cost: O(h log h) for h rows that were hit, however many files they are in.
-    """
-    file_of = np.repeat(np.arange(len(hits)), [len(hit.positions) for hit in hits])
-    position_of = np.concatenate([hit.positions for hit in hits]) if hits else np.empty(0, np.int64)
-    moves = _moves(batch, hits, fates, file_of)
-    # `hits` are in file order and their positions ascend, so the number of a hit row orders it by file and place.
-    stay = np.flatnonzero(~moves)
-    stay = stay[np.argsort(fates.replaces[stay], kind="stable")]
-    leaving = np.sort(np.concatenate([fates.deletes, fates.replaces[moves]]))
-    bounds = np.arange(len(hits) + 1)
-    starts = np.searchsorted(file_of[fates.replaces[stay]], bounds)
-    ends = np.searchsorted(file_of[leaving], bounds)
-    rows = fates.merged.take(pa.array(stay))
-    edits = []
-    for number in np.flatnonzero((np.diff(starts) > 0) | (np.diff(ends) > 0)).tolist():
-        first, last = starts[number], starts[number + 1]
-        at = position_of[fates.replaces[stay[first:last]]]
-        without = position_of[leaving[ends[number] : ends[number + 1]]]
-        edits.append(Edit(hits[number].file, without, at, rows.slice(first, last - first)))
-    return edits, fates.merged.filter(pa.array(moves))
-
-
-def _moves(batch: Prepared, hits: Sequence[Hits], fates: Fates, file_of: np.ndarray) -> np.ndarray:
-    """Which replaced rows belong in another partition than their file's."""
-    moves = np.zeros(len(fates.replaces), bool)
-    if not batch.table.partition_by or not hits:
-        return moves
-    listed = pa.table({"partition": pa.array([hit.file.partition for hit in hits], pa.list_(pa.string()))})
-    spelled = partitions.of_files(batch.table, listed)
-    for number, column in enumerate(batch.table.partition_by):
-        text = to_text(fates.merged[column]).to_numpy(zero_copy_only=False)
-        stands = np.array([partition[number] for partition in spelled], object)[file_of[fates.replaces]]
-        moves |= text != stands
-    return moves
+    """The changes file by file, and the rows that leave their file because their partition value changed."""
+    stands = pa.table({"partition": pa.array([hit.file.partition for hit in hits], pa.list_(pa.string()))})
+    spelled = partitions.of_files(batch.table, stands) if batch.table.partition_by else ()
+    found, moved = shares(batch.table, fates, hits, spelled)
+    return [Edit(hits[one.number].file, one.without, one.at, one.rows) for one in found], moved

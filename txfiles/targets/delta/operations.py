@@ -17,22 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.batch import Prepared, prepare
-from txfiles.core.manifest import TableMetadata
 from txfiles.errors import (
-    DuplicateKeyError,
     InputError,
-    NullKeyError,
     OptionError,
     SchemaMismatchError,
 )
+from txfiles.merging import Share, fates_of, shares
 from txfiles.options import Request
 from txfiles.reading import lookup, scan
 from txfiles.reading.key_finder import batch_keys
-from txfiles.rows import dedup, filters, types
+from txfiles.rows import filters, types
 from txfiles.rows import keys as key_codec
-from txfiles.rows.merge import decide, needed
+from txfiles.rows.merge import needed
 from txfiles.rows.source import TextRules
-from txfiles.rows.text import to_text
+from txfiles.rows.uniqueness import refuse_null, refuse_repeated, refuse_standing
 from txfiles.targets.delta.features import require_writable
 from txfiles.targets.delta.probe import Edit, Hits, candidates, matching, probe, read, removal, rows_of
 from txfiles.targets.delta.snapshot import DeltaFile, Snapshot
@@ -154,34 +152,10 @@ def _upsert(request: Request, base: Snapshot | None, batch: Prepared) -> Change:
     wanted = sorted(needed(batch.missing, batch.missing_fields, table.timestamp_col))
     compared = batch.rows.drop_columns([*{*wanted, *table.keys}])  # equal keys have equal values
     hits, scanned = _find(base, batch, wanted, compared)
-    none = np.empty(0, np.int64)
-    fates = decide(
-        batch.rows,
-        np.concatenate([none, *(hit.batch_rows for hit in hits)]),
-        pa.concat_tables([hit.stored for hit in hits]) if hits else batch.rows.slice(0, 0),
-        np.concatenate([none.astype(bool), *(hit.differs for hit in hits)]),
-        missing=batch.missing,
-        missing_fields=batch.missing_fields,
-        timestamp_col=table.timestamp_col,
-        skip_stale=request.stale == "skip",
-    )
-    file_of = np.repeat(np.arange(len(hits)), [len(hit.positions) for hit in hits])
-    position_of = np.concatenate([none, *(hit.positions for hit in hits)])
-    moves = _moves(table, hits, fates.merged, file_of[fates.replaces])
-    stays = np.flatnonzero(~moves)
-    stays = stays[np.argsort(fates.replaces[stays], kind="stable")]  # in the order of files and their rows
-    leaving = np.sort(np.concatenate([fates.deletes, fates.replaces[moves]]))
-    edits = []
-    for number, hit in enumerate(hits):
-        assert base is not None
-        mine = stays[file_of[fates.replaces[stays]] == number]
-        without = position_of[leaving[file_of[leaving] == number]]
-        if len(mine):
-            at = position_of[fates.replaces[mine]]
-            edits.append(Edit(hit.file, without, at, fates.merged.take(pa.array(mine))))
-        elif len(without):
-            edits.append(removal(hit.file, without, rows_of(base, hit.file)))
-    added = pa.concat_tables([fates.merged.filter(pa.array(moves)), batch.rows.take(pa.array(fates.inserts))])
+    fates = fates_of(batch, hits, stale=request.stale)
+    found, moved = shares(table, fates, hits, [hit.file.partition for hit in hits])
+    edits = [_edit(base, hits[one.number].file, one) for one in found]
+    added = pa.concat_tables([moved, batch.rows.take(pa.array(fates.inserts))])
     counts = {
         "rows_inserted": len(fates.inserts),
         "rows_updated": fates.updated,
@@ -192,14 +166,10 @@ def _upsert(request: Request, base: Snapshot | None, batch: Prepared) -> Change:
     return Change(batch, added, edits, counts, scanned=scanned)
 
 
-def _moves(table: TableMetadata, hits: Sequence[Hits], merged: pa.Table, file_of: np.ndarray) -> np.ndarray:
-    """Which replaced rows belong in another partition than their file's."""
-    moves = np.zeros(merged.num_rows, bool)
-    for number, name in enumerate(table.partition_by):
-        stands = np.array([hit.file.partition[number] for hit in hits], object)
-        if len(stands):
-            moves |= to_text(merged[name]).to_numpy(zero_copy_only=False) != stands[file_of]
-    return moves
+def _edit(base: Snapshot | None, file: DeltaFile, share: Share) -> Edit:
+    if len(share.at) or base is None:
+        return Edit(file, share.without, share.at, share.rows)
+    return removal(file, share.without, rows_of(base, file))
 
 
 def _overwrite(request: Request, base: Snapshot | None, batch: Prepared) -> Change:
@@ -247,15 +217,7 @@ def _guard(request: Request, base: Snapshot, batch: Prepared, edits: Sequence[Ed
         scanned = len(staying)
     for hit in probe(base, batch.table, keys, looked_in):
         stays = ~np.isin(hit.positions, np.asarray(gone.get(hit.file.path, ()), np.int64))
-        if stays.any():
-            row = int(hit.batch_rows[stays][0])
-            raise DuplicateKeyError(
-                f"{int(stays.sum())} keys of the batch are also in rows that stay; the first is "
-                f"{dedup.shown_key(batch.rows, row, names)}; nothing was written",
-                hint="an overwrite of a part must not bring keys that the rest of the table has",
-                keys=[dedup.key_of(batch.rows, row, names)],
-                count=int(stays.sum()),
-            )
+        refuse_standing(batch.rows, names, hit.batch_rows[stays])
     return scanned
 
 
@@ -266,24 +228,9 @@ def _check_whole(base: Snapshot, names: Sequence[str], staying: Sequence[DeltaFi
         codes = key_codec.encode(read(base, file, names), names)
         without = np.asarray(gone.get(file.path, ()), np.int64)
         found = codes.filter(pa.array(~np.isin(np.arange(len(codes)), without)))
-        if found.null_count:
-            raise NullKeyError(
-                f"{found.null_count} rows that stay in the table have a null in {', '.join(names)}",
-                hint="choose other keys, or overwrite the whole table",
-                column=names[0],
-                count=found.null_count,
-                file=file.path,
-            )
+        refuse_null(found, names, file.path)
         encoded.append(found)
-    whole = pa.chunked_array(encoded, encoded[0].type) if encoded else pa.chunked_array([], pa.binary())
-    repeated = len(whole) - pc.count_distinct(whole).as_py()
-    if repeated:
-        raise DuplicateKeyError(
-            f"{repeated} rows that stay in the table repeat a key in {', '.join(names)}",
-            hint="choose other keys, or overwrite the whole table",
-            count=repeated,
-            keys=[],
-        )
+    refuse_repeated(encoded, names)
 
 
 def _delete(options: DeleteOptions, base: Snapshot) -> Change:
