@@ -156,6 +156,49 @@ def test_a_commit_that_arrives_late(tmp_path, monkeypatch):
     assert sorted(tx.Table(tmp_path / "t", **DELTA).to_arrow()["id"].to_pylist()) == [1, 2]
 
 
+def test_a_commit_that_arrives_before_the_next_plan(tmp_path, monkeypatch):
+    """It lands after the log was read, before the second attempt looks: the version that it made is not planned on."""
+    tx.write(pa.table({"id": [1]}), tmp_path / "t", mode="append", **DELTA)
+    commit, newest, held, looks = Client.commit, Client.newest, [], []
+
+    def late(self, *args, **given):
+        assert not held
+        held.append((args, given))
+        raise OSError("connection reset")
+
+    def arrives(self):
+        looks.append(True)
+        if len(looks) == 3:  # before the plan, after the failure, before the next plan
+            commit(self, *held[0][0], **held[0][1])
+        return newest(self)
+
+    monkeypatch.setattr(Client, "commit", late)
+    monkeypatch.setattr(Client, "newest", arrives)
+    done = tx.write(pa.table({"id": [2]}), tmp_path / "t", mode="append", **DELTA)
+    assert (done.committed, done.version, done.rows_inserted, done.files_added) == (True, 1, 1, 1)
+    assert sorted(tx.Table(tmp_path / "t", **DELTA).to_arrow()["id"].to_pylist()) == [1, 2]
+
+
+def test_an_error_while_a_commit_may_still_arrive(tmp_path, monkeypatch):
+    """What fails in the next attempt does not say that nothing was committed."""
+    tx.write(pa.table({"id": [1]}), tmp_path / "t", mode="append", **DELTA)
+    newest, looks = Client.newest, []
+
+    def failing(self):
+        looks.append(True)
+        if len(looks) == 3:
+            raise tx.StoreError("no network")
+        return newest(self)
+
+    def lost(self, *_, **__):
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(Client, "commit", lost)
+    monkeypatch.setattr(Client, "newest", failing)
+    with pytest.raises(tx.CommitStateUnknownError, match="no network"):
+        tx.write(pa.table({"id": [2]}), tmp_path / "t", mode="append", **DELTA)
+
+
 def test_what_nobody_can_know(tmp_path, monkeypatch):
     """If the log cannot be read after a failure, the error says so and names the commit, which `resolve` finds."""
     tx.write(pa.table({"id": [1]}), tmp_path / "t", mode="append", **DELTA)

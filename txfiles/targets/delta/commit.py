@@ -50,6 +50,15 @@ WAIT_SECONDS = 0.02
 LONGEST_WAIT_SECONDS = 2.0
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A commit that was asked for: what it was planned on, what it does, and the files that were written for it."""
+
+    base: Snapshot | None
+    found: Change
+    written: Written
+
+
 @dataclass
 class Attempt:
     """A call under way.
@@ -61,6 +70,8 @@ class Attempt:
         commit_id: in the marker of every commit of this call.
         count: attempts begun.
         failures: those that failed though nobody else committed.
+        unsure: the last of these, as long as its commit may still arrive.
+        deadline: until when lost races are borne; None before the first.
     """
 
     client: Client
@@ -69,6 +80,7 @@ class Attempt:
     commit_id: str = ""
     count: int = 0
     failures: int = 0
+    unsure: Tried | None = None
     deadline: float | None = None
 
     def __post_init__(self) -> None:
@@ -93,6 +105,10 @@ class Attempt:
                 found = once()
             except SnapshotExpiredError as error:
                 self._wait(error)
+            except TxFilesError as error:
+                if self.unsure is None or error.committed != "no":
+                    raise
+                raise self._unknown(error.message, self.unsure.base) from error
             else:
                 if found is not None:
                     return found
@@ -100,6 +116,9 @@ class Attempt:
     def _committed(self) -> WriteResult | None:
         """The result of one attempt; None if another writer was first."""
         base = self.newest()
+        arrived = self._arrived(base)
+        if arrived is not None:
+            return arrived
         known = known_batch(self.request, base)
         if known is not None:
             return self._already(WriteResult, known[0])
@@ -107,16 +126,23 @@ class Attempt:
         if not self._commits(found, base):
             assert base is not None
             return self._result(WriteResult, found, base.version, committed=False)
-        written = self._write(found, base)
+        tried = Tried(base, found, self._write(found, base))
         try:
-            version: int | None = self._commit(found, base, written)
+            version: int | None = self._commit(found, base, tried.written)
         except TxFilesError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever deltalake raises, the log says what happened
-            version = self._after(base, error)
-        if version is None:
+            version = self._after(tried, error)
+        return None if version is None else self._done(tried, version)
+
+    def _arrived(self, base: Snapshot | None) -> WriteResult | None:
+        """The result of an earlier attempt if its commit is there after all; any other version after its base excludes it."""
+        tried = self.unsure
+        if tried is None or version_of(base) <= version_of(tried.base):
             return None
-        return _with_files(self._result(WriteResult, found, version, committed=True), written, base, found)
+        self.unsure = None
+        version = find_commit(base, self.commit_id, tried.base)
+        return None if version is None else self._done(tried, version)
 
     def _planned(self) -> Plan:
         base = self.newest()
@@ -223,22 +249,27 @@ class Attempt:
 
     # ---- afterwards
 
-    def _after(self, base: Snapshot | None, error: Exception) -> int | None:
+    def _after(self, tried: Tried, error: Exception) -> int | None:
         """After a failure: the version of this call's commit if it is there after all; else None, to plan anew."""
+        base = tried.base
         try:
-            found, head = find_commit(self.client, self.commit_id, base)
+            handle = self.client.newest()
+            head = None if handle is None else Snapshot(self.client, handle)
+            found = find_commit(head, self.commit_id, base)
         except StoreError as unread:
             raise self._unknown(f"it is unknown whether the commit happened: {unread.message}", base) from error
         if found is not None:
             return found
-        if head > version_of(base):
-            self._wait(error, head)
+        if version_of(head) > version_of(base):
+            self.unsure = None
+            self._wait(error, version_of(head))
             return None
-        if self.failures == 0 and self.client.refuses(error):  # an earlier failure may still arrive
+        if self.unsure is None and self.client.refuses(error):  # else an earlier commit may still arrive
             raise UnsupportedTableError(
                 f"deltalake refuses to commit to {self.client.url}: {self.client.shown(error)}; nothing was committed",
                 hint="write this table with deltalake or Spark",
             ) from error
+        self.unsure = tried
         self.failures += 1
         if self.failures >= FAILURES:
             told = self.client.shown(error)
@@ -288,6 +319,16 @@ class Attempt:
             elapsed=self.environment.monotonic() - self.started,
         )
 
+    def _done(self, tried: Tried, version: int) -> WriteResult:
+        base, found, (added, removed) = tried.base, tried.found, tried.written
+        return replace(
+            self._result(WriteResult, found, version, committed=True),
+            files_added=len(added),
+            files_removed=len(base.files) if base is not None and found.replaces else len(removed),
+            files_pruned=(len(base.files) if base is not None else 0) - found.scanned,
+            bytes_written=sum(one.bytes for one in added),
+        )
+
     def _result(self, kind: type[Result], found: Change, version: int | None, *, committed: bool) -> Result:
         batch = found.batch
         return kind(
@@ -309,17 +350,6 @@ class Attempt:
 
 def _roles(table: TableMetadata) -> tuple[object, ...]:
     return table.keys, table.timestamp_col
-
-
-def _with_files(done: WriteResult, written: Written, base: Snapshot | None, found: Change) -> WriteResult:
-    added, removed = written
-    return replace(
-        done,
-        files_added=len(added),
-        files_removed=len(base.files) if base is not None and found.replaces else len(removed),
-        files_pruned=(len(base.files) if base is not None else 0) - found.scanned,
-        bytes_written=sum(one.bytes for one in added),
-    )
 
 
 def _estimated(plan: Plan, found: Change, base: Snapshot | None) -> Plan:

@@ -9,7 +9,7 @@ from txfiles.core.manifest import TableMetadata
 from txfiles.core.messages import plain
 from txfiles.errors import BatchIdMismatchError
 from txfiles.options import Request
-from txfiles.targets.delta.client import BATCHES, Client
+from txfiles.targets.delta.client import BATCHES
 from txfiles.targets.delta.snapshot import Snapshot
 from txfiles.verbs import DeleteOptions
 
@@ -21,18 +21,16 @@ def version_of(base: Snapshot | None) -> int:
     return -1 if base is None else base.version
 
 
-def find_commit(client: Client, commit_id: str, base: Snapshot | None) -> tuple[int | None, int]:
-    """Where a call's commit is after a version, None if it is not in the log; and the newest version.
+def find_commit(head: Snapshot | None, commit_id: str, base: Snapshot | None) -> int | None:
+    """Where a call's commit is between the version that it was planned on and another; None if it is not.
 
     Raises:
         StoreError: the log cannot be read.
     """
-    handle = client.newest()
-    if handle is None:
-        return None, -1
-    head, first = Snapshot(client, handle), version_of(base)
-    found = (entry.version for entry in head.log(head.version - first) if entry.is_of(commit_id))
-    return next(found, None), head.version
+    if head is None:
+        return None
+    entries = head.log(head.version - version_of(base))
+    return next((entry.version for entry in entries if entry.is_of(commit_id)), None)
 
 
 def known_batch(request: Asked, base: Snapshot | None) -> tuple[int | None] | None:
