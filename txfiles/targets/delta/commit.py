@@ -136,7 +136,7 @@ class Attempt:
         return None if version is None else self._done(tried, version)
 
     def _arrived(self, base: Snapshot | None) -> WriteResult | None:
-        """The result of an earlier attempt if its commit is there after all; any other version after its base excludes it."""
+        """The result of an earlier attempt if its commit is there after all. Any other version excludes it."""
         tried = self.unsure
         if tried is None or version_of(base) <= version_of(tried.base):
             return None
