@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from txfiles import inputs
+from txfiles.core import names
 from txfiles.log import versions
 from txfiles.options import Request, check
 from txfiles.store.memory import MemoryStore
@@ -42,6 +43,9 @@ class Remote:
 
     def read_ranges(self, name, ranges, size=None):
         assert size is not None
+        if name.startswith(names.VECTOR_DIR):
+            self.count(vectors=1, vector_ranges=len(ranges))
+            return self._store.read_ranges(name, ranges, size)
         self.count(batches=1, ranges=len(ranges), bytes=sum(length for _, length in ranges))
         return list(map(Piece, self._store.read_ranges(name, ranges, size)))
 

@@ -57,6 +57,7 @@ class VacuumOptions:
 
     retain: str | timedelta | None = None
     keep_versions: int | None = None
+    timeout: float = 60.0
     dry_run: bool = False
     force: bool = False
     progress: Callable[[Progress], None] = no_progress
@@ -69,6 +70,7 @@ class CompactOptions:
     target_file_bytes: int | None = None
     sort: bool = False
     where: Any = None
+    timeout: float = 60.0
     dry_run: bool = False
     progress: Callable[[Progress], None] = no_progress
 
@@ -321,10 +323,16 @@ def check_option(name: str, given: Any) -> None:
 
 
 def check_common(options: Asked) -> None:
-    """Refuse facts for the log that are not text, and a progress that cannot be called."""
+    """Refuse facts for the log that are not text, and what `check_calling` refuses."""
     for name, value in options.user_metadata.items():
         if not (isinstance(name, str) and isinstance(value, str) and is_unicode(name) and is_unicode(value)):
             raise OptionError(f"user_metadata must map text to text; {shown(name)} is {shown(value)}")
+    check_calling(options)
+
+
+def check_calling(options: Asked | VacuumOptions | CompactOptions) -> None:
+    """Refuse a timeout that is none, and a progress that cannot be called."""
+    check_seconds("timeout", options.timeout)
     if not callable(options.progress):
         raise OptionError(f"progress must be a function that takes a Progress, not {shown(options.progress)}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,7 @@ class WriteResult:
         commit_id: of this call's commit, for `txfiles.resolve`; None if it made none.
         schema_inferred: types that were inferred from a CSV input, otherwise None.
         notes: how the input was interpreted beyond what was asked for, one sentence each.
+        dry_run: nothing was written.
     """
 
     version: int | None
@@ -64,6 +65,7 @@ class WriteResult:
     commit_id: str | None = None
     schema_inferred: Any = None
     notes: tuple[str, ...] = ()
+    dry_run: bool = field(default=False, init=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +76,12 @@ class Plan(WriteResult):
 
     Attributes:
         files_to_rewrite: data files of which some rows would be replaced and the others kept.
+        compaction: what `Table.compact` would do before it, if that is worth it; see `Table.worth_compacting`.
     """
 
     files_to_rewrite: int | None = 0
+    dry_run: bool = field(default=True, init=False)
+    compaction: CompactResult | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from txfiles.results import Commit, CompactResult, IndexResult, VacuumResult, Wr
 from txfiles.store import secret_options
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import OpenTable, Place, TableState, Target
-from txfiles.verbs import DeleteOptions, check_delete
+from txfiles.verbs import DeleteOptions, check_compact, check_delete, check_vacuum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -292,6 +292,7 @@ class Table:
         batch_id: str | None = None,
         user_metadata: Mapping[str, str] | None = None,
         timeout: float = 60.0,
+        storage_options: Mapping[str, Any] | None = None,
         dry_run: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> WriteResult:
@@ -302,11 +303,13 @@ class Table:
 
         Args:
             where: a filter as in `to_arrow`; a row for which it is unknown (null) stays.
-            keys: keys as in `lookup`, or a `pathlib.Path` of a Parquet or CSV file with the key columns. A null
-                among them is refused, a key given twice counts once, and one that is not in the table is ignored.
+            keys: keys as in `lookup`, or a `pathlib.Path` of a Parquet or CSV file with the key columns (or another
+                `os.PathLike`, whose `__fspath__` may be a URL). A null among them is refused, a key given twice counts
+                once, and one that is not in the table is ignored.
             batch_id: a name for this delete; one that was committed is not applied again.
             user_metadata: your own facts for the log, text to text.
             timeout: seconds to go on after the first lost race with another writer.
+            storage_options: for keys at a URL, as in `write`; by default the table's own.
             dry_run: only say what would be done; the result is a `Plan`.
             progress: called from time to time with how far the call has come.
         Returns:
@@ -323,7 +326,9 @@ class Table:
                 f"keys={keys!r} may be a key or the name of a file; nothing was deleted",
                 hint=f"pass pathlib.Path({keys!r}) for the keys in the file, or [{keys!r}] for that key",
             )
-        source = inputs.source(keys) if isinstance(keys, os.PathLike) else None
+        source = None
+        if isinstance(keys, os.PathLike):
+            source = inputs.source(keys, storage_options=storage_options or self._opened.place.storage_options)
         table = None if keys is None else inputs.as_table(keys)
         options = check_delete(
             DeleteOptions(
@@ -358,6 +363,7 @@ class Table:
         retain: str | timedelta | None = None,
         *,
         keep_versions: int | None = None,
+        timeout: float = 60.0,
         dry_run: bool = False,
         force: bool = False,
         progress: Callable[[Progress], None] | None = None,
@@ -367,6 +373,7 @@ class Table:
         Args:
             retain: how long superseded files are kept, such as ``7d``; the property `vacuum_retain` by default.
             keep_versions: how many of the newest versions to keep readable in any case.
+            timeout: seconds to go on after the first lost race with another writer.
             dry_run: only say what would be deleted.
             force: go on even if orphans outnumber the live files ten to one.
             progress: called with how many files have been deleted.
@@ -375,12 +382,15 @@ class Table:
         Cost: one listing of the folder, and each manifest since the oldest readable version.
         """
         self._require_writable("vacuum")
-        options = VacuumOptions(
-            retain=retain,
-            keep_versions=keep_versions,
-            dry_run=dry_run,
-            force=force,
-            progress=progress or no_progress,
+        options = check_vacuum(
+            VacuumOptions(
+                retain=retain,
+                keep_versions=keep_versions,
+                timeout=timeout,
+                dry_run=dry_run,
+                force=force,
+                progress=progress or no_progress,
+            )
         )
         result, opened = self._with("vacuum").vacuum(options)
         return self._after(result, opened, dry_run=dry_run)
@@ -392,6 +402,7 @@ class Table:
         *,
         sort: bool = False,
         where: Any = None,
+        timeout: float = 60.0,
         dry_run: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> CompactResult:
@@ -402,6 +413,7 @@ class Table:
                 half that size or more are left alone.
             sort: sort the rows of each new file by key, so that reads of some keys skip more of it.
             where: join only files that may hold a matching row; as the filter of `to_arrow`.
+            timeout: seconds to go on after the first lost race with another writer.
             dry_run: only say what would be joined.
             progress: called with how many files have been read.
         Raises:
@@ -409,15 +421,18 @@ class Table:
             CorruptTableError: a file is missing or damaged; the table is as it was.
         Cost: the rows of the small files are read and written once, as a stream. With `sort`, the rows of as many new
             files as are under way are in memory (two, on two cores), and those of many tiny files are written more than
-            once. It goes on for 60 s after the first lost race.
+            once.
         """
         self._require_writable("compact")
-        options = CompactOptions(
-            target_file_bytes=target_file_bytes,
-            sort=sort,
-            where=where,
-            dry_run=dry_run,
-            progress=progress or no_progress,
+        options = check_compact(
+            CompactOptions(
+                target_file_bytes=target_file_bytes,
+                sort=sort,
+                where=where,
+                timeout=timeout,
+                dry_run=dry_run,
+                progress=progress or no_progress,
+            )
         )
         result, opened = self._with("compact").compact(options)
         return self._after(result, opened, dry_run=dry_run)
@@ -446,6 +461,16 @@ class Table:
         options = IndexOptions(action=action, progress=progress or no_progress)
         result, self._opened = self._with("index").index(options)
         return result
+
+    def worth_compacting(self) -> CompactResult | None:
+        """What `compact()` would do to this version, as a dry run says it, if that is worth it; None if it is not.
+
+        It is worth it if a quarter of the rows of some file are deleted, or if it would leave ten files fewer, and a
+        tenth of all files.
+
+        Cost: the list of files; no data file is read.
+        """
+        return self._with("compact").worth_compacting()
 
     def _after(self, result: Done, opened: OpenTable, *, dry_run: bool) -> Done:
         """The result of a verb, whose commit the table moves to; a dry run leaves it where it is."""

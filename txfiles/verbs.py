@@ -1,4 +1,4 @@
-"""What a caller may ask of the verbs of a `Table` that change rows, checked before anything is opened or read.
+"""What a caller may ask of the verbs of a `Table` that commit, checked before anything is opened or read.
 
 Source: specs/4-semantics.md, "Delete".
 """
@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from txfiles.errors import OptionError
-from txfiles.options import Progress, check_common, check_pairs, check_seconds, check_switch, check_text, no_progress
+from txfiles.options import (
+    CompactOptions,
+    Progress,
+    VacuumOptions,
+    check_calling,
+    check_common,
+    check_pairs,
+    check_switch,
+    check_text,
+    no_progress,
+)
 
 if TYPE_CHECKING:
     from txfiles.rows.source import Source
@@ -64,7 +74,22 @@ def check_delete(options: DeleteOptions) -> DeleteOptions:
     if options.batch_id is not None:
         check_text("batch_id", options.batch_id)
     check_pairs("user_metadata", options.user_metadata)
-    check_seconds("timeout", options.timeout)
     check_switch("dry_run", options.dry_run)
     check_common(options)
+    return options
+
+
+def check_vacuum(options: VacuumOptions) -> VacuumOptions:
+    """Refuse unknown values; times and versions are checked where the table's own are known."""
+    check_switch("dry_run", options.dry_run)
+    check_switch("force", options.force)
+    check_calling(options)
+    return options
+
+
+def check_compact(options: CompactOptions) -> CompactOptions:
+    """Refuse unknown values; sizes and filters are checked where the table's own are known."""
+    check_switch("sort", options.sort)
+    check_switch("dry_run", options.dry_run)
+    check_calling(options)
     return options

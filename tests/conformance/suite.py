@@ -515,9 +515,10 @@ class ConformanceCases:
             table = target.table()
             plan = table.delete(**rows, dry_run=True)
             assert isinstance(plan, tx.Plan)
+            assert plan.dry_run
             assert target.residue() == before
             done = table.delete(**rows)
-            own = {"files_to_rewrite", "bytes_written", "elapsed", "version", "commit_id"}  # sizes are estimated
+            own = {"files_to_rewrite", "bytes_written", "elapsed", "version", "commit_id", "dry_run", "compaction"}
             assert {f for f in vars_of(plan) if f not in own and getattr(plan, f) != getattr(done, f)} == set()
             before = target.residue()
 
@@ -981,7 +982,7 @@ class ConformanceCases:
         batch = [row(2, "m"), row(3), row(4, at=-1)]
         plan = target.plan(target.give(pa.Table.from_pylist(batch, SCHEMA)), **options)
         done = target.write(batch, **options)
-        own = {"files_to_rewrite", "bytes_written", "elapsed", "version", "commit_id"}  # sizes are estimated
+        own = {"files_to_rewrite", "bytes_written", "elapsed", "version", "commit_id", "dry_run", "compaction"}
         assert {f for f in vars_of(plan) if f not in own and getattr(plan, f) != getattr(done, f)} == set()
         with pytest.raises(tx.SchemaMismatchError):
             target.plan(pa.table({"id": ["x"]}), **options)

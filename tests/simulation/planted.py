@@ -33,7 +33,8 @@ from txfiles.formats import index_merge
 from txfiles.formats.common import HashingSink
 from txfiles.log import checkpoint, manifests, newest, versions
 from txfiles.operations import delete, edits, vacuum
-from txfiles.reading import checks, key_finder, key_index, live
+from txfiles.reading import checks, key_finder, key_index
+from txfiles.reading.marked import NONE_MARKED, MarkedRows
 from txfiles.results import Resolution
 from txfiles.rows import keys
 from txfiles.rows.segments import Segment
@@ -457,7 +458,7 @@ def a_file_that_others_marked_is_as_it_was() -> Iterator[None]:
 
 @planted("delete one", "read", breaks=("S8", "S10", "S12"), faults=0, **MARKS)
 def readers_ignore_vectors() -> Iterator[None]:
-    with patch.object(live, "marked_positions", lambda *_: live.NONE_MARKED):
+    with patch.object(MarkedRows, "of", lambda *_: NONE_MARKED):
         yield
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from txfiles.cli import output
+from txfiles.cli import advice, output
 from txfiles.cli.opening import open_table
 from txfiles.cli.params import Storage, example, format_option, json_option, snapshot_options, storage_option
 from txfiles.errors import UnsupportedVerbError
@@ -60,14 +60,21 @@ def show(
     storage_options: Storage,
     as_json: bool,
 ) -> None:
-    """Describe a table: version, size, keys, partitioning, columns and properties."""
+    """Describe a table: version, size, keys, partitioning, columns and properties.
+
+    It says if a compaction is worth it: many small files, or a file of which a quarter of the rows are deleted.
+    """
     table = open_table(path, format_name, storage_options, version=version, at=at)
     found = _facts(table)
-    output.emit(as_json, found, _told(found))
+    if version is not None or at is not None:  # what is true of an older version may not be of the newest
+        found["compaction"] = None
+    worth = found["compaction"]
+    told = [] if worth is None else [("compaction", advice.compaction(path, worth))]
+    output.emit(as_json, found, _told(found, told))
 
 
 def _facts(table: tx.Table) -> dict[str, Any]:
-    files, size, index = _counted(table)
+    files, size, index, worth = _counted(table)
     return {
         "path": table.path,
         "backend": table.backend,
@@ -77,6 +84,7 @@ def _facts(table: tx.Table) -> dict[str, Any]:
         "rows": table.row_count,
         "files": files,
         "bytes": size,
+        "compaction": worth,
         "keys": list(table.keys),
         "timestamp_col": table.timestamp_col,
         "partition_by": list(table.partition_by),
@@ -89,14 +97,14 @@ def _facts(table: tx.Table) -> dict[str, Any]:
 INDEX_FACTS = ("runs", "keys", "bytes", "files_covered", "files_not_covered", "problems")
 
 
-def _counted(table: tx.Table) -> tuple[int | None, int | None, Any]:
-    """How many files and bytes a table has, and its key index, as far as it says."""
+def _counted(table: tx.Table) -> tuple[int | None, int | None, Any, Any]:
+    """How many files and bytes a table has, its key index and what a compaction is worth, as far as it says."""
     with suppress(UnsupportedVerbError):
         listed = table.file_table(physical=True)
-        return listed.num_rows, sum(listed["bytes"].to_pylist()), table.index()
+        return listed.num_rows, sum(listed["bytes"].to_pylist()), table.index(), table.worth_compacting()
     with suppress(UnsupportedVerbError):
-        return len(table.files(physical=True)), None, None
-    return None, None, None
+        return len(table.files(physical=True)), None, None, None
+    return None, None, None, None
 
 
 def _through(found: dict[str, Any]) -> str:
@@ -104,13 +112,14 @@ def _through(found: dict[str, Any]) -> str:
     return f"{found['backend']} ({reason})" if reason else str(found["backend"])
 
 
-def _told(found: dict[str, Any]) -> str:
+def _told(found: dict[str, Any], advised: list[tuple[str, str]]) -> str:
     index = found["index"]
     main = [
         ("path", found["path"]),
         *([("through", _through(found))] if found["backend"] else []),
         ("format", found["format"]),
         *((name, f"{found[name]:,}") for name in ("version", "rows", "files", "bytes") if found[name] is not None),
+        *advised,
         ("keys", ", ".join(found["keys"]) or "-"),
         ("timestamp column", found["timestamp_col"] or "-"),
         ("partitioned by", ", ".join(found["partition_by"]) or "-"),

@@ -16,6 +16,7 @@ from txfiles.cli.params import (
     json_option,
     lock_option,
     mapping,
+    options_of_write,
     pair,
     storage_option,
     where_option,
@@ -59,6 +60,7 @@ def set_(path: str, pairs: dict[str, str], lock: str | None, storage_options: St
 )
 @click.option("--sort", is_flag=True, help="Sort the rows of each new file by the table's keys.")
 @where_option("Only files that may hold a matching row.")
+@options_of_write("timeout")
 @click.option("--dry-run", is_flag=True, help="Say what would be joined, and join nothing.")
 @lock_option
 @storage_option
@@ -68,6 +70,7 @@ def compact(
     target_file_bytes: int | None,
     sort: bool,
     where: list[Condition],
+    timeout: float,
     dry_run: bool,
     lock: str | None,
     storage_options: Storage,
@@ -81,21 +84,24 @@ def compact(
     """
     table = open_table(path, storage_options=storage_options, lock=lock)
     with progress.bar(as_json=as_json) as report:
-        done = table.compact(target_file_bytes, sort=sort, where=where or None, dry_run=dry_run, progress=report)
+        done = table.compact(
+            target_file_bytes, sort=sort, where=where or None, timeout=timeout, dry_run=dry_run, progress=report
+        )
     about = "about " if done.dry_run else ""
+    verb = "would join" if done.dry_run else "joined"
     lines = [
-        f"{'would join' if done.dry_run else 'joined'} {_files(done.files_before)} into {about}{done.files_after:,}: "
+        f"{verb} {output.counted(done.files_before, 'file')} into {about}{done.files_after:,}: "
         f"{done.rows:,} rows, {done.bytes_before:,} bytes, now {about}{done.bytes_after:,}"
         if done.groups
         else "there is nothing to join",
         *([f"dropping {done.rows_dropped:,} rows that were deleted"] if done.rows_dropped else []),
-        *([f"left out {_files(done.groups_skipped, 'group')} that others have changed"] if done.groups_skipped else []),
+        *(
+            [f"left out {output.counted(done.groups_skipped, 'group')} that others have changed"]
+            if done.groups_skipped
+            else []
+        ),
     ]
     output.emit(as_json, done, "\n".join(lines))
-
-
-def _files(count: int, noun: str = "file") -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 @click.command(
@@ -162,6 +168,7 @@ def _index_text(found: tx.IndexResult) -> str:
 @click.argument("path")
 @click.option("--retain", metavar="TIME", help="How long to keep superseded files: 7d, 12h, 30m, 45s or 0.")
 @click.option("--keep-versions", type=click.IntRange(min=1), metavar="N", help="Keep the newest N versions readable.")
+@options_of_write("timeout")
 @click.option("--dry-run", is_flag=True, help="List what would be deleted, and delete nothing.")
 @click.option(
     "--force", is_flag=True, help="Go on even if most files belong to no version, as they do if the log was lost."
@@ -174,6 +181,7 @@ def vacuum(
     path: str,
     retain: str | None,
     keep_versions: int | None,
+    timeout: float,
     dry_run: bool,
     force: bool,
     format_name: str | None,
@@ -188,10 +196,12 @@ def vacuum(
     """
     table = open_table(path, format_name, storage_options, lock=lock)
     with progress.bar(as_json=as_json) as report:
-        done = table.vacuum(retain=retain, keep_versions=keep_versions, dry_run=dry_run, force=force, progress=report)
+        done = table.vacuum(
+            retain, keep_versions=keep_versions, timeout=timeout, dry_run=dry_run, force=force, progress=report
+        )
     verb = "would delete" if done.dry_run else "deleted"
     lines = [
-        f"{verb} {_files(len(done.deleted))}, {done.bytes:,} bytes",
+        f"{verb} {output.counted(len(done.deleted), 'file')}, {done.bytes:,} bytes",
         *(f"  {output.one_line(name)}" for name in done.deleted if done.dry_run),
     ]
     output.emit(as_json, done, "\n".join(lines))

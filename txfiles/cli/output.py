@@ -149,6 +149,11 @@ def property_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """How many there are of something."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def one_line(text: str) -> str:
     """Text for a terminal: control characters, which could move its cursor or hide text, are escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -7,13 +7,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from txfiles.cli import output, progress
+from txfiles.cli import advice, output, progress
 from txfiles.cli.opening import open_table
 from txfiles.cli.params import (
     CONFIG_OPTION,
@@ -66,7 +67,7 @@ def _run(verb: str, inputs: Sequence[str], path: str | None, config: str | None,
         given = {name: value for name, value in given.items() if context.get_parameter_source(name) is said}
     with _readable(inputs) as data, progress.bar(as_json=as_json) as report:
         options = {**arguments(given), "path": path, "progress": report}
-        return getattr(tx if loaded is None else loaded, verb)(data, **options)
+        return getattr(tx if loaded is None else loaded, verb)(_one_or_all(data), **options)
 
 
 @click.command(
@@ -85,8 +86,7 @@ def write(inputs: tuple[str, ...], path: str | None, config: str | None, as_json
     Several inputs are one transaction, in the order given; - reads CSV from stdin. With upsert or
     append_once, and in any mode with --batch-id, it is safe to run the same command again.
     """
-    result = _run("write", inputs, path, config, as_json, options)
-    _emit(result, _headline(result), as_json)
+    _emit(_run("write", inputs, path, config, as_json, options), path, as_json)
 
 
 @click.command(
@@ -98,10 +98,9 @@ def plan(inputs: tuple[str, ...], path: str | None, config: str | None, as_json:
     """Say what 'txfiles write' with the same arguments would do, without writing.
 
     Shows what would become of the rows, which files would be rewritten, and estimates of the files
-    and bytes written.
+    and bytes written; and whether a compaction is worth it.
     """
-    result = _run("plan", inputs, path, config, as_json, options)
-    _emit(result, _headline_of_plan(result), as_json)
+    _emit(_run("plan", inputs, path, config, as_json, options), path, as_json)
 
 
 @click.command(
@@ -109,11 +108,12 @@ def plan(inputs: tuple[str, ...], path: str | None, config: str | None, as_json:
     epilog=example(
         "txfiles delete lake/customers --where country = DE --where last_seen '<' 2020-01-01",
         "txfiles delete lake/customers --keys gone.csv --batch-id erasure-17 --dry-run",
+        "export-keys | txfiles delete lake/customers --keys -",
     ),
 )
 @click.argument("path")
 @where_option("Delete the rows that match.")
-@click.option("--keys", metavar="FILE", help="Delete the rows whose keys are in FILE, Parquet or CSV.")
+@click.option("--keys", metavar="FILE", help="Delete the rows whose keys are in FILE, Parquet or CSV; - is stdin.")
 @options_of_write("batch_id", "user_metadata", "timeout")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @format_option
@@ -133,28 +133,38 @@ def delete(
 ) -> None:
     """Delete the rows that match all conditions, or that have one of the keys in a file.
 
-    The file has the table's key columns, perhaps among others. Nothing is committed if no row is found. To
-    delete every row, write a file without rows with --mode overwrite.
+    The file, which may be at a URL, has the table's key columns, perhaps among others; - reads CSV from
+    stdin. Nothing is committed if no row is found. To delete every row, write a file without rows with
+    --mode overwrite.
     """
     import txfiles as tx
     from txfiles import inputs
 
     if bool(where) == (keys is not None):
         raise click.UsageError("give either --where or --keys: they say which rows", click.get_current_context())
-    if keys is not None and inputs.are_remote(keys):
-        raise click.UsageError("--keys must be a local file; fetch it first", click.get_current_context())
-    rows = {"keys": Path(keys)} if keys is not None else {"where": where}
-    table = open_table(path, format_name, storage_options, lock=lock)
-    with progress.bar(as_json=as_json) as report:
+    for_keys_only = keys is not None and inputs.are_remote(keys) and not inputs.are_remote(path)
+    table = open_table(path, format_name, None if for_keys_only else storage_options, lock=lock)
+    with _readable([keys or ""]) as (name,), progress.bar(as_json=as_json) as report:
+        rows = {"where": where} if keys is None else {"keys": _Name(name), "storage_options": storage_options}
         result = table.delete(**rows, dry_run=dry_run, progress=report, **arguments(options))
-    _emit(result, _headline_of_plan(result) if isinstance(result, tx.Plan) else _headline(result), as_json)
+    _emit(result, path, as_json)
+
+
+@dataclass(frozen=True)
+class _Name:
+    """The name of a file, as the library tells one from a key; `pathlib` would change that of a URL."""
+
+    name: str
+
+    def __fspath__(self) -> str:
+        return self.name
 
 
 @contextmanager
-def _readable(inputs: Sequence[str]) -> Iterator[str | list[str]]:
+def _readable(inputs: Sequence[str]) -> Iterator[Sequence[str]]:
     """The inputs as paths; stdin is spooled to a file, since a rebase may have to read it again."""
     if "-" not in inputs:
-        yield _one_or_all(inputs)
+        yield inputs
         return
     if inputs.count("-") > 1:
         raise click.UsageError("stdin (-) can be read only once", click.get_current_context())
@@ -162,14 +172,14 @@ def _readable(inputs: Sequence[str]) -> Iterator[str | list[str]]:
         spool = Path(folder) / "stdin.csv"
         with spool.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield _one_or_all([str(spool) if name == "-" else name for name in inputs])
+        yield [str(spool) if name == "-" else name for name in inputs]
 
 
 def _one_or_all(inputs: Sequence[str]) -> str | list[str]:
     return inputs[0] if len(inputs) == 1 else list(inputs)
 
 
-def _emit(result: tx.WriteResult, headline: str, as_json: bool) -> None:
+def _emit(result: tx.WriteResult, path: str | None, as_json: bool) -> None:
     inferred = None
     if result.schema_inferred is not None:
         inferred = {field.name: output.type_spec(field.type) for field in result.schema_inferred}
@@ -179,11 +189,13 @@ def _emit(result: tx.WriteResult, headline: str, as_json: bool) -> None:
     for said in () if as_json else result.notes:
         output.note(said)
     document = output.jsonable(result) | {"schema_inferred": inferred}
-    details = "" if result.already_committed else f"\n{_details(result)}"
-    output.emit(as_json, document, f"{output.one_line(headline)}{details}")
+    details = "" if result.already_committed else f"\n{_details(result, path)}"
+    output.emit(as_json, document, f"{output.one_line(_headline(result))}{details}")
 
 
 def _headline(result: tx.WriteResult) -> str:
+    if result.dry_run:
+        return _headline_of_plan(result)
     if result.already_committed:
         return f"this batch id was already committed as version {result.version}; nothing was written"
     if result.committed:
@@ -191,15 +203,17 @@ def _headline(result: tx.WriteResult) -> str:
     return f"nothing to commit; the table stays at version {result.version}"
 
 
-def _headline_of_plan(result: tx.Plan) -> str:
+def _headline_of_plan(result: tx.WriteResult) -> str:
     if result.already_committed:
         return f"this batch id was already committed as version {result.version}; the call would do nothing"
     where = "for a new table" if result.version is None else f"on version {result.version}"
     return f"a plan {where} ({result.mode}); nothing was written"
 
 
-def _details(result: tx.WriteResult) -> str:
-    return output.fields((("rows", _rows(result)), ("files", _files(result))), indent=2)
+def _details(result: tx.WriteResult, path: str | None) -> str:
+    worth = getattr(result, "compaction", None)
+    told = [("compaction", advice.compaction(path or "PATH", worth))] if worth is not None else []
+    return output.fields([("rows", _rows(result)), ("files", _files(result)), *told], indent=2)
 
 
 def _rows(result: tx.WriteResult) -> str:

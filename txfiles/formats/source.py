@@ -10,6 +10,7 @@ Source: specs/2-layout.md, "Data files".
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,6 +196,18 @@ def coalesced(ranges: Iterable[Range]) -> list[Range]:
         else:
             found.append((offset, length))
     return found
+
+
+def read_joined(files: Files, name: str, ranges: Sequence[Range]) -> list[bytes]:
+    """Some ranges of a file that ends with the last of them, or later; neighbours come in one request."""
+    pieces = coalesced(ranges)
+    found = files.read_ranges(name, pieces, max(offset + length for offset, length in ranges))
+    starts = [offset for offset, _ in pieces]
+    numbers = [bisect_right(starts, offset) - 1 for offset, _ in ranges]
+    return [
+        found[number][offset - starts[number] : offset - starts[number] + length]
+        for number, (offset, length) in zip(numbers, ranges, strict=True)
+    ]
 
 
 def expect(source: pa.NativeFile, ranges: Iterable[Range]) -> None:

@@ -1,4 +1,4 @@
-"""Snapshots that this process has already opened, so that opening again reads only what is new.
+"""Snapshots that this process has already opened, and vectors, so that opening again reads only what is new.
 
 A cached snapshot is trusted only if the manifest of its version still has the same hash: manifests are chained by hash,
 so one comparison vouches for the whole history behind it. That manifest is read beside the look for newer ones, so it
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import MutableMapping
+from collections.abc import Hashable, MutableMapping
 from weakref import WeakValueDictionary
+
+import numpy as np
 
 from txfiles.log.snapshot import Snapshot
 from txfiles.rows.segments import Part
@@ -21,6 +23,39 @@ TABLES = 16
 FILES = 1_000_000
 """Files of all tables remembered, about 1 GB, most of it memory-mapped. The last table used is kept in any case."""
 
+VECTOR_BYTES = 64 * 1024 * 1024
+"""Memory for the positions of marked rows, of all tables."""
+
+
+class VectorCache:
+    """Deletion vectors, decoded and verified: those used last, up to `VECTOR_BYTES`. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._found: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, key: Hashable) -> np.ndarray | None:
+        """The positions kept under a key, which says all that they were verified against."""
+        with self._mutex:
+            found = self._found.get(key)
+            if found is not None:
+                self._found.move_to_end(key)
+            return found
+
+    def keep(self, key: Hashable, positions: np.ndarray) -> None:
+        """Keep positions, which nobody may change; evicts those not used for the longest time."""
+        with self._mutex:
+            self._drop(key)
+            self._found[key] = positions
+            self.bytes += positions.nbytes
+            while self.bytes > VECTOR_BYTES:
+                self._drop(next(iter(self._found)))
+
+    def _drop(self, key: Hashable) -> None:
+        gone = self._found.pop(key, None)
+        self.bytes -= 0 if gone is None else gone.nbytes
+
 
 class SnapshotCache:
     """The newest snapshot seen of each of a few tables. Safe for threads.
@@ -28,12 +63,14 @@ class SnapshotCache:
     Attributes:
         parts: by table id, name and hash, the parts of checkpoints that a live snapshot in this process still uses;
             safe to share, since a part never changes.
+        vectors: of all tables, not only of those remembered.
         secrets: by root and table id, what the digests of its key index are made with. Nothing else may see it.
         forgotten: by root and name, runs of a key index that are no use.
     """
 
     def __init__(self) -> None:
         self.parts: MutableMapping[tuple[str, str, str], Part] = WeakValueDictionary()
+        self.vectors = VectorCache()
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.forgotten: set[tuple[str, str]] = set()
         self._mutex = threading.Lock()

@@ -33,6 +33,7 @@ from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading import scan
 from txfiles.reading.live import LiveGroup, expected, live_rows, opened
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist, filters, partitions, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
@@ -107,11 +108,12 @@ class _Pass:
     def read(self, files: Sequence[DataFile]) -> Generator[Iterator[pa.Table], None, None]:
         """The rows of each file, in pieces, which are used up before the next file's. Some files are begun ahead."""
         columns = [column.name for column in self.table.columns]
+        marked = MarkedRows(self.session, files)
         stacks: deque[ExitStack] = deque()
 
         def begin(file: DataFile) -> Iterator[pa.Table]:
             stacks.append(stack := ExitStack())
-            found = stack.enter_context(opened(self.session.store, self.table, file))
+            found = stack.enter_context(opened(self.session, self.table, file, marked))
             pieces = [group.read(columns) for group in expected(found, columns)[:1]]
             return self._pieces(stack, pieces, found[1:], columns)
 
@@ -205,13 +207,19 @@ def find(base: Snapshot, wanted: Wanted) -> list[Run]:
             ended += [(other, running.pop(other)) for other in ends]
         if joins:
             running.setdefault(partition, []).append(at)
-    worn = _worn(files)
+    worn = which_worn(files)
     found = [run for run in [*ended, *running.items()] if len(run[1]) > 1 or worn[run[1][0]]]
     found.sort(key=lambda run: run[1][0])
     return [Run(partition, tuple(filelist.data_files(files, positions))) for partition, positions in found]
 
 
-def _worn(files: pa.Table) -> np.ndarray:
+def which_small(files: pa.Table, wanted: Wanted) -> np.ndarray:
+    """Which files of a list are small (`Wanted.is_small`). Cost: vectorised."""
+    found: np.ndarray = 2 * files["bytes"].to_numpy() < wanted.target_bytes
+    return found
+
+
+def which_worn(files: pa.Table) -> np.ndarray:
     """Which files of a list are worn (`is_worn`). Cost: vectorised."""
     if not filelist.has_marks(files):
         return np.zeros(files.num_rows, bool)
@@ -224,7 +232,7 @@ def _worn(files: pa.Table) -> np.ndarray:
 
 def _eligible(table: TableMetadata, files: pa.Table, wanted: Wanted) -> list[bool]:
     """Which files of a list may be joined."""
-    joins = np.array([wanted.is_small(size) for size in files["bytes"].to_pylist()], bool) | _worn(files)
+    joins = which_small(files, wanted) | which_worn(files)
     where = filters.parse(wanted.where, types.arrow_schema(table.columns))
     return list(joins if where is None else joins & scan.may_match(files, table, where))
 

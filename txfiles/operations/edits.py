@@ -25,7 +25,8 @@ from txfiles.formats.vectors import MARKABLE_ROWS
 from txfiles.log.session import Session
 from txfiles.operations.context import AnyContext
 from txfiles.reading import scan
-from txfiles.reading.live import LiveGroup, expected, live_rows, marked_positions, opened
+from txfiles.reading.live import LiveGroup, expected, live_rows, opened
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist, filters
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.merge import replace_rows
@@ -125,7 +126,7 @@ def carry_out(
         table: whose files they are.
         edits: what changes in them.
         rewritten: files for which that was done already, by path: the new files.
-    Cost: as `rewrite`; marking reads and writes vectors only: a request for each file that has one, and one file.
+    Cost: as `rewrite`; marking reads and writes vectors only.
     """
     by_mark = properties.marks_rows(table.properties)
     marks = [by_mark and edit.file.rows <= MARKABLE_ROWS and edit.rewrites for edit in edits]
@@ -147,10 +148,11 @@ def carry_out(
 
 def mark_rows(session: Session, stage: Stage, found: Sequence[tuple[DataFile, np.ndarray]]) -> list[Mark]:
     """Mark rows of files, beside those that are marked already."""
+    marked = MarkedRows(session, [file for file, _ in found])
 
     def whole(of_file: tuple[DataFile, np.ndarray]) -> tuple[str, np.ndarray]:
         file, positions = of_file
-        return file.path, np.union1d(marked_positions(session.store, file), positions)
+        return file.path, np.union1d(marked.of(file), positions)
 
     return stage.vectors(list(session.each(whole, found)))
 
@@ -166,11 +168,12 @@ def unite(session: Session, stage: Staging, files: Sequence[DataFile]) -> tuple[
         files: as they are now.
     Returns:
         The vectors, and the paths of the files of which no row stays.
-    Cost: one request for each file; one file is written.
+    Cost: their vectors are read; one file is written.
     """
+    marked = MarkedRows(session, files)
 
     def both(file: DataFile) -> tuple[DataFile, np.ndarray]:
-        return file, np.union1d(marked_positions(session.store, file), stage.marked(file.path))
+        return file, np.union1d(marked.of(file), stage.marked(file.path))
 
     found = list(session.each(both, files))
     staying = [(file.path, positions) for file, positions in found if len(positions) < file.rows]
@@ -203,9 +206,10 @@ def matching(ctx: AnyContext, table: TableMetadata, files: pa.Table, where: filt
             decided[file.partition] = scan.same_for_all_rows(table, file, where)
     looked_in = [file for file in may if decided[file.partition] is None]
     done = ctx.progress("looking for rows", len(looked_in))
+    marked = MarkedRows(ctx.session, looked_in)
 
     def find(file: DataFile) -> Edit:
-        found = [group.positions[mask] for group, mask in scan.matches(ctx.session, table, file, where)]
+        found = [group.positions[mask] for group, mask in scan.matches(ctx.session, table, file, where, marked)]
         return removal(file, np.concatenate(found) if found else NOWHERE)
 
     edits = {file.path: Edit(file, all_rows(file)) for file in may if decided[file.partition]}
@@ -230,6 +234,7 @@ def rewrite(
     kept = [edit for edit in edits if edit.rewrites]
     late = [edit for edit in kept if edit.file.path not in rewritten]
     done = ctx.progress("rewriting files", len(kept))
+    marked = MarkedRows(ctx.session, [edit.file for edit in kept])
 
     def one(edit: Edit) -> list[Add]:
         with contextlib.ExitStack() as stack:
@@ -237,7 +242,7 @@ def rewrite(
                 ctx,
                 table,
                 edit,
-                lambda: stack.enter_context(opened(ctx.session.store, table, edit.file)),
+                lambda: stack.enter_context(opened(ctx.session, table, edit.file, marked)),
                 ahead=len(late) == 1,
             )
 

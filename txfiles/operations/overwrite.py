@@ -22,6 +22,7 @@ from txfiles.options import Request
 from txfiles.reading import scan
 from txfiles.reading.key_finder import batch_keys
 from txfiles.reading.live import groups
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist, filters, partitions, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
@@ -152,10 +153,11 @@ def _check_whole(
     gone: Mapping[str, np.ndarray | range],
 ) -> None:
     """Keys that are new to the table: every row that stays must have them, once. Cost: all key columns in memory."""
+    marked = MarkedRows(ctx.session, staying)
 
     def keys_of(file: DataFile) -> list[pa.Array]:
         encoded = []
-        for group in groups(ctx.session.store, table, file, table.keys):
+        for group in groups(ctx.session, table, file, table.keys, marked):
             keep = ~np.isin(group.positions, gone.get(file.path, ()))
             found = key_codec.encode(group.read(table.keys), table.keys).filter(pa.array(keep))
             refuse_null(found, table.keys, file.path)

@@ -13,8 +13,9 @@ import pyarrow as pa
 from txfiles.core.manifest import RunRef, TableMetadata
 from txfiles.core.plan import Check, KeysAbsent
 from txfiles.log.session import Session
-from txfiles.reading import live, scan
+from txfiles.reading import scan
 from txfiles.reading.find import find
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist, filters, partitions
 from txfiles.rows.filelist import DataFile
 
@@ -38,8 +39,9 @@ def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table,
     if check.where is None:
         return not len(fresh)
     may = fresh.filter(pa.array(scan.may_match(fresh, table, check.where), pa.bool_()))
-    found = session.each(lambda file: _has_match(session, table, file, check.where), filelist.data_files(may))
-    return not any(found)
+    files = filelist.data_files(may)
+    marked = MarkedRows(session, files)
+    return not any(session.each(lambda file: _has_match(session, table, file, check.where, marked), files))
 
 
 def still_live(session: Session, found: Sequence[tuple[DataFile, np.ndarray]]) -> bool:
@@ -48,18 +50,21 @@ def still_live(session: Session, found: Sequence[tuple[DataFile, np.ndarray]]) -
     Args:
         session: where the files are.
         found: some files as they are now, each with the positions of rows in it.
-    Cost: one request for each file.
+    Cost: their vectors.
     """
+    marked = MarkedRows(session, [file for file, _ in found])
 
     def is_live(of_file: tuple[DataFile, np.ndarray]) -> bool:
         file, positions = of_file
-        return not np.isin(positions, live.marked_positions(session.store, file)).any()
+        return not np.isin(positions, marked.of(file)).any()
 
     return all(session.each(is_live, found))
 
 
-def _has_match(session: Session, table: TableMetadata, file: DataFile, where: filters.Filter) -> bool:
+def _has_match(
+    session: Session, table: TableMetadata, file: DataFile, where: filters.Filter, marked: MarkedRows
+) -> bool:
     same = scan.same_for_all_rows(table, file, where)
     if same is not None:
         return same
-    return any(mask.any() for _, mask in scan.matches(session, table, file, where))
+    return any(mask.any() for _, mask in scan.matches(session, table, file, where, marked))

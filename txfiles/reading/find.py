@@ -21,7 +21,8 @@ from txfiles.log.session import Session
 from txfiles.reading import key_index
 from txfiles.reading.key_finder import AtOnce, BatchKeys, Hits, Look, Then, candidates, probe_file
 from txfiles.reading.key_index import Answer
-from txfiles.reading.live import marked_positions, opened
+from txfiles.reading.live import opened
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
@@ -74,7 +75,8 @@ def find(
     numbers = np.flatnonzero(searched | answer.has_hits)
     listed = dict(zip(numbers.tolist(), filelist.data_files(files, may[numbers]), strict=True))
     covered = [number for number in listed if not searched[number]]
-    live = session.each(lambda number: _told(session, answer, number, listed[number]), covered)
+    marked = MarkedRows(session, list(listed.values()))
+    live = session.each(lambda number: _told(answer, number, listed[number], marked), covered)
     told = {number: hits for number, hits in zip(covered, live, strict=True) if len(hits.positions)}
     reads = verifies or bool(columns) or (compared is not None and compared.num_columns > 0)
     to_open = [number for number in listed if searched[number] or (reads and number in told)]
@@ -83,9 +85,9 @@ def find(
     def one(number: int) -> Hits | None:
         look = Look(columns, compared)
         if number in told:
-            return _read_told(session, wanted, told[number], look, at_once)
+            return _read_told(session, wanted, told[number], look, marked=marked, then=at_once)
         assert matcher is not None
-        return probe_file(session, wanted, matcher, listed[number], look, then=at_once)
+        return probe_file(session, wanted, matcher, listed[number], look, marked=marked, then=at_once)
 
     at_once = None if then is None else partial(then, alone=len(to_open) == 1)
     found, lying = dict(told), []
@@ -116,26 +118,25 @@ def find(
     return Found([hits for hits in hits_of if len(hits.positions)], len(to_open))
 
 
-def _told(session: Session, answer: Answer, number: int, file: DataFile) -> Hits:
-    """What the index tells of one file: where live rows with the keys are, nothing else.
-
-    Cost: one request, if rows of the file are marked.
-    """
+def _told(answer: Answer, number: int, file: DataFile, marked: MarkedRows) -> Hits:
+    """What the index tells of one file: where live rows with the keys are, nothing else. Cost: the file's vector."""
     mine = slice(*np.searchsorted(answer.files, [number, number + 1]).tolist())
     positions, batch_rows = answer.positions[mine], answer.batch_rows[mine]
-    live = ~np.isin(positions, marked_positions(session.store, file))
+    live = ~np.isin(positions, marked.of(file))
     positions, batch_rows = positions[live], batch_rows[live]
     return Hits(file, positions, batch_rows, pa.table({}), np.zeros(len(positions), bool))
 
 
-def _read_told(session: Session, wanted: BatchKeys, told: Hits, look: Look, then: AtOnce | None) -> Hits | None:
+def _read_told(
+    session: Session, wanted: BatchKeys, told: Hits, look: Look, *, marked: MarkedRows, then: AtOnce | None
+) -> Hits | None:
     """What is wanted of the rows that the index tells of; None if one of them has another key.
 
     Cost: the columns, and those of the keys, of the row groups with such rows.
     """
     keys = wanted.table.keys
     hit = []
-    with opened(session.store, wanted.table, told.file) as groups:
+    with opened(session, wanted.table, told.file, marked) as groups:
         holding = [group for group in groups if len(group.locate(told.positions)[1])]
         look.expect(holding, keys)
         for group in holding:

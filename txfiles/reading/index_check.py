@@ -19,6 +19,7 @@ from txfiles.log import index
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading.live import groups
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist
 from txfiles.rows import keys as key_codec
 from txfiles.rows.bytewise import Positions
@@ -84,12 +85,13 @@ def _compare(session: Session, table: TableMetadata, run: Run, digester: Digeste
     """Raises `UnusableRunError` unless a run has exactly the keys of some live files that it covers."""
     number_of = {path: number for number, path in enumerate(run.cover.paths.to_pylist())}
     entries = _entries(run)
+    marked = MarkedRows(session, files)
     for file in files:
         number = number_of[file.path]
         if run.cover.rows[number] != file.rows:
             raise UnusableRunError(f"it gives {file.path} another number of rows")
         keys = 0
-        for group in groups(session.store, table, file, table.keys):
+        for group in groups(session, table, file, table.keys, marked):
             codes = key_codec.encode(group.read(table.keys), table.keys)
             valid = np.flatnonzero(np.asarray(codes.is_valid()))
             keys += len(valid)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from txfiles.core.manifest import TableMetadata
 from txfiles.log.session import Session
 from txfiles.reading.live import LiveGroup, expected, opened
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist
 from txfiles.rows import keys as key_codec
 from txfiles.rows.equality import same
@@ -97,7 +98,14 @@ AtOnce = Callable[[Hits, Sequence[LiveGroup]], None]
 
 
 def probe_file(
-    session: Session, found: BatchKeys, matcher: Matcher, file: DataFile, look: Look, *, then: AtOnce | None = None
+    session: Session,
+    found: BatchKeys,
+    matcher: Matcher,
+    file: DataFile,
+    look: Look,
+    *,
+    marked: MarkedRows,
+    then: AtOnce | None = None,
 ) -> Hits:
     """Look the keys up in one file.
 
@@ -107,12 +115,13 @@ def probe_file(
         matcher: of these keys.
         file: the file.
         look: what to read of the stored rows that are hit.
+        marked: which rows are marked.
         then: called if there are any.
     Cost: the key columns of the row groups that may hold a key. Of those that do, the wanted columns, and those to
         compare until it is known of each row that was hit that it differs.
     """
     hit: list[tuple[LiveGroup, np.ndarray, np.ndarray]] = []
-    with opened(session.store, found.table, file) as groups:
+    with opened(session, found.table, file, marked) as groups:
         # A group that is the whole file was already judged by the log's bounds, which are the same.
         may = [group for group in groups if group.physical_rows == file.rows or _may_hold(found, group)]
         for group in expected(may, found.table.keys):

@@ -3,7 +3,7 @@
 A file is a sequence of groups (Parquet row groups, CSV blocks) in a fixed order. A group knows where its live rows are
 in the file, and reads the columns that it is asked for, including partition columns, in the table's types. *Physical*
 rows are those that a data file holds; *live* rows are those that belong to the table: all but the *marked* ones, which
-the file's deletion vector names. Only this module knows of vectors; everyone else asks it.
+the file's deletion vector names. Only this module and `reading.marked` know of vectors; everyone else asks them.
 
 Source: specs/2-layout.md, "Data files"; specs/4-semantics.md, "Reading".
 """
@@ -11,7 +11,7 @@ Source: specs/2-layout.md, "Data files"; specs/4-semantics.md, "Reading".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,18 +24,16 @@ from txfiles.core import names
 from txfiles.core.manifest import TableMetadata
 from txfiles.core.messages import shown
 from txfiles.errors import CorruptTableError, NeedsLiveViewError
-from txfiles.formats import vectors
-from txfiles.formats.common import Group
+from txfiles.formats.common import Group, OpenFile
 from txfiles.formats.parquet_groups import Encoded
 from txfiles.formats.source import FileToRead
+from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
+from txfiles.reading.marked import NONE_MARKED, MarkedRows
 from txfiles.rows import filelist, types
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.text import from_text
 from txfiles.rows.typenames import type_text
-from txfiles.store.port import Store
-
-NONE_MARKED = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -120,20 +118,25 @@ class LiveGroup:
 
 
 @contextmanager
-def opened(store: Store, table: TableMetadata, file: DataFile) -> Iterator[list[LiveGroup]]:
+def opened(session: Session, table: TableMetadata, file: DataFile, marked: MarkedRows) -> Iterator[list[LiveGroup]]:
     """Open a live file: its groups that have live rows, in order, which can be read until the file is closed.
+
+    Args:
+        session: where the file is.
+        table: whose file it is.
+        file: the file.
+        marked: which rows are marked, of this file and of those that will be opened after it.
 
     Raises:
         CorruptTableError: the file or its vector is missing, does not match the log, or cannot be decoded.
-    Cost: opens the file once; rows are read group by group, as asked for. A vector is one request more.
+    Cost: opens the file once; rows are read group by group, as asked for. Its vector is read beside the footer.
     """
     name = data_name(file.path)
-    marked = marked_positions(store, file)
     schema = types.arrow_schema(table.columns)
     stored = pa.schema([field for field in schema if field.name not in table.partition_by])
     to_read = FileToRead(
         name=name,
-        path=store.url(name),
+        path=session.store.url(name),
         bytes=file.bytes,
         rows=file.rows,
         sha256=file.sha256,
@@ -142,12 +145,21 @@ def opened(store: Store, table: TableMetadata, file: DataFile) -> Iterator[list[
         columns=_own_columns(table, file),
     )
     partition = partition_values(table, schema, file)
-    with formats.get(table.format).open(store, to_read, stored) as source:
+    with ExitStack() as stack:
+
+        def begin() -> OpenFile:
+            return stack.enter_context(formats.get(table.format).open(session.store, to_read, stored))
+
+        if file.vector is None:
+            source, positions = begin(), NONE_MARKED
+        else:
+            source, positions = session.both(begin, lambda: marked.of(file))
         found, first_row = [], 0
         for group in source.groups():
-            low, high = np.searchsorted(marked, [first_row, first_row + group.rows])
+            low, high = np.searchsorted(positions, [first_row, first_row + group.rows])
             if high - low < group.rows or not group.rows:
-                found.append(LiveGroup(first_row, group.rows, marked[low:high] - first_row, group, partition, schema))
+                mine = positions[low:high] - first_row
+                found.append(LiveGroup(first_row, group.rows, mine, group, partition, schema))
             first_row += group.rows
         yield found
 
@@ -170,9 +182,11 @@ def _own_columns(table: TableMetadata, file: DataFile) -> tuple[str, ...]:
     return found
 
 
-def groups(store: Store, table: TableMetadata, file: DataFile, columns: Sequence[str]) -> Iterator[LiveGroup]:
+def groups(
+    session: Session, table: TableMetadata, file: DataFile, columns: Sequence[str], marked: MarkedRows
+) -> Iterator[LiveGroup]:
     """The groups of a live file, in order, while it is open; these columns of all of them will be read."""
-    with opened(store, table, file) as found:
+    with opened(session, table, file, marked) as found:
         yield from expected(found, columns)
 
 
@@ -181,24 +195,6 @@ def expected(found: Sequence[LiveGroup], columns: Sequence[str]) -> Sequence[Liv
     for group in found:
         group.expect(columns)
     return found
-
-
-def marked_positions(store: Store, file: DataFile) -> np.ndarray:
-    """Which rows of a live file are marked, ascending.
-
-    Raises:
-        CorruptTableError: its vector is missing, or not what the log says of it: marked rows never come back for that.
-    Cost: one request, if it has a vector.
-    """
-    vector = file.vector
-    if vector is None:
-        return NONE_MARKED
-    name = names.VECTOR_DIR + vector.file
-    where = store.url(name)
-    if vector.bytes > vectors.most_bytes(min(file.rows, vectors.MARKABLE_ROWS)):
-        raise vectors.corrupt(where, f"the log says that it has {vector.bytes} bytes, for {file.rows} rows")
-    (data,) = store.read_ranges(name, [(vector.offset, vector.bytes)])
-    return vectors.checked(data, vector, file.rows, where)
 
 
 def live_rows(file: DataFile) -> int:

@@ -22,6 +22,7 @@ from txfiles.errors import CorruptTableError, InputError, NeedsLiveViewError
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading.live import LiveGroup, data_name, expected, opened, partition_values
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
 from txfiles.store import port
@@ -51,11 +52,10 @@ def read(session: Session, snapshot: Snapshot, columns: Sequence[str] | None, wh
     Cost: the requested columns, and those of the filter, of the row groups that may match; in parallel by file.
     """
     scan = _scan(snapshot, columns, where)
-    pieces = [
-        piece
-        for of_file in session.each(lambda file: _matching(session, scan, file), filelist.data_files(scan.files))
-        for piece in of_file
-    ]
+    files = filelist.data_files(scan.files)
+    marked = MarkedRows(session, files)
+    found = session.each(lambda file: _matching(session, scan, file, marked), files)
+    pieces = [piece for of_file in found for piece in of_file]
     return pa.concat_tables(pieces) if pieces else scan.target.empty_table()
 
 
@@ -88,9 +88,11 @@ def _batches(session: Session, scan: _Scan, batch_rows: int | None) -> Generator
         """The groups that may match, each with what keeps its file open."""
         nothing_yet = True
         for start in range(0, scan.files.num_rows, LISTED_FILES):
-            for file in filelist.data_files(scan.files.slice(start, LISTED_FILES)):
+            listed = filelist.data_files(scan.files.slice(start, LISTED_FILES))
+            marked = MarkedRows(session, listed)
+            for file in listed:
                 files.append(ExitStack())
-                found = _may_match_of(files[-1].enter_context(opened(session.store, scan.table, file)), scan)
+                found = _may_match_of(files[-1].enter_context(opened(session, scan.table, file, marked)), scan)
                 for group in _expected(found, scan.needed, first_alone=nothing_yet):
                     nothing_yet = False
                     yield files[-1], group
@@ -140,28 +142,30 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
         default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     )
     file_system, root = port.arrow(session.store)
-    marked = pc.sum(filelist.marked(snapshot.files)["bytes"]).as_py() or 0
-    if marked > MARKED_IN_MEMORY_BYTES:
+    held = pc.sum(filelist.marked(snapshot.files)["bytes"]).as_py() or 0
+    if held > MARKED_IN_MEMORY_BYTES:
         raise NeedsLiveViewError(
-            f"{marked:,} bytes of the data files of {session.store.root} hold deleted rows; a dataset takes up to "
+            f"{held:,} bytes of the data files of {session.store.root} hold deleted rows; a dataset takes up to "
             f"{MARKED_IN_MEMORY_BYTES:,} bytes of such files into memory",
             hint="read with to_batches(), or run compact() first",
         )
     plain = pa.schema([field.remove_metadata() for field in schema])
     fragments: list[ds.Fragment] = []
     children: list[ds.Dataset] = []
+    files = filelist.data_files(snapshot.files)
+    marked = MarkedRows(session, files)
 
     def end() -> None:
         if fragments or not children:
             children.append(ds.FileSystemDataset(list(fragments), plain, layout, file_system))
         fragments.clear()
 
-    for file in filelist.data_files(snapshot.files):
+    for file in files:
         if file.vector is not None:
             if fragments:
                 end()
             whole = _Scan(table, snapshot.files.slice(0, 0), None, plain.names, plain.names, plain)
-            children.append(ds.dataset(pa.concat_tables(_matching(session, whole, file))))
+            children.append(ds.dataset(pa.concat_tables(_matching(session, whole, file, marked))))
             continue
         values = partition_values(table, schema, file)
         guarantee = pc.scalar(value=True)
@@ -221,7 +225,7 @@ def may_match(files: pa.Table, table: TableMetadata, where: filters.Filter) -> n
 
 
 def matches(
-    session: Session, table: TableMetadata, file: DataFile, where: filters.Filter
+    session: Session, table: TableMetadata, file: DataFile, where: filters.Filter, marked: MarkedRows
 ) -> Iterator[tuple[LiveGroup, np.ndarray]]:
     """The groups of a file that may hold a match, each with which of its live rows match.
 
@@ -229,7 +233,7 @@ def matches(
 
     Cost: reads the filter's columns of these groups.
     """
-    with opened(session.store, table, file) as groups:
+    with opened(session, table, file, marked) as groups:
         found = [groups[position] for position in np.flatnonzero(_groups_may_match(groups, table, where))]
         for group in expected(found, where.columns):
             yield group, mask(group.read(where.columns), where)
@@ -306,9 +310,9 @@ def _scan(snapshot: Snapshot, columns: Sequence[str] | None, where: Any) -> _Sca
     )
 
 
-def _matching(session: Session, scan: _Scan, file: DataFile) -> list[pa.Table]:
+def _matching(session: Session, scan: _Scan, file: DataFile, marked: MarkedRows) -> list[pa.Table]:
     """The matching rows of one file, group by group."""
-    with opened(session.store, scan.table, file) as groups:
+    with opened(session, scan.table, file, marked) as groups:
         return [_matching_of(group, scan) for group in expected(_may_match_of(groups, scan), scan.needed)]
 
 

@@ -27,6 +27,7 @@ from txfiles.log.snapshot import Snapshot
 from txfiles.operations import abandoned, indexing
 from txfiles.operations import compact as compact_operation
 from txfiles.operations import vacuum as vacuum_operation
+from txfiles.operations.advice import worthwhile
 from txfiles.operations.append import append
 from txfiles.operations.append_once import append_once
 from txfiles.operations.context import AnyContext, PlanContext
@@ -56,7 +57,7 @@ OPERATIONS: dict[str, Callable[[AnyContext], CommitPlan]] = {
 }
 
 PATIENCE_SECONDS = 60.0
-"""How long `set`, `compact`, `index` and `vacuum` keep trying after the first lost race."""
+"""How long `set` and `index` keep trying after the first lost race."""
 
 FOREIGN_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
 FOREIGN_LOGS = (
@@ -139,7 +140,8 @@ def _plan(session: Session, request: Asked, base: Snapshot | None) -> Plan:
             continue
         done = Outcome(found, base.state.version if base else None, not found.nothing, attempts=attempt.count)
         result = _result(Plan, request, done, session.environment.monotonic() - started, None)
-        return replace(result, files_to_rewrite=found.looked.rewritten)
+        advice = None if base is None else worth_compacting(base)
+        return replace(result, files_to_rewrite=found.looked.rewritten, compaction=advice)
 
 
 def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, object]) -> Snapshot:
@@ -176,7 +178,7 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
     def plan_on(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
         return vacuum_operation.plan_vacuum(session, snapshot or newest, rules)
 
-    done = run(new_attempt(session, operation), plan_on, base=newest)
+    done = run(new_attempt(session, operation, options.timeout), plan_on, base=newest)
     assert done.plan is not None
     committed = done.plan.vacuum
     paths = committed.deletes if committed and done.committed else ()
@@ -213,13 +215,19 @@ def compact(session: Session, base: Snapshot, options: CompactOptions) -> tuple[
         found = compact_operation.plan_compaction(session, base, staging, _wanted(base, options))
         return indexing.with_runs(session, base, staging, found)
 
-    attempt = new_attempt(session, operation)
+    attempt = new_attempt(session, operation, options.timeout)
     done = run(attempt, plan_on, base=newest)
     assert done.plan is not None
     result = _compacted(done.plan.groups, done.version or 0, skipped=done.plan.lost_groups)
     if done.committed:
         result = replace(result, committed=True, commit_id=attempt.commit_id)
     return result, done.snapshot or newest
+
+
+def worth_compacting(snapshot: Snapshot) -> CompactResult | None:
+    """What a compaction without arguments would do, if that is worth it. Cost: the list of files, no data file."""
+    groups = worthwhile(snapshot, _wanted(snapshot, CompactOptions()))
+    return _compacted(groups, snapshot.state.version, dry_run=True) if groups else None
 
 
 def _wanted(snapshot: Snapshot, options: CompactOptions) -> compact_operation.Wanted:

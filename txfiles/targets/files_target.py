@@ -259,6 +259,10 @@ class FilesTable:
             result, after = files_index.index(self.session, self.snapshot, options)
         return result, self._at(after)
 
+    def worth_compacting(self) -> CompactResult | None:
+        """See `files.worth_compacting`."""
+        return files.worth_compacting(self.snapshot)
+
     def _at(self, snapshot: Snapshot) -> FilesTable:
         return replace(self, snapshot=snapshot)
 

@@ -152,6 +152,9 @@ class OpenTable(Protocol):
     def index(self, options: IndexOptions) -> tuple[IndexResult, OpenTable]:
         """Build, drop, check or describe the key index; returns what it is then, and the version after that."""
 
+    def worth_compacting(self) -> CompactResult | None:
+        """What `compact` would do, if that is worth it; part of that verb."""
+
 
 class Target(Protocol):
     """A kind of table."""

@@ -14,7 +14,7 @@ import txfiles as tx
 from tests.model import bag
 from txfiles.errors import CommitConflictError, DuplicateKeyError
 from txfiles.log import commit
-from txfiles.operations import edits
+from txfiles.reading.marked import MarkedRows
 
 Row = dict[str, Any]
 
@@ -318,16 +318,16 @@ def test_a_vacuum_that_takes_a_staged_vector_is_no_damage(
     properties = {"update_strategy": "merge_on_read", "vacuum_grace": "0"}
     tx.write(table(*[{"id": n} for n in range(8)]), path, mode="upsert", keys=["id"], properties=properties)
     tx.Table(path).delete(keys=[7])
-    read = edits.marked_positions
+    read = MarkedRows.of
 
     def vacuumed(*given: Any) -> Any:
-        monkeypatch.setattr(edits, "marked_positions", read)
+        monkeypatch.setattr(MarkedRows, "of", read)
         assert tx.Table(path).vacuum("0", force=True).committed
         return read(*given)
 
     def theirs() -> tx.WriteResult:
         done = tx.Table(path).delete(keys=[2])
-        monkeypatch.setattr(edits, "marked_positions", vacuumed)
+        monkeypatch.setattr(MarkedRows, "of", vacuumed)
         return done
 
     between(theirs)

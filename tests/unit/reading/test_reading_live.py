@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import txfiles as tx
 from txfiles.reading import live
 from txfiles.reading.live import LiveGroup
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist
 
 
@@ -25,9 +26,9 @@ def table(tmp_path):
 
 def test_positions_count_through_the_file(table):
     """The positions of a file's groups are 0, 1, 2 … without a gap, as the rows are read."""
-    state = table._opened.snapshot.state
+    state, session = table._opened.snapshot.state, table._opened.session
     for file in filelist.data_files(table._opened.snapshot.files):
-        with live.opened(table._opened.session.store, state.table, file) as groups:
+        with live.opened(session, state.table, file, MarkedRows(session, [file])) as groups:
             assert [group.rows for group in groups] == [4, 4, 2]
             assert np.concatenate([group.positions for group in groups]).tolist() == list(range(10))
             read = [value for group in groups for value in group.read(["id"])["id"].to_pylist()]

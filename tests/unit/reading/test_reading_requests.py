@@ -16,9 +16,14 @@ from txfiles import environment
 from txfiles.core import names
 from txfiles.errors import CorruptTableError
 from txfiles.formats import csv, source
-from txfiles.log import versions
+from txfiles.log import cache, versions
+from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
-from txfiles.reading import scan
+from txfiles.options import CompactOptions
+from txfiles.reading import lookup, marked, scan
+from txfiles.store.memory import MemoryStore
+from txfiles.targets import files
+from txfiles.verbs import DeleteOptions
 
 GROUP = 10_000
 
@@ -116,6 +121,102 @@ def test_what_is_held_is_bounded(monkeypatch):
     calls, found = asked(session, lambda head: scan.read(session, head, ["b"], None))
     assert found.num_rows == 8 * GROUP
     assert calls == Counter(reads=1, batches=4, ranges=8, bytes=footer + sum(column))
+
+
+MARKED_FILES = 6
+
+
+def marked_table(cache=None):
+    """A session of a store with a table of some files, a row of each marked, all by one commit."""
+    session = Session(Remote(), environment.real(), cache)
+    marks = {"update_strategy": "merge_on_read"}
+    for number in range(MARKED_FILES):
+        options = {} if number else {"properties": marks, "keys": ("id",)}
+        write(session, pa.table({"id": [10 * number + at for at in range(10)]}), mode="append_once", **options)
+    delete(session, [10 * number for number in range(MARKED_FILES)])
+    return session
+
+
+def delete(session, keys):
+    return files.delete(session, versions.require_head(session), DeleteOptions(keys=keys))[0]
+
+
+WHERE_MARKED = [("id", "<", 10 * MARKED_FILES), ("id", "!=", 1)]
+READS = {
+    "a read": lambda s, head: scan.read(s, head, None, None).num_rows,
+    "a filtered read": lambda s, head: scan.read(s, head, None, WHERE_MARKED).num_rows + 1,
+    "a stream": lambda s, head: sum(batch.num_rows for batch in scan.stream(s, head, None, None, None)[1]),
+    "a lookup": lambda s, head: lookup.lookup(s, head, list(range(10 * MARKED_FILES)), None).num_rows,
+    "append_once": lambda s, _: write(s, pa.table({"id": [*range(1, 60, 2)]}), mode="append_once").rows_skipped + 24,
+    "a delete": lambda s, _: (
+        2 * MARKED_FILES + delete(s, [at for at in range(60) if at % 10 not in (1, 2)]).rows_deleted
+    ),
+    "a compaction": lambda s, head: files.compact(s, head, CompactOptions())[0].rows,
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_vectors_are_read_together(name):
+    """All vectors of one commit come in one request, however many marked files are opened, and only once."""
+    for kept, again in ((None, 1), (SnapshotCache(), 0)):
+        session = marked_table(kept)
+        calls, rows = asked(session, lambda head, s=session: scan.read(s, head, None, None).num_rows)
+        assert (rows, calls["vectors"], calls["vector_ranges"]) == (9 * MARKED_FILES, 1, 1)
+        calls, rows = asked(session, lambda head, s=session: READS[name](s, head))
+        times = 2 if name == "a delete" else 1  # it finds rows, and marks them
+        assert (rows, calls["vectors"]) == (9 * MARKED_FILES, times * again)
+    assert session.cache.vectors.bytes >= 8 * MARKED_FILES
+
+
+def test_vectors_of_several_commits():
+    """Each file of vectors is one request; only vectors in force are read."""
+    session = marked_table()
+    delete(session, [1, 2, 11])
+    delete(session, [1, 21])
+    calls, found = asked(session, lambda head: scan.read(session, head, None, None))
+    assert (found.num_rows, calls["vectors"]) == (9 * MARKED_FILES - 4, 3)
+
+
+def test_vectors_that_are_read_ahead_are_bounded(monkeypatch):
+    """As many come together as take so much memory; what is remembered is bounded, too."""
+    monkeypatch.setattr(marked, "BATCH_BYTES", 2 * 8)
+    monkeypatch.setattr(cache, "VECTOR_BYTES", 4 * 8)
+    session = marked_table(SnapshotCache())
+    calls, found = asked(session, lambda head: scan.read(session, head, None, None))
+    assert (found.num_rows, calls["vectors"]) == (9 * MARKED_FILES, MARKED_FILES / 2)
+    assert session.cache.vectors.bytes == 4 * 8
+
+
+def test_a_damaged_vector_is_told_to_who_needs_it():
+    """A vector that was read ahead and is damaged fails nobody but the readers of its own file."""
+    session = marked_table()
+    objects = session.store._store._objects
+    (name,) = [name for name in objects if name.startswith(names.VECTOR_DIR)]
+    held = objects[name]
+    objects[name] = replace(held, data=held.data[:-1] + bytes([held.data[-1] ^ 1]))
+    head = versions.require_head(session)
+    batches = scan.stream(session, head, None, None, None)[1]
+    assert next(batches)["id"].to_pylist() == list(range(1, 10))
+    with pytest.raises(CorruptTableError, match="deletion vector"):
+        list(batches)
+
+
+@given(st.binary(max_size=200), st.data())
+def test_joined_ranges_are_the_ranges(data, draw):
+    """Each range is given back as it was asked for, whatever it was fetched with."""
+    offsets = st.integers(0, len(data))
+    ranges = [
+        (low, draw.draw(st.integers(0, len(data) - low)))
+        for low in draw.draw(st.lists(offsets, min_size=1, max_size=9))
+    ]
+    gap, piece = draw.draw(st.integers(0, 20)), draw.draw(st.integers(1, 100))
+    store = MemoryStore()
+    store.put("x", data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "GAP_BYTES", gap)
+        patch.setattr(source, "PIECE_BYTES", piece)
+        found = source.read_joined(store, "x", ranges)
+    assert found == [data[low : low + size] for low, size in ranges]
 
 
 BLOCK, AHEAD = 1_000, 8

@@ -221,6 +221,10 @@ class DeltaTable:
         """Never called: see the capabilities."""
         raise UnsupportedVerbError("Delta tables do not support 'index'", verb="index")
 
+    def worth_compacting(self) -> CompactResult | None:
+        """Never called: see the capabilities."""
+        raise UnsupportedVerbError("Delta tables do not support 'compact'", verb="compact")
+
     def _at(self, snapshot: Snapshot) -> DeltaTable:
         return replace(self, snapshot=snapshot)
 

@@ -330,5 +330,9 @@ class SqlTable:
         """A database has indexes of its own."""
         self._lacks("index")
 
+    def worth_compacting(self) -> CompactResult | None:
+        """There is nothing to compact."""
+        self._lacks("compact")
+
     def _lacks(self, verb: str) -> NoReturn:
         raise UnsupportedVerbError(f"{self.path} is a sql table, which does not support {verb!r}", verb=verb)
