@@ -1,4 +1,8 @@
-"""A table against the model: all modes, retries, reopening, time travel, compaction, vacuum, in any order."""
+"""A table against the model: all modes, retries, reopening, time travel, compaction, vacuum, in any order.
+
+Tables rewrite files or mark rows, with a key index or without. Lists of files are saved in parts from the third file
+on, and now and then they are read as by a new process.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import txfiles as tx
 from tests.model import Counts, Model, Row, bag
+from txfiles.log.cache import SnapshotCache
+from txfiles.rows import segments
+from txfiles.targets import files_target
 
 SCHEMA = pa.schema(
     [("id", pa.int64()), ("part", pa.string()), ("time", pa.timestamp("us", "UTC")), ("value", pa.float64())]
@@ -53,6 +61,8 @@ class TableMachine(RuleBasedStateMachine):
         checkpoint_interval=st.sampled_from([1, 3, 20]),
         target_file_bytes=st.sampled_from([1_024, 64 * 1024 * 1024]),
         row_group_rows=st.sampled_from([1, 3, 32_768]),
+        update_strategy=st.sampled_from(["copy_on_write", "merge_on_read"]),
+        key_index=st.sampled_from(["off", "on"]),
         first=ROWS,
     )
     def create(
@@ -63,9 +73,14 @@ class TableMachine(RuleBasedStateMachine):
         checkpoint_interval: int,
         target_file_bytes: int,
         row_group_rows: int,
+        update_strategy: str,
+        key_index: str,
         first: list[Row],
     ) -> None:
         # In memory where there is such a folder: what is asserted is rows, and fsync would take most of the time.
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(segments, "TAIL_FILES", 2)
+        self.patch.setattr(segments, "PART_FILES", 4)
         memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
         self.folder = Path(tempfile.mkdtemp(prefix="txfiles-machine-", dir=memory))
         self.path = self.folder / "table"
@@ -82,6 +97,8 @@ class TableMachine(RuleBasedStateMachine):
                 "checkpoint_interval": checkpoint_interval,
                 "target_file_bytes": target_file_bytes,
                 "row_group_rows": row_group_rows,
+                "update_strategy": update_strategy,
+                "key_index": key_index,
             },
         )
         self.partitioned = partitioned
@@ -255,9 +272,12 @@ class TableMachine(RuleBasedStateMachine):
         if result.committed:
             self.model.versions.append(self.model.rows)
         assert table.version == len(self.model.versions) - 1
-        live = set(table.files())
+        live = set(table.files(physical=True))
         standing = {str(path) for path in self.path.rglob("part-*") if path.is_file()}
         assert standing == live
+        vectors = table._opened.snapshot.files["vector"].drop_null().to_pylist()
+        named = {vector["file"] for vector in vectors}
+        assert {path.name for path in self.path.glob("_txfiles/vectors/*")} == named
         again = tx.Table(self.path).vacuum(retain="0")
         assert (again.committed, again.deleted) == (False, ())
 
@@ -276,6 +296,8 @@ class TableMachine(RuleBasedStateMachine):
     def head_equals_model(self) -> None:
         """A freshly opened table holds exactly the model's rows."""
         if hasattr(self, "path"):
+            if len(self.model.versions) % 4 == 0:
+                self.patch.setattr(files_target, "_SNAPSHOTS", SnapshotCache())
             table = tx.Table(self.path)
             assert table.version == len(self.model.versions) - 1
             assert bag(table.to_arrow().to_pylist()) == bag(self.model.rows)
@@ -283,6 +305,7 @@ class TableMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Leave nothing behind."""
         if hasattr(self, "folder"):
+            self.patch.undo()
             shutil.rmtree(self.folder)
 
     def _keyed(self, strategy: str) -> dict[str, Any] | None:

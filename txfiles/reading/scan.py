@@ -132,7 +132,7 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     Raises:
         CorruptTableError: a file is missing, has the wrong size, or is a link or a pipe.
         NeedsLiveViewError: files with marked rows have more than `MARKED_IN_MEMORY_BYTES`.
-    Cost: a stat for each file.
+    Cost: a stat for each file, many at a time on a slow store; an object of Arrow's for each.
     """
     import pyarrow.dataset as ds  # here: it imports pandas where there is one, 0.2 s that only this needs
 
@@ -160,35 +160,45 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
             children.append(ds.FileSystemDataset(list(fragments), plain, layout, file_system))
         fragments.clear()
 
-    for file in files:
+    some_file = {file.partition: file for file in files}
+    guarantees = {of: _guarantee(partition_values(table, schema, file)) for of, file in some_file.items()}
+    for file, inside in zip(files, session.together(lambda file: _checked_name(session, file), files), strict=True):
         if file.vector is not None:
             if fragments:
                 end()
             whole = _Scan(table, snapshot.files.slice(0, 0), None, plain.names, plain.names, plain)
             children.append(ds.dataset(pa.concat_tables(_matching(session, whole, file, marked))))
             continue
-        values = partition_values(table, schema, file)
-        guarantee = pc.scalar(value=True)
-        for name in table.partition_by:
-            value = values[name][0]
-            guarantee &= (pc.field(name) == value) if value.is_valid else pc.field(name).is_null()
-        inside = data_name(file.path)
-        _check_is_file(session, file, inside)
-        fragments.append(layout.make_fragment(f"{root}/{inside}", file_system, partition_expression=guarantee))
+        holds = guarantees[file.partition]
+        fragments.append(layout.make_fragment(f"{root}/{inside}", file_system, partition_expression=holds))
     end()
     return children[0] if len(children) == 1 else ds.dataset(children)
 
 
-def _check_is_file(session: Session, file: DataFile, name: str) -> None:
-    """Refuse links and pipes: Arrow opens by path, and would follow a link out of the table or block on a pipe."""
+def _guarantee(values: pa.Table) -> pc.Expression:
+    """What holds for all rows of a partition."""
+    found = pc.scalar(value=True)
+    for name in values.column_names:
+        value = values[name][0]
+        found &= (pc.field(name) == value) if value.is_valid else pc.field(name).is_null()
+    return found
+
+
+def _checked_name(session: Session, file: DataFile) -> str:
+    """The store's name of a file that is there and whole.
+
+    Links and pipes are refused: Arrow opens by path, and would follow a link out of the table or block on a pipe.
+    """
+    name = data_name(file.path)
     entry = session.store.stat(name)
-    where = session.store.url(name)
     if entry is None:
-        raise missing(where)
+        raise missing(session.store.url(name))
     if entry.bytes != file.bytes:
+        where = session.store.url(name)
         raise CorruptTableError(
             f"{where} is damaged: it has {entry.bytes} bytes, the log says {file.bytes}", file=where
         )
+    return name
 
 
 def check_columns(schema: pa.Schema, columns: Sequence[str] | None) -> list[str]:
