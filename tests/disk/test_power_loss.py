@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -28,6 +29,7 @@ from tests.processes.calls import Call, perform, play, row
 from tests.processes.checks import check
 from tests.processes.scenarios import KEYED, write
 from txfiles.operations import vacuum
+from txfiles.rows import segments
 from txfiles.store import drafts, folders, local
 from txfiles.store.port import Put
 
@@ -50,6 +52,16 @@ HISTORIES = {
     "parquet": HISTORY,
     "csv": [{**CREATE, "format": "csv"}, write("append", [row(3, "a"), row(4, "c")])],
 }
+
+MARKS = {**PROPERTIES, "checkpoint_interval": 1, "update_strategy": "merge_on_read"}
+MARKED = [
+    write("upsert", [row(number, "a") for number in range(1, 6)], properties=MARKS, **KEYED),
+    write("upsert", [row(2, "b", n=7, at=5), row(9, "a", n=7, at=5)]),
+    {"do": "delete", "keys": [1, 9, 3]},
+    {"do": "compact"},
+    {"do": "vacuum", "retain": "0"},
+]
+"""Rows are marked, marked rows dropped, vectors vacuumed; each checkpoint has its list of files in parts."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +210,23 @@ def test_power_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert not wrong, "\n".join(wrong)
     assert len(events) > 30 * len(calls) // 2
     assert examiner.opened > 20 * len(calls)
+
+
+def test_power_loss_with_marked_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cases: Any) -> None:
+    """Vectors, and parts of checkpoints, are there as soon as something that needs them is."""
+    monkeypatch.setattr(segments, "TAIL_FILES", 0)
+    events = record(tmp_path / "recorded", MARKED)
+    linked = [event.name for event in events if event.what == "link"]
+    assert sum(name.endswith(".bin") for name in linked) == 2  # vectors
+    assert sum(bool(re.fullmatch(r"\d{20}-.*\.parquet", name)) for name in linked) > len(MARKED)  # parts, too
+    begin = next(number for number, event in enumerate(events) if event.what == "returned")
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    examiner = Examiner(tmp_path)
+    sparse: Any = {} if DEEP else {"after": ("link", "returned"), "most": 8}
+    wrong = list(itertools.islice(crash(events, MARKED, examiner, begin=begin, **sparse), 3))
+    cases(disks=examiner.opened)
+    assert not wrong, "\n".join(wrong)
+    assert examiner.opened > 10 * (len(MARKED) - 1)
 
 
 # ------------------------------------------------------------ killed, taken over, and then the power fails
