@@ -216,9 +216,9 @@ def test_power_loss_with_marked_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Vectors, and parts of checkpoints, are there as soon as something that needs them is."""
     monkeypatch.setattr(segments, "TAIL_FILES", 0)
     events = record(tmp_path / "recorded", MARKED)
-    linked = [event.name for event in events if event.what == "link"]
-    assert sum(name.endswith(".bin") for name in linked) == 2  # vectors
-    assert sum(bool(re.fullmatch(r"\d{20}-.*\.parquet", name)) for name in linked) > len(MARKED)  # parts, too
+    named = [event.name for event in events if event.what in ("link", "rename")]
+    assert sum(name.endswith(".bin") for name in named) == 2  # vectors
+    assert sum(bool(re.fullmatch(r"\d{20}-.*\.parquet", name)) for name in named) > len(MARKED)  # parts, too
     begin = next(number for number, event in enumerate(events) if event.what == "returned")
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     examiner = Examiner(tmp_path)

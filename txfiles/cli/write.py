@@ -137,7 +137,6 @@ def delete(
     stdin. Nothing is committed if no row is found. To delete every row, write a file without rows with
     --mode overwrite.
     """
-    import txfiles as tx
     from txfiles import inputs
 
     if bool(where) == (keys is not None):

@@ -26,6 +26,7 @@ from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading import index_check
 from txfiles.reading.live import groups
+from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
@@ -120,7 +121,7 @@ def _covered(
 
     def one(file: DataFile) -> None:
         keys = stage.cover(table, file.path)
-        for group in groups(session.store, table, replace(file, vector=None), table.keys):
+        for group in groups(session, table, replace(file, vector=None), table.keys, MarkedRows(session, ())):
             keys.add(key_codec.encode(group.read(table.keys), table.keys))
         keys.complete()
 
