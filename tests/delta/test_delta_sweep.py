@@ -323,14 +323,17 @@ def test_sweep(bench, name, tries, cases, sweep):
     for method, number, part, fault in spoiled(requests, name, one_try=one_try):
         word, seen = sweep_one(bench, call, nth(number, fault, method, part), one_try=one_try)
         assert any(one.fault for one in seen), (method, number, part, fault)
-        assert word == "ok" or one_try, (method, number, part, fault, word)
+        assert word == "ok" or one_try or fault == "cut", (method, number, part, fault, word)  # bodies are read once
         ended.setdefault(fault, []).append(word)
     sweep((name, "ministack through deltalake", tries), sum(requests.values()), ended)
     cases(cases=sum(map(len, ended.values())))
 
 
+PLAIN = "plain deltalake"
+
+
 @pytest.mark.parametrize("fault", ["drop_after", "500_after"])
-@pytest.mark.parametrize("tries", ["one try", "retries"])
+@pytest.mark.parametrize("tries", ["one try", "retries", PLAIN])
 def test_a_row_that_was_deleted_stays_deleted(bench, fault, tries):
     """The answer to the commit is lost, and another deletes the row before anything is tried again.
 
@@ -352,9 +355,15 @@ def test_a_row_that_was_deleted_stays_deleted(bench, fault, tries):
 
     bench.proxy.actions["delete"] = delete
     bench.proxy.reset(rule)
-    said = bench.write(url, call, one_try=tries == "one try", through=bench.proxy.url)
+    if tries == PLAIN:
+        said = bench.writer.write(call.table, url, plain=True, storage_options=s3_options(bench.proxy.url))
+    else:
+        said = bench.write(url, call, one_try=tries == "one try", through=bench.proxy.url)
     bench.proxy.reset()
     assert lost == [fault, "deleted"]
+    if tries == PLAIN:
+        assert (7, "mine") in bench.rows(url)
+        return
     assert (said["committed"], said["version"]) == (True, 2)
     assert len(bench.log(url)) == 4
     assert bench.rows(url) == sorted(BEGINS["keyed"])

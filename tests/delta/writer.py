@@ -24,19 +24,22 @@ class Writer:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
 
-    def write(self, rows: dict[str, list[Any]], url: str, *, one_try: bool = False, **given: Any) -> dict[str, Any]:
+    def write(
+        self, rows: dict[str, list[Any]], url: str, *, one_try: bool = False, plain: bool = False, **given: Any
+    ) -> dict[str, Any]:
         """What a write came to: its result, or its error, as a document.
 
         Args:
             rows: by column.
             url: of the table.
             one_try: whether deltalake makes each request once.
+            plain: whether deltalake appends the rows by itself.
             given: arguments of `txfiles.write`.
         """
         to, answers = self._process.stdin, self._process.stdout
         assert to is not None
         assert answers is not None
-        to.write(json.dumps([rows, url, one_try, given]) + "\n")
+        to.write(json.dumps([rows, url, one_try, plain, given]) + "\n")
         to.flush()
         found: dict[str, Any] = json.loads(answers.readline())
         return found
@@ -49,6 +52,7 @@ class Writer:
 
 def main() -> None:
     """Write, until nothing is asked for any more."""
+    import deltalake
     import pyarrow as pa
 
     import txfiles as tx
@@ -60,7 +64,13 @@ def main() -> None:
         return usual(url, given) | {"max_retries": "0"}
 
     for line in sys.stdin:
-        rows, url, one_try, given = json.loads(line)
+        rows, url, one_try, plain, given = json.loads(line)
+        if plain:
+            deltalake.write_deltalake(
+                url, pa.table(rows), mode="append", storage_options=usual(url, given["storage_options"])
+            )
+            print("{}", flush=True)
+            continue
         client.delta_options = once if one_try else usual
         try:
             done = tx.write(pa.table(rows), url, format="delta", **given)
