@@ -154,7 +154,9 @@ def _index_text(found: tx.IndexResult) -> str:
         lines.append("rows are found without these; --drop and then --build make the index anew")
     elif found.action == "check":
         lines.append("the index is right")
-    elif found.runs and found.files_not_covered:
+    if found.runs and found.key_index == "off":
+        lines.append("nobody asks it or adds to it (key_index=off); --build turns it on")
+    elif found.runs and found.files_not_covered and not found.problems and found.action != "check":
         lines.append("--build covers the other files, too; until then they are searched")
     return "\n".join(lines)
 

@@ -179,7 +179,7 @@ class Attempt:
             raise CommitConflictError(
                 f"{self.operation.name} on {self.session.store.root} lost every race for {self.timeout:g} s, "
                 f"last to version {version}: {because}",
-                hint="run it again, or give it more time with timeout=",
+                hint="run it again, or give it more time with timeout=, if the call takes that",
                 version=version,
                 commit_id=self.commit_id,
             )

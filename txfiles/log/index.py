@@ -87,6 +87,16 @@ def secret(session: Session, table_id: str) -> bytes | None:
     return known[place]
 
 
+def renew_secret(session: Session, runs: Sequence[RunRef]) -> None:
+    """Forget the secret that this process knows if no run of a version is of it: somebody has made another one."""
+    if session.cache is None or not runs:
+        return
+    place = session.store.root, runs[0].name[:16]
+    known = session.cache.secrets.get(place)
+    if known is not None and digests.secret_id(known) not in {run.key.secret for run in runs}:
+        del session.cache.secrets[place]
+
+
 def made_secret(session: Session, table_id: str) -> bytes | None:
     """The table's secret, created if there is none; None if what stands in its place is not one.
 

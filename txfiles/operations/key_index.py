@@ -95,6 +95,7 @@ def _plan(base: Snapshot, wanted: Sequence[RunRef], key_index: str | None) -> Co
 
 
 def _secret(session: Session, base: Snapshot) -> bytes:
+    index.renew_secret(session, base.state.runs)
     try:
         found = index.made_secret(session, base.state.table_id)
     except StoreError as error:

@@ -59,6 +59,7 @@ def states(
     """
     table, runs = snapshot.state.table, snapshot.state.runs
     fit = {run.name for run in index.same_keys(table, runs)}
+    index.renew_secret(session, runs)
     secret = index.secret(session, snapshot.state.table_id) if fit else None
 
     def one(ref: RunRef) -> RunState:

@@ -75,6 +75,7 @@ def ask(session: Session, wanted: BatchKeys, files: pa.Table, may: Positions, ru
     fit = index.same_keys(wanted.table, runs) if runs and not codes.null_count else []
     if fit and _is_searched_sooner(session, wanted, files, may):
         fit = []
+    index.renew_secret(session, fit)
     secret = index.secret(session, fit[0].name[:16]) if fit else None
     if secret is None:
         return Answer((), owner, nowhere, nowhere, nowhere)

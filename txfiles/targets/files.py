@@ -102,7 +102,7 @@ def _run(session: Session, request: Asked, base: Snapshot | None) -> tuple[Write
         if snapshot is None:
             refuse_foreign_files(session)
         attempt.operation = _at(operation, request, snapshot)
-        staging.keep_index(has_runs=snapshot is not None and bool(snapshot.state.runs))
+        staging.keep_index(snapshot.state.runs if snapshot else ())
         found = OPERATIONS[request.mode](PlanContext(session, request, snapshot, staging))
         return indexing.with_runs(session, snapshot, staging, found)
 
@@ -211,7 +211,7 @@ def compact(session: Session, base: Snapshot, options: CompactOptions) -> tuple[
     def plan_on(snapshot: Snapshot | None, staging: Staging) -> CommitPlan:
         base = snapshot or newest
         attempt.operation = replace_struct(operation, read_version=base.state.version)
-        staging.keep_index(has_runs=bool(base.state.runs))
+        staging.keep_index(base.state.runs)
         found = compact_operation.plan_compaction(session, base, staging, _wanted(base, options))
         return indexing.with_runs(session, base, staging, found)
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from txfiles import pages
 from txfiles.core import codec, names, properties
-from txfiles.core.manifest import Add, Mark, TableMetadata, Vector
+from txfiles.core.manifest import Add, Mark, RunRef, TableMetadata, Vector
 from txfiles.core.plan import Partition
 from txfiles.errors import StoreError
 from txfiles.formats import vectors
@@ -282,9 +282,10 @@ class Staging:
         assert keys is not None
         return keys
 
-    def keep_index(self, *, has_runs: bool) -> None:
-        """Say whether the key index has runs in the version that this pass is planned on."""
-        self._has_runs = has_runs
+    def keep_index(self, runs: Sequence[RunRef]) -> None:
+        """Say which runs the key index has in the version that this pass is planned on."""
+        index.renew_secret(self._session, runs)
+        self._has_runs = bool(runs)
 
     @property
     def runs(self) -> IndexRuns:

@@ -204,6 +204,22 @@ def test_an_upsert_opens_only_files_with_a_hit() -> None:
     assert (result.rows_deleted, result.files_scanned) == (1, 1)
 
 
+def test_a_secret_that_somebody_replaced() -> None:
+    """A process that knows the old one takes the new one as soon as no run is of the old one."""
+    world, other = World(), World()
+    other.store, other.session = world.store, Session(world.store, environment.real(), SnapshotCache())
+    world.write(scattered(0), "append_once", keys=("id",))
+    world.store.delete_many([names.INDEX_SEED_FILE])
+    other.write(scattered(1), "append_once")  # it makes a new one, and drops the run of the old one
+    for number in (2, 3):
+        world.write(scattered(number), "append_once")
+    other.forget()
+    assert len(other.head.state.runs) == 3
+    assert other.problems() == []
+    world.write(scattered(1), "append_once")
+    assert world.lookup([101, 202])["id"].to_pylist() == [101, 202]
+
+
 def test_when_writes_keep_an_index() -> None:
     """`auto`, the default, keeps an index that there is, and begins one only where rows are marked."""
     marking = World("auto", update_strategy="merge_on_read")
