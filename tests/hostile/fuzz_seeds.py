@@ -26,6 +26,7 @@ from txfiles.core.manifest import (
     Metrics,
     Operation,
     Remove,
+    RunKey,
     SidecarRef,
     TableMetadata,
     Vacuum,
@@ -35,8 +36,10 @@ from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import Column
 from txfiles.formats import vectors
 from txfiles.formats.common import WriteOptions
+from txfiles.formats.index_run import Cover, write_run
 from txfiles.log import checkpoint
 from txfiles.rows import filelist
+from txfiles.rows.digests import Digests
 
 ID = "0123456789abcdef" * 2
 HASH = "a" * 64
@@ -146,6 +149,18 @@ def _mark() -> Mark:
     return Mark(path=OTHER, vector=vector)
 
 
+def _index_run(keys: int, files: int) -> bytes:
+    """A run of some keys in some files, a few of them there twice."""
+    sink = _Files()
+    counts = np.array([keys + 2] + [1] * (files - 1), np.int64)[:files]
+    cover = Cover(pa.array([PART, OTHER, "p=x/ü"][:files], pa.string()), counts)
+    high = np.sort(np.arange(keys, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    digests = Digests(np.repeat(high, 2)[:keys], np.arange(keys, dtype=np.uint32))
+    key = RunKey(columns=(1,), kinds=("integer",), code=1, secret=ID)
+    write_run(sink, ID, key, cover, digests=digests, rows=np.arange(keys, dtype=np.int64))
+    return bytes(sink.content)
+
+
 def seeds() -> dict[str, list[bytes]]:
     """For each target, valid bytes to begin with."""
     later = [
@@ -189,6 +204,7 @@ def seeds() -> dict[str, list[bytes]]:
             b"../x",
         ],
         "vector": [vectors.encode(np.arange(*given)) for given in ((0,), (1, 2), (5_000,), (9, 200_000, 7))],
+        "index_run": [_index_run(*given) for given in ((0, 0), (0, 1), (3, 2), (15, 1), (40, 3))],
         "partition": [b"country\0DE", b"a=b\0x/y%2F", b"p\0", b"..\0..", "é\0ß".encode()],
         "csv_file": [csv_file, csv_file[: csv_file.index(b"\n") + 1], _data_file("csv", _rows().slice(1, 1))],
         "parquet_file": parquet_files,

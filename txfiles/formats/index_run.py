@@ -317,7 +317,7 @@ def open_run(source: RunSource, own: Sequence[str] = ()) -> Run:
         raise UnusableRunError("its footer is damaged")
     try:
         head = _decode(footer[cover_bytes:-TAIL_BYTES])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableRunError(f"its footer does not have the form of one: {error}") from error
     blocks = -(-head.entries // BLOCK_ENTRIES)
     if blocks * (_block_type(wide=head.wide).itemsize + 8) + len(footer) != source.size:

@@ -436,6 +436,7 @@ def numbers(*given: int) -> bytes:
         ({"files": 0}, None),
         ({"files": "1"}, None),
         ({"run": "x"}, None),
+        ({"run": msgspec.Raw(b'"\xff"')}, None),
         ({"key": {}}, None),
         ({"wide": True}, None),
         ({}, lambda c: numbers(3, 2**64 - 1) + c[16:]),
