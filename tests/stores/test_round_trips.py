@@ -15,6 +15,8 @@ import pytest
 import txfiles as tx
 from tests.services.fixtures import arrow_of
 from txfiles import environment
+from txfiles.formats import run_source
+from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.log.versions import require_head
 from txfiles.store import open_store, probe
@@ -129,6 +131,39 @@ def test_a_retry(table, counted):
     tx.Table(url, storage_options=options)
     retry = lambda: tx.write(rows(3), url, mode="append_once", storage_options=options)  # noqa: E731
     assert counted(retry, budget=1 + 2) == 1 + 2
+
+
+@pytest.mark.usefixtures("index_of_small_tables")
+@pytest.mark.parametrize("versions", [10, 20])
+def test_a_retry_with_an_index(versions, way, proxy, counted, tmp_path, monkeypatch):
+    """A probe of all runs takes three round trips at most; a process that probes again takes one, whatever there is.
+
+    Beside it there is the look, and the secret once for each process. An append takes no more than without an index.
+    """
+    monkeypatch.setattr(run_source, "END_BYTES", 1_500)  # so that lists and blocks lie before what the end brings
+    spread = lambda number: pa.table({"id": [number + 1_000 * at for at in range(400)], "v": [number] * 400})  # noqa: E731
+    for number in range(versions):
+        tx.write(spread(number), tmp_path / "t", mode="append_once", keys=["id"], properties={"key_index": "on"})
+    url, options = way.fresh_url(), way.options(proxy.url)
+    system = arrow_of(way.kind, way.server.url)
+    for path in (tmp_path / "t").rglob("*"):
+        if path.is_file():
+            with system.open_output_stream(f"{url.partition('://')[2]}/{path.relative_to(tmp_path / 't')}") as stream:
+                stream.write(path.read_bytes())
+    probe.remember(open_store(url, options).client)
+
+    def begin():
+        monkeypatch.setattr(files_target, "_SNAPSHOTS", SnapshotCache())  # as in another process
+        tx.Table(url, storage_options=options)
+
+    def retry():
+        result = tx.write(spread(3).slice(0, 3), url, mode="append_once", storage_options=options)
+        assert (result.rows_skipped, result.files_scanned) == (3, 0)
+
+    assert counted(retry, budget=1 + 1 + 3, before=begin) <= 1 + 1 + 3
+    assert counted(retry, budget=1 + 1) == 1 + 1
+    append = lambda: tx.write(spread(900), url, mode="append", storage_options=options)  # noqa: E731
+    assert counted(append, budget=3) <= 3
 
 
 def test_reading_many_files(table, counted):

@@ -84,37 +84,57 @@ class Mapped(RunSource):
         return found
 
 
+class Held:
+    """What has been read of a run and is asked for each time: its end, and its list of blocks. Safe for threads.
+
+    Attributes:
+        end: the last bytes.
+        numbers: by where they begin and how many they are.
+    """
+
+    def __init__(self) -> None:
+        self.end = b""
+        self.numbers: dict[Range, Words] = {}
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it takes."""
+        return len(self.end) + sum(found.nbytes for found in list(self.numbers.values()))
+
+
 class Ranged(RunSource):
-    """A run in a store.
+    """A run in a store. What lies in the part of its end that is held is not read again: that may be all of it.
 
     Args:
         read: some ranges of the file, asked for together: a store's `read_ranges` for that file.
         size: of the file.
+        held: what an earlier source of the same file has read.
     """
 
-    def __init__(self, read: Callable[[Sequence[Range]], Sequence[bytes]], size: int) -> None:
+    def __init__(self, read: Callable[[Sequence[Range]], Sequence[bytes]], size: int, held: Held | None = None) -> None:
         self._read = read
         self.size = size
-        self._end = b""
-        self._held: dict[Range, Words] = {}
+        self._held = held or Held()
 
     def end(self, count: int) -> bytes:
         """As in `RunSource`."""
         if count > self.size:
             raise UnusableRunError("it was cut off")
-        if count > len(self._end):
+        end = self._held.end
+        if count > len(end):
             length = min(self.size, max(count, END_BYTES))
-            [self._end] = self._ranges([(self.size - length, length)])
-        return self._end[len(self._end) - count :]
+            [end] = self._ranges([(self.size - length, length)])
+            self._held.end = end
+        return end[len(end) - count :]
 
     def numbers(self, offset: int, count: int) -> Words:
         """As in `RunSource`; they are kept."""
-        if (offset, count) not in self._held:
+        if (offset, count) not in self._held.numbers:
             length = 8 * count
             starts = range(offset, offset + length, PIECE_BYTES)
             parts = self._ranges([(start, min(PIECE_BYTES, offset + length - start)) for start in starts])
-            self._held[offset, count] = np.frombuffer(b"".join(parts), "<u8")
-        return self._held[offset, count]
+            self._held.numbers[offset, count] = np.frombuffer(b"".join(parts), "<u8")
+        return self._held.numbers[offset, count]
 
     def items(self, numbers: Positions, kind: np.dtype[Any]) -> npt.NDArray[Any]:
         """As in `RunSource`; neighbours are read together."""
@@ -132,6 +152,10 @@ class Ranged(RunSource):
         return _taken(held, before[span] + numbers - first[span], kind)
 
     def _ranges(self, ranges: Sequence[Range]) -> list[bytes]:
+        end = self._held.end
+        before = self.size - len(end)
+        if all(start >= before for start, _ in ranges):
+            return [end[start - before : start - before + length] for start, length in ranges]
         try:
             return [bytes(data) for data in self._read(ranges)]
         except CorruptTableError as error:

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from txfiles.formats.run_source import Held
 from txfiles.log.snapshot import Snapshot
 from txfiles.rows.segments import Part
 
@@ -25,6 +26,9 @@ FILES = 1_000_000
 
 VECTOR_BYTES = 64 * 1024 * 1024
 """Memory for the positions of marked rows, of all tables."""
+
+RUN_BYTES = 64 * 1024 * 1024
+"""Ends and lists of blocks of runs in stores that are remembered, of all tables: the lists of 120 million keys."""
 
 
 class VectorCache:
@@ -73,8 +77,19 @@ class SnapshotCache:
         self.vectors = VectorCache()
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.forgotten: set[tuple[str, str]] = set()
+        self._runs: OrderedDict[tuple[str, str], Held] = OrderedDict()
         self._mutex = threading.Lock()
         self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
+
+    def held(self, root: str, name: str) -> Held:
+        """What is held of a run; the least recently used ones go once all together take more than `RUN_BYTES`."""
+        with self._mutex:
+            found = self._runs.setdefault((root, name), Held())
+            self._runs.move_to_end((root, name))
+            size = sum(held.bytes for held in self._runs.values())
+            while size > RUN_BYTES and len(self._runs) > 1:
+                size -= self._runs.popitem(last=False)[1].bytes
+        return found
 
     def get(self, root: str) -> Snapshot | None:
         """The snapshot last kept for a table's root."""

@@ -17,7 +17,7 @@ from txfiles.core.protocol import MOST_PUTS
 from txfiles.core.replay import State
 from txfiles.errors import CorruptTableError
 from txfiles.formats.index_run import Run, open_run
-from txfiles.formats.run_source import Mapped, Ranged, RunSource, UnusableRunError
+from txfiles.formats.run_source import Held, Mapped, Ranged, RunSource, UnusableRunError
 from txfiles.log.session import Session
 from txfiles.rows import digests, keys, types
 from txfiles.store import port
@@ -115,19 +115,21 @@ def made_secret(session: Session, table_id: str) -> bytes | None:
     return found
 
 
-def opened(session: Session, ref: RunRef, *, whole: bool = False) -> Run:
+def opened(session: Session, ref: RunRef, *, whole: bool = False, held: bool = False) -> Run:
     """Open a run.
 
     Args:
         session: where it is.
         ref: what the log says of it.
         whole: all of it will be read; a small one is read now.
+        held: its end and its list of blocks are remembered for the next time, and not read again.
     Raises:
         UnusableRunError: it is missing or damaged, or not the one that the log names.
         StoreError: the store failed.
-    Cost: one request.
+    Cost: one request; none if its end is remembered.
     """
-    source = _source(session.store, ref, whole=whole)
+    known = session.cache.held(session.store.root, ref.name) if held and session.cache is not None else None
+    source = _source(session.store, ref, known, whole=whole)
     run = open_run(source)
     if codec.sha256(source.end(min(ref.footer_bytes, ref.bytes))) != ref.footer_sha256 or (run.id, run.key) != (
         ref.run,
@@ -137,14 +139,14 @@ def opened(session: Session, ref: RunRef, *, whole: bool = False) -> Run:
     return run
 
 
-def _source(store: Store, ref: RunRef, *, whole: bool) -> RunSource:
+def _source(store: Store, ref: RunRef, held: Held | None, *, whole: bool) -> RunSource:
     try:
         content = port.mapped(store, ref.path)
     except CorruptTableError as error:
         raise UnusableRunError("it is missing") from error
     if content is not None:
         return Mapped(content)
-    source = Ranged(lambda ranges: store.read_ranges(ref.path, ranges, ref.bytes), ref.bytes)
+    source = Ranged(lambda ranges: store.read_ranges(ref.path, ranges, ref.bytes), ref.bytes, held)
     return Mapped(source.end(ref.bytes)) if whole and ref.bytes <= WHOLE_BYTES else source
 
 

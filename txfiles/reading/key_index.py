@@ -114,7 +114,7 @@ def _is_searched_sooner(session: Session, wanted: BatchKeys, files: pa.Table, ma
 
 def _opened(session: Session, ref: RunRef) -> tuple[RunRef, Run] | None:
     try:
-        return ref, index.opened(session, ref)
+        return ref, index.opened(session, ref, held=True)
     except UnusableRunError as error:
         index.forget(session, ref, error)
         return None

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from txfiles.core.manifest import RunKey
 from txfiles.errors import CorruptTableError, StoreError
-from txfiles.formats import index_merge, index_run
+from txfiles.formats import index_merge, index_run, run_source
 from txfiles.formats.index_run import Cover, Run, RunWriter, open_run, write_run
-from txfiles.formats.run_source import Mapped, Ranged, UnusableRunError
+from txfiles.formats.run_source import Held, Mapped, Ranged, UnusableRunError
+from txfiles.log import cache
 from txfiles.rows import digests as digests_module
 from txfiles.rows import keys
 from txfiles.rows.digests import Digester, Digests
@@ -182,8 +183,9 @@ def test_a_large_run(tmp_path):
         assert len(few) == 0
 
 
-def test_ranges_that_are_asked_for():
+def test_ranges_that_are_asked_for(monkeypatch):
     """A probe of a few keys reads the end, the list of blocks and the keys' blocks, each in one batch."""
+    monkeypatch.setattr(run_source, "END_BYTES", 1_000)
     pairs, files = large(100_000)
     content = run_of(files)
     asked: list[list[tuple[int, int]]] = []
@@ -192,12 +194,43 @@ def test_ranges_that_are_asked_for():
         asked.append(list(ranges))
         return [content[at : at + n] for at, n in ranges]
 
-    run = open_run(Ranged(read, len(content)))
+    held = Held()
+    run = open_run(Ranged(read, len(content), held))
     for _ in range(2):
         assert sorted(run.probe(digests(pairs[:4]))[1].tolist()) == [0, 1, 2, 3]
     assert [len(batch) for batch in asked] == [1, 1, 4, 4]
     assert sum(n for _, n in asked[2]) <= 8 * 256
     assert asked[1] == [(6_667 * 256, 6_667 * 8)]
+    asked.clear()
+    run = open_run(Ranged(read, len(content), held))
+    assert sorted(run.probe(digests(pairs[:4]))[1].tolist()) == [0, 1, 2, 3]
+    assert [len(batch) for batch in asked] == [4]
+    assert held.bytes == 6_667 * 8 + 1_000
+
+
+def test_a_small_run_is_read_at_once():
+    """What the first read of its end has brought is not asked for again."""
+    pairs, files = large(2_000)
+    content = run_of(files)
+    asked: list[list[tuple[int, int]]] = []
+
+    def read(ranges: Any) -> list[bytes]:
+        asked.append(list(ranges))
+        return [content[at : at + n] for at, n in ranges]
+
+    run = open_run(Ranged(read, len(content)))
+    assert sorted(run.probe(digests(pairs[:4]))[1].tolist()) == [0, 1, 2, 3]
+    assert asked == [[(0, len(content))]]
+
+
+def test_what_is_held_of_runs_is_bounded(monkeypatch):
+    """Those that were not asked for long go first."""
+    monkeypatch.setattr(cache, "RUN_BYTES", 100)
+    known = cache.SnapshotCache()
+    for number in (1, 2, 1, 3, 4):
+        known.held("root", f"{number}").end = bytes(60)
+    assert known.held("root", "4").end
+    assert not any(known.held("root", f"{number}").end for number in (1, 2))
 
 
 def test_rows_beyond_four_thousand_million():
