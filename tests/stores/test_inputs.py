@@ -94,3 +94,14 @@ def test_the_shell(way, bucket, tmp_path):
     result = CliRunner().invoke(cli, [*write, *way.words()])
     assert result.exit_code == 0, result.output
     assert tx.Table(tmp_path / "t").row_count == 3
+
+
+def test_keys_of_a_delete(way, options, bucket, tmp_path):
+    """`txfiles delete --keys s3://…`: keys at a URL for a local table, with the bucket's options, and for one there."""
+    rows = pa.table({"id": [1, 2, 9], "v": ["one", "two", "nine"]})
+    for path in (str(tmp_path / "t"), f"{bucket}/table"):
+        there = options if path.startswith(bucket) else None
+        tx.write(rows, path, mode="append_once", keys=["id"], storage_options=there)
+        result = CliRunner().invoke(cli, ["delete", path, "--keys", f"{bucket}/a/1.csv", *way.words()])
+        assert result.exit_code == 0, result.output
+        assert tx.Table(path, storage_options=there).to_arrow()["id"].to_pylist() == [9]
