@@ -1,4 +1,7 @@
-"""The conformance suite on tables that mark rows instead of rewriting files, and find them by a key index."""
+"""The conformance suite on tables that mark rows instead of rewriting files, and find them by a key index.
+
+Each commit saves the list of its files in parts.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ import pytest
 from tests.conformance.given import GIVE, every_case, inputs_or
 from tests.conformance.suite import ConformanceCases, Target
 from txfiles.core import properties
+from txfiles.rows import segments
 
 COLUMN = "{}, marked"
-OTHERWISE = {"update_strategy": "merge_on_read", "key_index": "on"}
+OTHERWISE = {"update_strategy": "merge_on_read", "key_index": "on", "checkpoint_interval": 1}
 
 pytestmark = pytest.mark.usefixtures("index_of_small_tables")
 
@@ -27,6 +31,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """A new folder for each case, whose tables have other defaults than users' tables."""
     for name, value in OTHERWISE.items():
         monkeypatch.setitem(properties.PROPERTIES, name, replace(properties.PROPERTIES[name], default=value))
+    monkeypatch.setattr(segments, "TAIL_FILES", 0)
     path = tmp_path / "table"
     format_name, engine = request.param
     return Target(
