@@ -135,14 +135,15 @@ def _mariadb(port: int, folder: Path) -> subprocess.Popen[bytes]:
     begin = "create database mysql;\nuse mysql;\nset @auth_root_socket=NULL;\nset @current_hostname='localhost';\n"
     (folder / "boot.sql").write_text(begin + "".join(tables))
     with (folder / "boot.sql").open("rb") as script:
-        bootstrap = [server, "--no-defaults", *as_root, "--bootstrap", f"--datadir={data}", "--log-warnings=0"]
+        own = [f"--datadir={data}", f"--tmpdir={folder}"]  # /tmp has the temporary tables of all servers
+        bootstrap = [server, "--no-defaults", *as_root, "--bootstrap", *own, "--log-warnings=0"]
         done = subprocess.run(bootstrap, stdin=script, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"mariadb cannot make its tables: {done.stderr[-1_000:]}")
     (folder / "init.sql").write_text(
         f"CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO '{USER}'@'127.0.0.1';\n"
     )
-    files = [f"--datadir={data}", f"--socket={folder}/socket", f"--pid-file={folder}/pid"]
+    files = [f"--datadir={data}", f"--tmpdir={folder}", f"--socket={folder}/socket", f"--pid-file={folder}/pid"]
     listen = [f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve", f"--init-file={folder}/init.sql"]
     fast = ["--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=16M", "--sync-binlog=0"]
     return _spawn([server, "--no-defaults", *as_root, *files, *listen, *fast], folder, None)
