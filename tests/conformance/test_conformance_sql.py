@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 import txfiles as tx
 from tests.conformance.given import GIVE, every_case, inputs_or
-from tests.conformance.suite import ConformanceCases, Refusal, Target, row
+from tests.conformance.suite import ConformanceCases, Refusal, Target, counts, row
 from tests.services.databases import DATABASES
 
 _PARTITIONS = Refusal(tx.OptionError, "do not take 'partition_by'")
 _PROPERTIES = Refusal(tx.OptionError, "do not take 'properties'")
-_DELETE = Refusal(tx.InputError, "does not support 'delete'|do not take 'partition_by'")
+_AT = Refusal(tx.InputError, "does not support 'at'|do not take 'partition_by'")
 _NO_TYPE = Refusal(tx.UnsupportedTypeError, "has no value")
 _VALUES = Refusal(tx.InputError, "column '.*(without loss|does not store|cannot be stored)")
 _COLUMNS = Refusal(tx.SchemaMismatchError, "cannot (change|replace) in a transaction")
@@ -27,16 +28,8 @@ REFUSES: dict[str, Refusal] = {
     "test_keys_hold_beyond_the_part": _PARTITIONS,
     "test_names_that_differ_in_case_only": _PARTITIONS,
     "test_plan_counts_what_write_then_does": _PARTITIONS,
-    "test_replace_where": Refusal(tx.OptionError, "do not take 'replace_where'"),
-    "test_delete_by_filter": _DELETE,
-    "test_delete_of_everything": _DELETE,
-    "test_delete_by_keys": _DELETE,
-    "test_delete_of_null_keys": _DELETE,
-    "test_delete_by_several_key_columns": _DELETE,
-    "test_delete_of_nothing_commits_nothing": _DELETE,
-    "test_delete_with_a_batch_id": _DELETE,
-    "test_delete_says_which_rows": _DELETE,
-    "test_dry_run_of_a_delete": _DELETE,
+    "test_dry_run_of_a_delete": _PARTITIONS,
+    "test_delete_by_filter": _AT,
     "test_batch_ids_are_kept_to_a_number": _PROPERTIES,
     "test_a_table_whose_names_differ_in_case_only_goes_on": _PROPERTIES,
     "test_properties": _PROPERTIES,
@@ -105,7 +98,9 @@ def residue(url: str) -> list[str]:
 class TestSql(ConformanceCases):
     """Every case, on databases."""
 
-    def test_replace_where(self, target: Target) -> None:
-        """SQL tables do not take it."""
-        target.write([row(1)], mode="append")
-        target.write([row(2)], mode="overwrite", replace_where=[("id", "=", 2)])
+    def test_delete_of_everything(self, target: Target) -> None:
+        """The same, but for the counts of files."""
+        target.write([row(1), row(2)], mode="upsert", keys=["id"])
+        assert counts(target.table().delete(pc.scalar(True)), deleted=2)
+        assert target.rows() == []
+        assert counts(target.write([row(2)], mode="upsert"), inserted=1)

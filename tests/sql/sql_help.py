@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import Any, Self
 from txfiles.targets.protocol import Place
 from txfiles.targets.sql import address
 from txfiles.targets.sql.database import Database
+
+LATE_SECONDS = 0.5
 
 
 @contextmanager
@@ -35,12 +38,14 @@ class Proxy:
     Attributes:
         port: where it listens.
         forward: whether the commit still reaches the server.
+        late: whether it does so only after the client has lost the connection, and has asked what became of it.
         then_refuse: whether it refuses every connection after that.
         cuts: how often it has cut.
     """
 
     server_port: int
     forward: bool
+    late: bool = False
     then_refuse: bool = False
     cuts: int = 0
     port: int = 0
@@ -81,6 +86,9 @@ class Proxy:
                 if state["ledger"] and not self.cuts and b"COMMIT" in data:
                     self.cuts += 1
                     state["cut"] = True
+                    if self.late:
+                        _close(client)
+                        time.sleep(LATE_SECONDS)
                     if self.forward:
                         server.sendall(data)
                         server.settimeout(1)

@@ -14,7 +14,8 @@ import txfiles as tx
 from tests.services.databases import DATABASES
 from tests.sql.sql_help import Url, beside, target_of
 from txfiles.targets.protocol import Place
-from txfiles.targets.sql import apply, ledger
+from txfiles.targets.sql import ledger, staging
+from txfiles.targets.sql.dialects.postgresql import is_postgresql
 
 each = pytest.mark.parametrize("kind", DATABASES)
 files = pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
@@ -211,14 +212,14 @@ def test_a_plan_whose_connection_breaks(sql_url: Url, monkeypatch: pytest.Monkey
     """It is told as by a write."""
     url = sql_url("postgresql")
     tx.write(rows(1), url, mode="append")
-    stage = apply.stage
+    stage = staging.stage
 
     def end(db, *args) -> None:
         with beside(url) as other:
             other.run("SELECT pg_terminate_backend(%s)", db.rows("SELECT pg_backend_pid()")[0])
         stage(db, *args)
 
-    monkeypatch.setattr(apply, "stage", end)
+    monkeypatch.setattr(staging, "stage", end)
     for call in (tx.plan, tx.write):
         with pytest.raises(tx.StoreError, match="connection broke"):
             call(rows(2), url, mode="append")
@@ -260,3 +261,17 @@ def test_a_value_of_another_type(value: str, sql_url: Url) -> None:
     for read in (lambda: tx.Table(url).to_arrow(), lambda: tx.Table(url).to_batches().read_all()):
         with pytest.raises(tx.CorruptTableError, match="'id'"):
             read()
+
+
+def test_servers_that_only_speak_the_protocol() -> None:
+    """PostgreSQL is told from those that lock and compare in their own ways."""
+    for version in ("15.18 (Debian 15.18-0+deb12u1)", "18.4", "12.22", "19beta1"):
+        assert is_postgresql(version)
+    for version, cockroach in (
+        ("13.0.0", "v24.1.0"),
+        ("8.0.2", ""),
+        ("11.2-YB-2.20.1.0-b0", ""),
+        ("9.6.24", ""),
+        ("", ""),
+    ):
+        assert not is_postgresql(version, cockroach)

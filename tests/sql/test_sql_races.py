@@ -129,6 +129,35 @@ def test_a_lost_reply_to_the_commit(kind: str, *, forward: bool, sql_url: Url, d
 
 
 @pytest.mark.parametrize("kind", SERVERS)
+def test_a_commit_that_arrives_late(kind: str, sql_url: Url, database_server) -> None:
+    """The server has the commit only after the client has lost it and asks: the lock makes the question wait."""
+    url = sql_url(kind)
+    tx.write(pa.table({"id": [0]}), url, mode="append")
+    server = database_server(kind)
+    with Proxy(server.port, forward=True, late=True) as proxy:
+        result = tx.write(pa.table({"id": [1]}), url.replace(f":{server.port}/", f":{proxy.port}/"), mode="append")
+        assert proxy.cuts == 1
+    assert (result.committed, result.version, result.attempts) == (True, 1, 1)
+    assert sorted(tx.Table(url).to_arrow()["id"].to_pylist()) == [0, 1]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("forward", [True, False], ids=["committed", "not-committed"])
+def test_a_delete_whose_reply_was_lost(kind: str, *, forward: bool, sql_url: Url, database_server) -> None:
+    """It is found by the ledger as a write is, and counts what it deleted."""
+    url = sql_url(kind)
+    tx.write(pa.table({"id": [0, 1, 2]}), url, mode="append")
+    server = database_server(kind)
+    with Proxy(server.port, forward=forward) as proxy:
+        table = tx.Table(url.replace(f":{server.port}/", f":{proxy.port}/"))
+        result = table.delete([("id", ">", 0)])
+        assert proxy.cuts == 1
+    assert (result.committed, result.version, result.rows_deleted) == (True, 1, 2)
+    assert result.attempts == (1 if forward else 2)
+    assert [commit.rows_deleted for commit in tx.Table(url).history()] == [2, 0]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("forward", [True, False], ids=["committed", "not-committed"])
 def test_a_commit_whose_outcome_is_unknown(kind: str, *, forward: bool, sql_url: Url, database_server) -> None:
     """If the server cannot be asked, the error says so and names the commit; `resolve` tells later."""

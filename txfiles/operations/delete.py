@@ -8,13 +8,11 @@ from __future__ import annotations
 from txfiles.batch import Prepared
 from txfiles.core.manifest import Metrics, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches
-from txfiles.errors import InputError
 from txfiles.log import versions
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.edits import Matching, carry_out, matching, removal, rows_removed
 from txfiles.reading import lookup
 from txfiles.rows import filters, types
-from txfiles.rows.source import TextRules
 from txfiles.verbs import DeleteOptions
 
 
@@ -49,24 +47,7 @@ def _by_filter(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> tuple[M
 
 
 def _by_keys(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> tuple[Matching, Check]:
-    keys = lookup.given_keys(table, _given(ctx, table), ctx.session.store.root, nulls=False)
+    given = ctx.request.keys if ctx.request.source is None else lookup.keys_in(table, ctx.request.source)
+    keys = lookup.given_keys(table, given, ctx.session.store.root, nulls=False)
     found = ctx.find(keys, ctx.files(table), verifies=True)
     return Matching([removal(hit.file, hit.positions) for hit in found.hits], found.scanned), KeysAbsent(keys)
-
-
-def _given(ctx: PlanContext[DeleteOptions], table: TableMetadata) -> object:
-    """The keys as the caller gave them; those of a file as rows, whose text is read by the types of the key columns."""
-    source = ctx.request.source
-    if source is None:
-        return ctx.request.keys
-    columns = [column for column in table.columns if column.name in table.keys]
-    inferred = {column.name: column.inferred for column in columns if column.inferred is not None}
-    try:
-        return source.read(types.arrow_schema(columns), TextRules(inferred, frozenset(table.keys))).table
-    except InputError as error:
-        # What a load could do about a text or a file does not help here.
-        if "column" in error.evidence:
-            error.hint = "write each key as the table has it; `txfiles show` tells the types of its columns"
-        elif "csv=" in (error.hint or ""):
-            error.hint = "write the keys as a CSV file with commas and a header, or as a Parquet file"
-        raise

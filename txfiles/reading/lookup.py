@@ -20,6 +20,7 @@ from txfiles.reading.key_finder import BatchKeys, batch_keys
 from txfiles.rows import dedup, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.given import as_column, is_null
+from txfiles.rows.source import Source, TextRules
 
 
 def lookup(session: Session, snapshot: Snapshot, wanted: Any, columns: Sequence[str] | None) -> pa.Table:
@@ -65,6 +66,21 @@ def key_rows(table: TableMetadata, wanted: Any, where: str, *, nulls: bool = Tru
             _refuse_nulls(given[name], name)
     arrays = [as_column(given[name], schema.field(name).type, name, absent=True) for name in table.keys]
     return _distinct(pa.table(arrays, names=list(table.keys)).drop_null(), table.keys)
+
+
+def keys_in(table: TableMetadata, source: Source) -> pa.Table:
+    """Keys in a file, whose text is read by the types of the key columns."""
+    columns = [column for column in table.columns if column.name in table.keys]
+    inferred = {column.name: column.inferred for column in columns if column.inferred is not None}
+    try:
+        return source.read(types.arrow_schema(columns), TextRules(inferred, frozenset(table.keys))).table
+    except InputError as error:
+        # What a load could do about a text or a file does not help here.
+        if "column" in error.evidence:
+            error.hint = "write each key as the table has it; `txfiles show` tells the types of its columns"
+        elif "csv=" in (error.hint or ""):
+            error.hint = "write the keys as a CSV file with commas and a header, or as a Parquet file"
+        raise
 
 
 def _refuse_nulls(given: Any, name: str) -> None:

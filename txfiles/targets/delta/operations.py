@@ -29,7 +29,6 @@ from txfiles.reading.key_finder import batch_keys
 from txfiles.rows import filters, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.merge import needed
-from txfiles.rows.source import TextRules
 from txfiles.rows.uniqueness import refuse_null, refuse_repeated, refuse_standing
 from txfiles.targets.delta.features import require_writable
 from txfiles.targets.delta.probe import Edit, Hits, candidates, matching, probe, read, removal, rows_of
@@ -240,10 +239,7 @@ def _delete(options: DeleteOptions, base: Snapshot) -> Change:
         assert where is not None
         edits, deleted, scanned = matching(base, where)
         return Change(batch, batch.rows, edits, {"rows_deleted": deleted}, scanned=scanned)
-    given = options.keys
-    if options.source is not None:
-        columns = pa.schema([field for field in base.schema if field.name in base.table.keys])
-        given = options.source.read(columns, TextRules({}, frozenset(base.table.keys))).table
+    given = options.keys if options.source is None else lookup.keys_in(base.table, options.source)
     keys = lookup.given_keys(base.table, given, base.client.url, nulls=False)
     files = candidates(base, keys)
     hits = probe(base, base.table, keys, files)

@@ -1,4 +1,4 @@
-"""A batch in its transaction: staged, decided by joins, and applied.
+"""A staged batch in its transaction: decided by joins, and applied.
 
 Source: specs/10-sql.md, "One write".
 """
@@ -7,104 +7,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
-import pyarrow as pa
 
-from txfiles.batch import Prepared, prepare
+from txfiles.batch import Prepared
 from txfiles.core.manifest import TableMetadata
 from txfiles.errors import DuplicateKeyError, SchemaMismatchError
-from txfiles.options import KEYED
+from txfiles.options import KEYED, Request
 from txfiles.rows import types
-from txfiles.targets.sql import ledger, statements
+from txfiles.targets.sql import ledger, matching, staging, statements
 from txfiles.targets.sql.call import Call, Head, ledger_name
 from txfiles.targets.sql.database import Database
-from txfiles.targets.sql.dialects.base import Dialect
 from txfiles.targets.sql.errors import RepeatedKeyError
-from txfiles.targets.sql.statements import BATCH, Shape
-from txfiles.targets.sql.types import encode
+from txfiles.targets.sql.statements import Shape
 
 NAMES = {"i": "rows_inserted", "c": "rows_updated", "u": "rows_unchanged", "s": "rows_stale", "k": "rows_skipped"}
 """The count of each fate; see `statements`."""
-
-
-@dataclass(frozen=True)
-class Holds:
-    """What a database can hold, for `batch.prepare`."""
-
-    dialect: Dialect
-    keys: tuple[str, ...]
-
-    def check_types(self, schema: pa.Schema) -> None:
-        """Each column has a type there, and a name that fits."""
-        for one in schema:
-            self.dialect.column_type(one.type, one.name, key=one.name in self.keys)
-            check_name(self.dialect, one.name, "column")
-
-    def check_rows(self, rows: pa.Table, _: int) -> None:
-        """Checked where they are staged, which is before anything is written to the table."""
-
-
-def check_name(dialect: Dialect, name: str, what: str) -> None:
-    """Refuse names that the database would cut, or cannot have.
-
-    Raises:
-        SchemaMismatchError: names it.
-    """
-    longest = dialect.name_bytes
-    if "\0" in name or (longest is not None and len(name.encode()) > longest):
-        why = (
-            "has the NUL character" if "\0" in name else f"is longer than the {longest} bytes that {dialect.name} keeps"
-        )
-        raise SchemaMismatchError(f"{what} {name!r} {why}", hint="rename it", columns=[name])
-
-
-def prepare_for(call: Call, dialect: Dialect, current: TableMetadata | None) -> Prepared:
-    """The batch, made to fit the table and the database."""
-    request = call.request
-    keys = request.keys or (current.keys if current else ())
-    return prepare(request, current, Holds(dialect, keys))
-
-
-def shape_of(dialect: Dialect, schema: str, call: Call, prepared: Prepared) -> Shape:
-    """What statements need to know about the table as it will be."""
-    table = prepared.table
-    by_age = call.request.mode == "upsert" and call.request.stale == "skip" and table.timestamp_col is not None
-    return Shape(
-        dialect=dialect,
-        schema=schema,
-        table=call.address.table,
-        columns=pa.schema([one.remove_metadata() for one in types.arrow_schema(table.columns)]),
-        keys=table.keys,
-        missing=prepared.missing,
-        timestamp_col=table.timestamp_col if by_age and table.timestamp_col not in prepared.missing else None,
-    )
-
-
-def encoded(shape: Shape, prepared: Prepared) -> dict[str, pa.ChunkedArray]:
-    """The batch in wire types, by columns of the staging table.
-
-    Raises:
-        LossyCastError: a value that the database would not give back.
-    """
-    dialect, found = shape.dialect, {}
-    for name in shape.columns.names:
-        column = prepared.rows[name]
-        dialect.check_values(column, name, key=name in shape.keys)
-        found[shape.staged(name)] = encode(column, name, dialect.wire(column.type))
-    return found
-
-
-def stage(db: Database, shape: Shape, prepared: Prepared) -> None:
-    """Load the batch into a temporary table."""
-    columns = encoded(shape, prepared)
-    db.run(statements.create_batch(shape))
-    if prepared.rows.num_rows:
-        numbers = pa.array(range(prepared.rows.num_rows), pa.int64())
-        db.run("BEGIN")
-        db.dialect.load(db, BATCH, pa.table({"n": numbers, **columns}))
-        db.run("COMMIT")
 
 
 def index_name(shape: Shape, keys: tuple[str, ...] | None = None) -> str:
@@ -119,21 +37,18 @@ def create_table(db: Database, shape: Shape) -> None:
     _create_index(db, shape)
 
 
-def decide(db: Database, call: Call, shape: Shape, current: TableMetadata, prepared: Prepared) -> dict[str, int]:
-    """Change the table's columns, and find the fate of each row of the batch; for an overwrite, of the table's too."""
+def decide(
+    db: Database, call: Call[Request], shape: Shape, current: TableMetadata, prepared: Prepared
+) -> dict[str, int]:
+    """Change the table's columns, and find the fate of each row of the batch, or of the table."""
     _reshape(db, call, shape, current, prepared)
     counts = all_inserted(prepared)
     if call.request.mode == "overwrite":
-        counts["rows_deleted"] = int(db.rows(f"SELECT count(*) FROM {shape.target}")[0][0])
+        counts["rows_deleted"] = _make_room(db, call, shape, current, prepared)
     if call.request.mode not in KEYED or not prepared.rows.num_rows:
         return counts
     counts["rows_inserted"] = 0
-    if call.request.mode == "append_once":
-        db.run(statements.fates_of_append_once(shape))
-    else:
-        db.run(statements.fates_of_upsert(shape))
-        db.run(statements.join_fates())
-    for fate, rows, hits in db.rows(statements.count_fates()):
+    for fate, rows, hits in db.rows(_count_fates(db, call, shape, current)):
         counts[NAMES[fate]] = int(rows)
         if fate in ("c", "u"):
             counts["rows_deleted"] += int(hits) - int(rows)
@@ -148,7 +63,36 @@ def decide(db: Database, call: Call, shape: Shape, current: TableMetadata, prepa
     return counts
 
 
-def _reshape(db: Database, call: Call, shape: Shape, current: TableMetadata, prepared: Prepared) -> None:
+def _count_fates(db: Database, call: Call[Request], shape: Shape, current: TableMetadata) -> str:
+    """The query that counts them; without a unique index, a table of them is made first."""
+    append_once = call.request.mode == "append_once"
+    if _by_index(db, shape, current):
+        return statements.count_by_index(shape, known=append_once)
+    if append_once:
+        db.run(statements.fates_of_append_once(shape))
+    else:
+        db.run(statements.fates_of_upsert(shape))
+        db.run(statements.join_fates())
+    return statements.count_fates()
+
+
+def _by_index(db: Database, shape: Shape, current: TableMetadata) -> bool:
+    """Whether the database itself finds the rows of the batch's keys, by a unique index."""
+    return db.dialect.upserts and set(current.keys) == set(shape.keys) and _has_index(db, shape, shape.keys)
+
+
+def _make_room(db: Database, call: Call[Request], shape: Shape, current: TableMetadata, prepared: Prepared) -> int:
+    """How many rows an overwrite replaces. Those of a part are deleted, so that what stays can be looked at."""
+    where = staging.replaced(call, prepared.table)
+    if where is not None:
+        deleted = matching.delete(db, shape, matching.matching(db, shape, where))
+        if call.request.keys:
+            matching.refuse_keys_that_stay(db, shape, prepared.rows, new=set(current.keys) != set(shape.keys))
+        return deleted
+    return int(db.rows(f"SELECT count(*) FROM {shape.target}")[0][0])
+
+
+def _reshape(db: Database, call: Call[Request], shape: Shape, current: TableMetadata, prepared: Prepared) -> None:
     """Add and widen columns, as the batch's schema wants it."""
     if not prepared.schema_changed:
         return
@@ -174,7 +118,7 @@ def _reshape(db: Database, call: Call, shape: Shape, current: TableMetadata, pre
                 db.run(statement)
 
 
-def apply(db: Database, call: Call, shape: Shape, head: Head, prepared: Prepared) -> dict[str, int]:
+def apply(db: Database, call: Call[Request], shape: Shape, head: Head, prepared: Prepared) -> dict[str, int]:
     """Make the table what it shall be; returns the counts."""
     try:
         if head.entry is None:
@@ -201,15 +145,18 @@ def apply(db: Database, call: Call, shape: Shape, head: Head, prepared: Prepared
     return counts
 
 
-def _change(db: Database, call: Call, shape: Shape, current: TableMetadata, counts: Mapping[str, int]) -> None:
-    mode = call.request.mode
+def _change(db: Database, call: Call[Request], shape: Shape, current: TableMetadata, counts: Mapping[str, int]) -> None:
+    mode, by_index = call.request.mode, _by_index(db, shape, current)
     rekeyed = _drop_former_index(db, call, shape, current)
-    indexed = _has_index(db, shape, shape.keys)
     if mode == "append":
         db.run(statements.insert_all(shape))
-    elif mode == "append_once" or (indexed and db.dialect.upserts):
+    elif by_index:
         if counts["rows_inserted"] or counts["rows_updated"]:
-            db.run(statements.insert_new(shape) if mode == "append_once" else statements.upsert(shape))
+            everything = not counts["rows_unchanged"] and not counts["rows_stale"]
+            insert = statements.insert_unknown(shape)
+            db.run(insert if mode == "append_once" else statements.upsert(shape, everything=everything))
+    elif mode == "append_once":
+        db.run(statements.insert_new(shape))
     else:
         _replace_rows(db, shape, counts)
     if rekeyed and not db.rows(statements.repeated_key(shape)):
@@ -221,7 +168,7 @@ def _has_index(db: Database, shape: Shape, keys: tuple[str, ...]) -> bool:
     return bool(keys) and db.dialect.has_index(db, shape.schema, shape.table, index_name(shape, keys))
 
 
-def _drop_former_index(db: Database, call: Call, shape: Shape, current: TableMetadata) -> bool:
+def _drop_former_index(db: Database, call: Call[Request], shape: Shape, current: TableMetadata) -> bool:
     """Drop the unique index on keys that are no longer the table's; returns whether there was one."""
     dialect = db.dialect
     if set(current.keys) == set(shape.keys) or not _has_index(db, shape, current.keys):
@@ -236,14 +183,15 @@ def _drop_former_index(db: Database, call: Call, shape: Shape, current: TableMet
     return True
 
 
-def _overwrite(db: Database, call: Call, shape: Shape, current: TableMetadata, prepared: Prepared) -> None:
+def _overwrite(db: Database, call: Call[Request], shape: Shape, current: TableMetadata, prepared: Prepared) -> None:
     _drop_former_index(db, call, shape, current)
     # Where making a table is no part of the transaction, only the order of the columns differs: see `_reshape`.
     if prepared.schema_changed and call.request.schema_mode == "overwrite" and db.dialect.transactional_ddl:
         db.run(f"DROP TABLE {shape.target}")
         create_table(db, shape)
     else:
-        db.run(f"DELETE FROM {shape.target}")
+        if call.request.scope == "table":
+            db.run(f"DELETE FROM {shape.target}")
         if set(current.keys) != set(shape.keys) and db.dialect.transactional_ddl:
             _create_index(db, shape)
     db.run(statements.insert_all(shape))

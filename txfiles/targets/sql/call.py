@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from txfiles import environment
 from txfiles.core.manifest import TableMetadata
 from txfiles.errors import CommitConflictError, ForeignTableError
-from txfiles.options import Request
+from txfiles.options import Asked
 from txfiles.targets.sql import dialects, ledger
 from txfiles.targets.sql.address import Address
 from txfiles.targets.sql.database import Database
+
+Ask = TypeVar("Ask", bound=Asked)
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.02, 1.0
 
@@ -38,7 +41,7 @@ class Head:
 
 
 @dataclass
-class Call:
+class Call(Generic[Ask]):
     """One call and its patience.
 
     Attributes:
@@ -48,7 +51,7 @@ class Call:
     """
 
     address: Address
-    request: Request
+    request: Ask
     attempts: int = 1
     _started: float = field(default_factory=lambda: environment.real().monotonic())
     _waits_since: float | None = None

@@ -29,7 +29,7 @@ class Connection(Protocol):
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The few rows of a query."""
 
-    def fetch(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
+    def fetch(self, sql: str, parameters: Sequence[Any], size: int) -> Iterator[list[tuple[Any, ...]]]:
         """The rows of a query, part by part."""
 
     def failing(self) -> AbstractContextManager[None]:

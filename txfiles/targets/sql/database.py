@@ -75,10 +75,10 @@ class Database:
             cursor.execute(sql, tuple(parameters))
             return list(cursor.fetchall())
 
-    def fetch(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
-        """The rows of a query, part by part."""
-        with self.failing(), self.dialect.cursor(self.raw) as cursor:
-            cursor.execute(sql, ())
+    def fetch(self, sql: str, parameters: Sequence[Any], size: int) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a query, part by part, of which one is in memory."""
+        with self.failing(), self.dialect.streaming(self.raw) as cursor:
+            cursor.execute(sql, tuple(parameters))
             while rows := cursor.fetchmany(size):
                 yield list(rows)
 

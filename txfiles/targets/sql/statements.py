@@ -9,7 +9,7 @@ Source: specs/10-sql.md, "One write".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow as pa
 from txfiles.targets.sql.dialects.base import Dialect
 
 BATCH, FATES, FOUND, CHANGED = "txfiles_batch", "txfiles_fates", "txfiles_found", "txfiles_changed"
+CHOSEN = "txfiles_chosen"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +55,14 @@ class Shape:
         """A column's type in the database."""
         return self.dialect.column_type(self.columns.field(name).type, name, key=name in self.keys)
 
+    def pairs(self, name: str) -> tuple[str, str]:
+        """A column of row `t` of the target, and of row `s` of the batch."""
+        return f"t.{self.dialect.quote(name)}", f"s.{self.staged(name)}"
+
     @property
     def on(self) -> str:
         """Whether row `s` of the batch has the key of row `t` of the target."""
-        return " AND ".join(f"t.{self.dialect.quote(key)} = s.{self.staged(key)}" for key in self.keys)
+        return " AND ".join(" = ".join(self.pairs(key)) for key in self.keys)
 
 
 def create(shape: Shape) -> str:
@@ -72,30 +77,45 @@ def key_list(shape: Shape) -> str:
     return ", ".join(map(shape.dialect.quote, shape.keys))
 
 
-def create_batch(shape: Shape) -> str:
-    """Make the staging table."""
-    columns = ", ".join(f"{shape.staged(name)} {shape.type(name)}" for name in shape.columns.names)
-    return f"CREATE TEMPORARY TABLE {BATCH} (n BIGINT PRIMARY KEY, {columns})"
+def create_batch(shape: Shape, name: str = BATCH) -> str:
+    """Make the staging table, or one like it."""
+    columns = ", ".join(f"{shape.staged(column)} {shape.type(column)}" for column in shape.columns.names)
+    return f"CREATE TEMPORARY TABLE {name} (n {shape.dialect.row_number}, {columns})"
 
 
 def fates_of_upsert(shape: Shape) -> str:
     """Make the table of hits: one row for each pair of a batch row and a row of the target, or for an unknown key."""
-    quote = shape.dialect.quote
-    cases = [f"WHEN t.{quote(shape.keys[0])} IS NULL THEN 'i'"]
+    return f"CREATE TEMPORARY TABLE {FOUND} AS SELECT s.n AS n, {_fate(shape)} AS fate {_joined(shape)}"
+
+
+def _fate(shape: Shape) -> str:
+    key, _ = shape.pairs(shape.keys[0])
+    cases = [f"WHEN {key} IS NULL THEN 'i'"]
     if shape.timestamp_col is not None:
-        name = shape.timestamp_col
-        t = shape.columns.field(name).type
-        cases.append(f"WHEN {shape.dialect.older(f's.{shape.staged(name)}', f't.{quote(name)}', t)} THEN 's'")
+        stored, given = shape.pairs(shape.timestamp_col)
+        older = shape.dialect.older(given, stored, shape.columns.field(shape.timestamp_col).type)
+        cases.append(f"WHEN {older} THEN 's'")
     compared = [
-        shape.dialect.same(f"s.{shape.staged(name)}", f"t.{quote(name)}", shape.columns.field(name).type)
+        shape.dialect.same(f"s.{shape.staged(name)}", f"t.{shape.dialect.quote(name)}", shape.columns.field(name).type)
         for name in shape.columns.names
         if name not in (*shape.missing, *shape.keys)
     ]
-    same = " AND ".join(compared) or "1 = 1"
-    return (
-        f"CREATE TEMPORARY TABLE {FOUND} AS SELECT s.n AS n, CASE {' '.join(cases)} WHEN {same} THEN 'u' ELSE 'c' END "
-        f"AS fate FROM {BATCH} AS s LEFT JOIN {shape.target} AS t ON {shape.on}"
-    )
+    return f"CASE {' '.join(cases)} WHEN {' AND '.join(compared) or '1 = 1'} THEN 'u' ELSE 'c' END"
+
+
+def _joined(shape: Shape) -> str:
+    return f"FROM {BATCH} AS s LEFT JOIN {shape.target} AS t ON {shape.on}"
+
+
+def _known(shape: Shape) -> str:
+    return f"EXISTS (SELECT 1 FROM {shape.target} AS t WHERE {shape.on})"
+
+
+def count_by_index(shape: Shape, *, known: bool) -> str:
+    """How many rows have each fate, where each key is in the target once at most; `known`: of an append_once."""
+    fate = f"CASE WHEN {_known(shape)} THEN 'k' ELSE 'i' END AS fate FROM {BATCH} AS s"
+    found = fate if known else f"{_fate(shape)} AS fate {_joined(shape)}"
+    return f"SELECT fate, count(*), count(*) FROM (SELECT {found}) AS f GROUP BY fate"
 
 
 def join_fates() -> str:
@@ -110,8 +130,8 @@ def join_fates() -> str:
 def fates_of_append_once(shape: Shape) -> str:
     """Make the table of fates of rows of which only the unknown keys count."""
     return (
-        f"CREATE TEMPORARY TABLE {FATES} AS SELECT s.n AS n, CASE WHEN EXISTS (SELECT 1 FROM {shape.target} AS t "
-        f"WHERE {shape.on}) THEN 'k' ELSE 'i' END AS fate, 1 AS hits FROM {BATCH} AS s"
+        f"CREATE TEMPORARY TABLE {FATES} AS SELECT s.n AS n, CASE WHEN {_known(shape)} THEN 'k' ELSE 'i' END AS fate, "
+        f"1 AS hits FROM {BATCH} AS s"
     )
 
 
@@ -133,14 +153,27 @@ def insert_new(shape: Shape) -> str:
     )
 
 
-def upsert(shape: Shape) -> str:
-    """Add the rows of unknown keys and update the changed ones, by a unique index on the keys."""
+def upsert(shape: Shape, *, everything: bool) -> str:
+    """Add the rows of unknown keys and update the changed ones, by a unique index on the keys.
+
+    Args:
+        shape: of the table.
+        everything: whether each row of the batch is one of these.
+    """
     quote = shape.dialect.quote
     sets = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in _written(shape))
-    action = f"UPDATE SET {sets}" if sets else "NOTHING"
+    source = f"FROM {BATCH} AS s WHERE 1 = 1" if everything else f"{_joined(shape)} WHERE {_fate(shape)} IN ('i', 'c')"
+    return _insert(shape, source) + (f" DO UPDATE SET {sets}" if sets else " DO NOTHING")
+
+
+def insert_unknown(shape: Shape) -> str:
+    """Add the rows of unknown keys, by a unique index on the keys. Another unique index raises."""
+    return _insert(shape, f"FROM {BATCH} AS s WHERE 1 = 1") + " DO NOTHING"
+
+
+def _insert(shape: Shape, source: str) -> str:
     return (
-        f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {BATCH} AS s JOIN {FATES} AS f "
-        f"ON f.n = s.n WHERE f.fate IN ('i', 'c') ON CONFLICT ({key_list(shape)}) DO {action}"
+        f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} {source} ON CONFLICT ({key_list(shape)})"
     )
 
 
@@ -173,12 +206,48 @@ def delete_several(shape: Shape) -> str:
     return shape.dialect.delete(shape.target, where)
 
 
-def select(shape: Shape, columns: Sequence[str], join: str = "") -> str:
+def select(shape: Shape, columns: Sequence[str], rest: str = "") -> str:
     """Read columns of the table, as `t`."""
     read = ", ".join(
         shape.dialect.selected(f"t.{shape.dialect.quote(name)}", shape.columns.field(name).type) for name in columns
     )
-    return f"SELECT {read} FROM {shape.target} AS t{join}"
+    return f"SELECT {read} FROM {shape.target} AS t {rest}"
+
+
+def among(shape: Shape, chosen: str, nulls: Collection[str], *, exact: bool) -> str:
+    """Whether row `t` has the values of a row of another table, null in some columns and not in the others.
+
+    Args:
+        shape: the columns that are compared.
+        chosen: the other table, made by `create_batch`.
+        nulls: the columns that are null.
+        exact: whether to tell 0.0 from -0.0.
+    """
+    of_target, of_chosen, tests = [], [], []
+    for name in shape.columns.names:
+        stored, given = shape.pairs(name)
+        if name in nulls:
+            tests.append(f"{stored} IS NULL")
+            continue
+        t = shape.columns.field(name).type
+        of_target.append(shape.dialect.exact(stored, t) if exact else stored)
+        of_chosen.append(shape.dialect.exact(given, t) if exact else given)
+    if of_target:
+        same = [f"s.{shape.staged(name)} IS {'NULL' if name in nulls else 'NOT NULL'}" for name in shape.columns.names]
+        found = f"SELECT {', '.join(of_chosen)} FROM {chosen} AS s WHERE {' AND '.join(same)}"
+        tests.append(f"({', '.join(of_target)}) IN ({found})")
+    return " AND ".join(tests)
+
+
+def null_key(shape: Shape) -> str:
+    """Count the rows of the table that have a null among the keys."""
+    tests = " OR ".join(f"{shape.dialect.quote(key)} IS NULL" for key in shape.keys)
+    return f"SELECT count(*) FROM {shape.target} WHERE {tests}"
+
+
+def keys_there(shape: Shape) -> str:
+    """The numbers of the rows of the batch whose keys the table has."""
+    return f"SELECT s.n FROM {BATCH} AS s WHERE {_known(shape)} ORDER BY s.n"
 
 
 def repeated_key(shape: Shape) -> str:

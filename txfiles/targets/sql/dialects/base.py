@@ -39,6 +39,7 @@ class Dialect(ABC):
         upserts: whether ``INSERT … ON CONFLICT (keys)`` is used where a unique index has the keys.
         updates: whether an update stores every value as it is.
         indexes: whether a table that is created with keys gets a unique index.
+        row_number: the type of the staging table's row number.
         transactional_ddl: whether a rolled back transaction takes its tables and columns with it.
         name_bytes: the longest name, in bytes of UTF-8; the database cuts longer ones, or refuses them.
         types: column types by kind, for the kinds that need no more than a word.
@@ -50,6 +51,7 @@ class Dialect(ABC):
     upserts: ClassVar[bool] = False
     updates: ClassVar[bool] = True
     indexes: ClassVar[bool] = True
+    row_number: ClassVar[str] = "BIGINT"
     transactional_ddl: ClassVar[bool] = True
     name_bytes: ClassVar[int | None] = None
     types: ClassVar[dict[Kind, str]]
@@ -95,6 +97,21 @@ class Dialect(ABC):
     def ordered(self, a: str, t: pa.DataType) -> str:
         """An expression that orders as the values do, null for NaN."""
         return a
+
+    def exact(self, a: str, t: pa.DataType) -> str:
+        """An expression that is equal, by plain equality, where the values are the same, for values but null."""
+        return a
+
+    def compared(self, a: str, op: str, values: str, t: pa.DataType) -> str | None:
+        """Whether a column compares as Arrow says it, with finite values; None if the database cannot tell.
+
+        Args:
+            a: the column.
+            op: of SQL.
+            values: a parameter, or several in parentheses.
+            t: the column's type.
+        """
+        return f"{a} {op} {values}"
 
     def selected(self, column: str, t: pa.DataType) -> str:
         """The expression that reads a column, for `wire`."""
@@ -153,6 +170,10 @@ class Dialect(ABC):
         """A cursor of the driver's connection."""
         return closing(raw.cursor())
 
+    def streaming(self, raw: Any) -> AbstractContextManager[Any]:
+        """A cursor that leaves the rows of a query with the database until they are fetched."""
+        return self.cursor(raw)
+
     def settle_in(self, db: Connection, patience: float) -> None:
         """Prepare a fresh connection."""
 
@@ -203,17 +224,20 @@ class Dialect(ABC):
             columns = [column.to_pylist() for column in part.columns]
             db.many(f"INSERT INTO {batch} VALUES ({marks})", list(zip(*columns, strict=True)))
 
-    def fetch(self, db: Connection, sql: str, wires: Sequence[tuple[str, pa.DataType]]) -> Iterator[list[pa.Array]]:
+    def fetch(
+        self, db: Connection, sql: str, parameters: Sequence[Any], wires: Sequence[tuple[str, pa.DataType]]
+    ) -> Iterator[list[pa.Array]]:
         """The rows of a query as Arrow columns, part by part.
 
         Args:
             db: the connection.
             sql: the query.
+            parameters: its parameters.
             wires: its columns' names and types.
         Raises:
             CorruptTableError: a value of another type: somebody else wrote it.
         """
-        for rows in db.fetch(sql, FETCH_ROWS):
+        for rows in db.fetch(sql, parameters, FETCH_ROWS):
             columns = zip(zip(*rows, strict=True), wires, strict=True)
             yield [_array(values, name, wire) for values, (name, wire) in columns]
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from txfiles.errors import OptionError, UnsupportedTypeError
 from txfiles.rows.typenames import type_text
 from txfiles.store import secret_options
-from txfiles.targets.sql.dialects.base import Dialect, ascii_lower
+from txfiles.targets.sql.dialects.base import FETCH_ROWS, Dialect, ascii_lower
 from txfiles.targets.sql.types import US, UTC, kind_of
 
 if TYPE_CHECKING:
@@ -93,6 +93,15 @@ class DuckDB(Dialect):
         """NaN is null."""
         return f"(CASE WHEN isnan({a}) THEN NULL ELSE {a} END)" if pa.types.is_floating(t) else a
 
+    def exact(self, a: str, t: pa.DataType) -> str:
+        """A float's digits, with the sign of zero."""
+        return f"CAST({a} AS VARCHAR)" if pa.types.is_floating(t) else a
+
+    def compared(self, a: str, op: str, values: str, t: pa.DataType) -> str | None:
+        """NaN is greater than nothing."""
+        nan = f" AND NOT isnan({a})" if pa.types.is_floating(t) and op in (">", ">=") else ""
+        return f"{a} {op} {values}{nan}"
+
     def connect(self, address: Address) -> Any:
         """Open the file, in this process alone."""
         try:
@@ -143,12 +152,13 @@ class DuckDB(Dialect):
             finally:
                 db.raw.unregister("txfiles_arrow")
 
-    def fetch(self, db: Connection, sql: str, wires: Sequence[tuple[str, pa.DataType]]) -> Iterator[list[pa.Array]]:
-        """Arrow from DuckDB."""
+    def fetch(
+        self, db: Connection, sql: str, parameters: Sequence[Any], wires: Sequence[tuple[str, pa.DataType]]
+    ) -> Iterator[list[pa.Array]]:
+        """Arrow from DuckDB, which reads on as it is asked to."""
         with db.failing():
-            found = db.raw.sql(sql).to_arrow_table()
-        for batch in found.to_batches():
-            yield [column.cast(wire) for column, (_, wire) in zip(batch.columns, wires, strict=True)]
+            for batch in db.raw.sql(sql, params=list(parameters)).to_arrow_reader(FETCH_ROWS):
+                yield [column.cast(wire) for column, (_, wire) in zip(batch.columns, wires, strict=True)]
 
     def judge(self, error: Exception) -> str:
         """By the class of the error: texts have values in them. Another process has the file if it cannot be locked."""

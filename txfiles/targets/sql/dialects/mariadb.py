@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.errors import UnsupportedTableError, UnsupportedTypeError
+from txfiles.rows.text import to_text
 from txfiles.rows.typenames import type_text
 from txfiles.targets.sql.dialects.base import Dialect
 from txfiles.targets.sql.errors import BusyError
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 DEADLOCK, LOCK_TIMEOUT, DUPLICATE = 1213, 1205, 1062
 GONE = (2003, 2006, 2013, 2055, 1053, 1927)
 """The server does not answer or has gone away, or the connection was lost, shut down or killed."""
+LOAD_ROWS, STATEMENT_BYTES = 16_384, 1_000_000
+"""Rows that are made literals at a time, and about how long a statement of them is; a server takes 16 MiB."""
 MAX_DIGITS, MAX_SCALE = 65, 38
 KEY_LENGTH = 190
 """Characters of a text, and bytes of a binary, that is a key: an index holds 3,072 bytes, four of these columns."""
@@ -35,6 +40,7 @@ class MariaDB(Dialect):
     driver = "mariadb+pymysql"
     mark = "%s"
     transactional_ddl = False
+    row_number = "BIGINT PRIMARY KEY"
     name_bytes = 64
     types = {  # noqa: RUF012 - as the base class declares it
         "bool": "BOOLEAN",
@@ -102,6 +108,10 @@ class MariaDB(Dialect):
         """The null-safe equality."""
         return f"{a} <=> {b}"
 
+    def compared(self, a: str, op: str, values: str, t: pa.DataType) -> str | None:
+        """Text to the byte, whatever collation somebody gave the column."""
+        return f"{a}{' COLLATE utf8mb4_nopad_bin' if pa.types.is_string(t) else ''} {op} {values}"
+
     def selected(self, column: str, t: pa.DataType) -> str:
         """PyMySQL would read a time of day as a duration."""
         return f"CAST({column} AS CHAR)" if pa.types.is_time(t) else column
@@ -114,6 +124,23 @@ class MariaDB(Dialect):
     def delete(self, target: str, where: str) -> str:
         """With the alias before the table."""
         return f"DELETE t FROM {target} AS t WHERE {where}"
+
+    @contextmanager
+    def streaming(self, raw: Any) -> Iterator[Any]:
+        """An unbuffered cursor. If it is left early, what remains is not read: the connection is of no further use."""
+        from pymysql.cursors import SSCursor
+
+        cursor = SSCursor(raw)
+        try:
+            yield cursor
+        except BaseException:
+            if cursor._result is not None:  # noqa: SLF001 - nothing public stops it from reading to the end when it goes
+                cursor._result.unbuffered_active = False  # noqa: SLF001 - likewise
+            cursor.connection = None
+            if raw.open:
+                raw.close()
+            raise
+        cursor.close()
 
     def settle_in(self, db: Connection, patience: float) -> None:
         """Strict about values, exact about text; transactions are ours to begin."""
@@ -159,6 +186,17 @@ class MariaDB(Dialect):
         """One snapshot for all statements."""
         db.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
+    def load(self, db: Connection, batch: str, rows: pa.Table) -> None:
+        """Statements of many rows, made by Arrow: the driver formats value by value.
+
+        `LOAD DATA LOCAL` is not used: a client that allows it lets the server ask for any of its files.
+        """
+        for part in filter(len, rows.to_batches(max_chunksize=LOAD_ROWS)):
+            values = pc.binary_join_element_wise(*(_literals(column) for column in part.columns), _large(","))
+            ends = np.cumsum(pc.binary_length(values).to_numpy()) // STATEMENT_BYTES
+            for some in np.split(values.to_numpy(zero_copy_only=False), np.flatnonzero(np.diff(ends)) + 1):
+                db.run(f"INSERT INTO {batch} VALUES ({'),('.join(some)})")
+
     def judge(self, error: Exception) -> str:
         """By the server's number."""
         code: Any = error.args[0] if error.args else None
@@ -167,3 +205,22 @@ class MariaDB(Dialect):
         if code == DUPLICATE:
             return "repeated"
         return "lost" if code in GONE or type(error).__name__ == "InterfaceError" else "other"
+
+
+def _literals(column: pa.Array) -> pa.Array:
+    """Each value as SQL has it; percent signs are doubled, since statements are always run with parameters."""
+    t = column.type
+    if pa.types.is_binary(t):
+        text = pa.array([None if value is None else f"X'{value.hex()}'" for value in column.to_pylist()])
+    elif pa.types.is_string(t) or pa.types.is_temporal(t):
+        text = (column.cast(US) if pa.types.is_timestamp(t) else column).cast(pa.large_string())
+        for character, escaped in (("\\", r"\\"), ("'", "''"), ("%", "%%")):
+            text = pc.replace_substring(text, character, escaped)
+        text = pc.binary_join_element_wise(_large("'"), text, _large("'"), _large(""))
+    else:
+        text = to_text(column)
+    return text.cast(pa.large_string()).fill_null("NULL")
+
+
+def _large(text: str) -> pa.Scalar:
+    return pa.scalar(text, pa.large_string())

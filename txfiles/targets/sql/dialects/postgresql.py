@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from txfiles.errors import UnsupportedTableError
 from txfiles.rows.text import to_text
 from txfiles.targets.sql.dialects.base import Dialect
 from txfiles.targets.sql.errors import BusyError
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 BUSY = {"40001", "40P01", "55P03"}
 """SQLSTATE of a serialization failure, a deadlock, and a lock that was not free in time."""
 UNIQUE = "23505"
+OLDEST = 12
+"""Older versions are out of maintenance, and other databases name one of these as theirs."""
+ORDERINGS = ("<", "<=", ">", ">=")
 
 
 class PostgreSQL(Dialect):
@@ -83,10 +89,7 @@ class PostgreSQL(Dialect):
 
     def same(self, a: str, b: str, t: pa.DataType) -> str:
         """Floats by their bits: PostgreSQL holds -0.0 for equal to 0.0."""
-        if pa.types.is_floating(t):
-            send = "float8send" if t == pa.float64() else "float4send"
-            a, b = f"{send}({a})", f"{send}({b})"
-        return f"{a} IS NOT DISTINCT FROM {b}"
+        return f"{self.exact(a, t)} IS NOT DISTINCT FROM {self.exact(b, t)}"
 
     def ordered(self, a: str, t: pa.DataType) -> str:
         """Text by code point; NaN is null."""
@@ -94,12 +97,33 @@ class PostgreSQL(Dialect):
             return f'{a} COLLATE "C"'
         return f"NULLIF({a}, 'NaN')" if pa.types.is_floating(t) else a
 
+    def exact(self, a: str, t: pa.DataType) -> str:
+        """A float's bits."""
+        return f"float{8 if t == pa.float64() else 4}send({a})" if pa.types.is_floating(t) else a
+
+    def compared(self, a: str, op: str, values: str, t: pa.DataType) -> str | None:
+        """Text by code point; NaN is greater than nothing."""
+        if pa.types.is_string(t) and op in ORDERINGS:
+            a = f'{a} COLLATE "C"'
+        nan = f" AND {a} <> 'NaN'" if pa.types.is_floating(t) and op in (">", ">=") else ""
+        return f"{a} {op} {values}{nan}"
+
     def settle_in(self, db: Connection, patience: float) -> None:
-        """Transactions are ours to begin; zoned times are told in UTC."""
+        """Transactions are ours to begin; zoned times are told in UTC. Who only speaks the protocol is refused."""
+        told = [db.raw.info.parameter_status(name) or "" for name in ("server_version", "crdb_version")]
+        if not is_postgresql(*told):
+            raise UnsupportedTableError(
+                f"{db.address.shown} is not a PostgreSQL server of version {OLDEST} or later",
+                hint="databases that only speak its protocol lock and compare in their own ways, and are not supported",
+            )
         db.raw.autocommit = True
         db.run("SET TIME ZONE 'UTC'")
         db.run("SET client_encoding = 'UTF8'")
         db.run("SET standard_conforming_strings = on")
+
+    def streaming(self, raw: Any) -> AbstractContextManager[Any]:
+        """A cursor of the server, in its transaction."""
+        return closing(raw.cursor(name="txfiles_rows"))
 
     def schema(self, db: Connection) -> str:
         """The first schema of the search path that exists."""
@@ -157,6 +181,12 @@ class PostgreSQL(Dialect):
         if state == UNIQUE:
             return "repeated"
         return "lost" if _broken(error, state) else "other"
+
+
+def is_postgresql(version: str, cockroach: str = "") -> bool:
+    """Whether a server is PostgreSQL itself, by what it says of itself: others speak its protocol."""
+    found = re.fullmatch(r"(\d+)(\.\d+)*(beta\d+|rc\d+)?( \(.*\))?", version)
+    return found is not None and int(found[1]) >= OLDEST and not cockroach
 
 
 def _broken(error: Exception, state: str | None) -> bool:

@@ -12,6 +12,9 @@ from txfiles.targets.sql.types import kind_of, refuse_floats
 if TYPE_CHECKING:
     from txfiles.targets.sql.connection import Connection
 
+CACHE_KIB = 65_536
+"""At most so much of the file is kept in memory: keys come in any order, and each is looked up in an index."""
+
 BUSY, LOCKED, UNIQUE, PRIMARY_KEY = 5, 6, 2067, 1555
 """SQLite's result codes; the lower byte of an extended one is the plain one."""
 
@@ -22,6 +25,7 @@ class SQLite(Dialect):
     name = "sqlite"
     driver = "sqlite+pysqlite"
     upserts = True
+    row_number = "INTEGER PRIMARY KEY"  # which is SQLite's own number of the row
     types = {  # noqa: RUF012 - as the base class declares it
         "bool": "BOOLEAN",
         "int": "BIGINT",
@@ -70,6 +74,12 @@ class SQLite(Dialect):
         negative = f"'0' || printf('%03d', 999 - length({a})) || {turned}"
         return f"(CASE WHEN {a} LIKE '-%' THEN {negative} ELSE '1' || printf('%03d', length({a})) || {a} END)"
 
+    def compared(self, a: str, op: str, values: str, t: pa.DataType) -> str | None:
+        """Decimals are text, of which only equality is known."""
+        if pa.types.is_decimal(t) and op not in ("=", "<>", "IN", "NOT IN"):
+            return None
+        return super().compared(a, op, values, t)
+
     def alter(self, target: str, column: str, before: pa.DataType, after: pa.DataType, name: str) -> list[str]:
         """Columns take values of any type, so nothing is to be done where the stored form stays."""
         self.check_widening(before, after, name)
@@ -82,6 +92,7 @@ class SQLite(Dialect):
     def settle_in(self, db: Connection, patience: float) -> None:
         """Transactions are ours to begin; a lock is waited for in SQLite itself."""
         db.raw.isolation_level = None
+        db.run(f"PRAGMA cache_size = -{CACHE_KIB}")
         db.run(f"PRAGMA busy_timeout = {int(min(patience, 600) * 1_000)}")
 
     def schema(self, db: Connection) -> str:

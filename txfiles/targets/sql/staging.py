@@ -1,0 +1,119 @@
+"""A batch on its way to a database: made to fit, in wire types, and loaded into a temporary table.
+
+Source: specs/10-sql.md, "One write".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from txfiles.batch import Prepared, prepare
+from txfiles.core.manifest import TableMetadata
+from txfiles.errors import SchemaMismatchError
+from txfiles.options import KEYED, Request
+from txfiles.reading import scan
+from txfiles.rows import filters, types
+from txfiles.targets.sql import statements
+from txfiles.targets.sql.call import Call
+from txfiles.targets.sql.database import Database
+from txfiles.targets.sql.dialects.base import Dialect
+from txfiles.targets.sql.statements import BATCH, Shape
+from txfiles.targets.sql.types import encode
+
+
+@dataclass(frozen=True)
+class Holds:
+    """What a database can hold, for `batch.prepare`."""
+
+    dialect: Dialect
+    keys: tuple[str, ...]
+
+    def check_types(self, schema: pa.Schema) -> None:
+        """Each column has a type there, and a name that fits."""
+        for one in schema:
+            self.dialect.column_type(one.type, one.name, key=one.name in self.keys)
+            check_name(self.dialect, one.name, "column")
+
+    def check_rows(self, rows: pa.Table, _: int) -> None:
+        """Checked where they are staged, which is before anything is written to the table."""
+
+
+def check_name(dialect: Dialect, name: str, what: str) -> None:
+    """Refuse names that the database would cut, or cannot have.
+
+    Raises:
+        SchemaMismatchError: names it.
+    """
+    longest = dialect.name_bytes
+    if "\0" in name or (longest is not None and len(name.encode()) > longest):
+        why = (
+            "has the NUL character" if "\0" in name else f"is longer than the {longest} bytes that {dialect.name} keeps"
+        )
+        raise SchemaMismatchError(f"{what} {name!r} {why}", hint="rename it", columns=[name])
+
+
+def prepare_for(call: Call[Request], dialect: Dialect, current: TableMetadata | None) -> Prepared:
+    """The batch, made to fit the table and the database."""
+    request = call.request
+    keys = request.keys or (current.keys if current else ())
+    prepared = prepare(request, current, Holds(dialect, keys))
+    where = replaced(call, prepared.table)
+    if where is not None:
+        scan.refuse_rows_outside(prepared.rows, where)
+    return replace(prepared, rows=_by_key(prepared)) if request.mode in KEYED else prepared
+
+
+def _by_key(prepared: Prepared) -> pa.Table:
+    """The rows in the order of their keys, in which a database finds neighbours in its index."""
+    try:
+        return prepared.rows.sort_by([(name, "ascending") for name in prepared.table.keys])
+    except pa.ArrowNotImplementedError:  # a type without an order
+        return prepared.rows
+
+
+def replaced(call: Call[Request], table: TableMetadata) -> filters.Filter | None:
+    """The filter whose rows an overwrite replaces, if it has one."""
+    return filters.parse(call.request.replace_where, types.arrow_schema(table.columns))
+
+
+def shape_of(dialect: Dialect, schema: str, call: Call[Request], prepared: Prepared) -> Shape:
+    """What statements need to know about the table as it will be."""
+    table = prepared.table
+    by_age = call.request.mode == "upsert" and call.request.stale == "skip" and table.timestamp_col is not None
+    return Shape(
+        dialect=dialect,
+        schema=schema,
+        table=call.address.table,
+        columns=pa.schema([one.remove_metadata() for one in types.arrow_schema(table.columns)]),
+        keys=table.keys,
+        missing=prepared.missing,
+        timestamp_col=table.timestamp_col if by_age and table.timestamp_col not in prepared.missing else None,
+    )
+
+
+def encoded(shape: Shape, prepared: Prepared) -> dict[str, pa.ChunkedArray]:
+    """The batch in wire types, by columns of the staging table.
+
+    Raises:
+        LossyCastError: a value that the database would not give back.
+    """
+    dialect, found = shape.dialect, {}
+    for name in shape.columns.names:
+        column = prepared.rows[name]
+        dialect.check_values(column, name, key=name in shape.keys)
+        found[shape.staged(name)] = encode(column, name, dialect.wire(column.type))
+    return found
+
+
+def stage(db: Database, shape: Shape, prepared: Prepared) -> None:
+    """Load the batch into a temporary table."""
+    columns = encoded(shape, prepared)
+    db.run(statements.create_batch(shape))
+    if prepared.rows.num_rows:
+        numbers = pa.array(np.arange(prepared.rows.num_rows))
+        db.run("BEGIN")
+        db.dialect.load(db, BATCH, pa.table({"n": numbers, **columns}))
+        db.run("COMMIT")
