@@ -488,7 +488,7 @@ def test_long_writes_have_several_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     from txfiles.writing import index_runs
 
     monkeypatch.setattr(index_runs, "RUN_ENTRIES", 10)
-    world = World(target_file_bytes=1024)
+    world = World(target_file_bytes=1024, row_group_rows=2_000)
     ids = np.random.default_rng(1).permutation(200_000)
     world.write(pa.table({"id": ids, "v": ids}), "append_once", keys=("id",))
     assert len(world.head.state.runs) > 1
