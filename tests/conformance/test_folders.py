@@ -93,7 +93,7 @@ def test_a_folder_of_somebody_elses_data(tmp_path: Path, name: str, what: str) -
     for call in (tx.write, tx.plan):
         with pytest.raises(tx.FolderNotEmptyError, match=what) as caught:
             call(rows(1), tmp_path, mode="append")
-        assert "adopt" in (caught.value.hint or "")
+        assert ("format='delta'" if "Delta" in what else "adopt") in (caught.value.hint or "")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / name]
 
 
@@ -114,6 +114,8 @@ def test_a_foreign_table_is_named_wherever_its_data_lies(tmp_path: Path, log: st
     with pytest.raises(tx.FolderNotEmptyError, match=what) as caught:
         tx.write(rows(1), tmp_path, mode="append")
     assert caught.value.file == log
+    with pytest.raises(tx.TableNotFoundError, match=what):
+        tx.Table(tmp_path)
     assert not (tmp_path / "_txfiles").exists()
 
 

@@ -19,7 +19,14 @@ from txfiles.core.manifest import Operation, PropertyValue
 from txfiles.core.messages import plain, shown, text
 from txfiles.core.plan import CommitPlan, Group
 from txfiles.core.replay import BatchRecord
-from txfiles.errors import BatchIdMismatchError, FolderNotEmptyError, OptionError, SnapshotExpiredError, StoreError
+from txfiles.errors import (
+    BatchIdMismatchError,
+    FolderNotEmptyError,
+    OptionError,
+    SnapshotExpiredError,
+    StoreError,
+    TableNotFoundError,
+)
 from txfiles.log import identity, manifests, versions
 from txfiles.log.commit import Attempt, Outcome, acknowledged, run
 from txfiles.log.session import Session
@@ -65,6 +72,7 @@ FOREIGN_LOGS = (
     ("an Iceberg table", re.compile(r"metadata/[^/]+\.metadata\.json(\.gz)?$")),
     ("a Hudi table", re.compile(r"\.hoodie/")),
 )
+HINTS = {"a Delta table": "give format='delta' (--format delta): then it is a table like others"}
 
 
 def write(session: Session, request: Request) -> WriteResult:
@@ -314,9 +322,28 @@ def refuse_foreign_files(session: Session) -> None:
         name, what = _foreign_log(store) or (entry.name, "data files")
         raise FolderNotEmptyError(
             f"{store.root} has no txfiles log and holds {what} ({name}); nothing was written",
-            hint="write to a new folder; this release cannot adopt existing files",
+            hint=HINTS.get(what, "write to a new folder; this release cannot adopt existing files"),
             file=name,
         )
+
+
+def require_table(session: Session) -> Snapshot:
+    """The newest version.
+
+    Raises:
+        TableNotFoundError: there is no table of this kind; says so if there is one of another.
+    """
+    try:
+        return versions.require_head(session)
+    except TableNotFoundError:
+        found = _foreign_log(session.store)
+        if found is None:
+            raise
+    name, what = found
+    raise TableNotFoundError(
+        f"{session.store.root} has no txfiles log and holds {what} ({name})",
+        hint=HINTS.get(what, f"open it with a reader of {what.split()[1]} tables"),
+    )
 
 
 def _log_of(name: str) -> str | None:

@@ -90,7 +90,7 @@ class FilesTarget:
     def open(self, place: Place) -> FilesTable:
         """The newest version. Cost: the newest checkpoint and the manifests after it."""
         session = open_session(place)
-        return FilesTable(place, session, versions.require_head(session))
+        return FilesTable(place, session, files.require_table(session))
 
     def exists(self, place: Place) -> bool:
         """Whether there is a table; an interrupted creation is not one."""
