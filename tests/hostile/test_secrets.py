@@ -237,10 +237,75 @@ BROKEN = (
     f"connections: {{c: {{url: 'sqlite:///x?key={CANARY}'}}}}\nwrite: {{connection: c, table: t, mode: append}}",
     *(WRITE % ("bucket", f"path: x, {name}: '${{LAKE_SECRET}}'") for name in ("stale", "schema_mode", "format", "x")),
     WRITE % ("'${LAKE_SECRET}'", "path: x"),
+    WRITE % (f"'postgresql://etl:{CANARY}@host/d'", "table: t"),
+    WRITE % ("bucket", f"path: 's3://key:{CANARY}@bucket/x'"),
+    WRITE % ("database", f"table: 'postgresql://etl:{CANARY}@host/d?table=t'"),
+    f"connections: {{'s3://key:{CANARY}@bucket': 1}}",
+    f"connections: {{'s3://key:{CANARY}@bucket': {{x: 1}}, 's3://key:{CANARY}@bucket': 1}}",
+    f"connections: {{'s3://key:{CANARY}@bucket': {{url: x}}}}\nwrite: {{connection: x, path: t, mode: append}}",
     WRITE % ("bucket", "path: '../${LAKE_SECRET}'"),
     WRITE % ("bucket", "path: x, timeout: '${LAKE_SECRET}'"),
     WRITE % ("bucket", "path: x, properties: {compression: '${LAKE_SECRET}'}"),
 )
+
+
+UGLY = {
+    "short": "k9",
+    "long": f"{CANARY}{'x' * 300}",
+    "with a backslash": f"{CANARY}\\x",
+    "with lines and quotes": f"{CANARY}'\n\"{CANARY}",
+}
+"""Values that a message would cut or escape before anybody could look for them."""
+
+HOLES = (
+    *(f"{name}: '${{S}}'" for name in ("stale", "schema_mode", "format", "dedup_strategy", "timeout", "rekey", "csv")),
+    "properties: {compression: '${S}'}",
+    "schema: {a: '${S}'}",
+    "csv: {sep: '${S}'}",
+    "csv: {encoding: '${S}'}",
+    "partition_by: ['${S}', '${S}']",
+    "user_metadata: '${S}'",
+    "overwrite_partitions: true, batch_id: '${S}', partition_by: '${S}', timestamp_col: '${S}'",
+    "keys: ['${S}'], user_metadata: {a: '${S}'}",
+    "replace_where: [['${S}', '=', '${S}']]",
+)
+
+
+@pytest.mark.parametrize("ugly", UGLY)
+def test_no_form_of_a_variable_is_told(
+    ugly: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything_said: Callable[[Callable[[], Any]], str]
+) -> None:
+    """Neither the beginning of a long value, nor a short or an escaped one; the error names the variable."""
+    monkeypatch.setenv("S", UGLY[ugly])
+    head = "connections: {c: {url: lake}, d: {url: 'sqlite:///x.db?${S}=1'}}\nwrite: {connection: "
+    texts = [f"{head}c, path: t, mode: append, {hole}}}" for hole in HOLES]
+    texts += [f"{head}c, path: '../${{S}}', mode: append}}", f"{head}c, path: t, mode: '${{S}}'}}"]
+    texts += [f"{head}'${{S}}', path: t, mode: append}}", f"{head}d, table: 'a.b.c${{S}}', mode: append}}"]
+    for text in texts:
+        (tmp_path / "c.yaml").write_text(text)
+        said = everything_said(lambda: tx.load_config(tmp_path / "c.yaml"))
+        assert CANARY not in said, text
+        assert UGLY[ugly] not in said.replace(str(tmp_path), ""), text
+    (tmp_path / "c.yaml").write_text(f"{head}c, path: t, mode: '${{S}}'}}")
+    with pytest.raises(tx.ConfigError, match=r"write.mode: the value of \$\{S\} is not valid here") as caught:
+        tx.load_config(tmp_path / "c.yaml")
+    assert "'upsert'" in (caught.value.hint or "")
+
+
+def test_an_unexpected_error_is_told_even_if_the_file_cannot_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is loaded again to look for its secrets; whatever that raises, the first error is reported."""
+
+    def fail(*_: Any) -> None:
+        raise RecursionError("of the file")
+
+    monkeypatch.setattr("txfiles.load_config", fail)
+    monkeypatch.setattr("txfiles.config.load_config", fail)
+    (tmp_path / "rows.csv").write_text("id\n1\n")
+    result = CliRunner().invoke(cli, ["write", str(tmp_path / "rows.csv"), "--config", str(tmp_path / "c.yaml")])
+    assert result.exit_code == 1
+    assert "internal error: RecursionError: of the file" in result.output
 
 
 @pytest.mark.parametrize("text", BROKEN)

@@ -182,6 +182,30 @@ WRONG: dict[str, tuple[str, str]] = {
         "connections: {c: {url: 's3://b', storage_options: {secret: 0123}}}\nwrite: {path: t}",
         "YAML takes the value for a whole number",
     ),
+    # numbers that are not decimal stay what the file says
+    "an octal number": ("write: {path: t, mode: append, timeout: 010}", "a number of seconds, not '010'"),
+    "an hour": ("write: {path: t, mode: append, timeout: 1:00:00}", "a number of seconds, not '1:00:00'"),
+    "beyond floats": (
+        f"write: {{path: t, mode: append, timeout: 1{':00' * 400}.0}}",
+        "a number of seconds, not '1:00:",
+    ),
+    "beyond Unicode": ('write: {path: "\\UFFFFFFFF", mode: append}', "is not valid YAML"),
+    "a retention": ("write: {path: t, mode: append, properties: {vacuum_retain: 12:30}}", "a duration .* not '12:30'"),
+    # no bucket
+    **{
+        f"no bucket {url}": (
+            f"connections: {{c: {{url: '{url}'}}}}\nwrite: {{path: t}}",
+            r"connections.c.url: it names no",
+        )
+        for url in ("s3://", "s3:///", "abfs:", "s3://?x")
+    },
+    **{
+        f"no folder {url}": (
+            f"connections: {{c: {{url: '{url}'}}}}\nwrite: {{path: t}}",
+            "not the URL of a local folder",
+        )
+        for url in ("file:", "file:lake", "file://lake")
+    },
     "twice": ("write: {path: t, mode: append, mode: upsert}", "1: 'mode' occurs twice"),
     "an alias": ("connections: {}\nwrite: &w {path: t}\n", "2: anchors .* are not supported"),
     "a tag": ("write: !w {path: t}", "are not supported"),
@@ -220,7 +244,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, case: str) -> None:
     assert isinstance(error, tx.InputError)
     assert re.search(said, str(error)), str(error)
     assert str(error).startswith(str(tmp_path / "pipeline.yaml"))
-    assert error.line or case == "deep"
+    assert error.line or case in ("deep", "beyond Unicode")
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
 
 
@@ -231,7 +255,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
             tx.load_config(tmp_path / path)
     for data, said in (
         (b"write: \xff", "not UTF-8"),
-        (b"#" * (1 << 21), "larger than"),
+        (b"#" * ((1 << 16) + 1), "larger than"),
         (b"a: \x00", "not valid YAML"),
     ):
         (tmp_path / "c.yaml").write_bytes(data)
@@ -239,6 +263,52 @@ def test_unreadable_files(tmp_path: Path) -> None:
             tx.load_config(tmp_path / "c.yaml")
     with pytest.raises(tx.InputError, match="path of a file, not dict"):
         tx.load_config({})
+    with pytest.raises(tx.ConfigError, match="not the path of a file"):
+        tx.load_config("a\0b")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="the system has no such file")
+def test_an_endless_file() -> None:
+    """No more of it is read than a configuration may have."""
+    with pytest.raises(tx.ConfigError, match="larger than"):
+        tx.load_config("/dev/zero")
+
+
+def test_words_that_are_switches_for_yaml(tmp_path: Path) -> None:
+    """A property takes `on` as a word; elsewhere the hint says what YAML made of it."""
+    for word in ("on", "off"):
+        config = load(tmp_path, f"write: {{path: t{word}, mode: append, properties: {{key_index: {word}}}}}")
+        config.write(ROWS)
+        assert config.table().properties["key_index"] == word
+    for csv in ("na_values: [no]", "names: [id, no]", "sep: no"):
+        error = refused(tmp_path, f"write: {{path: t, mode: append, csv: {{header: false, {csv}}}}}")
+        assert "YAML takes 'no' for true or false" in (error.hint or "")
+
+
+def test_numbers_of_a_filter(tmp_path: Path) -> None:
+    """They are compared as the file has them, never as another number."""
+    for text, meant in (("010", "010"), ("1_000", "1_000"), ("0x10", "0x10"), ("10", 10), ("-1.5", -1.5), ("0", 0)):
+        root = parse(f"write: {{path: t, mode: overwrite, replace_where: [[n, '=', {text}]]}}".encode(), "c.yaml")
+        _, write = blocks.Reader("/nowhere/c.yaml").read(root)
+        assert write.options["replace_where"] == [("n", "=", meant)]
+
+
+def test_an_error_about_an_option_of_the_file_names_it(tmp_path: Path) -> None:
+    """The caller did not give it, and cannot leave it out."""
+    config = load(tmp_path, "write: {path: t, mode: upsert, keys: customer_id}")
+    for call in (config.write, config.plan):
+        with pytest.raises(tx.OptionError, match="keys is not used") as caught:
+            call(ROWS, mode="append")
+        assert f"{config.file} sets keys" in (caught.value.hint or "")
+    with pytest.raises(tx.OptionError) as caught:
+        config.write(ROWS, mode="upsrt")
+    assert config.file not in (caught.value.hint or "")
+
+
+def test_the_root_folder_is_a_connection() -> None:
+    """Its URL keeps its slashes."""
+    root = parse(b"connections: {c: {url: 'file:///'}}\nwrite: {connection: c, path: a/b, mode: append}", "c.yaml")
+    assert blocks.Reader("/nowhere/c.yaml").read(root)[1].path == "file:///a/b"
 
 
 def test_without_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,6 +417,8 @@ def test_a_config_does_not_change(tmp_path: Path) -> None:
         "write: {path: t, mode: '${MODE}', keys: id, csv: {sep: ;}, schema: {id: int64}, timeout: 5}",
         "write: {path: t, mode: overwrite, overwrite_partitions: false, replace_where: [[day, '=', 2026-11-24]]}",
         "write: {path: t, mode: append, properties: {compression: zstd, row_group_rows: 9}, lock: x.lock}",
+        "write: {path: t, mode: append, properties: {vacuum_retain: 0, row_group_rows: '9', key_index: 'on'}}",
+        "connections: {c: {url: 'sqlite:///x.db'}}\nwrite: {connection: c, table: t, mode: append, csv: {'null': x}}",
     ],
 )
 def test_the_schema_takes_what_is_right(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,5 +436,20 @@ def test_the_schema_refuses_what_is_wrong() -> None:
         assert not validator.is_valid(yaml.safe_load(WRONG[case][0])), case
     for case in ("wrong property", "a date", "a number", "a switch", "Norway", "a column", "wrong filter", "no value"):
         assert not validator.is_valid(json.loads(json.dumps(yaml.safe_load(WRONG[case][0]), default=lambda _: 0))), case
+    for wrong in (
+        {"keys": ["a", "a"]},
+        {"schema": {"a": 1}},
+        {"csv": {"sepp": ";"}},
+        {"storage_options": {"a": None}},
+        {"properties": {"key_index": True}},
+        {"properties": {"key_index": "maybe"}},
+        {"properties": {"row_group_rows": 5.5}},
+        {"properties": {"row_group_rows": 0}},
+        {"properties": {"vacuum_retain": 7}},
+        {"properties": {"case_sensitive_names": "on"}},
+    ):
+        assert validator.is_valid({"write": {"path": "t", "mode": "append"}})
+        assert not validator.is_valid({"write": {"path": "t", "mode": "append", **wrong}}), wrong
+    assert not validator.is_valid({"write": {"table": "t", "mode": "append"}})
     named = SCHEMA["properties"]["write"]["properties"]
     assert set(named) - {"connection", "path", "table"} == set(OPTIONS) - {"progress"}

@@ -125,7 +125,7 @@ def _storage_options(args: Sequence[str]) -> Iterator[Mapping[str, Any]]:
 
                 yield secret_options.resolved({name: params.storage_value(value)})
         if before == params.CONFIG_OPTION or word.startswith(f"{params.CONFIG_OPTION}="):
-            with contextlib.suppress(errors.TxFilesError):
+            with contextlib.suppress(Exception):  # the file may be anything, and the first error is the one to tell
                 from txfiles.config import load_config
 
                 yield from load_config(word.removeprefix(f"{params.CONFIG_OPTION}=")).secrets()

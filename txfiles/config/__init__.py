@@ -6,7 +6,9 @@ Source: specs/11-configuration.md; specs/decisions/0065-configuration-is-one-fil
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,8 +17,8 @@ from urllib.parse import unquote
 from txfiles import api
 from txfiles.arguments import public
 from txfiles.config.blocks import Connection, Reader, Write
-from txfiles.config.document import parse
-from txfiles.errors import ConfigError, InputError
+from txfiles.config.document import MOST_BYTES, parse
+from txfiles.errors import ConfigError, InputError, OptionError
 from txfiles.results import Plan, WriteResult
 from txfiles.store import secret_options
 from txfiles.table import Table
@@ -46,11 +48,13 @@ class Config:
             given: options that replace those of the file; `storage_options` are added to them, name by name. With
                 `path` the table is another one: neither connection nor storage options of the file are used.
         """
-        return api.write(data, **self._arguments(given))
+        with self._named(given):
+            return api.write(data, **self._arguments(given))
 
     def plan(self, data: Any, **given: Any) -> Plan:
         """Say what `write` with the same arguments would do. See `txfiles.plan`."""
-        return api.plan(data, **self._arguments(given))
+        with self._named(given):
+            return api.plan(data, **self._arguments(given))
 
     def table(self) -> Table:
         """The table that the block `write` names, at its newest version. See `txfiles.Table`."""
@@ -63,6 +67,19 @@ class Config:
             yield {"url": one.url, "decoded": unquote(one.url), **secret_options.resolved(one.storage_options)}
         yield secret_options.resolved(self._write.options.get("storage_options", {}))
         yield {name: os.environ.get(name) for name in self._variables}
+
+    @contextmanager
+    def _named(self, given: Mapping[str, Any]) -> Iterator[None]:
+        """If a call's options do not go with one of the file, the hint says that it stands there."""
+        try:
+            yield
+        except OptionError as error:
+            of_file = [name for name in self._write.options if given.get(name) is None]
+            found = [name for name in of_file if re.search(rf"\b{name}\b", error.message)]
+            if found:
+                hints = [error.hint] if error.hint else []
+                error.hint = "; ".join([*hints, f"{self.file} sets {', '.join(found)}; no call unsets what it sets"])
+            raise
 
     def _arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of `txfiles.write`."""
@@ -99,11 +116,13 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     file = os.path.abspath(os.path.expanduser(os.fsdecode(path)))
     try:
         with open(file, "rb") as opened:
-            data = opened.read()
+            data = opened.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {file}", hint="check the path", file=file) from None
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", file=file) from None
+    except ValueError:
+        raise ConfigError(f"{file!r} is not the path of a file", hint="check the path", file=file) from None
     reader = Reader(file)
     connections, write = reader.read(parse(data, file))
-    return Config(file, MappingProxyType(connections), write, tuple(reader.variables.used))
+    return Config(file, MappingProxyType(connections), write, tuple(sorted(reader.variables.used)))

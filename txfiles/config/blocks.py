@@ -7,24 +7,21 @@ Source: specs/11-configuration.md.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 from txfiles import targets
 from txfiles.config.document import Node
-from txfiles.config.references import Variables
-from txfiles.core import foreign
-from txfiles.core.messages import URL_SCHEME, few, nearest, shown
-from txfiles.errors import ConfigError, InputError
+from txfiles.config.values import IS_URL, UNTOLD, Values, as_written
+from txfiles.core.messages import few, nearest, one_of, redact, shown
+from txfiles.core.properties import PROPERTIES
 from txfiles.inputs.declared import declared_types
 from txfiles.inputs.dialect import dialect
-from txfiles.options import OPTIONS, check_option, read_options
+from txfiles.options import OPTIONS, WriteOptions, check_common, check_option, read_options
 from txfiles.store import secret_options
 from txfiles.targets.protocol import Place
 from txfiles.targets.sql import address
@@ -38,8 +35,8 @@ WRITE = (*PLACES, *(name for name, facts in OPTIONS.items() if facts.kind != "li
 SECRET_NAME = re.compile("pass|pwd|secret|token|key|sas|credential|connection_string", re.IGNORECASE)
 """Storage options whose value is text, although YAML may take it for a number (`0123` is 83)."""
 
-_URL = re.compile(URL_SCHEME)
-_FILE_URL = re.compile(r"((?:sqlite|duckdb)(?:\+\w+)?:///)(?![/~])(.*)", re.IGNORECASE | re.DOTALL)
+_NO_BUCKET = re.compile(r"[a-z][a-z0-9+.-]+:(/*|//[/?#].*)", re.IGNORECASE | re.DOTALL)
+_IN_PLACE = "a URL stands below 'connections', as 'url'"
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,9 @@ class Write:
 def _check(name: str, kind: str, value: Any) -> None:
     """Every check of an option that needs neither the others nor the table."""
     check_option(name, value)
-    if name == "format":
+    if name == "user_metadata":
+        check_common(WriteOptions(mode="append", user_metadata=value))
+    elif name == "format":
         targets.for_place(Place("", format=value))
     elif kind == "types":
         declared_types(value)
@@ -81,17 +80,15 @@ def _check(name: str, kind: str, value: Any) -> None:
         dialect(value)
 
 
+def _may_be(name: str) -> str:
+    """The hint for a wrong value of an option that is not shown."""
+    choices = OPTIONS[name].choices
+    return f"it must be {one_of(choices)}" if choices else UNTOLD
+
+
 @dataclass(frozen=True)
-class Reader:
-    """Reads the blocks of one file.
-
-    Attributes:
-        file: its absolute path.
-        variables: what its references mean.
-    """
-
-    file: str
-    variables: Variables = field(default_factory=Variables)
+class Reader(Values):
+    """Reads the blocks of one file."""
 
     def read(self, root: Node) -> tuple[dict[str, Connection], Write]:
         """All of the file.
@@ -100,13 +97,9 @@ class Reader:
             ConfigError: see the module.
         """
         blocks = self.names(root, "", BLOCKS, required=("write",))
-        connections = {
-            name: self.connection(node, f"connections.{name}")
-            for name, node in self.mapping(blocks.get("connections", Node({}, 1)), "connections").items()
-        }
-        return connections, self.write(blocks["write"], connections)
-
-    # ---- blocks
+        nodes = self.mapping(blocks.get("connections", Node({}, 1)), "connections")
+        connections = {name: self.connection(node, f"connections.{redact(name)}") for name, node in nodes.items()}
+        return connections, self.write(blocks["write"], connections, nodes)
 
     def connection(self, node: Node, at: str) -> Connection:
         """One of the connections."""
@@ -114,30 +107,55 @@ class Reader:
         url_at = f"{at}.url"
         raw = self.text(found["url"], url_at, secret=True)
         expand = self.variables.expanded_url if address.claims(Place(raw)) else self.variables.expanded
-        url = self.local(self.expanded(found["url"], url_at, expand))
+        said = self.expanded(found["url"], url_at, expand)
+        if not address.claims(Place(said)):
+            self.check_authority(found["url"], url_at, said)
+        url = self.local(said)
         options = self.mapping(found.get("storage_options", Node({}, 1)), f"{at}.storage_options")
         return Connection(url, MappingProxyType(self.storage(options, f"{at}.storage_options")))
 
-    def write(self, node: Node, connections: Mapping[str, Connection]) -> Write:
-        """The block `write`."""
+    def check_authority(self, node: Node, at: str, url: str) -> None:
+        """Refuse the URL of a folder that leaves it to the path to name the bucket."""
+        if url.lower().startswith("file:"):
+            if not url.lower().startswith("file:///"):
+                raise self.error(
+                    node, at, "it is not the URL of a local folder", "write file:///folder, or the plain path"
+                )
+        elif _NO_BUCKET.fullmatch(url):
+            raise self.error(node, at, "it names no bucket", "name the bucket in the url, as in s3://bucket")
+
+    def write(self, node: Node, connections: Mapping[str, Connection], nodes: Mapping[str, Node]) -> Write:
+        """The block `write`; `nodes` are those of the connections."""
         found = self.names(node, "write", WRITE, required=("mode",))
-        connection = None
+        connection = url = None
         if "connection" in found:
             name = self.expanded(found["connection"], "write.connection")
             if name not in connections:
-                hint = f"the connections are {few(tuple(connections))}" if connections else "the file has none"
-                said = f"there is no connection {name!r}{nearest(name, connections)}"
-                raise self.error(found["connection"], "write.connection", said, hint)
+                known = [redact(one) for one in connections]
+                hint = f"the connections are {few(known)}" if connections else "the file has none"
+                hint = _IN_PLACE if IS_URL.match(name) else hint
+                said = f"there is no connection {shown(redact(name))}{nearest(redact(name), known)}"
+                at = "write.connection"
+                raise self.error(found["connection"], at, said, hint, tells=[found["connection"]], instead=hint)
             connection = connections[name]
+            url = nodes[name].value["url"]
         path = self.place(node, found, connection)
         options = {name: self.option(found[name], name) for name in WRITE if name in found and name in OPTIONS}
         where = Place(path, connection.storage_options if connection else None, format=options.get("format"))
         if where.format is not None and (where.format == "sql") != address.claims(where):
             what = "takes" if where.format == "sql" else "does not go with"
-            raise self.error(found["format"], "write.format", f"{where.format!r} {what} the URL of a database")
-        self.checked(node, "write", lambda: targets.for_write(where, read_options(options)))
+            said = f"{where.format!r} {what} the URL of a database"
+            raise self.error(found["format"], "write.format", said, tells=[found["format"]])
+        self.checked(
+            node,
+            "write",
+            lambda: targets.for_write(where, read_options(options)),
+            tells=[found[name] for name in options if OPTIONS[name].kind == "word"],  # the others have been checked
+            instead="it does not go with the other options, or with the table's format",
+        )
         if address.claims(where):
-            self.checked(node, "write", lambda: address.read(where))
+            told = [one for one in (url, found.get("path"), found.get("table")) if one is not None]
+            self.checked(node, "write", lambda: address.read(where), tells=told)
         return Write(connection, path, options)
 
     def place(self, node: Node, found: Mapping[str, Node], connection: Connection | None) -> str:
@@ -156,17 +174,19 @@ class Reader:
         if database:
             if re.search("[?&]table=", connection.url):
                 raise self.error(found[ours], at, "the connection's url names a table already", "leave it out there")
+            if IS_URL.match(name):
+                said = f"{shown(redact(name))} is not a table's name"
+                raise self.error(found[ours], at, said, _IN_PLACE, tells=[found[ours]])
             return f"{connection.url}{'&' if '?' in connection.url else '?'}table={quote(name)}"
         parts = name.rstrip("/").split("/")
-        if _URL.match(name) or name.startswith("~") or set(parts) & {"", ".", ".."}:
-            raise self.error(
-                found[ours],
-                at,
-                f"{shown(name)} is not a path below the connection's url",
-                "write it as 'silver/customers'; a complete path or URL stands without a connection",
-            )
+        is_url = IS_URL.match(name)
+        if is_url or name.startswith("~") or set(parts) & {"", ".", ".."}:
+            hint = "write it as 'silver/customers'; a complete path or URL stands without a connection"
+            said = f"{shown(redact(name))} is not a path below the connection's url"
+            raise self.error(found[ours], at, said, _IN_PLACE if is_url else hint, tells=[found[ours]])
         below = quote("/".join(parts)) if connection.url.lower().startswith("file:") else "/".join(parts)
-        return f"{connection.url.rstrip('/')}/{below}"
+        base = "file://" if connection.url.lower() == "file:///" else connection.url.rstrip("/")
+        return f"{base}/{below}"
 
     def option(self, node: Node, name: str) -> Any:
         """One option of a write, checked as far as it can be without the others."""
@@ -190,8 +210,15 @@ class Reader:
                 value = {key: self.expanded(one, f"{at}.{key}") for key, one in self.mapping(node, at).items()}
             case _:
                 value = self.plain(node, at, dates=False)
-        self.checked(node, at, lambda: _check(name, kind, value))
+                if name == "properties" and isinstance(value, dict):
+                    value = {one: self.property(one, said, node.value[one]) for one, said in value.items()}
+        self.checked(node, at, lambda: _check(name, kind, value), instead=_may_be(name))
         return value
+
+    def property(self, name: str, value: Any, node: Node) -> Any:
+        """The value of a table property; `on` is a word where the property takes words."""
+        takes_words = name in PROPERTIES and isinstance(PROPERTIES[name].default, str)
+        return node.text if takes_words and isinstance(value, bool) else value
 
     def filter(self, node: Node, at: str, given: Any) -> list[tuple[Any, ...]]:
         """Conditions as a list of lists."""
@@ -216,89 +243,5 @@ class Reader:
                 raise self.error(node, at, "a storage option cannot be a text of the form '${NAME}' itself")
             return value
         if isinstance(node.value, bool | int | float) and not SECRET_NAME.search(name):
-            return node.value
+            return as_written(node)
         return self.text(node, at, secret=True)
-
-    # ---- values
-
-    def names(self, node: Node, at: str, valid: Collection[str], *, required: Collection[str]) -> dict[str, Node]:
-        """A mapping of known names."""
-        found = self.mapping(node, at or "the file")
-        for name, value in found.items():
-            if name not in valid:
-                ours = foreign.option_meant(name, valid)
-                meant = f" (did you mean {ours!r}?)" if ours else nearest(name, valid)
-                place = f"{at}.{name}".lstrip(".")
-                raise self.error(value, place, f"there is no such name{meant}", f"it may be {', '.join(valid)}")
-        for name in required:
-            if name not in found:
-                raise self.error(node, at or "the file", f"{name!r} is missing")
-        return found
-
-    def mapping(self, node: Node, at: str) -> dict[str, Node]:
-        """A value that must be a mapping."""
-        if not isinstance(node.value, dict):
-            raise self.error(node, at, f"it must be a mapping of names to values, not {node.kind}")
-        return node.value
-
-    def text(self, node: Node, at: str, *, secret: bool = False) -> str:
-        """A value that must be text; what YAML takes for something else is told."""
-        if isinstance(node.value, str) and node.value:
-            return node.value
-        if isinstance(node.value, str | dict | list) or node.value is None:
-            raise self.error(node, at, f"it must be text, not {'empty' if node.value == '' else node.kind}")
-        taken = f"YAML takes {'the value' if secret else shown(node.text)} for {node.kind}"
-        raise self.error(node, at, f"it must be text, but {taken}", "put it in quotes")
-
-    def expanded(self, node: Node, at: str, expand: Callable[[str], str] | None = None) -> str:
-        """A text, with its variables."""
-        text = self.text(node, at)
-        try:
-            return (expand or self.variables.expanded)(text)
-        except ValueError as error:
-            raise self.error(
-                node, at, f"it {error}", "set it for this process" if "variable" in str(error) else None
-            ) from None
-
-    def plain(self, node: Node, at: str, *, dates: bool) -> Any:
-        """A value as Python has it, with its variables; dates only where a value may be one."""
-        if isinstance(node.value, dict):
-            return {name: self.plain(one, f"{at}.{name}", dates=dates) for name, one in node.value.items()}
-        if isinstance(node.value, list):
-            return [self.plain(one, f"{at}[{n}]", dates=dates) for n, one in enumerate(node.value)]
-        if isinstance(node.value, str):
-            return self.expanded(node, at) if node.value else ""
-        if isinstance(node.value, bytes) or (isinstance(node.value, date) and not dates):
-            return self.text(node, at)
-        return node.value
-
-    def local(self, path: str) -> str:
-        """A local path of the file, which counts from its folder; a URL as it is, but for databases that are files."""
-        folder = os.path.dirname(self.file)
-        database = _FILE_URL.fullmatch(path)
-        if database:
-            return f"{database[1]}{quote(folder)}/{database[2]}"
-        return path if _URL.match(path) else os.path.join(folder, os.path.expanduser(path))
-
-    # ---- errors
-
-    def error(self, node: Node, at: str, message: str, hint: str | None = None) -> ConfigError:
-        """What is wrong with a value, and where it is; no variable's value is told."""
-        return ConfigError(
-            self.variables.hidden(f"{self.file}:{node.line}: {at}: {message}"),
-            hint=None if hint is None else self.variables.hidden(hint),
-            file=self.file,
-            line=node.line,
-            place=at,
-        )
-
-    def checked(self, node: Node, at: str, check: Callable[[], Any]) -> None:
-        """Report what a check of the library finds as an error of this place."""
-        try:
-            check()
-        except InputError as error:
-            found = error
-        else:
-            return
-        # Not within the handler: the error as it was, which may show a variable's value, would be its context.
-        raise self.error(node, at, found.message, found.hint)

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from txfiles.core.messages import redact
 from txfiles.errors import ConfigError, StoreError
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 16
 """Of a file: a configuration is a page or two."""
 
 DEEPEST = 20
@@ -75,7 +76,9 @@ def parse(data: bytes, file: str) -> Node:
     try:
         _check_events(yaml, text, file)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML's scanner lets Python's errors through
         mark = getattr(error, "problem_mark", None)
     else:
         return _Reader(yaml, file).node(root) if root is not None else Node({}, 1)
@@ -126,7 +129,7 @@ class _Reader:
             return Node(given.value, line, given.value)
         try:
             return Node(self._scalars.construct_object(given), line, given.value)
-        except ValueError:  # a date such as 2026-02-30
+        except (ValueError, OverflowError):  # a date such as 2026-02-30, a number beyond all floats
             return Node(given.value, line, given.value)
 
     def _pairs(self, given: Any) -> Iterator[tuple[str, Node]]:
@@ -141,8 +144,9 @@ class _Reader:
                     line=found.line,
                 )
             if found.value in seen:
+                name, first = redact(found.value), seen[found.value]
                 raise ConfigError(
-                    f"{self._file}:{found.line}: {found.value!r} occurs twice; first in line {seen[found.value]}",
+                    f"{self._file}:{found.line}: {name!r} occurs twice; first in line {first}",
                     hint="leave one of them out",
                     file=self._file,
                     line=found.line,

@@ -9,12 +9,15 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from txfiles.store.secret_options import SECRET_CHARACTERS
-
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CREDENTIAL = re.compile(r"(?<=[/:@])\$\{\w+\}(?=[:@])|(?<=[/@])\$\{\w+\}(?=[:/?]|$)")
 """A whole user, password or host in the authority of a URL."""
+
+
+def referred(text: str) -> list[str]:
+    """The names of the variables in a text."""
+    return [found[1] for found in _REFERENCE.finditer(text) if found[1]]
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,10 @@ class Variables:
     """What the environment says, and what was asked of it.
 
     Attributes:
-        used: name → value of each variable that was read.
+        used: the name of each variable that was read.
     """
 
-    used: dict[str, str] = field(default_factory=dict, repr=False)
+    used: set[str] = field(default_factory=set)
 
     def expanded(self, text: str) -> str:
         """A text with the values of its variables.
@@ -46,13 +49,6 @@ class Variables:
         )
         return f"{self.expanded(head)}{slashes}{parts[1:]}{self.expanded(path)}"
 
-    def hidden(self, text: str) -> str:
-        """A message with the names of the variables in place of their values."""
-        for name, value in sorted(self.used.items(), key=lambda item: -len(item[1])):
-            if len(value) >= SECRET_CHARACTERS:
-                text = text.replace(value, f"${{{name}}}")
-        return text
-
     def _value(self, found: re.Match[str]) -> str:
         name = found[1]
         if not found[2] or not _NAME.fullmatch(name):
@@ -62,5 +58,5 @@ class Variables:
             raise ValueError(
                 f"refers to the environment variable {name}, which is {'empty' if value == '' else 'not set'}"
             )
-        self.used[name] = value
+        self.used.add(name)
         return value

@@ -46,14 +46,20 @@ def duration_us(given: str | timedelta) -> int:
     return int(found[1]) * _SECONDS[found[2]] * 1_000_000
 
 
-def _integer(least: int, most: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        text = messages.text(value).replace("_", "")
-        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,18}", text) or not least <= int(text) <= most:
-            raise ValueError(f"an integer from {least} to {most}")
-        return int(text)
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """Reads a whole number of a range."""
 
-    return read
+    least: int
+    most: int
+
+    def __call__(self, value: object) -> int:
+        """The number."""
+        text = messages.text(value).replace("_", "")
+        fits = re.fullmatch(r"[0-9]{1,18}", text) and self.least <= int(text) <= self.most
+        if isinstance(value, bool) or not fits:
+            raise ValueError(f"an integer from {self.least} to {self.most}")
+        return int(text)
 
 
 def _switch(value: object) -> bool:
@@ -64,13 +70,17 @@ def _switch(value: object) -> bool:
     return value == "true"
 
 
-def _choice(*valid: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if value not in valid:
-            raise ValueError(one_of(valid) + nearest(messages.text(value), valid))
-        return str(value)
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Reads one of a fixed set of words."""
 
-    return read
+    valid: tuple[str, ...]
+
+    def __call__(self, value: object) -> str:
+        """The word."""
+        if value not in self.valid:
+            raise ValueError(one_of(self.valid) + nearest(messages.text(value), self.valid))
+        return str(value)
 
 
 def _duration(value: object) -> str:
@@ -83,22 +93,22 @@ def _duration(value: object) -> str:
 
 
 PROPERTIES: dict[str, Property] = {
-    "compression": Property("snappy", "codec of Parquet data files", _choice(*COMPRESSIONS)),
+    "compression": Property("snappy", "codec of Parquet data files", Choice(COMPRESSIONS)),
     "target_file_bytes": Property(
-        64 * 1024 * 1024, "a data file is closed when it reaches this size, in bytes", _integer(1_024, 2**40)
+        64 * 1024 * 1024, "a data file is closed when it reaches this size, in bytes", Integer(1_024, 2**40)
     ),
-    "row_group_rows": Property(32_768, "rows of a Parquet row group", _integer(1, 2**31)),
+    "row_group_rows": Property(32_768, "rows of a Parquet row group", Integer(1, 2**31)),
     "update_strategy": Property(
         "copy_on_write",
         "what becomes of a file of which rows change: it is written anew, or they are marked (merge_on_read)",
-        _choice("copy_on_write", "merge_on_read"),
+        Choice(("copy_on_write", "merge_on_read")),
     ),
-    "checkpoint_interval": Property(20, "commits between two checkpoints", _integer(1, 1_000_000)),
-    "batch_ids_kept": Property(10_000, "how many of the newest batch ids are remembered", _integer(0, 1_000_000)),
+    "checkpoint_interval": Property(20, "commits between two checkpoints", Integer(1, 1_000_000)),
+    "batch_ids_kept": Property(10_000, "how many of the newest batch ids are remembered", Integer(0, 1_000_000)),
     "vacuum_retain": Property("7d", "how long superseded files are kept", _duration),
     "vacuum_grace": Property("1d", "how long files of unfinished writes are kept", _duration),
     "key_index": Property(
-        "auto", "whether writes add to the key index, and keyed operations use it", _choice("auto", "on", "off")
+        "auto", "whether writes add to the key index, and keyed operations use it", Choice(("auto", "on", "off"))
     ),
     "case_sensitive_names": Property(False, "whether new names may differ from others in case only", _switch),
 }

@@ -70,10 +70,9 @@ def dialect(given: Any) -> Dialect:
     for said, value in given.items():
         name = ALIASES.get(said, said) if isinstance(said, str) else said
         if name not in _READERS:
-            known = [*_READERS, *ALIASES]
             raise OptionError(
-                f"csv= has no option {shown(said)}{nearest(text(said), known)}",
-                hint=f"the options are {', '.join(known)}",
+                f"csv= has no option {shown(said)}{nearest(text(said), NAMES)}",
+                hint=f"the options are {', '.join(NAMES)}",
             )
         if name in found:
             raise OptionError(f"csv= sets {name!r} twice: {said!r} is another name for it", hint="give it once")
@@ -148,3 +147,6 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "quotechar": _character,
     "unnamed": _unnamed,
 }
+
+NAMES = (*_READERS, *ALIASES)
+"""What `csv=` may contain."""
