@@ -240,7 +240,7 @@ BROKEN = (
     WRITE % (f"'postgresql://etl:{CANARY}@host/d'", "table: t"),
     WRITE % ("bucket", f"path: 's3://key:{CANARY}@bucket/x'"),
     WRITE % ("database", f"table: 'postgresql://etl:{CANARY}@host/d?table=t'"),
-    f"connections: {{'s3://key:{CANARY}@bucket': 1}}",
+    f"connections: {{'s3://key:{CANARY}@bucket': 1}}\nwrite: {{}}",
     f"connections: {{'s3://key:{CANARY}@bucket': {{x: 1}}, 's3://key:{CANARY}@bucket': 1}}",
     f"connections: {{'s3://key:{CANARY}@bucket': {{url: x}}}}\nwrite: {{connection: x, path: t, mode: append}}",
     WRITE % ("bucket", "path: '../${LAKE_SECRET}'"),
