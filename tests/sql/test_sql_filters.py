@@ -200,3 +200,11 @@ def test_a_delete_says_where_its_table_went(kind: str, sql_url: Url) -> None:
         db.run(f"DROP TABLE {target_of(url, db)}")
     with pytest.raises(tx.TableNotFoundError):
         table.delete(keys=1)
+
+
+def test_names_that_look_like_paths(sql_url: Url) -> None:
+    """A column named as Arrow writes paths is a column."""
+    url = sql_url("sqlite")
+    tx.write(pa.table({".": [2, 1], ".[0]": ["b", "a"]}), url, mode="upsert", keys=[".", ".[0]"])
+    assert tx.Table(url).delete([(".", "=", 1)]).rows_deleted == 1
+    assert tx.Table(url).to_arrow()["."].to_pylist() == [2]

@@ -39,7 +39,8 @@ def matching(db: Database, shape: Shape, given: Filter) -> list[Where]:
     if not rows.num_rows:
         return []
     if not any(pa.types.is_floating(one.type) for one in part.columns):  # 0.0 and -0.0 would be one value
-        rows = rows.group_by(list(given.columns)).aggregate([])
+        names = [f"c{number}" for number, _ in enumerate(given.columns)]  # Arrow would read "." as a path
+        rows = rows.rename_columns(names).group_by(names).aggregate([]).rename_columns(list(given.columns))
     choose(db, part, rows)
     return [
         Where(f"({where.sql}) AND {statements.among(part, CHOSEN, nulls, exact=True)}", where.parameters)

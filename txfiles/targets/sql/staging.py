@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from txfiles.batch import Prepared, prepare
 from txfiles.core.manifest import TableMetadata
@@ -68,8 +69,10 @@ def prepare_for(call: Call[Request], dialect: Dialect, current: TableMetadata | 
 
 def _by_key(prepared: Prepared) -> pa.Table:
     """The rows in the order of their keys, in which a database finds neighbours in its index."""
+    names = [f"c{number}" for number, _ in enumerate(prepared.table.keys)]  # Arrow would read "." as a path
+    keys = prepared.rows.select(list(prepared.table.keys)).rename_columns(names)
     try:
-        return prepared.rows.sort_by([(name, "ascending") for name in prepared.table.keys])
+        return prepared.rows.take(pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in names]))
     except pa.ArrowNotImplementedError:  # a type without an order
         return prepared.rows
 
