@@ -13,7 +13,7 @@ from txfiles import inputs, targets
 from txfiles.api import Path, place
 from txfiles.arguments import public
 from txfiles.core.manifest import PropertyValue
-from txfiles.core.messages import shown
+from txfiles.core.messages import shown, url_scheme
 from txfiles.errors import InputError, OptionError, TableNotFoundError
 from txfiles.options import INDEX_ACTIONS, CompactOptions, IndexOptions, Progress, VacuumOptions, no_progress, word
 from txfiles.results import Commit, CompactResult, IndexResult, VacuumResult, WriteResult
@@ -309,7 +309,7 @@ class Table:
             batch_id: a name for this delete; one that was committed is not applied again.
             user_metadata: your own facts for the log, text to text.
             timeout: seconds to go on after the first lost race with another writer.
-            storage_options: for keys at a URL, as in `write`; by default the table's own.
+            storage_options: for keys at a URL, as in `write`; by default those of a table at a URL of the same scheme.
             dry_run: only say what would be done; the result is a `Plan`.
             progress: called from time to time with how far the call has come.
         Returns:
@@ -328,7 +328,10 @@ class Table:
             )
         source = None
         if isinstance(keys, os.PathLike):
-            source = inputs.source(keys, storage_options=storage_options or self._opened.place.storage_options)
+            own = self._opened.place
+            if storage_options is None and url_scheme(os.fspath(keys)) == url_scheme(str(own.path)):
+                storage_options = own.storage_options
+            source = inputs.source(keys, storage_options=storage_options)
         table = None if keys is None else inputs.as_table(keys)
         options = check_delete(
             DeleteOptions(

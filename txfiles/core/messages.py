@@ -28,6 +28,12 @@ TOLD = 200
 """How many characters of another library's message are shown."""
 
 
+def url_scheme(text: str) -> str | None:
+    """The scheme of a URL, in lower case; None if a text is none."""
+    found = _URL.match(text)
+    return None if found is None else found[1].lower()
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """`` (did you mean 'upsert'?)``, or nothing if no valid name is near; one that differs only in case is nearest."""
     words, folded = list(valid), str(word).casefold()

@@ -7,7 +7,6 @@ costs a request but no round trip.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Hashable, MutableMapping
 from weakref import WeakValueDictionary
@@ -17,6 +16,7 @@ import numpy as np
 from txfiles.formats.run_source import Held
 from txfiles.log.snapshot import Snapshot
 from txfiles.rows.segments import Part
+from txfiles.store.guard import Guard
 
 TABLES = 16
 """Tables remembered; a pipeline works on a few at a time."""
@@ -27,15 +27,21 @@ FILES = 1_000_000
 VECTOR_BYTES = 64 * 1024 * 1024
 """Memory for the positions of marked rows, of all tables."""
 
+VECTOR_OVERHEAD_BYTES = 600
+"""What a vector takes besides its positions: its key, an array, an entry."""
+
 RUN_BYTES = 64 * 1024 * 1024
 """Ends and lists of blocks of runs in stores that are remembered, of all tables: the lists of 120 million keys."""
+
+RUNS = 1_000
+"""Runs of which something is remembered."""
 
 
 class VectorCache:
     """Deletion vectors, decoded and verified: those used last, up to `VECTOR_BYTES`. Safe for threads."""
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
+        self._mutex = Guard()
         self._found: OrderedDict[Hashable, np.ndarray] = OrderedDict()
         self.bytes = 0
 
@@ -52,13 +58,13 @@ class VectorCache:
         with self._mutex:
             self._drop(key)
             self._found[key] = positions
-            self.bytes += positions.nbytes
+            self.bytes += positions.nbytes + VECTOR_OVERHEAD_BYTES
             while self.bytes > VECTOR_BYTES:
                 self._drop(next(iter(self._found)))
 
     def _drop(self, key: Hashable) -> None:
         gone = self._found.pop(key, None)
-        self.bytes -= 0 if gone is None else gone.nbytes
+        self.bytes -= 0 if gone is None else gone.nbytes + VECTOR_OVERHEAD_BYTES
 
 
 class SnapshotCache:
@@ -78,7 +84,7 @@ class SnapshotCache:
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.forgotten: set[tuple[str, str]] = set()
         self._runs: OrderedDict[tuple[str, str], Held] = OrderedDict()
-        self._mutex = threading.Lock()
+        self._mutex = Guard()
         self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
 
     def held(self, root: str, name: str) -> Held:
@@ -87,7 +93,7 @@ class SnapshotCache:
             found = self._runs.setdefault((root, name), Held())
             self._runs.move_to_end((root, name))
             size = sum(held.bytes for held in self._runs.values())
-            while size > RUN_BYTES and len(self._runs) > 1:
+            while len(self._runs) > RUNS or (size > RUN_BYTES and len(self._runs) > 1):
                 size -= self._runs.popitem(last=False)[1].bytes
         return found
 

@@ -246,14 +246,18 @@ def rewrite(
                 ahead=len(late) == 1,
             )
 
+    def in_turn() -> Generator[list[Add], None, None]:
+        anew = ctx.session.each(one, late, holding=max((edit.file.bytes for edit in late), default=0))
+        for edit in kept:
+            yield rewritten[edit.file.path] if edit.file.path in rewritten else next(anew)
+
     adds: list[Add] = []
     in_place = ctx.base is not None and not ctx.base.state.unique_keys
-    anew = ctx.session.each(one, late, holding=max((edit.file.bytes for edit in late), default=0))
-    for number, edit in enumerate(kept, 1):
-        path = edit.file.path
-        written = rewritten[path] if path in rewritten else next(anew)
-        adds += [replace_struct(add, place=path) for add in written] if in_place else written
-        done(number)
+    # Closed whatever happens: then nothing is written any more, and what was staged can be deleted.
+    with contextlib.closing(in_turn()) as turns:
+        for number, (edit, written) in enumerate(zip(kept, turns, strict=True), 1):
+            adds += [replace_struct(add, place=edit.file.path) for add in written] if in_place else written
+            done(number)
     return adds
 
 

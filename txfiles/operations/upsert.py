@@ -9,7 +9,7 @@ Source: specs/4-semantics.md, "Upsert".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -85,7 +85,7 @@ class Early:
 
     def rewrite_at_once(self, hits: Hits, groups: Sequence[LiveGroup], *, alone: bool) -> None:
         """Write an open file anew, if its own hits change a row of it. For several threads."""
-        self._drop(hits.file.path)
+        self._drop([hits.file.path])
         mine = np.unique(hits.batch_rows)
         batch = replace(self._batch, rows=self._batch.rows.take(pa.array(mine)))
         own = [replace(hits, batch_rows=np.searchsorted(mine, hits.batch_rows))]
@@ -104,13 +104,13 @@ class Early:
         twice = np.flatnonzero((rows[1:] == rows[:-1]) & (numbers[1:] != numbers[:-1]))
         alone = {hit.file.path for hit in hits}
         alone -= {hits[number].file.path for number in {*numbers[twice].tolist(), *numbers[twice + 1].tolist()}}
-        for path in [path for path in self._written if path not in alone]:
-            self._drop(path)
+        self._drop([path for path in self._written if path not in alone])
         return self._written
 
-    def _drop(self, path: str) -> None:
-        if path in self._written:
-            self._ctx.stage.drop([add.path for add in self._written.pop(path)])
+    def _drop(self, paths: Iterable[str]) -> None:
+        dropped = [add.path for path in paths for add in self._written.pop(path, ())]
+        if dropped:
+            self._ctx.stage.drop(frozenset(dropped))
 
 
 def _edits(batch: Prepared, hits: Sequence[Hits], fates: Fates) -> tuple[list[Edit], pa.Table]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.core.manifest import RunRef
+from txfiles.formats.source import AHEAD_BYTES
 from txfiles.log import index
 from txfiles.log.session import Session
 from txfiles.reading import key_index
@@ -92,8 +93,9 @@ def find(
     at_once = None if then is None else partial(then, alone=len(to_open) == 1)
     found, lying = dict(told), []
     done = progress(len(to_open))
-    largest = max((listed[number].bytes for number in to_open), default=0) if then else 1
-    for count, (number, hits) in enumerate(zip(to_open, session.each(one, to_open, holding=largest), strict=True), 1):
+    largest = max((listed[number].bytes for number in to_open), default=0) if reads else 1
+    holding = min(largest, AHEAD_BYTES)
+    for count, (number, hits) in enumerate(zip(to_open, session.each(one, to_open, holding=holding), strict=True), 1):
         done(count)
         if hits is None:
             lying.append(answer.runs[answer.owner[number]].name)

@@ -244,7 +244,8 @@ class Staging:
     def drop(self, paths: Collection[str]) -> None:
         """Delete some of what was staged: no manifest will name it. Best effort, as `discard`."""
         self._runs.drop(paths)
-        dropped = [name for name in list(self._names) if names.encode_path(name) in paths]
+        decoded = (names.decode_path(path) for path in paths)
+        dropped = [name for name in decoded if name is not None and name in self._names]
         self._delete(dropped)
         for name in dropped:
             self._names.pop(name, None)

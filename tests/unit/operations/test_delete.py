@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 
 import txfiles as tx
 from tests.model import Row, frozen
+from txfiles import inputs
 from txfiles.rows import types
+from txfiles.targets.protocol import Place
 
 pytestmark = pytest.mark.guarantees("S12 S13")
 
@@ -317,3 +321,62 @@ def test_a_known_batch_id_needs_no_file(texts: Path, tmp_path: Path) -> None:
     again = tx.Table(texts).delete(keys=tmp_path / "gone.csv", batch_id="b")
     assert (again.already_committed, again.version) == (True, first.version)
     assert left(texts) == [5, 7]
+
+
+class StoppedError(Exception):
+    """Raised by a caller's progress."""
+
+
+def test_a_delete_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    """A caller who stops it while files are rewritten finds no file of it, and none is written afterwards."""
+    for number in range(8):
+        ids = range(20_000 * number, 20_000 * (number + 1))
+        tx.write(pa.table({"id": ids, "x": [i % 2 for i in ids]}), tmp_path, mode="append_once", keys=["id"])
+    before = sorted(tmp_path.rglob("*"))
+
+    def stop(step: tx.Progress) -> None:
+        if step.stage == "rewriting files" and step.done == 1:
+            raise StoppedError
+
+    with pytest.raises(StoppedError) as stopped:
+        tx.Table(tmp_path).delete([("x", "=", 1)], progress=stop)
+    assert stopped.traceback  # it is held, with all that its frames hold
+    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "keys", "given", "taken"),
+    [
+        ("s3://b/table", "s3://b/keys.csv", None, {"key": "own"}),
+        ("s3://b/table", "s3://b/keys.csv", {}, {}),
+        ("s3://b/table", "abfs://c/keys.csv", None, None),
+        ("s3://b/table", "s3://b/keys.csv", {"key": "other"}, {"key": "other"}),
+    ],
+)
+def test_whose_options_open_a_file_of_keys(path, keys, given, taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are given for it; else the table's, if both are at one kind of store: no other store gets them."""
+
+    class Opened(Exception):
+        pass
+
+    def source(data: object, *, storage_options: object) -> None:
+        raise Opened(data, storage_options)
+
+    table = object.__new__(tx.Table)
+    table._opened = SimpleNamespace(place=Place(path, {"key": "own"}), pinned=None)
+    monkeypatch.setattr(tx.Table, "_require_writable", lambda *_: None)
+    monkeypatch.setattr(inputs, "source", source)
+    with pytest.raises(Opened) as opened:
+        table.delete(keys=KeysAt(keys), storage_options=given)
+    assert opened.value.args[1] == taken
+
+
+class KeysAt:
+    """A file of keys at a URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __fspath__(self) -> str:
+        return self.url

@@ -180,11 +180,11 @@ def test_vectors_of_several_commits():
 def test_vectors_that_are_read_ahead_are_bounded(monkeypatch):
     """As many come together as take so much memory; what is remembered is bounded, too."""
     monkeypatch.setattr(marked, "BATCH_BYTES", 2 * 8)
-    monkeypatch.setattr(cache, "VECTOR_BYTES", 4 * 8)
+    monkeypatch.setattr(cache, "VECTOR_BYTES", 4 * (8 + cache.VECTOR_OVERHEAD_BYTES))
     session = marked_table(SnapshotCache())
     calls, found = asked(session, lambda head: scan.read(session, head, None, None))
     assert (found.num_rows, calls["vectors"]) == (9 * MARKED_FILES, MARKED_FILES / 2)
-    assert session.cache.vectors.bytes == 4 * 8
+    assert session.cache.vectors.bytes == cache.VECTOR_BYTES
 
 
 def test_a_damaged_vector_is_told_to_who_needs_it():
