@@ -142,6 +142,24 @@ SCHEMES: dict[str, tuple[Backend, ...]] = {"s3": S3, "s3a": S3, "abfs": AZURE, "
 """The backends of each scheme, the fastest first and the usual one last: it takes all options."""
 
 
+def check_url(url: str, scheme: str, bucket: str) -> None:
+    """Refuse a URL that may have a credential in it, or no bucket.
+
+    Args:
+        url: as given.
+        scheme: its, one of `SCHEMES`.
+        bucket: its.
+    Raises:
+        InputError: does not show the credential.
+    """
+    backend = SCHEMES[scheme][-1]
+    if redact(url) != url or not backend.bucket.fullmatch(bucket):
+        raise InputError(
+            f"{redact(url)} is not the URL of a folder in a bucket",
+            hint=f"write {scheme}://{backend.written}; credentials belong in storage_options",
+        )
+
+
 def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lock: Lock | None) -> ObjectStore:
     """The store of the table at a URL. Nothing is read or written yet.
 
@@ -157,11 +175,7 @@ def open_bucket(url: str, scheme: str, rest: str, options: Mapping[str, Any], lo
     known = secret_options.resolved(options)
     others, resolved = ({name: value for name, value in some.items() if name not in _OURS} for some in (options, known))
     backend, why = _backend(scheme, known.get("backend"), resolved)
-    if redact(url) != url or not backend.bucket.fullmatch(bucket):
-        raise InputError(
-            f"{redact(url)} is not the URL of a folder in a bucket",
-            hint=f"write {scheme}://{backend.written}; credentials belong in storage_options",
-        )
+    check_url(url, scheme, bucket)
     if prefix:
         common.split(prefix)
     patience = Patience(_request_seconds(known.get("request_timeout", REQUEST_SECONDS)))

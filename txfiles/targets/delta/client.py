@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
-from txfiles.errors import ConfirmationRequiredError, StoreError, TableNotFoundError, TxFilesError
+from txfiles.errors import (
+    ConfirmationRequiredError,
+    StoreError,
+    TableNotFoundError,
+    TxFilesError,
+    UnsupportedTableError,
+)
 from txfiles.store import secret_options
 from txfiles.targets.delta.options import delta_options, location
 from txfiles.targets.protocol import Place
@@ -31,6 +38,9 @@ BATCHES = "txfiles:"
 _REFUSALS = ("table is append-only", "table features")
 """Words of a `CommitFailedError` that is no failure of the store."""
 
+
+_ABSOLUTE = re.compile("/|[A-Za-z][A-Za-z0-9+.-]*:/")
+"""How a path begins that is not relative to the table's folder."""
 
 _TOO_SHORT = "minimum retention"
 """Words of a refusal to vacuum."""
@@ -282,6 +292,18 @@ class Client:
                     hint="pass force (--force) if nobody reads or writes an older version",
                 ) from error
         return found
+
+    def require_own(self, paths: Iterable[str]) -> None:
+        """Refuse paths of files that are another table's: a shallow clone names them in full.
+
+        Raises:
+            UnsupportedTableError: there is one.
+        """
+        if any(_ABSOLUTE.match(path) for path in paths):
+            raise UnsupportedTableError(
+                f"the Delta table at {self.url} is a shallow clone: it names files of another table",
+                hint="use Spark for it, or make a table of its own: CREATE TABLE … AS SELECT * FROM the clone",
+            )
 
     def failures(self, what: str) -> _Failures:
         """Turns what deltalake raises into an error of txfiles that shows no secret."""

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from txfiles.core.messages import redact
 from txfiles.errors import InputError, OptionError
-from txfiles.store import obstore_azure_options, obstore_options, secret_options
+from txfiles.store import obstore_azure_options, obstore_options, remote, secret_options
 
 _S3 = {
     "key": "AWS_ACCESS_KEY_ID",
@@ -39,13 +39,13 @@ def location(path: str | os.PathLike[str]) -> str:
     """The table's folder as an absolute path, or its URL.
 
     Raises:
-        InputError: it is neither, or a folder that deltalake would take for another.
+        InputError: it is neither, or a folder that deltalake would take for another, or may have a credential in it.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"a table's path must be text or a pathlib.Path, not {text!r}", hint="name the table's folder")
     scheme, found, rest = text.partition("://")
-    if not found:
+    if not found and redact(text) == text:  # pathlib turns the two slashes of a URL into one
         return _folder(text)
     if scheme.lower() == "file":
         return _folder(unquote(rest))
@@ -54,6 +54,7 @@ def location(path: str | os.PathLike[str]) -> str:
             f"this release does not support Delta tables at {redact(text)}",
             hint=f"give a folder, or a URL that begins with {', '.join(f'{one}://' for one in _SCHEMES)}",
         )
+    remote.check_url(text, scheme.lower(), rest.partition("/")[0])
     return text.rstrip("/")
 
 

@@ -135,6 +135,14 @@ class Snapshot:
                 file=self.client.url,
             )
 
+    def require_own_files(self) -> None:
+        """Refuse a table that has its rows in files of another.
+
+        Raises:
+            UnsupportedTableError: it is a shallow clone.
+        """
+        self.client.require_own(self.listed["path"].to_pylist())
+
     @cached_property
     def listed(self) -> pa.Table:
         """What the log says of each file."""
@@ -149,6 +157,7 @@ class Snapshot:
         """
         import pyarrow.dataset as ds
 
+        self.require_own_files()
         listed = self.listed
         paths = [unquote(path) for path in listed["path"].to_pylist()]
         sizes = listed["size_bytes"].to_pylist()
@@ -230,6 +239,7 @@ class Snapshot:
 
     def _scanned(self, names: Sequence[str]) -> pa.Table:
         """By deltalake's own reader, which knows column mapping and deletion vectors."""
+        self.require_own_files()
         with self.client.failures("read"):
             rows = pa.table(self.handle.scan(columns=list(names)))
         return rows.cast(pa.schema([self.schema.field(name) for name in names]))

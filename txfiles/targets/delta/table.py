@@ -120,6 +120,7 @@ class DeltaTable:
 
     def files(self, *, physical: bool) -> list[str]:
         """Absolute names of its data files."""
+        self.snapshot.require_own_files()
         if not physical:
             self.snapshot.require_plain()
         if "://" in self.path:
@@ -199,7 +200,9 @@ class DeltaTable:
         hours = None if options.retain is None else _hours(options.retain)
         before = newest.snapshot.version
         client, handle = newest.snapshot.client, newest.snapshot.handle
+        newest.snapshot.require_own_files()
         found = client.vacuum(handle, hours, dry_run=True, force=options.force)
+        client.require_own(found)
         sizes = client.sizes(found)
         if not options.dry_run:
             found = client.vacuum(handle, hours, dry_run=False, force=options.force)
