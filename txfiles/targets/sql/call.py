@@ -111,6 +111,7 @@ def look(db: Database) -> Head:
 
     Raises:
         ForeignTableError: the table exists, and the ledger does not know it.
+        UnsupportedTableError: the table compares in ways of its own.
     """
     address = db.address
     schema = address.schema if address.schema is not None else db.dialect.schema(db)
@@ -122,4 +123,6 @@ def look(db: Database) -> Head:
             f"{address.shown} is a table that txfiles did not create; nothing was written",
             hint="write to a new table; this release cannot take over an existing one",
         )
+    if made:
+        db.dialect.check_table(db, schema, address.table)
     return Head(schema, entry if made else None, made, has_ledger)

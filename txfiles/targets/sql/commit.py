@@ -1,6 +1,7 @@
 """From a table that is as it shall be to its commit: batch ids, the ledger's new row, a reply that was lost, patience.
 
-A commit whose reply was lost is looked up in the ledger, under the table's lock, before anything is tried again.
+A commit that failed, or whose reply was lost, is looked up in the ledger, under the table's lock, before anything is
+tried again.
 
 Source: specs/10-sql.md, "One write".
 """
@@ -53,18 +54,23 @@ def commit(db: Database, call: Call[Ask], head: Head, entry: ledger.Entry) -> No
 
     Raises:
         BusyError: it did not happen.
-        CommitStateUnknownError: the connection broke, and the database cannot be asked in time.
+        StoreError: the database refused it; it did not happen.
+        CommitStateUnknownError: it failed, and the database cannot be asked in time.
     """
     if not head.has_ledger:
         _create_ledger(db, head.schema)
     try:
         ledger.add(db, head.schema, entry)
-        _commit(db)
+        failed = _failure_of_commit(db)
     except RepeatedKeyError:
         raise BusyError("another call has committed this version") from None
-    except _LostCommitError as error:
-        if not _settle(call, head.schema, entry, error):
-            raise BusyError("the connection broke at the commit, which did not happen") from None
+    if failed is None:
+        return
+    db.close()  # what it holds still, such as a lock of SQLite, would keep the question waiting
+    if not _settle(call, head.schema, entry, failed):
+        if isinstance(failed, StoreError):
+            raise failed
+        raise BusyError("the connection broke at the commit, which did not happen")
 
 
 def still(db: Database, call: Call[Ask], seen: Head) -> tuple[Head, ledger.Entry | None]:
@@ -80,19 +86,17 @@ def still(db: Database, call: Call[Ask], seen: Head) -> tuple[Head, ledger.Entry
     return head, known
 
 
-class _LostCommitError(Exception):
-    """The connection broke at the commit."""
-
-
-def _commit(db: Database) -> None:
+def _failure_of_commit(db: Database) -> LostError | StoreError | None:
+    """Commit; returns an error that does not say whether it happened."""
     try:
         db.run("COMMIT")
-    except LostError as error:
-        raise _LostCommitError(str(error)) from None
+    except (LostError, StoreError) as error:
+        return error
+    return None
 
 
-def _settle(call: Call[Ask], schema: str, entry: ledger.Entry, lost: Exception) -> bool:
-    """Whether a commit whose reply was lost is in the ledger. Under the table's lock its transaction is over.
+def _settle(call: Call[Ask], schema: str, entry: ledger.Entry, failed: Exception) -> bool:
+    """Whether a commit that failed is in the ledger after all. Under the table's lock its transaction is over.
 
     Raises:
         CommitStateUnknownError: the database cannot be asked in time.
@@ -109,8 +113,8 @@ def _settle(call: Call[Ask], schema: str, entry: ledger.Entry, lost: Exception) 
                 call.lost(error)
             except CommitConflictError:
                 raise CommitStateUnknownError(
-                    f"the connection to {call.address.shown} broke at the commit of version {entry.version}, and the "
-                    f"database cannot be asked whether it happened: {lost}",
+                    f"{call.address.shown}: the commit of version {entry.version} failed, and the database cannot be "
+                    f"asked whether it happened: {failed}",
                     hint=f"txfiles.resolve(url, {entry.commit_id!r}) tells when it is back; a retry with the same keys "
                     "or batch_id does no harm",
                     committed="unknown",

@@ -7,24 +7,34 @@ from typing import Any
 
 import pyarrow as pa
 
+from txfiles import environment
 from txfiles.errors import StoreError
 from txfiles.targets.sql.address import Address
+from txfiles.targets.sql.call import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
 from txfiles.targets.sql.database import Database
 from txfiles.targets.sql.errors import BusyError, LostError
 from txfiles.targets.sql.types import decode
 
 PATIENCE_SECONDS = 60.0
-"""How long a reader waits for a lock."""
+"""How long a reader waits for a lock, or for a file that another process has."""
 
 
 class Reading(Database):
     """A connection for reading: errors that another attempt might help against are told as such."""
 
     def __init__(self, address: Address) -> None:
-        try:
-            super().__init__(address, PATIENCE_SECONDS)
-        except (BusyError, LostError) as error:
-            raise _failed(address, error) from None
+        real, attempts = environment.real(), 0
+        until = real.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                super().__init__(address, max(0.0, until - real.monotonic()))
+            except BusyError as error:  # another process has the file
+                if real.monotonic() >= until:
+                    raise _failed(address, error) from None
+                real.sleep(min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(attempts, 6)))
+                attempts += 1
+            else:
+                return
 
     def __exit__(self, *raised: object) -> None:
         self.close()

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from txfiles.batch import Prepared, prepare
 from txfiles.core.manifest import TableMetadata
-from txfiles.errors import SchemaMismatchError
+from txfiles.errors import LossyCastError, SchemaMismatchError
 from txfiles.options import KEYED, Request
 from txfiles.reading import scan
 from txfiles.rows import filters, types
@@ -38,8 +38,23 @@ class Holds:
             self.dialect.column_type(one.type, one.name, key=one.name in self.keys)
             check_name(self.dialect, one.name, "column")
 
-    def check_rows(self, rows: pa.Table, _: int) -> None:
-        """Checked where they are staged, which is before anything is written to the table."""
+    def check_rows(self, rows: pa.Table, first_row: int) -> None:
+        """Each value is one that the database gives back. They are checked in the order in which they came.
+
+        Raises:
+            LossyCastError: names the column and the first such row, counted from `first_row`.
+        """
+        for name, column in zip(rows.column_names, rows.columns, strict=True):
+            try:
+                self._check_column(column, name)
+            except LossyCastError:
+                # Checked again with nulls for the rows before, which are those that the message counts.
+                self._check_column(pa.chunked_array([pa.nulls(first_row, column.type), *column.chunks]), name)
+                raise
+
+    def _check_column(self, column: pa.ChunkedArray, name: str) -> None:
+        self.dialect.check_values(column, name, key=name in self.keys)
+        encode(column, name, self.dialect.wire(column.type))
 
 
 def check_name(dialect: Dialect, name: str, what: str) -> None:
@@ -98,17 +113,11 @@ def shape_of(dialect: Dialect, schema: str, call: Call[Request], prepared: Prepa
 
 
 def encoded(shape: Shape, prepared: Prepared) -> dict[str, pa.ChunkedArray]:
-    """The batch in wire types, by columns of the staging table.
-
-    Raises:
-        LossyCastError: a value that the database would not give back.
-    """
-    dialect, found = shape.dialect, {}
-    for name in shape.columns.names:
-        column = prepared.rows[name]
-        dialect.check_values(column, name, key=name in shape.keys)
-        found[shape.staged(name)] = encode(column, name, dialect.wire(column.type))
-    return found
+    """The batch in wire types, by columns of the staging table. `Holds` has checked its values."""
+    columns = {name: prepared.rows[name] for name in shape.columns.names}
+    return {
+        shape.staged(name): encode(column, name, shape.dialect.wire(column.type)) for name, column in columns.items()
+    }
 
 
 def stage(db: Database, shape: Shape, prepared: Prepared) -> None:

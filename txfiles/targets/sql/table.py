@@ -146,6 +146,8 @@ class SqlTable:
         with Reading(self.address) as db:
             self._pin(db)
             shape = self._shape(db)
+            if where is not None:
+                db.dialect.check_table(db, self.schema, self.address.table)
             there = where_of(shape, where)
             for rows in fetch(db, schema, statements.select(shape, needed, f"WHERE {there.sql}"), there.parameters):
                 found = (rows if where is None else where.rows(rows)).select(wanted)
@@ -177,6 +179,7 @@ class SqlTable:
             matching.choose(db, shape, rows)
             db.run("COMMIT")
             self._pin(db)
+            db.dialect.check_table(db, self.schema, self.address.table)
             join = f"JOIN {CHOSEN} AS s ON {shape.on}"
             found = list(fetch(db, schema, statements.select(self._shape(db), names, join)))
         return pa.concat_tables([schema.empty_table(), *found])

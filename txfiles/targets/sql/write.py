@@ -37,7 +37,6 @@ def _planned(call: Call[Request]) -> Plan:
     staging.check_name(dialect, call.address.table, "table")
     if not is_there(call.address):
         prepared = staging.prepare_for(call, dialect, None)
-        staging.encoded(staging.shape_of(dialect, "", call, prepared), prepared)
         return result(Plan, call, None, apply.all_inserted(prepared), committed=True, prepared=prepared)
     with Database(call.address, call.patience) as db:
         head = look(db)
@@ -45,10 +44,9 @@ def _planned(call: Call[Request]) -> Plan:
         if known is not None:
             return already(Plan, call, known)
         prepared = staging.prepare_for(call, dialect, head.table)
-        shape = staging.shape_of(dialect, head.schema, call, prepared)
         if head.entry is None:
-            staging.encoded(shape, prepared)
             return result(Plan, call, None, apply.all_inserted(prepared), committed=True, prepared=prepared)
+        shape = staging.shape_of(dialect, head.schema, call, prepared)
         staging.stage(db, shape, prepared)
         call.begin(db, head.schema)
         counts = apply.decide(db, call, shape, head.entry.table, prepared)

@@ -185,6 +185,13 @@ class Dialect(ABC):
     def has_table(self, db: Connection, schema: str, table: str) -> bool:
         """Whether a table or view of that name exists."""
 
+    def check_table(self, db: Connection, schema: str, table: str) -> None:
+        """Refuse a table that somebody has changed so that it compares in other ways.
+
+        Raises:
+            UnsupportedTableError: names the column.
+        """
+
     @abstractmethod
     def has_index(self, db: Connection, schema: str, table: str, index: str) -> bool:
         """Whether the table has that index."""

@@ -119,8 +119,9 @@ class DuckDB(Dialect):
         return nullcontext(raw)
 
     def settle_in(self, db: Connection, patience: float) -> None:
-        """Zoned times are told in UTC."""
+        """Zoned times are told in UTC; texts are equal to the byte, whatever the options say."""
         db.run("SET TimeZone = 'UTC'")
+        db.run("SET default_collation = ''")
 
     def schema(self, db: Connection) -> str:
         """The current one, in the database of the file."""

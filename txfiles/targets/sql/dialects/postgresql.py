@@ -109,7 +109,7 @@ class PostgreSQL(Dialect):
         return f"{a} {op} {values}{nan}"
 
     def settle_in(self, db: Connection, patience: float) -> None:
-        """Transactions are ours to begin; zoned times are told in UTC. Who only speaks the protocol is refused."""
+        """Transactions are ours to begin; values are told in one form. Who only speaks the protocol is refused."""
         told = [db.raw.info.parameter_status(name) or "" for name in ("server_version", "crdb_version")]
         if not is_postgresql(*told):
             raise UnsupportedTableError(
@@ -118,6 +118,8 @@ class PostgreSQL(Dialect):
             )
         db.raw.autocommit = True
         db.run("SET TIME ZONE 'UTC'")
+        db.run("SET DateStyle = 'ISO'")
+        db.run("SET extra_float_digits = 1")  # every digit: a role may have set fewer
         db.run("SET client_encoding = 'UTF8'")
         db.run("SET standard_conforming_strings = on")
 
@@ -136,6 +138,22 @@ class PostgreSQL(Dialect):
             "WHERE n.nspname = %s AND c.relname = %s"
         )
         return bool(db.rows(sql, (schema, table)))
+
+    def check_table(self, db: Connection, schema: str, table: str) -> None:
+        """No column has a collation to which different texts are equal."""
+        sql = (
+            "SELECT a.attname, l.collname FROM pg_catalog.pg_class c "
+            "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+            "JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation AND NOT l.collisdeterministic "
+            "WHERE n.nspname = %s AND c.relname = %s ORDER BY a.attnum"
+        )
+        for column, collation in db.rows(sql, (schema, table)):
+            raise UnsupportedTableError(
+                f"column {column!r} of {db.address.shown} has the nondeterministic collation {collation!r}, to which "
+                "different texts are equal",
+                hint=f'ALTER TABLE … ALTER COLUMN {column} TYPE text COLLATE "C", or write to another table',
+            )
 
     def has_index(self, db: Connection, schema: str, table: str, index: str) -> bool:
         """One that is unique, valid and neither partial nor of expressions."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from txfiles.errors import UnsupportedTableError
 from txfiles.targets.sql.dialects.base import Dialect, ascii_lower
 from txfiles.targets.sql.types import kind_of, refuse_floats
 
@@ -80,6 +81,12 @@ class SQLite(Dialect):
             return None
         return super().compared(a, op, values, t)
 
+    def selected(self, column: str, t: pa.DataType) -> str:
+        """A float: a column that was one of integers stores whole numbers as such."""
+        if not pa.types.is_floating(t):
+            return column
+        return f"CASE typeof({column}) WHEN 'integer' THEN CAST({column} AS REAL) ELSE {column} END"
+
     def alter(self, target: str, column: str, before: pa.DataType, after: pa.DataType, name: str) -> list[str]:
         """Columns take values of any type, so nothing is to be done where the stored form stays."""
         self.check_widening(before, after, name)
@@ -90,10 +97,16 @@ class SQLite(Dialect):
         return []
 
     def settle_in(self, db: Connection, patience: float) -> None:
-        """Transactions are ours to begin; a lock is waited for in SQLite itself."""
+        """Transactions are ours to begin; a lock is waited for in SQLite itself. Texts must be in UTF-8."""
         db.raw.isolation_level = None
         db.run(f"PRAGMA cache_size = -{CACHE_KIB}")
         db.run(f"PRAGMA busy_timeout = {int(min(patience, 600) * 1_000)}")
+        encoding = db.rows("PRAGMA encoding")[0][0]
+        if encoding != "UTF-8":
+            raise UnsupportedTableError(
+                f"the database of {db.address.shown} has the encoding {encoding}, in which texts are ordered otherwise",
+                hint="copy it to a new file, whose encoding is UTF-8: sqlite3 old.db .dump | sqlite3 new.db",
+            )
 
     def schema(self, db: Connection) -> str:
         """The database of the file itself."""
