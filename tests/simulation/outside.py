@@ -35,9 +35,9 @@ def _read_and_wait(path: str, who: int) -> Any:
 
 def _made_anew(path: str, who: int) -> Any:
     """Take the table away, and put another one there that looks like it: same names, sizes and times."""
-    from tests.simulation.scenes import table
+    from tests.simulation.scenes import PROPERTIES, table
 
-    state, _ = table({"vacuum_grace": "0"}, first=210)
+    state, _ = table(PROPERTIES, first=210)
     body().ask("replace", names.TABLE_FILE, {name: held.data for name, held in state.objects.items()})
     return CALLS["read"].do(path, who)
 

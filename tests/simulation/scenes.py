@@ -42,11 +42,15 @@ def _table_of(properties: tuple[tuple[str, Any], ...]) -> tuple[State, tuple[Wri
     return table(dict(properties))
 
 
+PROPERTIES = {"vacuum_grace": "0", "key_index": "off"}
+"""Of all tables, if a scene does not say otherwise."""
+
+
 def scene(programs: Sequence[str | Sequence[str]], *, create: bool = False, **properties: Any) -> Scene:
     """Calls by name, one or several for each process, on the table of `calls.made`, or where there is none yet."""
     named = [[one] if isinstance(one, str) else list(one) for one in programs]
     calls = tuple(tuple({**CALLS, **OUTSIDE, **MARKING, **INDEXING}[name] for name in program) for program in named)
-    given = {"vacuum_grace": "0", "key_index": "off", **properties}
+    given = {**PROPERTIES, **properties}
     base, done = (State({}), ()) if create else _table_of(tuple(given.items()))
     return Scene(" | ".join(" ".join(program) for program in named), base, Checker(base, done), calls)
 

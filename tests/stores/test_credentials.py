@@ -314,7 +314,7 @@ def test_credentials_that_expire(backend, call, first, proxy, cold):
     Also where the request before that was applied and its answer lost: a library that sends it again, unseen, is
     denied then, though the commit stands.
     """
-    given = {**s3_options(proxy.url), "token": "CANARY-token-77", "backend": backend, "request_timeout": 3}
+    given = {**s3_options(proxy.url), "token": "CANARY-token-77", "backend": backend, "request_timeout": 9}
     words = check_expiry(
         call,
         fresh_url,

@@ -60,8 +60,17 @@ def test_any_table_comes_back(table, group_rows, which, codecs, chain) -> None:
         file, copied = spliced(files, file, table.schema, replaced, compression=codecs[1])
         assert copied == groups - len(replaced)
     assert identical(read(PARQUET, files, file, table.schema), table)
-    plain = pq.read_table(pa.BufferReader(files.content["f"]), page_checksum_verification=True)
+    readable = [field.name for field in table.schema if not is_twice_fixed(field.type)]
+    table = table.select(readable)
+    plain = pq.ParquetFile(pa.BufferReader(files.content["f"]), page_checksum_verification=True).read().select(readable)
     assert identical(plain.cast(help_.bare(table.schema)), table.cast(help_.bare(table.schema)))
+
+
+def is_twice_fixed(kind: pa.DataType, inside: bool = False) -> bool:
+    """Whether lists of a fixed size are in such lists: of a null there pyarrow's own reader makes an invalid array."""
+    if pa.types.is_fixed_size_list(kind):
+        return inside or is_twice_fixed(kind.value_type, True)
+    return any(is_twice_fixed(kind.field(number).type, inside) for number in range(kind.num_fields))
 
 
 def test_groups_keep_their_bytes_and_statistics() -> None:
