@@ -284,7 +284,7 @@ def test_no_name_and_no_value_is_sql(kind: str, sql_url: Url, data: st.DataObjec
         ("sqlite:///x.db?table=TxFiles_commits", "reserved"),
         ("sqlite://?table=a", "a file"),
         ("sqlite:///:memory:?table=a", "a file"),
-        ("mssql://host/db?table=a", "not supported"),
+        ("snowflake://host/db?table=a", "not supported"),
         ("oracle://host/db?table=a", "not supported"),
     ],
 )

@@ -26,10 +26,11 @@ SCHEMES = {
     "postgres": "postgresql",
     "mariadb": "mariadb",
     "mysql": "mariadb",
+    "mssql": "mssql",
 }
 """The dialect of each scheme that is served."""
 
-OTHERS = ("mssql", "oracle", "snowflake", "bigquery", "redshift")
+OTHERS = ("oracle", "snowflake", "bigquery", "redshift")
 """Schemes of databases that are recognised, and refused by name."""
 
 OURS = "txfiles_"
@@ -151,13 +152,13 @@ def read(place: Place) -> Address:
         raise OptionError(
             f"the name {table!r} is reserved: names that begin with {OURS} are txfiles' own", hint="rename it"
         )
-    if schema is not None and re.fullmatch(_TEMPORARY.get(dialect, ""), schema, re.IGNORECASE):
-        raise OptionError(
-            f"the tables of schema {schema!r} are gone when the call ends", hint="name another schema, or none"
-        )
+    options = [*(name for name, _ in pairs if name != "table"), *(place.storage_options or {})]
+    _check_lasting(dialect, schema, table)
     rest = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs if name != "table")
     if dialect == "sqlite":
-        _check_sqlite_options([*(name for name, _ in pairs if name != "table"), *(place.storage_options or {})])
+        _check_sqlite_options(options)
+    if dialect == "mssql" and "odbc_connect" in map(str.casefold, options):
+        raise OptionError("odbc_connect would name another database", hint="write its parts into the URL instead")
     if dialect in _FILES:
         file = unquote(base.partition("://")[2])
         if len(file) < 2 or not file.startswith("/") or ":memory:" in file:  # noqa: PLR2004 - a slash and a name
@@ -173,6 +174,15 @@ def read(place: Place) -> Address:
         table=table,
         options=place.storage_options or {},
     )
+
+
+def _check_lasting(dialect: str, schema: str | None, table: str) -> None:
+    if schema is not None and re.fullmatch(_TEMPORARY.get(dialect, ""), schema, re.IGNORECASE):
+        raise OptionError(
+            f"the tables of schema {schema!r} are gone when the call ends", hint="name another schema, or none"
+        )
+    if dialect == "mssql" and table.startswith("#"):
+        raise OptionError(f"a table {table!r} is gone when the call ends", hint="rename it, without the # before it")
 
 
 def _check_sqlite_options(names: list[str]) -> None:

@@ -72,8 +72,8 @@ def _count_fates(db: Database, call: Call[Request], shape: Shape, current: Table
         db.run(statements.fates_of_append_once(shape))
     else:
         db.run(statements.fates_of_upsert(shape))
-        db.run(statements.join_fates())
-    return statements.count_fates()
+        db.run(statements.join_fates(shape))
+    return statements.count_fates(shape)
 
 
 def _by_index(db: Database, shape: Shape, current: TableMetadata) -> bool:
@@ -112,7 +112,7 @@ def _reshape(db: Database, call: Call[Request], shape: Shape, current: TableMeta
     for name in shape.columns.names:
         column, after = dialect.quote(name), shape.columns.field(name).type
         if name not in before.names:
-            db.run(f"ALTER TABLE {shape.target} ADD COLUMN {column} {shape.type(name)}")
+            db.run(dialect.add_column(shape.target, column, shape.type(name)))
         elif before.field(name).type != after:
             for statement in dialect.alter(shape.target, column, before.field(name).type, after, name):
                 db.run(statement)

@@ -9,6 +9,7 @@ Source: specs/10-sql.md, "Filters".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -50,12 +51,19 @@ def where_of(shape: Shape, given: Filter | None) -> Where:
     if given.conditions is None:
         return Where(EVERY.sql, whole=False)
     rendered = [_rendered(shape, one) for one in given.conditions]
-    known = [one for one in rendered if one is not None]
+    known = _few_enough(shape, [one for one in rendered if one is not None])
     return Where(
         " AND ".join(f"({one.sql})" for one in known) or EVERY.sql,
         tuple(value for one in known for value in one.parameters),
         whole=len(known) == len(rendered),
     )
+
+
+def _few_enough(shape: Shape, known: list[Where]) -> list[Where]:
+    """The first conditions, whose parameters a statement takes."""
+    most = shape.dialect.most_parameters
+    counts = accumulate(len(one.parameters) for one in known)
+    return [one for one, count in zip(known, counts, strict=True) if most is None or count <= most]
 
 
 def _rendered(shape: Shape, condition: Condition) -> Where | None:

@@ -6,6 +6,7 @@ Drivers' errors are told in one line, without anything that may be secret.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
@@ -18,7 +19,6 @@ from txfiles.targets.sql.address import Address
 from txfiles.targets.sql.dialects.base import Dialect
 from txfiles.targets.sql.errors import BusyError, LostError, RepeatedKeyError
 
-INSTALL = "pip install 'txfiles[sql]'"
 MESSAGE_CHARACTERS = 500
 
 
@@ -35,6 +35,8 @@ class Database:
         self.address = address
         self.dialect: Dialect = dialects.get(address.dialect)
         self.raw: Any = None
+        if not self.dialect.tried:
+            _warn(self.dialect)
         try:
             with self.failing():
                 self.raw = _connect(address, self.dialect)
@@ -108,14 +110,24 @@ class Database:
             ) from None
 
 
+def _warn(dialect: Dialect) -> None:
+    """Say, once in a process unless warnings are set otherwise, that nobody has seen it work."""
+    warnings.warn(
+        f"txfiles has never been run against a database of {dialect.name!r}: its statements are only checked as text; "
+        "try it on data that you can lose",
+        stacklevel=2,
+    )
+
+
 def _connect(address: Address, dialect: Dialect) -> Any:
     if dialect.driver is None:
         return dialect.connect(address)
+    install = f"pip install 'txfiles[{dialect.extra}]'"
     try:
         import sqlalchemy as sa
         from sqlalchemy.pool import NullPool
     except ImportError as error:
-        raise OptionError("SQL tables need SQLAlchemy, which is not installed", hint=INSTALL) from error
+        raise OptionError("SQL tables need SQLAlchemy, which is not installed", hint=install) from error
     try:
         url = sa.make_url(address.url).set(drivername=dialect.driver)
     except (sa.exc.ArgumentError, ValueError):
@@ -127,13 +139,16 @@ def _connect(address: Address, dialect: Dialect) -> Any:
         url = url.set(**secret_options.resolved({name: value for name, value in parts.items() if value}))
     else:
         url = url.set(database=address.file)
+    said = {name.casefold() for name in url.query}
+    added = {name: value for name, value in dialect.parameters.items() if name.casefold() not in said}
+    url = url.update_query_dict(added)
     options = secret_options.resolved(address.options)
     try:
         engine = sa.create_engine(url, poolclass=NullPool, connect_args=options)
         arguments, keywords = engine.dialect.create_connect_args(url)
         return engine.dialect.connect(*arguments, **{**keywords, **options})
     except ImportError as error:
-        raise OptionError(f"{address.dialect} tables need a driver: {error}", hint=INSTALL) from error
+        raise OptionError(f"{address.dialect} tables need a driver: {error}", hint=install) from error
     except (TypeError, ValueError) as error:
         raise OptionError(
             f"{address.shown}: the driver does not take a part of the URL or an option: "

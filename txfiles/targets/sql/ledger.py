@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from txfiles.core import times
 from txfiles.core.codec import TableAction, read_table, table_action
@@ -153,36 +154,34 @@ def create(db: Database, schema: str) -> None:
         kind = "BIGINT" if one in _INTEGERS else dialect.short_text if one in _SHORT else dialect.long_text
         optional = one in ("scope", "batch_id", "timestamp_col", "read_version")
         columns.append(f"{dialect.quote(one)} {kind}{'' if optional else ' NOT NULL'}")
-    db.run(
-        f"CREATE TABLE IF NOT EXISTS {name(db, schema)} ({', '.join(columns)}, PRIMARY KEY (table_name, version), "
-        "UNIQUE (table_name, commit_id))"
-    )
+    columns += ["PRIMARY KEY (table_name, version)", "UNIQUE (table_name, commit_id)"]
+    db.run(dialect.create_if_absent(name(db, schema), ", ".join(columns)))
 
 
 def newest(db: Database, schema: str, table: str) -> Entry | None:
     """The newest commit of a table."""
-    found = _entries(db, schema, "version >= 0", "ORDER BY version DESC LIMIT 1", (table,))
+    found = _entries(db, schema, "version >= 0", (table,), limit=1)
     return found[0] if found else None
 
 
 def pending(db: Database, schema: str, table: str) -> Entry | None:
     """A creation that was announced and not finished."""
-    found = _entries(db, schema, f"version = {PENDING}", "", (table,))
+    found = _entries(db, schema, f"version = {PENDING}", (table,))
     return found[0] if found else None
 
 
 def by_commit(db: Database, schema: str, table: str, commit_id: str) -> Entry | None:
     """The commit with that id."""
     mark = db.dialect.mark
-    found = _entries(db, schema, f"version >= 0 AND commit_id = {mark}", "", (table, commit_id))
+    found = _entries(db, schema, f"version >= 0 AND commit_id = {mark}", (table, commit_id))
     return found[0] if found else None
 
 
 def by_batch(db: Database, schema: str, table: str, batch_id: str, kept: int) -> Entry | None:
     """The commit of a batch id, if it is one of the newest `kept` ids."""
     mark = db.dialect.mark
-    where = f"version >= 0 AND batch_id = {mark}"
-    found = _entries(db, schema, where, "ORDER BY version DESC LIMIT 1", (table, batch_id))
+    same = db.dialect.compared("batch_id", "=", mark, pa.string())
+    found = _entries(db, schema, f"version >= 0 AND {same}", (table, batch_id), limit=1)
     if not found:
         return None
     later = db.rows(
@@ -194,8 +193,7 @@ def by_batch(db: Database, schema: str, table: str, batch_id: str, kept: int) ->
 
 def history(db: Database, schema: str, table: str, version: int, limit: int | None) -> list[Entry]:
     """The commits up to a version, newest first."""
-    order = "ORDER BY version DESC" + ("" if limit is None else f" LIMIT {int(limit)}")
-    return _entries(db, schema, f"version >= 0 AND version <= {db.dialect.mark}", order, (table, version))
+    return _entries(db, schema, f"version >= 0 AND version <= {db.dialect.mark}", (table, version), limit=limit)
 
 
 def add(db: Database, schema: str, entry: Entry) -> None:
@@ -211,7 +209,13 @@ def forget(db: Database, schema: str, table: str) -> None:
     db.run(f"DELETE FROM {name(db, schema)} WHERE table_name = {db.dialect.mark}", (table,))
 
 
-def _entries(db: Database, schema: str, where: str, order: str, parameters: Sequence[Any]) -> list[Entry]:
+def _entries(
+    db: Database, schema: str, where: str, parameters: Sequence[Any], *, limit: int | None = None
+) -> list[Entry]:
+    """Commits, newest first."""
     columns = ", ".join(map(db.dialect.quote, NAMES))
-    sql = f"SELECT {columns} FROM {name(db, schema)} WHERE table_name = {db.dialect.mark} AND {where} {order}"
+    sql = f"SELECT {columns} FROM {name(db, schema)} WHERE table_name = {db.dialect.mark} AND {where}"
+    sql += " ORDER BY version DESC"
+    if limit is not None:
+        sql = db.dialect.limited(sql, int(limit))
     return [Entry(**dict(zip(NAMES, row, strict=True))) for row in db.rows(sql, parameters)]

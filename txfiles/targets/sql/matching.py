@@ -61,7 +61,7 @@ def choose(db: Database, shape: Shape, rows: pa.Table) -> None:
     columns = {
         shape.staged(name): encode(rows[name], name, db.dialect.wire(rows[name].type)) for name in shape.columns.names
     }
-    db.dialect.load(db, CHOSEN, pa.table({"n": pa.array(np.arange(rows.num_rows)), **columns}))
+    db.dialect.load(db, db.dialect.temporary(CHOSEN), pa.table({"n": pa.array(np.arange(rows.num_rows)), **columns}))
 
 
 def count(db: Database, shape: Shape, conditions: list[Where]) -> int:

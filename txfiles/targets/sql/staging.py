@@ -126,6 +126,6 @@ def stage(db: Database, shape: Shape, prepared: Prepared) -> None:
     db.run(statements.create_batch(shape))
     if prepared.rows.num_rows:
         numbers = pa.array(np.arange(prepared.rows.num_rows))
-        db.run("BEGIN")
-        db.dialect.load(db, BATCH, pa.table({"n": numbers, **columns}))
+        db.run(db.dialect.start)
+        db.dialect.load(db, db.dialect.temporary(BATCH), pa.table({"n": numbers, **columns}))
         db.run("COMMIT")

@@ -62,7 +62,11 @@ class Shape:
     @property
     def on(self) -> str:
         """Whether row `s` of the batch has the key of row `t` of the target."""
-        return " AND ".join(" = ".join(self.pairs(key)) for key in self.keys)
+        return " AND ".join(self.dialect.equal(*self.pairs(key), self.columns.field(key).type) for key in self.keys)
+
+    def temporary(self, name: str) -> str:
+        """A temporary table in a statement."""
+        return self.dialect.temporary(name)
 
 
 def create(shape: Shape) -> str:
@@ -79,32 +83,43 @@ def key_list(shape: Shape) -> str:
 
 def create_batch(shape: Shape, name: str = BATCH) -> str:
     """Make the staging table, or one like it."""
-    columns = ", ".join(f"{shape.staged(column)} {shape.type(column)}" for column in shape.columns.names)
-    return f"CREATE TEMPORARY TABLE {name} (n {shape.dialect.row_number}, {columns})"
+    types = (
+        (shape.staged(one.name), shape.dialect.staging_type(one.type, one.name, key=one.name in shape.keys))
+        for one in shape.columns
+    )
+    columns = ", ".join(" ".join(one) for one in types)
+    return shape.dialect.create_temporary(name, f"n {shape.dialect.row_number}, {columns}")
 
 
 def fates_of_upsert(shape: Shape) -> str:
     """Make the table of hits: one row for each pair of a batch row and a row of the target, or for an unknown key."""
-    return f"CREATE TEMPORARY TABLE {FOUND} AS SELECT s.n AS n, {_fate(shape)} AS fate {_joined(shape)}"
+    return shape.dialect.create_temporary_as(FOUND, f"s.n AS n, {_fate(shape)} AS fate", _joined(shape))
 
 
 def _fate(shape: Shape) -> str:
     key, _ = shape.pairs(shape.keys[0])
     cases = [f"WHEN {key} IS NULL THEN 'i'"]
     if shape.timestamp_col is not None:
-        stored, given = shape.pairs(shape.timestamp_col)
-        older = shape.dialect.older(given, stored, shape.columns.field(shape.timestamp_col).type)
-        cases.append(f"WHEN {older} THEN 's'")
+        cases.append(f"WHEN {_older(shape, shape.timestamp_col)} THEN 's'")
+    return f"CASE {' '.join(cases)} WHEN {_same(shape)} THEN 'u' ELSE 'c' END"
+
+
+def _older(shape: Shape, timestamp_col: str) -> str:
+    stored, given = shape.pairs(timestamp_col)
+    return shape.dialect.older(given, stored, shape.columns.field(timestamp_col).type)
+
+
+def _same(shape: Shape) -> str:
     compared = [
         shape.dialect.same(f"s.{shape.staged(name)}", f"t.{shape.dialect.quote(name)}", shape.columns.field(name).type)
         for name in shape.columns.names
         if name not in (*shape.missing, *shape.keys)
     ]
-    return f"CASE {' '.join(cases)} WHEN {' AND '.join(compared) or '1 = 1'} THEN 'u' ELSE 'c' END"
+    return " AND ".join(compared) or "1 = 1"
 
 
 def _joined(shape: Shape) -> str:
-    return f"FROM {BATCH} AS s LEFT JOIN {shape.target} AS t ON {shape.on}"
+    return f"FROM {_batch(shape)} LEFT JOIN {shape.target} AS t ON {shape.on}"
 
 
 def _known(shape: Shape) -> str:
@@ -113,43 +128,42 @@ def _known(shape: Shape) -> str:
 
 def count_by_index(shape: Shape, *, known: bool) -> str:
     """How many rows have each fate, where each key is in the target once at most; `known`: of an append_once."""
-    fate = f"CASE WHEN {_known(shape)} THEN 'k' ELSE 'i' END AS fate FROM {BATCH} AS s"
+    fate = f"CASE WHEN {_known(shape)} THEN 'k' ELSE 'i' END AS fate FROM {_batch(shape)}"
     found = fate if known else f"{_fate(shape)} AS fate {_joined(shape)}"
     return f"SELECT fate, count(*), count(*) FROM (SELECT {found}) AS f GROUP BY fate"
 
 
-def join_fates() -> str:
+def join_fates(shape: Shape) -> str:
     """Make the table of fates from the hits: a key that the target has several times is as old as its newest row."""
     fate = (
         "CASE WHEN count(*) = 1 THEN max(fate) WHEN sum(CASE WHEN fate = 's' THEN 1 ELSE 0 END) > 0 THEN 's' "
         "WHEN sum(CASE WHEN fate = 'u' THEN 1 ELSE 0 END) > 0 THEN 'u' ELSE 'c' END"
     )
-    return f"CREATE TEMPORARY TABLE {FATES} AS SELECT n, {fate} AS fate, count(*) AS hits FROM {FOUND} GROUP BY n"
+    columns = f"n, {fate} AS fate, count(*) AS hits"
+    return shape.dialect.create_temporary_as(FATES, columns, f"FROM {shape.temporary(FOUND)} GROUP BY n")
 
 
 def fates_of_append_once(shape: Shape) -> str:
     """Make the table of fates of rows of which only the unknown keys count."""
-    return (
-        f"CREATE TEMPORARY TABLE {FATES} AS SELECT s.n AS n, CASE WHEN {_known(shape)} THEN 'k' ELSE 'i' END AS fate, "
-        f"1 AS hits FROM {BATCH} AS s"
-    )
+    columns = f"s.n AS n, CASE WHEN {_known(shape)} THEN 'k' ELSE 'i' END AS fate, 1 AS hits"
+    return shape.dialect.create_temporary_as(FATES, columns, f"FROM {_batch(shape)}")
 
 
-def count_fates() -> str:
+def count_fates(shape: Shape) -> str:
     """How many rows have each fate, and how many rows of the target they met."""
-    return f"SELECT fate, count(*), sum(hits) FROM {FATES} GROUP BY fate"
+    return f"SELECT fate, count(*), sum(hits) FROM {shape.temporary(FATES)} GROUP BY fate"
 
 
 def insert_all(shape: Shape) -> str:
     """Add every row of the batch."""
-    return f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {BATCH} AS s ORDER BY s.n"
+    return f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {_batch(shape)} ORDER BY s.n"
 
 
 def insert_new(shape: Shape) -> str:
     """Add the rows of unknown keys, and those that replace several rows. Another unique index raises."""
     return (
-        f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {BATCH} AS s JOIN {FATES} AS f "
-        f"ON f.n = s.n WHERE f.fate = 'i' OR {_replaces_several()} ORDER BY s.n"
+        f"INSERT INTO {shape.target} ({_names(shape)}) SELECT {_staged(shape)} FROM {_decided(shape)} "
+        f"WHERE f.fate = 'i' OR {_replaces_several()} ORDER BY s.n"
     )
 
 
@@ -161,14 +175,28 @@ def upsert(shape: Shape, *, everything: bool) -> str:
         everything: whether each row of the batch is one of these.
     """
     quote = shape.dialect.quote
+    if shape.dialect.merges:
+        return _merge(shape, _written(shape))
     sets = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in _written(shape))
-    source = f"FROM {BATCH} AS s WHERE 1 = 1" if everything else f"{_joined(shape)} WHERE {_fate(shape)} IN ('i', 'c')"
-    return _insert(shape, source) + (f" DO UPDATE SET {sets}" if sets else " DO NOTHING")
+    some = f"{_joined(shape)} WHERE {_fate(shape)} IN ('i', 'c')"
+    insert = _insert(shape, f"FROM {_batch(shape)} WHERE 1 = 1" if everything else some)
+    return insert + (f" DO UPDATE SET {sets}" if sets else " DO NOTHING")
 
 
 def insert_unknown(shape: Shape) -> str:
     """Add the rows of unknown keys, by a unique index on the keys. Another unique index raises."""
-    return _insert(shape, f"FROM {BATCH} AS s WHERE 1 = 1") + " DO NOTHING"
+    if shape.dialect.merges:
+        return _merge(shape, ())
+    return _insert(shape, f"FROM {_batch(shape)} WHERE 1 = 1") + " DO NOTHING"
+
+
+def _merge(shape: Shape, written: Sequence[str]) -> str:
+    """Add the rows of unknown keys, and update some columns of the changed ones."""
+    sets = ", ".join(f"{shape.dialect.quote(name)} = s.{shape.staged(name)}" for name in written)
+    stale = f"NOT {_older(shape, shape.timestamp_col)} AND " if shape.timestamp_col is not None else ""
+    update = f"WHEN MATCHED AND {stale}NOT ({_same(shape)}) THEN UPDATE SET {sets}" if sets else ""
+    insert = f"WHEN NOT MATCHED THEN INSERT ({_names(shape)}) VALUES ({_staged(shape)})"
+    return shape.dialect.merge(shape.target, _batch(shape), shape.on, update, insert)
 
 
 def _insert(shape: Shape, source: str) -> str:
@@ -180,7 +208,7 @@ def _insert(shape: Shape, source: str) -> str:
 def change(shape: Shape) -> list[str]:
     """Replace the rows that have another value, each the only one of its key."""
     dialect, quote = shape.dialect, shape.dialect.quote
-    batch, where = f"{BATCH} AS s JOIN {FATES} AS f ON f.n = s.n", "f.fate = 'c' AND f.hits = 1"
+    batch, where = _decided(shape), "f.fate = 'c' AND f.hits = 1"
     if dialect.updates:
         sets = [(quote(name), f"s.{shape.staged(name)}") for name in _written(shape)]
         return [dialect.update(shape.target, sets, batch, shape.on, where)] if sets else []
@@ -200,9 +228,7 @@ def change(shape: Shape) -> list[str]:
 
 def delete_several(shape: Shape) -> str:
     """Delete the rows of keys that the target has several times."""
-    where = (
-        f"EXISTS (SELECT 1 FROM {BATCH} AS s JOIN {FATES} AS f ON f.n = s.n WHERE {shape.on} AND {_replaces_several()})"
-    )
+    where = f"EXISTS (SELECT 1 FROM {_decided(shape)} WHERE {shape.on} AND {_replaces_several()})"
     return shape.dialect.delete(shape.target, where)
 
 
@@ -223,19 +249,23 @@ def among(shape: Shape, chosen: str, nulls: Collection[str], *, exact: bool) -> 
         nulls: the columns that are null.
         exact: whether to tell 0.0 from -0.0.
     """
-    of_target, of_chosen, tests = [], [], []
+    of_target, of_chosen, equal, tests = [], [], [], []
     for name in shape.columns.names:
         stored, given = shape.pairs(name)
         if name in nulls:
             tests.append(f"{stored} IS NULL")
             continue
         t = shape.columns.field(name).type
+        if not shape.dialect.row_values:
+            equal.append(shape.dialect.equal(stored, given, t))
+            continue
         of_target.append(shape.dialect.exact(stored, t) if exact else stored)
         of_chosen.append(shape.dialect.exact(given, t) if exact else given)
-    if of_target:
+    if of_target or equal:
         same = [f"s.{shape.staged(name)} IS {'NULL' if name in nulls else 'NOT NULL'}" for name in shape.columns.names]
-        found = f"SELECT {', '.join(of_chosen)} FROM {chosen} AS s WHERE {' AND '.join(same)}"
-        tests.append(f"({', '.join(of_target)}) IN ({found})")
+        source = f"FROM {shape.temporary(chosen)} AS s WHERE {' AND '.join([*same, *equal])}"
+        found = f"SELECT {', '.join(of_chosen)} {source}"
+        tests.append(f"({', '.join(of_target)}) IN ({found})" if of_target else f"EXISTS (SELECT 1 {source})")
     return " AND ".join(tests)
 
 
@@ -247,12 +277,23 @@ def null_key(shape: Shape) -> str:
 
 def keys_there(shape: Shape) -> str:
     """The numbers of the rows of the batch whose keys the table has."""
-    return f"SELECT s.n FROM {BATCH} AS s WHERE {_known(shape)} ORDER BY s.n"
+    return f"SELECT s.n FROM {_batch(shape)} WHERE {_known(shape)} ORDER BY s.n"
 
 
 def repeated_key(shape: Shape) -> str:
     """Find a key that the table has several times."""
-    return f"SELECT 1 FROM {shape.target} GROUP BY {key_list(shape)} HAVING count(*) > 1 LIMIT 1"
+    query = f"SELECT 1 FROM {shape.target} GROUP BY {key_list(shape)} HAVING count(*) > 1"
+    return shape.dialect.limited(query, 1)
+
+
+def _batch(shape: Shape) -> str:
+    """The rows `s` of the batch."""
+    return f"{shape.temporary(BATCH)} AS s"
+
+
+def _decided(shape: Shape) -> str:
+    """The rows of the batch with their fates `f`."""
+    return f"{_batch(shape)} JOIN {shape.temporary(FATES)} AS f ON f.n = s.n"
 
 
 def _written(shape: Shape) -> list[str]:

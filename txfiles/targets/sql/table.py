@@ -175,12 +175,12 @@ class SqlTable:
             return schema.empty_table()
         with Reading(self.address) as db:
             shape = replace(self._shape(db), columns=rows.schema)
-            db.run("BEGIN")
+            db.run(db.dialect.start)
             matching.choose(db, shape, rows)
             db.run("COMMIT")
             self._pin(db)
             db.dialect.check_table(db, self.schema, self.address.table)
-            join = f"JOIN {CHOSEN} AS s ON {shape.on}"
+            join = f"JOIN {db.dialect.temporary(CHOSEN)} AS s ON {shape.on}"
             found = list(fetch(db, schema, statements.select(self._shape(db), names, join)))
         return pa.concat_tables([schema.empty_table(), *found])
 

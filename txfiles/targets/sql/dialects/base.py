@@ -36,11 +36,18 @@ class Dialect(ABC):
         name: as in `address.SCHEMES`.
         driver: SQLAlchemy's name of the database and driver; None if the dialect connects by itself.
         mark: the placeholder of a parameter.
-        upserts: whether ``INSERT … ON CONFLICT (keys)`` is used where a unique index has the keys.
+        start: begins a transaction, in which the staging table is loaded.
+        tried: whether its statements were ever run against a real database.
+        extra: what to install for it.
+        parameters: of the URL, unless the caller says them otherwise.
+        upserts: whether ``INSERT … ON CONFLICT (keys)``, or a merge, is used where a unique index has the keys.
+        merges: whether that is a merge.
+        row_values: whether it knows ``(a, b) IN (SELECT …)``.
         updates: whether an update stores every value as it is.
         indexes: whether a table that is created with keys gets a unique index.
         row_number: the type of the staging table's row number.
         transactional_ddl: whether a rolled back transaction takes its tables and columns with it.
+        most_parameters: of a statement.
         name_bytes: the longest name, in bytes of UTF-8; the database cuts longer ones, or refuses them.
         types: column types by kind, for the kinds that need no more than a word.
     """
@@ -48,11 +55,18 @@ class Dialect(ABC):
     name: ClassVar[str]
     driver: ClassVar[str | None]
     mark: ClassVar[str] = "?"
+    start: ClassVar[str] = "BEGIN"
+    tried: ClassVar[bool] = True
+    extra: ClassVar[str] = "sql"
+    parameters: ClassVar[dict[str, str]] = {}
     upserts: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
+    row_values: ClassVar[bool] = True
     updates: ClassVar[bool] = True
     indexes: ClassVar[bool] = True
     row_number: ClassVar[str] = "BIGINT"
     transactional_ddl: ClassVar[bool] = True
+    most_parameters: ClassVar[int | None] = None
     name_bytes: ClassVar[int | None] = None
     types: ClassVar[dict[Kind, str]]
 
@@ -78,6 +92,10 @@ class Dialect(ABC):
         """
         return self.types[kind_of(t, name)]
 
+    def staging_type(self, t: pa.DataType, name: str, *, key: bool) -> str:
+        """The type of a column of a temporary table, into which values in wire types are loaded."""
+        return self.column_type(t, name, key=key)
+
     @abstractmethod
     def wire(self, t: pa.DataType) -> pa.DataType:
         """The Arrow type in which values of a column travel both ways."""
@@ -88,6 +106,10 @@ class Dialect(ABC):
     @abstractmethod
     def same(self, a: str, b: str, t: pa.DataType) -> str:
         """Whether two expressions have the same value: null is null, NaN is NaN, and -0.0 is not 0.0."""
+
+    def equal(self, a: str, b: str, t: pa.DataType) -> str:
+        """Whether two keys, neither of them null, are equal; an index may find them."""
+        return f"{a} = {b}"
 
     def older(self, a: str, b: str, t: pa.DataType) -> str:
         """Whether `a` is strictly older than `b`; null and NaN are oldest, and equally old."""
@@ -116,6 +138,42 @@ class Dialect(ABC):
     def selected(self, column: str, t: pa.DataType) -> str:
         """The expression that reads a column, for `wire`."""
         return column
+
+    def temporary(self, name: str) -> str:
+        """A temporary table in a statement."""
+        return name
+
+    def create_temporary(self, name: str, columns: str) -> str:
+        """The statement that makes a temporary table."""
+        return f"CREATE TEMPORARY TABLE {self.temporary(name)} ({columns})"
+
+    def create_temporary_as(self, name: str, columns: str, source: str) -> str:
+        """The statement that makes a temporary table of a query, which is told in two parts."""
+        return f"CREATE TEMPORARY TABLE {self.temporary(name)} AS SELECT {columns} {source}"
+
+    def create_if_absent(self, target: str, columns: str) -> str:
+        """The statement that makes a table unless it is there."""
+        return f"CREATE TABLE IF NOT EXISTS {target} ({columns})"
+
+    def add_column(self, target: str, column: str, kind: str) -> str:
+        """The statement that adds a column."""
+        return f"ALTER TABLE {target} ADD COLUMN {column} {kind}"
+
+    def limited(self, query: str, rows: int) -> str:
+        """A query of at most so many rows."""
+        return f"{query} LIMIT {rows}"
+
+    def merge(self, target: str, batch: str, on: str, update: str, insert: str) -> str:
+        """The statement that merges rows `s` of the batch into rows `t` of the target.
+
+        Args:
+            target: the table.
+            batch: the staging table.
+            on: whether they have the same key.
+            update: the clause for rows that the target has; may be empty.
+            insert: the clause for the others.
+        """
+        raise NotImplementedError
 
     def update(self, target: str, sets: Sequence[tuple[str, str]], batch: str, on: str, where: str) -> str:
         """The statement that updates rows `t` of the target from rows `s` of the batch and their fates `f`."""
