@@ -42,7 +42,7 @@ STRICT = (
     "QUOTED_IDENTIFIER",
     "XACT_ABORT",
 )
-"""What a server, database or user may have turned off: text that is too long raises, and an error ends a transaction."""
+"""What a server or user may have turned off: text that is too long raises, and an error ends a transaction."""
 MAX_DIGITS = 38
 KEY_LENGTH = 190
 """Characters of a text, and bytes of a binary, that is a key: an index holds 1,700 bytes, four of these columns."""
