@@ -199,14 +199,15 @@ def test_an_error_while_a_commit_may_still_arrive(tmp_path, monkeypatch):
         tx.write(pa.table({"id": [2]}), tmp_path / "t", mode="append", **DELTA)
 
 
-def test_what_nobody_can_know(tmp_path, monkeypatch):
+@pytest.mark.parametrize("unread", [tx.StoreError("no network"), tx.CorruptTableError("version 1 is no JSON")])
+def test_what_nobody_can_know(tmp_path, monkeypatch, unread):
     """If the log cannot be read after a failure, the error says so and names the commit, which `resolve` finds."""
     tx.write(pa.table({"id": [1]}), tmp_path / "t", mode="append", **DELTA)
     commit, newest = Client.commit, Client.newest
 
     def lost(self, *args, **given):
         commit(self, *args, **given)
-        monkeypatch.setattr(Client, "newest", lambda self: (_ for _ in ()).throw(tx.StoreError("no network")))
+        monkeypatch.setattr(Client, "newest", lambda self: (_ for _ in ()).throw(unread))
         raise OSError("connection reset")
 
     monkeypatch.setattr(Client, "commit", lost)

@@ -298,6 +298,16 @@ class Run:
         return rows
 
 
+def expect_size(size: int, entries: int, footer_bytes: int) -> None:
+    """Refuse a run of which the log says what cannot be, before a byte of it is read or mapped.
+
+    Raises:
+        UnusableRunError: no run of so many entries has that size.
+    """
+    if size not in (_size(entries, footer_bytes, wide=wide) for wide in (False, True)):
+        raise UnusableRunError(f"the log gives it {size} bytes, but no run of {entries} entries has these")
+
+
 def open_run(source: RunSource, own: Sequence[str] = ()) -> Run:
     """Open a run: one read of its end, or two if it covers hundreds of files.
 
@@ -319,8 +329,7 @@ def open_run(source: RunSource, own: Sequence[str] = ()) -> Run:
         head = _decode(footer[cover_bytes:-TAIL_BYTES])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableRunError(f"its footer does not have the form of one: {error}") from error
-    blocks = -(-head.entries // BLOCK_ENTRIES)
-    if blocks * (_block_type(wide=head.wide).itemsize + 8) + len(footer) != source.size:
+    if source.size != _size(head.entries, len(footer), wide=head.wide):
         raise UnusableRunError(f"it has {source.size} bytes, its footer says otherwise")
     return Run(source, head, _cover(footer[:cover_bytes], head, own))
 
@@ -384,6 +393,11 @@ def _block_type(*, wide: bool) -> np.dtype[Any]:
     return np.dtype(
         [("high", "<u8", BLOCK_ENTRIES), ("low", "<u4", BLOCK_ENTRIES), *row, ("next", "<u8"), ("check", "<u8")]
     )
+
+
+def _size(entries: int, footer_bytes: int, *, wide: bool) -> int:
+    """Bytes of a run: its blocks, what each of them begins with, and its footer."""
+    return -(-entries // BLOCK_ENTRIES) * (_block_type(wide=wide).itemsize + 8) + footer_bytes
 
 
 def _checks(blocks: npt.NDArray[Any], numbers: Words, run: str) -> Words:

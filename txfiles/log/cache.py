@@ -90,8 +90,11 @@ class SnapshotCache:
     def held(self, root: str, name: str) -> Held:
         """What is held of a run; the least recently used ones go once all together take more than `RUN_BYTES`."""
         with self._mutex:
-            found = self._runs.setdefault((root, name), Held())
-            self._runs.move_to_end((root, name))
+            known = self._runs.get((root, name))
+            if known is not None:
+                self._runs.move_to_end((root, name))
+                return known
+            found = self._runs[root, name] = Held()
             size = sum(held.bytes for held in self._runs.values())
             while len(self._runs) > RUNS or (size > RUN_BYTES and len(self._runs) > 1):
                 size -= self._runs.popitem(last=False)[1].bytes

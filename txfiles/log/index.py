@@ -16,7 +16,7 @@ from txfiles.core.manifest import RunKey, RunRef, TableMetadata
 from txfiles.core.protocol import MOST_PUTS
 from txfiles.core.replay import State
 from txfiles.errors import CorruptTableError
-from txfiles.formats.index_run import Run, open_run
+from txfiles.formats.index_run import Run, expect_size, open_run
 from txfiles.formats.run_source import Held, Mapped, Ranged, RunSource, UnusableRunError
 from txfiles.log.session import Session
 from txfiles.rows import digests, keys, types
@@ -128,6 +128,7 @@ def opened(session: Session, ref: RunRef, *, whole: bool = False, held: bool = F
         StoreError: the store failed.
     Cost: one request; none if its end is remembered.
     """
+    expect_size(ref.bytes, ref.entries, ref.footer_bytes)
     known = session.cache.held(session.store.root, ref.name) if held and session.cache is not None else None
     source = _source(session.store, ref, known, whole=whole)
     run = open_run(source)
@@ -152,6 +153,8 @@ def _source(store: Store, ref: RunRef, held: Held | None, *, whole: bool) -> Run
 
 def forget(session: Session, ref: RunRef, why: object) -> None:
     """Do without a run from now on, in this process."""
+    if is_forgotten(session, ref):
+        return
     if session.cache is not None:
         session.cache.forgotten.add((session.store.root, ref.name))
     logger.warning("the key index of %s goes on without the run %s: %s", session.store.root, ref.name, why)

@@ -23,7 +23,6 @@ from txfiles.errors import (
     CommitConflictError,
     CommitStateUnknownError,
     SnapshotExpiredError,
-    StoreError,
     TableNotFoundError,
     TxFilesError,
     UnsupportedTableError,
@@ -256,7 +255,7 @@ class Attempt:
             handle = self.client.newest()
             head = None if handle is None else Snapshot(self.client, handle)
             found = find_commit(head, self.commit_id, base)
-        except StoreError as unread:
+        except TxFilesError as unread:  # out of reach, or damaged
             raise self._unknown(f"it is unknown whether the commit happened: {unread.message}", base) from error
         if found is not None:
             return found
