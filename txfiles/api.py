@@ -48,7 +48,7 @@ def write(
     """Write one batch into a table, as one transaction; the first write creates the table.
 
     Args:
-        data: a pandas or polars frame, Arrow table, record batch reader, iterator of such chunks, or the
+        data: a pandas, polars or Spark frame, Arrow table, record batch reader, iterator of such chunks, or the
             path or URL of a Parquet or CSV file or of a folder of them (or a list of these, taken in order).
         path: the table's folder.
         mode: ``overwrite``, ``append``, ``append_once`` (add rows of unknown keys) or ``upsert`` (replace
@@ -165,4 +165,4 @@ def _chosen(data: Any, path: Path, given: Mapping[str, Any]) -> tuple[Target, Pl
     options = read_options(given)
     for_input_only = inputs.are_remote(data) and not inputs.are_remote(path)
     where = place(path, None if for_input_only else options.storage_options, options.lock, options.format)
-    return targets.for_write(where, options), where, options
+    return targets.for_write(where, options, inputs.engine(data)), where, options

@@ -27,6 +27,7 @@
     ├── UnsupportedTableError          13   the table needs a feature that this release does not know
     ├── StoreError                     14   the store failed or refused
     │   └── NoAtomicCreateError             the store cannot create a name exactly once
+    ├── EngineError                    14   Spark failed while it worked for a call
     ├── SnapshotExpiredError           15   a vacuum deleted files of that version
     └── ConfirmationRequiredError      16   the call needs confirmation
 
@@ -242,6 +243,12 @@ class NoAtomicCreateError(StoreError):
     """The store cannot create a name exactly once, so commits on it would not be safe."""
 
     kind = "no-atomic-create"
+
+
+class EngineError(TxFilesError):
+    """Spark failed while it worked for a call; nothing was committed."""
+
+    kind = "engine"
 
 
 class SnapshotExpiredError(TxFilesError):

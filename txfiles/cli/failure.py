@@ -31,6 +31,7 @@ EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
     (errors.CorruptTableError, 13),
     (errors.UnsupportedTableError, 13),
     (errors.StoreError, 14),
+    (errors.EngineError, 14),
     (errors.SnapshotExpiredError, 15),
     (errors.ConfirmationRequiredError, 16),
 )

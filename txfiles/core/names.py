@@ -21,6 +21,7 @@ CHECKPOINT_DIR = "_txfiles/checkpoints/"
 SIDECAR_DIR = "_txfiles/actions/"
 VECTOR_DIR = "_txfiles/vectors/"
 INDEX_DIR = "_txfiles/index/"
+STAGED_DIR = "_txfiles/staged/"
 INDEX_SEED_FILE = "_txfiles/index/secret"
 
 TABLE_ID_PATTERN = r"^[0-9a-f]{16}$(?!\n)"
@@ -37,6 +38,7 @@ _CHECKPOINT = re.compile(r"_txfiles/checkpoints/([0-9]{20})-[0-9a-f]{32}\.parque
 _SIDECAR = re.compile(r"_txfiles/actions/([0-9]{20})-[0-9a-f]{32}\.json")
 _INDEX_RUN = re.compile(r"_txfiles/index/([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.run")
 _VECTORS = re.compile(r"_txfiles/vectors/([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.bin")
+_STAGED = re.compile(r"_txfiles/staged/(\.tmp-)?([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.rows")
 _DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv)")
 _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv))")
 _TEMPORARY_VECTORS = re.compile(r"_txfiles/vectors/\.tmp-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.bin")
@@ -106,6 +108,11 @@ def is_vectors(name: str, table_id: str) -> bool:
     return found is not None and found[1] == table_id
 
 
+def staged(table_id: str, unique_id: str, number: int) -> str:
+    """The name of a file of rows on their way into a table; no version ever names it."""
+    return f"{STAGED_DIR}{table_id}-{unique_id}-{number:05d}.rows"
+
+
 def data_file(table_id: str, commit_id: str, number: int, suffix: str) -> str:
     """The last segment of a data file's name: unique by its commit's id, and the table's own by the table's id."""
     return f"part-{table_id}-{commit_id}-{number:05d}.{suffix}"
@@ -125,7 +132,10 @@ def is_data_name(name: str, table_id: str) -> bool:
 
 
 def is_temporary(name: str, table_id: str) -> bool:
-    """Whether a name is a temporary file of a local store, of this table's log, data, vectors or index."""
+    """Whether a name is a temporary file: this table's staged rows, or one that a local store has not yet renamed."""
+    staged_rows = _STAGED.fullmatch(name)
+    if staged_rows is not None:
+        return staged_rows[2] == table_id
     for pattern in (_TEMPORARY_VECTORS, _TEMPORARY_RUN):
         own = pattern.fullmatch(name)
         if own is not None:

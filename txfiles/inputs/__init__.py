@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import closing
+from functools import partial
 from inspect import isgenerator
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from txfiles.inputs.remote import RemoteSource, is_remote
 from txfiles.inputs.spool import Labelled, OnePass, index_notes
 from txfiles.rows.schema import check_batch_schema
 from txfiles.rows.source import NO_RULES, Batch, Source, TextRules
+from txfiles.spark.frames import SparkSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["are_remote", "as_table", "source", "to_pandas", "to_polars"]
 
 ACCEPTED = (
-    "a pandas or polars DataFrame, a polars LazyFrame, a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, "
-    "an object with __arrow_c_stream__ or __arrow_c_array__, an iterator or list of such chunks, or a path (or a list "
-    "of paths) to Parquet and CSV files (.parquet, .pq, .csv, .tsv, .csv.gz) or to folders of them"
+    "a pandas, polars or Spark DataFrame, a polars LazyFrame, a pyarrow Table, RecordBatch, RecordBatchReader or "
+    "Dataset, an object with __arrow_c_stream__ or __arrow_c_array__, an iterator or list of such chunks, or a path "
+    "(or a list of paths) to Parquet and CSV files (.parquet, .pq, .csv, .tsv, .csv.gz) or to folders of them"
 )
 
 _Table = Callable[[], pa.Table]
@@ -76,6 +78,8 @@ def source(
         return PathSource(paths, types, told)
     if csv is not None:
         raise OptionError(f"csv= describes CSV files, but a {_kind(data)} is not a path", hint="leave it out")
+    if engine(data) == "spark":
+        return SparkSource(data, partial(declare, types=types))
     table = _frame(data) or _one_batch(data)
     if table is not None:
         return _Memory(lambda: declare(table(), types), _index(data), declared)
@@ -84,6 +88,15 @@ def source(
         raise InputError(f"a {_kind(data)} cannot be written", hint=f"pass {ACCEPTED}")
     index: dict[str, None] = {}
     return OnePass(lambda: _declared(chunks(index), types), index, declared)
+
+
+def engine(data: Any) -> str:
+    """Where the rows of data are: `local`, in this process, or `spark`."""
+    return (
+        "spark"
+        if any(c.__module__.startswith("pyspark.sql.") and c.__name__ == "DataFrame" for c in type(data).__mro__)
+        else "local"
+    )
 
 
 def are_remote(data: Any) -> bool:

@@ -47,15 +47,20 @@ def overwrite(ctx: PlanContext[Request]) -> CommitPlan:
 
 
 def _partitions(ctx: PlanContext[Request], batch: Prepared) -> CommitPlan:
-    if not batch.table.partition_by:
-        raise OptionError(
-            "overwrite_partitions needs a partitioned table",
-            hint="create it with partition_by=[…], or leave overwrite_partitions out to replace the whole table",
-        )
+    require_partitions(batch.table)
     present = frozenset(partition for partition, _ in split(batch.table, batch.rows))
     files = ctx.files(batch.table)
     stay = files.filter(pa.array(~partitions.among(batch.table, files, present)))
     return _replacing(ctx, batch, Replaces(present), _guard(ctx, batch, stay, replaced=present))
+
+
+def require_partitions(table: TableMetadata) -> None:
+    """Refuse to overwrite partitions of a table that has none."""
+    if not table.partition_by:
+        raise OptionError(
+            "overwrite_partitions needs a partitioned table",
+            hint="create it with partition_by=[…], or leave overwrite_partitions out to replace the whole table",
+        )
 
 
 def _replacing(ctx: PlanContext[Request], batch: Prepared, replaces: Replaces, guard: Guard) -> CommitPlan:
@@ -137,7 +142,7 @@ def _guard(
     scanned = found.scanned
     checks: tuple[Check, ...] = (KeysAbsent(keys, outside=replaced),)
     if ctx.table is not None and ctx.table.keys != batch.table.keys:
-        _check_whole(ctx, batch.table, filelist.data_files(files), gone)
+        check_whole(ctx, batch.table, filelist.data_files(files), gone)
         scanned = files.num_rows
         checks = (NoneMatches(None, outside=replaced),)  # rows that others add have not been checked for these keys
     for hit in found.hits:
@@ -146,7 +151,7 @@ def _guard(
     return Guard(checks, scanned)
 
 
-def _check_whole(
+def check_whole(
     ctx: PlanContext[Request],
     table: TableMetadata,
     staying: Sequence[DataFile],

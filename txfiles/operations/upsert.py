@@ -10,7 +10,7 @@ Source: specs/4-semantics.md, "Upsert".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from txfiles.merging import fates_of, shares
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.edits import Edit, carry_out, rewrite_one
 from txfiles.options import Request
-from txfiles.reading.key_finder import Hits, batch_keys, where_found
+from txfiles.reading.key_finder import BatchKeys, Hits, Then, batch_keys, where_found
 from txfiles.reading.live import LiveGroup
 from txfiles.rows import partitions
 from txfiles.rows.merge import Fates, needed
@@ -38,37 +38,68 @@ def upsert(ctx: PlanContext[Request]) -> CommitPlan:
     """
     batch = prepare(ctx.request, ctx.table)
     keys = batch_keys(batch.table, batch.rows, batch.keys)
-    wanted = needed(batch.missing, batch.missing_fields, batch.table.timestamp_col)
-    compared = batch.rows.drop_columns([*{*wanted, *batch.table.keys}])  # equal keys have equal values
     early = Early(ctx, batch)
     at_once = ctx.session.is_parallel and not properties.marks_rows(batch.table.properties)
-    found = ctx.find(
-        keys, ctx.files(batch.table), sorted(wanted), compared=compared, then=early.rewrite_at_once if at_once else None
-    )
-    fates = fates_of(batch, found.hits, stale=ctx.request.stale)
-    edits, moved = _edits(batch, found.hits, fates)
-    carried = carry_out(ctx, batch.table, edits, early.valid(found.hits))
+    decided = decide(ctx, batch, keys, then=early.rewrite_at_once if at_once else None)
+    carried = carry_out(ctx, batch.table, decided.edits, early.valid(decided.hits))
     replaced = [] if carried.rows is None else [carried.rows]
-    new = pa.concat_tables([*replaced, moved, batch.rows.take(pa.array(fates.inserts))])
-    added = ctx.stage.rows(batch.table, new)
+    added = ctx.stage.rows(batch.table, pa.concat_tables([*replaced, decided.added]))
     return commit_plan(
         ctx,
         batch,
-        Metrics(
-            rows_inserted=len(fates.inserts),
-            rows_updated=fates.updated,
-            rows_unchanged=fates.unchanged,
-            rows_stale=fates.stale,
-            rows_deleted=len(fates.deletes),
-        ),
+        decided.metrics,
         add=[*carried.add, *added],
         remove=carried.remove,
         mark=carried.mark,
-        relies_on=where_found(found.hits) | dict.fromkeys(carried.remove),
+        relies_on=where_found(decided.hits) | dict.fromkeys(carried.remove),
         checks=[KeysAbsent(keys)] if batch.rows.num_rows else (),
-        scanned=found.scanned,
+        scanned=decided.scanned,
         rewritten=carried.rewritten,
     )
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What an upsert changes, before anything is written.
+
+    Attributes:
+        edits: the changes file by file.
+        added: rows for new files: those with unknown keys, and those whose partition value changed.
+        metrics: the number of rows with each outcome.
+        hits: where the keys were found.
+        scanned: data files that were opened.
+    """
+
+    edits: list[Edit]
+    added: pa.Table
+    metrics: Metrics
+    hits: list[Hits]
+    scanned: int
+
+
+def decide(ctx: PlanContext[Request], batch: Prepared, keys: BatchKeys, *, then: Then | None = None) -> Decided:
+    """Find the batch's keys, and decide what becomes of each row. Cost: see `upsert`; nothing is written.
+
+    Args:
+        ctx: the pass.
+        batch: its rows.
+        keys: theirs.
+        then: as in `reading.find`.
+    """
+    wanted = needed(batch.missing, batch.missing_fields, batch.table.timestamp_col)
+    compared = batch.rows.drop_columns([*{*wanted, *batch.table.keys}])  # equal keys have equal values
+    found = ctx.find(keys, ctx.files(batch.table), sorted(wanted), compared=compared, then=then)
+    fates = fates_of(batch, found.hits, stale=ctx.request.stale)
+    edits, moved = _edits(batch, found.hits, fates)
+    metrics = Metrics(
+        rows_inserted=len(fates.inserts),
+        rows_updated=fates.updated,
+        rows_unchanged=fates.unchanged,
+        rows_stale=fates.stale,
+        rows_deleted=len(fates.deletes),
+    )
+    added = pa.concat_tables([moved, batch.rows.take(pa.array(fates.inserts))])
+    return Decided(edits, added, metrics, found.hits, found.scanned)
 
 
 class Early:

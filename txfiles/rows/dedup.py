@@ -69,7 +69,7 @@ def refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
     Raises:
         NullKeyError: it has; names the column, how many and the first rows.
     """
-    rows = np.flatnonzero(np.asarray(pc.is_null(_plain(column), nan_is_null=True)))
+    rows = np.flatnonzero(nulls(column))
     if not len(rows):
         return
     what = "1 row has" if len(rows) == 1 else f"{len(rows)} rows have"
@@ -80,6 +80,11 @@ def refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
         count=len(rows),
         rows=rows[:ROWS_NAMED].tolist(),
     )
+
+
+def nulls(column: pa.ChunkedArray) -> Mask:
+    """Where a key column has no value: null, or NaN."""
+    return np.asarray(pc.is_null(_plain(column), nan_is_null=True), np.bool_)
 
 
 def refuse_ambiguous(column: pa.ChunkedArray, to: pa.DataType, name: str) -> None:

@@ -14,14 +14,24 @@ TARGETS: tuple[Target, ...] = (FILES, SQL, DELTA)
 """In the order in which they are asked whether a place is theirs; the first serves places that nobody claims."""
 
 
-def for_write(place: Place, options: WriteOptions) -> Target:
+ENGINES = {"local": "data in this process", "spark": "a Spark DataFrame"}
+
+
+def for_write(place: Place, options: WriteOptions, engine: str = "local") -> Target:
     """The target of a write; it supports the mode and options of the request.
 
+    Args:
+        place: where the table is.
+        options: of the request.
+        engine: where its rows are.
     Raises:
-        OptionError: no target has that format, or the target lacks the mode or an option.
+        OptionError: no target has that format, or the target lacks the mode, an option or the engine.
     """
     target = for_place(place)
     able = target.capabilities
+    if engine not in able.engines:
+        others = [one for one in TARGETS if engine in one.capabilities.engines]
+        raise _lacks(f"{target.name} tables cannot be written from {ENGINES[engine]}", others)
     if options.mode not in able.modes:
         others = [one for one in TARGETS if options.mode in one.capabilities.modes]
         raise _lacks(f"{target.name} tables have no mode {options.mode!r}", others)

@@ -46,6 +46,8 @@ from txfiles.operations.upsert import upsert
 from txfiles.options import Asked, CompactOptions, Progress, Request, VacuumOptions, keys_required
 from txfiles.reading import checks
 from txfiles.results import CompactResult, Plan, Resolution, VacuumResult, WriteResult, counts
+from txfiles.spark import operations as on_spark
+from txfiles.spark.frames import SparkSource
 from txfiles.store.port import Store
 from txfiles.verbs import DeleteOptions
 from txfiles.version import LIBRARY
@@ -111,10 +113,12 @@ def _run(session: Session, request: Asked, base: Snapshot | None) -> tuple[Write
             refuse_foreign_files(session)
         attempt.operation = _at(operation, request, snapshot)
         staging.keep_index(snapshot.state.runs if snapshot else ())
-        found = OPERATIONS[request.mode](PlanContext(session, request, snapshot, staging))
+        found = _operation_of(request)(PlanContext(session, request, snapshot, staging))
         return indexing.with_runs(session, snapshot, staging, found)
 
     attempt = new_attempt(session, operation, request.timeout)
+    if _is_on_spark(request):
+        attempt.holds = on_spark.holds
     done = run(attempt, plan_on, base=base)
     if done.already_committed:
         _known_batch(session, request, versions.head(session))  # an error if it was committed in another mode
@@ -123,6 +127,15 @@ def _run(session: Session, request: Asked, base: Snapshot | None) -> tuple[Write
     elapsed = session.environment.monotonic() - started
     result = _result(WriteResult, request, done, elapsed, attempt.commit_id if done.committed else None)
     return result, done.snapshot
+
+
+def _operation_of(request: Asked) -> Callable[[AnyContext], CommitPlan]:
+    """What a call does, in this process or on the executors of its frame."""
+    return (on_spark.OPERATIONS if _is_on_spark(request) else OPERATIONS)[request.mode]
+
+
+def _is_on_spark(request: Asked) -> bool:
+    return isinstance(request, Request) and isinstance(request.source, SparkSource)
 
 
 def plan(session: Session, request: Request) -> Plan:
@@ -141,7 +154,7 @@ def _plan(session: Session, request: Asked, base: Snapshot | None) -> Plan:
             refuse_foreign_files(session)
         try:
             with versions.ExpiryReported(session, base.state) if base else nullcontext():
-                found = OPERATIONS[request.mode](PlanContext(session, request, base, Estimate()))
+                found = _operation_of(request)(PlanContext(session, request, base, Estimate()))
         except SnapshotExpiredError as error:  # as a write would: look again, at what the vacuum has left
             attempt.lost(error.oldest_readable, "a vacuum removed files that were being read")
             base = versions.head(session)

@@ -73,6 +73,7 @@ class FilesTarget:
                 "vacuum",
             )
         ),
+        engines=frozenset({"local", "spark"}),
     )
 
     def claims(self, place: Place) -> bool:

@@ -56,12 +56,14 @@ class Capabilities:
         modes: modes of `write` that it supports.
         options: options of `write` that it takes, besides `mode` and `format`.
         verbs: methods of `Table` that it supports, besides reading its state and its rows.
+        engines: where the rows that it writes may be: `local`, in this process, or `spark`.
     """
 
     formats: tuple[str, ...]
     modes: frozenset[str]
     options: frozenset[str]
     verbs: frozenset[str]
+    engines: frozenset[str] = frozenset({"local"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,13 @@ class IndexRuns:
         """Say which keys the runs hold, and the secret of their digests."""
         self._key, self._digester = index.run_key(table, secret), Digester(secret)
 
+    def adopt(self, table: TableMetadata, table_id: str, runs: Sequence[RunRef]) -> None:
+        """Take over runs that other processes have written for files of this pass."""
+        secret = index.secret(self._session, table_id) if runs else None
+        if secret is not None:
+            self.use(table, secret)
+            self._under_way += [lambda run=run: run for run in runs]  # type: ignore[misc]
+
     def _cover(self, file: _Covered) -> None:
         with self._guard:
             self._pending.append(file)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -257,6 +257,22 @@ class Staging:
             self._session.store.delete_many(list(staged))
         except StoreError as error:
             logger.warning("what was staged stays behind until a vacuum: %s", error)
+
+    def adopt(
+        self, table: TableMetadata, paths: Iterable[str], vectors: Iterable[str], runs: Sequence[RunRef] = ()
+    ) -> None:
+        """Take over what other processes have written for this pass.
+
+        Args:
+            table: whose files they are.
+            paths: of data files.
+            vectors: the last segments of the names of files of vectors.
+            runs: of the key index.
+        """
+        named = (*paths, *(names.VECTOR_DIR + last for last in vectors), *(run.path for run in runs))
+        decoded = (names.decode_path(path) for path in named)
+        self._names |= dict.fromkeys(name for name in decoded if name is not None)
+        self._runs.adopt(table, self.table_id, runs)
 
     def keep(self) -> None:
         """From now on the files belong to a commit, or may do so."""

@@ -1,0 +1,438 @@
+"""What Spark's executors do for a call: each function here is the body of a task, and returns what the driver needs.
+
+A task opens the table's store itself, works on the version that the driver gave it, and runs the code of the local
+operations on its share. Its files have names of its own, so an attempt that fails, or that Spark runs twice, disturbs
+nobody: what it wrote is deleted if it ends in an error, and is an orphan for a vacuum if it is killed.
+
+Source: specs/12-spark.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec.structs import replace as replace_struct
+
+from txfiles import environment
+from txfiles.batch import Prepared, prepare
+from txfiles.core import names
+from txfiles.core.manifest import Add, Mark, Metrics, RunRef, TableMetadata
+from txfiles.core.plan import Partition
+from txfiles.core.schema import Column
+from txfiles.errors import DuplicateKeyError
+from txfiles.log.cache import SnapshotCache
+from txfiles.log.session import Session
+from txfiles.log.snapshot import Snapshot
+from txfiles.operations import edits as local_edits
+from txfiles.operations.append_once import append_once
+from txfiles.operations.context import PlanContext
+from txfiles.operations.edits import Edit
+from txfiles.operations.overwrite import check_whole
+from txfiles.operations.upsert import decide
+from txfiles.options import Request
+from txfiles.reading import scan
+from txfiles.reading.find import find
+from txfiles.reading.key_finder import batch_keys
+from txfiles.rows import dedup, filelist, filters, schema, types
+from txfiles.rows import keys as key_codec
+from txfiles.rows.filelist import DataFile
+from txfiles.rows.source import NO_RULES, Batch, TextRules
+from txfiles.rows.uniqueness import refuse_standing
+from txfiles.spark import staged
+from txfiles.spark.frames import Fit, chunks
+from txfiles.spark.order import ordered_ties
+from txfiles.spark.staged import Blob, Part, Piece, PieceWriter
+from txfiles.store import open_store
+from txfiles.writing.staging import Estimate, Staging, split
+
+CHUNK_BYTES = 128 * 1024 * 1024
+"""Rows of one of Spark's partitions in memory at a time."""
+
+AT = "\0at"
+"""The column of an edit's rows that says which row of the file each of them replaces."""
+
+_CACHE = SnapshotCache()
+"""What a worker keeps from one task to the next."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all tasks of a pass know.
+
+    Attributes:
+        root: the table's folder or URL.
+        request: what was asked for; its source is replaced by a task's own rows.
+        base: the version that the pass is planned on, without what only the driver needs.
+        table_id: of the table.
+        table: what the table will be; None before that is known.
+        only_estimates: whether nothing is to be written (`plan`).
+    """
+
+    root: str
+    request: Request
+    base: Snapshot | None
+    table_id: str
+    table: TableMetadata | None = None
+    only_estimates: bool = False
+
+    @property
+    def base_table(self) -> TableMetadata | None:
+        """The table on which the pass is planned."""
+        return self.base.state.table if self.base else None
+
+    def session(self) -> Session:
+        """The table's store, opened by this process."""
+        store = open_store(self.root, self.request.storage_options, lock=self.request.lock)
+        return Session(store, environment.real(), _CACHE)
+
+    @contextmanager
+    def passing(self, rows: pa.Table) -> Iterator[tuple[PlanContext[Request], Staging | None]]:
+        """A pass of this process's own over some rows. What it wrote is deleted if it raises."""
+        session = self.session()
+        request = replace(self.request, source=_Rows(rows))
+        if self.only_estimates:
+            yield PlanContext(session, request, self.base, Estimate()), None
+            return
+        stage = Staging(session, session.environment.new_id(), itertools.count(), self.table_id)
+        stage.keep_index(self.base.state.runs if self.base else ())
+        try:
+            yield PlanContext(session, request, self.base, stage), stage
+            stage.keep()
+        finally:
+            stage.discard()
+
+
+class _Rows:
+    """A task's rows as the source of a write."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._rows = rows
+
+    def read(self, known: pa.Schema | None, rules: TextRules = NO_RULES) -> Batch:
+        """As in `rows.source`."""
+        del known, rules
+        return Batch(self._rows)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+@dataclass(frozen=True)
+class FileEdit:
+    """What one range of keys changes in one data file.
+
+    Attributes:
+        path: of the file.
+        rows: where what replaces rows is.
+        without: where the positions of the rows are that are removed.
+    """
+
+    path: str
+    rows: Piece
+    without: Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a task has found and written. Two of them add up.
+
+    Attributes:
+        metrics: the number of rows with each outcome.
+        rows_in: rows of the batch.
+        rows_deduplicated: rows dropped as duplicates inside the batch.
+        add: new files.
+        remove: paths of files to remove.
+        mark: new vectors of files.
+        relies_on: paths of the files in which keys or matches were found.
+        scanned: paths of the data files that were opened; a number where they are not known by name.
+        rewritten: files whose remaining rows were written anew.
+        edits: changes of files, still to be carried out.
+        runs: of the key index.
+    """
+
+    metrics: Metrics = field(default_factory=Metrics)
+    rows_in: int = 0
+    rows_deduplicated: int = 0
+    add: tuple[Add, ...] = ()
+    remove: tuple[str, ...] = ()
+    mark: tuple[Mark, ...] = ()
+    relies_on: frozenset[str] = frozenset()
+    scanned: int = 0
+    rewritten: int = 0
+    edits: tuple[FileEdit, ...] = ()
+    runs: tuple[RunRef, ...] = ()
+
+    def __add__(self, other: Done) -> Done:
+        """Both."""
+        counts = {name: getattr(self.metrics, name) + getattr(other.metrics, name) for name in COUNTS}
+        return Done(
+            metrics=replace_struct(self.metrics, **counts),
+            **{
+                name: getattr(self, name) | getattr(other, name)
+                if name == "relies_on"
+                else getattr(self, name) + getattr(other, name)
+                for name in self.__dataclass_fields__
+                if name != "metrics"
+            },
+        )
+
+
+COUNTS = ("rows_inserted", "rows_updated", "rows_unchanged", "rows_skipped", "rows_stale", "rows_deleted")
+
+
+def _done(stage: Staging | None, batch: Prepared | None = None, **found: Any) -> Done:
+    runs = stage.runs.finished() if stage is not None else ()
+    rows_in = batch.rows_in if batch else 0
+    return Done(rows_in=rows_in, rows_deduplicated=batch.rows_deduplicated if batch else 0, runs=runs, **found)
+
+
+# ---- the rows of the frame
+
+
+def add_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.RecordBatch]) -> Done:
+    """Write the rows of one of Spark's partitions into new files."""
+    total = Done()
+    where = _where(work.request, work.table)
+    with work.passing(source.empty_table()) as (ctx, stage):
+        for chunk in chunks(batches, source, fit, CHUNK_BYTES):
+            batch = prepare(replace(ctx.request, source=_Rows(chunk)), ctx.table)
+            if where is not None:
+                scan.refuse_rows_outside(batch.rows, where)
+            metrics = Metrics(rows_inserted=batch.rows.num_rows)
+            added = ctx.stage.rows(batch.table, batch.rows)
+            total += Done(metrics=metrics, rows_in=batch.rows_in, add=tuple(added))
+        return total + _done(stage)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What a task has staged.
+
+    Attributes:
+        blobs: where the rows are.
+        nulls: key column → rows in which it has no value.
+    """
+
+    blobs: tuple[Blob, ...]
+    nulls: Mapping[str, int]
+
+
+def stage_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.RecordBatch]) -> Staged:
+    """Stage the rows of one of Spark's partitions as they are, sorted by their keys as the table has them."""
+    assert work.table is not None
+    session, keys = work.session(), work.table.keys
+    columns = [column for column in work.table.columns if column.name in keys]
+    nulls = dict.fromkeys(keys, 0)
+    found = []
+    name = names.staged(work.table_id, session.environment.new_id(), 0)
+    with PieceWriter(session, name) as writer:
+        for chunk in chunks(batches, source, fit, CHUNK_BYTES):
+            for key in keys:
+                nulls[key] += int(dedup.nulls(chunk[key]).sum())
+            if not any(nulls.values()):
+                conformed = schema.conform(chunk.select(keys), columns)
+                found += staged.add_rows(writer, chunk, key_codec.encode(conformed, keys))
+        pieces = writer.close()
+    return Staged(tuple(Blob(pieces[at], rows, samples, last) for at, rows, samples, last in found), nulls)
+
+
+def partitions_of(work: Work, source: pa.Schema, batches: Iterator[pa.RecordBatch]) -> frozenset[Partition]:
+    """The partitions that some rows of partition columns are in, as the table spells them."""
+    assert work.table is not None
+    columns = [column for column in work.table.columns if column.name in work.table.partition_by]
+    found: set[Partition] = set()
+    for chunk in chunks(batches, source, partial(_conformed, columns), CHUNK_BYTES):
+        found |= {partition for partition, _ in split(work.table, chunk)}
+    return frozenset(found)
+
+
+def _conformed(columns: Sequence[Column], chunk: pa.Table) -> pa.Table:
+    return schema.conform(chunk, columns)
+
+
+# ---- a range of keys
+
+
+def plan_part(work: Work, part: Part) -> Done:
+    """What the call does to the rows of one range of keys: the local operation, but for changes of files."""
+    rows = staged.rows_of(work.session(), part)
+    if rows is None or not rows.num_rows:
+        return Done()
+    with work.passing(ordered_ties(rows, work.request, work.table)) as (ctx, stage):
+        try:
+            return _PART[work.request.mode](work, ctx, stage)
+        except DuplicateKeyError as error:
+            raise _without_positions(error) from error
+
+
+def _without_positions(error: DuplicateKeyError) -> DuplicateKeyError:
+    """The same error for rows that have no positions."""
+    count, keys = error.evidence["count"], error.evidence["keys"]
+    if not keys:
+        return error
+    what = "1 key has" if count == 1 else f"at least {count} keys have"
+    return DuplicateKeyError(
+        f"{what} several rows in the batch that differ, such as {', '.join(map(str, keys))}; nothing was written",
+        hint="remove them, or say which row wins with timestamp_col=… and dedup_strategy='newest_wins'",
+        keys=keys,
+        count=count,
+    )
+
+
+def _append_once(_: Work, ctx: PlanContext[Request], stage: Staging | None) -> Done:
+    plan = append_once(ctx)
+    relies_on = frozenset(plan.read_set.relies_on)
+    scanned, metrics = plan.looked.scanned, plan.metrics
+    done = _done(stage, None, metrics=metrics, add=plan.add, relies_on=relies_on, scanned=scanned)
+    return replace(done, rows_in=metrics.rows_in, rows_deduplicated=metrics.rows_deduplicated)
+
+
+def _upsert(work: Work, ctx: PlanContext[Request], stage: Staging | None) -> Done:
+    batch = prepare(ctx.request, ctx.table)
+    decided = decide(ctx, batch, batch_keys(batch.table, batch.rows, batch.keys))
+    added = ctx.stage.rows(batch.table, decided.added)
+    return _done(
+        stage,
+        batch,
+        metrics=decided.metrics,
+        add=tuple(added),
+        relies_on=frozenset(hit.file.path for hit in decided.hits),
+        scanned=decided.scanned,
+        edits=_written(work, ctx.session, decided.edits),
+    )
+
+
+def _overwrite(work: Work, ctx: PlanContext[Request], stage: Staging | None) -> Done:
+    batch = prepare(ctx.request, ctx.table)
+    where = _where(ctx.request, batch.table)
+    if where is not None:
+        scan.refuse_rows_outside(batch.rows, where)
+    scanned = _refuse_keys_that_stay(work, ctx, batch, where)
+    added = ctx.stage.rows(batch.table, batch.rows)
+    metrics = Metrics(rows_inserted=batch.rows.num_rows)
+    return _done(stage, batch, metrics=metrics, add=tuple(added), scanned=scanned)
+
+
+_PART = {"append_once": _append_once, "upsert": _upsert, "overwrite": _overwrite}
+
+
+def _refuse_keys_that_stay(work: Work, ctx: PlanContext[Request], batch: Prepared, where: filters.Filter | None) -> int:
+    """Refuse keys of which the table keeps a row: the files of `work.base`. Returns how many were opened."""
+    if ctx.request.scope == "table" or work.base is None:
+        return 0
+    keys = batch_keys(batch.table, batch.rows, batch.keys)
+    found = ctx.find(keys, ctx.files(batch.table), where.columns if where else ())
+    for hit in found.hits:
+        stays = np.ones(len(hit.positions), bool) if where is None else ~scan.mask(hit.stored, where)
+        refuse_standing(batch.rows, batch.table.keys, hit.batch_rows[stays])
+    return found.scanned
+
+
+def has_key_in(work: Work, files: pa.Table, runs: Sequence[RunRef], part: Part) -> bool:
+    """Whether a range of keys has one that is in some files."""
+    session = work.session()
+    rows = staged.rows_of(session, part)
+    if rows is None or not rows.num_rows:
+        return False
+    batch = prepare(replace(work.request, source=_Rows(rows), dedup_strategy=_any(work.request)), work.base_table)
+    return bool(find(session, batch_keys(batch.table, batch.rows, batch.keys), files, runs=runs).hits)
+
+
+# ---- changes of files
+
+
+def _written(work: Work, session: Session, found: Sequence[Edit]) -> tuple[FileEdit, ...]:
+    """Edits in a file that no version names."""
+    if not found:
+        return ()
+    name = names.staged(work.table_id, session.environment.new_id(), 0)
+    with PieceWriter(session, name) as writer:
+        for edit in found:
+            assert edit.rows is not None
+            writer.add(staged.encode(edit.rows.append_column(AT, pa.array(edit.at, pa.int64()))))
+            writer.add(np.asarray(edit.without, "<i8").tobytes())
+        pieces = writer.close()
+    return tuple(
+        FileEdit(edit.file.path, rows, without)
+        for edit, rows, without in zip(found, pieces[::2], pieces[1::2], strict=True)
+    )
+
+
+def carry_out(work: Work, files: Sequence[Sequence[FileEdit]]) -> Done:
+    """Carry out all changes of some data files; those of one file come together."""
+    assert work.table is not None
+    assert work.base is not None
+    with work.passing(pa.table({})) as (ctx, stage):
+        listed = {file.path: file for file in filelist.of_paths(work.base.files, [edits[0].path for edits in files])}
+        edits = [_read(ctx.session, listed[mine[0].path], mine) for mine in files]
+        return _carried(work.table, ctx, stage, edits)
+
+
+def _read(session: Session, file: DataFile, parts: Sequence[FileEdit]) -> Edit:
+    """The edits that several ranges of keys have for one file as one."""
+    rows = pa.concat_tables(map(staged.decode, staged.read(session, [part.rows for part in parts])))
+    without = np.concatenate(
+        [np.frombuffer(data, "<i8") for data in staged.read(session, [part.without for part in parts])]
+    )
+    at = rows[AT].to_numpy()
+    order = np.argsort(at, kind="stable")
+    return Edit(file, np.sort(without), at[order], rows.drop_columns([AT]).take(pa.array(order)))
+
+
+def remove_matching(work: Work, paths: Sequence[str]) -> Done:
+    """Remove the rows of some data files that the request's filter matches."""
+    assert work.table is not None
+    assert work.base is not None
+    with work.passing(pa.table({})) as (ctx, stage):
+        where = _where(work.request, work.table)
+        assert where is not None
+        files = ctx.files(work.table)
+        files = files.filter(pc.is_in(files["path"], value_set=pa.array(paths, pa.string())))
+        found = local_edits.matching(ctx, work.table, files, where)
+        removed = Done(
+            metrics=Metrics(rows_deleted=local_edits.rows_removed(found.edits)),
+            relies_on=frozenset(edit.file.path for edit in found.edits),
+            scanned=found.scanned,
+        )
+        return removed + _carried(work.table, ctx, stage, found.edits)
+
+
+def _carried(table: TableMetadata, ctx: PlanContext[Request], stage: Staging | None, edits: Sequence[Edit]) -> Done:
+    carried = local_edits.carry_out(ctx, table, edits)
+    replaced = [] if carried.rows is None else ctx.stage.rows(table, carried.rows)
+    return _done(
+        stage,
+        None,
+        add=(*carried.add, *replaced),
+        remove=tuple(carried.remove),
+        mark=tuple(carried.mark),
+        relies_on=frozenset(carried.relies_on),
+        rewritten=carried.rewritten,
+    )
+
+
+def check_all_keys(work: Work, paths: Sequence[str]) -> None:
+    """Refuse rows that stay in the table and have no key, or the same. Cost: all their keys in this task's memory."""
+    assert work.table is not None
+    assert work.base is not None
+    with work.passing(pa.table({})) as (ctx, _):
+        check_whole(ctx, work.table, filelist.of_paths(work.base.files, paths), {})
+
+
+def _where(request: Request, table: TableMetadata | None) -> filters.Filter | None:
+    if request.replace_where is None or table is None:
+        return None
+    return filters.parse(request.replace_where, types.arrow_schema(table.columns))
+
+
+def _any(request: Request) -> str:
+    """A strategy under which no row is refused: what is asked is only where keys are."""
+    return request.dedup_strategy if request.dedup_strategy == "newest_wins" else "last_wins"
