@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from txfiles.errors import UnsupportedTypeError
+from txfiles.options import Request, no_progress
 from txfiles.rows.source import NO_RULES, Batch, TextRules
 
 Fit = Callable[[pa.Table], pa.Table]
@@ -63,6 +65,26 @@ class SparkSource:
         """Delete what was staged."""
         while self._at_end:
             self._at_end.pop()()
+
+
+class Rows:
+    """A task's rows as the source of a write."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._rows = rows
+
+    def read(self, known: pa.Schema | None, rules: TextRules = NO_RULES) -> Batch:
+        """As in `rows.source`."""
+        del known, rules
+        return Batch(self._rows)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def without_rows(request: Request) -> Request:
+    """A request as tasks are told it: it pickles, and each of them gives it rows of its own."""
+    return replace(request, source=None, progress=no_progress)  # type: ignore[arg-type]
 
 
 def arrow_schema(schema: Any) -> pa.Schema:

@@ -16,19 +16,19 @@ import pyarrow as pa
 from txfiles.batch import Prepared, prepare
 from txfiles.core.manifest import RunRef, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches, Partition, Replaces
-from txfiles.errors import NullKeyError, OptionError
 from txfiles.log.commit import replaced_files
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Listed, Snapshot
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.overwrite import require_partitions
-from txfiles.options import Request, no_progress
+from txfiles.options import Request
 from txfiles.reading import checks as local_checks
 from txfiles.reading import scan
 from txfiles.rows import filters, partitions, types
 from txfiles.rows.segments import FileList
 from txfiles.spark import jobs, staged, tasks
-from txfiles.spark.frames import SparkSource
+from txfiles.spark.frames import SparkSource, without_rows
+from txfiles.spark.refusals import refuse_nulls, refuse_positions
 from txfiles.spark.staged import Part
 from txfiles.spark.tasks import Done, FileEdit, Work
 from txfiles.writing.staging import Staging
@@ -125,16 +125,12 @@ class _Call:
         """Refuse what a frame cannot do, and find out what the table will be."""
         source = ctx.request.source
         assert isinstance(source, SparkSource)
-        if ctx.request.dedup_strategy in ("first_wins", "last_wins"):
-            raise OptionError(
-                f"dedup_strategy {ctx.request.dedup_strategy!r} goes by the position of rows, which Spark's have not",
-                hint="use dedup_strategy='newest_wins' with timestamp_col=…, or remove duplicates from the frame first",
-            )
+        refuse_positions(ctx.request)
         batch = prepare(ctx.request, ctx.table)
-        told = replace(ctx.request, source=None, progress=no_progress)  # type: ignore[arg-type]
         writes = isinstance(ctx.stage, Staging)
         table_id = ctx.stage.table_id if isinstance(ctx.stage, Staging) else ctx.session.environment.new_id()[:16]
         base = None if ctx.base is None else _without_history(ctx.base)
+        told = without_rows(ctx.request)
         work = Work(ctx.session.store.root, told, base, table_id, batch.table, only_estimates=not writes)
         return cls(ctx, source, batch, work)
 
@@ -194,7 +190,7 @@ class _Call:
             blobs = [blob for one in found for blob in one.blobs]
             self._delete_at_end({blob.piece.file for blob in blobs})
             for key in keys:
-                _refuse_nulls(key, sum(one.nulls[key] for one in found))
+                refuse_nulls(key, sum(one.nulls[key] for one in found))
             rows = sum(blob.rows for blob in blobs)
             slots = jobs.TASKS_A_SLOT * jobs.slots(self.spark)
             each = min(PART_ROWS_MOST, max(PART_ROWS_LEAST, -(-rows // slots)))
@@ -297,17 +293,6 @@ def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table,
 
 def _counts(done: Done) -> dict[str, int]:
     return {name: getattr(done.metrics, name) for name in tasks.COUNTS}
-
-
-def _refuse_nulls(key: str, count: int) -> None:
-    if count:
-        what = "1 row has" if count == 1 else f"{count} rows have"
-        raise NullKeyError(
-            f"{what} a null in key column {key!r}; nothing was written",
-            hint="drop or fill them, or choose other keys",
-            column=key,
-            count=count,
-        )
 
 
 def _groups(items: Sequence[Any]) -> list[list[Any]]:

@@ -44,11 +44,11 @@ from txfiles.reading.key_finder import batch_keys
 from txfiles.rows import dedup, filelist, filters, schema, types
 from txfiles.rows import keys as key_codec
 from txfiles.rows.filelist import DataFile
-from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.rows.uniqueness import refuse_standing
 from txfiles.spark import staged
-from txfiles.spark.frames import Fit, chunks
+from txfiles.spark.frames import Fit, Rows, chunks
 from txfiles.spark.order import ordered_ties
+from txfiles.spark.refusals import several_rows
 from txfiles.spark.staged import Blob, Part, Piece, PieceWriter
 from txfiles.store import open_store
 from txfiles.writing.staging import Estimate, Staging, split
@@ -97,7 +97,7 @@ class Work:
     def passing(self, rows: pa.Table) -> Iterator[tuple[PlanContext[Request], Staging | None]]:
         """A pass of this process's own over some rows. What it wrote is deleted if it raises."""
         session = self.session()
-        request = replace(self.request, source=_Rows(rows))
+        request = replace(self.request, source=Rows(rows))
         if self.only_estimates:
             yield PlanContext(session, request, self.base, Estimate()), None
             return
@@ -108,21 +108,6 @@ class Work:
             stage.keep()
         finally:
             stage.discard()
-
-
-class _Rows:
-    """A task's rows as the source of a write."""
-
-    def __init__(self, rows: pa.Table) -> None:
-        self._rows = rows
-
-    def read(self, known: pa.Schema | None, rules: TextRules = NO_RULES) -> Batch:
-        """As in `rows.source`."""
-        del known, rules
-        return Batch(self._rows)
-
-    def close(self) -> None:
-        """Nothing was opened."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +188,7 @@ def add_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.Recor
     where = _where(work.request, work.table)
     with work.passing(source.empty_table()) as (ctx, stage):
         for chunk in chunks(batches, source, fit, CHUNK_BYTES):
-            batch = prepare(replace(ctx.request, source=_Rows(chunk)), ctx.table)
+            batch = prepare(replace(ctx.request, source=Rows(chunk)), ctx.table)
             if where is not None:
                 scan.refuse_rows_outside(batch.rows, where)
             metrics = Metrics(rows_inserted=batch.rows.num_rows)
@@ -276,15 +261,7 @@ def plan_part(work: Work, part: Part) -> Done:
 def _without_positions(error: DuplicateKeyError) -> DuplicateKeyError:
     """The same error for rows that have no positions."""
     count, keys = error.evidence["count"], error.evidence["keys"]
-    if not keys:
-        return error
-    what = "1 key has" if count == 1 else f"at least {count} keys have"
-    return DuplicateKeyError(
-        f"{what} several rows in the batch that differ, such as {', '.join(map(str, keys))}; nothing was written",
-        hint="remove them, or say which row wins with timestamp_col=… and dedup_strategy='newest_wins'",
-        keys=keys,
-        count=count,
-    )
+    return several_rows(keys, count, at_least=True) if keys else error
 
 
 def _append_once(_: Work, ctx: PlanContext[Request], stage: Staging | None) -> Done:
@@ -342,7 +319,7 @@ def has_key_in(work: Work, files: pa.Table, runs: Sequence[RunRef], part: Part) 
     rows = staged.rows_of(session, part)
     if rows is None or not rows.num_rows:
         return False
-    batch = prepare(replace(work.request, source=_Rows(rows), dedup_strategy=_any(work.request)), work.base_table)
+    batch = prepare(replace(work.request, source=Rows(rows), dedup_strategy=_any(work.request)), work.base_table)
     return bool(find(session, batch_keys(batch.table, batch.rows, batch.keys), files, runs=runs).hits)
 
 
