@@ -20,7 +20,8 @@ def with_runs(session: Session, base: Snapshot | None, stage: Staging, plan: Com
     """A plan that adds runs for its new files, merges others if there are many, and removes those that are no use.
 
     Of no use are runs that this process has found damaged, and those of another secret than the table's.
-    Cost: writes the runs, on a slow store beside the last data files; now and then a merge.
+    Cost: writes the runs, on a slow store beside the last data files; now and then a merge
+        of half a million entries or eight for each row that it changes, seldom of more.
     """
     if plan.nothing:
         return plan
@@ -29,7 +30,10 @@ def with_runs(session: Session, base: Snapshot | None, stage: Staging, plan: Com
     useless = [run for run in known if index.is_forgotten(session, run) or (added and run.key != added[0].key)]
     index_actions = (*(IndexAction(remove=run.name) for run in useless), *(IndexAction(add=run) for run in added))
     found = replace(plan, index=index_actions)
-    due = runs.to_merge([run for run in known if run not in useless]) if added else ()
+    most = runs.most_entries(
+        changed=plan.metrics.rows_inserted + plan.metrics.rows_updated, written=sum(run.entries for run in added)
+    )
+    due = runs.to_merge([run for run in known if run not in useless], most=most) if added else ()
     if base is not None and due:
         found = replace(found, merge=stage.runs.merged(due, base.files["path"], plan.remove))
     return replace(found, read_set=replace(plan.read_set, staged=plan.read_set.staged | found.run_paths))

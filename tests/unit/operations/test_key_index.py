@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.counting import CountingStore
 from txfiles import environment, inputs
-from txfiles.core import names
+from txfiles.core import names, runs
 from txfiles.log import commit, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
@@ -511,6 +511,33 @@ def test_a_full_tier_becomes_one_run() -> None:
     for number in range(10, 60):
         world.write(scattered(number), "append_once")
         assert len(world.head.state.runs) <= 8
+    assert not world.problems()
+
+
+def test_a_small_commit_leaves_large_runs_to_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows it copies; the next commit of as many new rows as those that wait merges their runs."""
+    monkeypatch.setattr(runs, "FIRST_TIER_ENTRIES", 4)
+    world = World()
+    for number in range(8):
+        world.write(scattered(number), "append_once", keys=("id",))
+    world.write(batch(0, v=1), "upsert")
+    assert [run.entries for run in world.head.state.runs] == [20] * 9
+    world.write(scattered(8), "append_once")
+    assert [run.entries for run in world.head.state.runs] == [20, 20, 140]
+    assert not world.problems()
+
+
+def test_runs_do_not_wait_for_a_large_commit_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where sixteen of a tier wait, any commit merges eight; those whose files are gone leave nothing."""
+    monkeypatch.setattr(runs, "FIRST_TIER_ENTRIES", 4)
+    world = World()
+    for number in range(8):
+        world.write(scattered(number), "append_once", keys=("id",))
+    for number in range(8):
+        world.write(batch(number, v=1), "upsert")
+    assert [run.entries for run in world.head.state.runs] == [20] * 16
+    world.write(batch(0, v=2), "upsert")
+    assert [run.entries for run in world.head.state.runs] == [20] * 9
     assert not world.problems()
 
 
