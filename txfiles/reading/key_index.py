@@ -34,7 +34,7 @@ class Answer:
     """What runs say of some files.
 
     Attributes:
-        runs: those that were asked.
+        runs: those that were asked: each covers one of the files, or more.
         owner: for each of the files, which of the runs covers it and was asked about it; -1: none.
         files: for each row that was found, its file, ascending.
         positions: where the row is in its file, ascending within a file.
@@ -66,8 +66,8 @@ def ask(session: Session, wanted: BatchKeys, files: pa.Table, may: Positions, ru
         runs: of the version that has the files.
     Raises:
         StoreError: the store failed. A run that is no use is forgotten, and covers nothing.
-    Cost: three round trips if all runs are asked together, each for all runs. Reads a few blocks of 256 bytes a key;
-        one look-up of paths.
+    Cost: three round trips if all runs are asked together, each for all runs. Opens each run, and of those that cover
+        a file in question reads a few blocks of 256 bytes a key; one look-up of paths.
     """
     nowhere = np.empty(0, np.int64)
     owner = np.full(len(may), -1)
@@ -84,6 +84,8 @@ def ask(session: Session, wanted: BatchKeys, files: pa.Table, may: Positions, ru
     opened = session.together(lambda ref: _opened(session, ref), [ref for ref in fit if ref.key == key])
     asked = [each for each in opened if each is not None]
     places = _places([run for _, run in asked], listed["path"])
+    covering = [number for number, at in enumerate(places) if (at >= 0).any()]
+    asked, places = [asked[number] for number in covering], [places[number] for number in covering]
     needles = Digester(secret).digest(codes)
     probed = session.each(lambda run: _probed(session, *run, needles), asked)
     found = [(nowhere, nowhere, nowhere)]

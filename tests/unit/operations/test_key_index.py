@@ -284,6 +284,23 @@ def test_a_run_that_is_no_use_is_forgotten(damage: Any, caplog: pytest.LogCaptur
     assert not world.problems()
 
 
+def test_runs_that_cover_no_file_in_question_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where key ranges leave few files, what the index costs does not grow with the other files' runs."""
+    world = World()
+    for number in range(5):
+        world.write(batch(*range(20 * number, 20 * number + 20)), "append_once", keys=("id",))
+    asked: list[str] = []
+    probed = key_index._probed
+
+    def noted(session: Any, ref: Any, *rest: Any) -> Any:
+        asked.append(ref.name)
+        return probed(session, ref, *rest)
+
+    monkeypatch.setattr(key_index, "_probed", noted)
+    assert world.write(batch(41, 43, 65, v=1), "upsert").rows_updated == 3
+    assert {*asked} == {run.name for run in world.head.state.runs[2:4]}
+
+
 def test_a_run_that_names_rows_of_other_keys_is_found_out(caplog: pytest.LogCaptureFixture) -> None:
     """A row that is read anyway is compared with the key: a run that lies is forgotten, and the file is searched."""
     world = World()
