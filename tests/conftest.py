@@ -17,11 +17,24 @@ from hypothesis import HealthCheck, settings
 
 from tests import guarantees
 from tests.guarantees import cases, sweep
+from tests.scheduling import pytest_xdist_make_scheduler
 from tests.services.databases import database_server, sql_url
 from tests.services.fixtures import azure, azure_client, s3, s3_client, service, way
 from txfiles.reading import key_index
 
-__all__ = ["azure", "azure_client", "cases", "database_server", "s3", "s3_client", "service", "sql_url", "sweep", "way"]
+__all__ = [
+    "azure",
+    "azure_client",
+    "cases",
+    "database_server",
+    "pytest_xdist_make_scheduler",
+    "s3",
+    "s3_client",
+    "service",
+    "sql_url",
+    "sweep",
+    "way",
+]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would each process that a test starts and interrupts.
