@@ -33,7 +33,9 @@ def with_runs(session: Session, base: Snapshot | None, stage: Staging, plan: Com
     most = runs.most_entries(
         changed=plan.metrics.rows_inserted + plan.metrics.rows_updated, written=sum(run.entries for run in added)
     )
-    due = runs.to_merge([run for run in known if run not in useless], most=most) if added else ()
+    useful = [run for run in known if run not in useless]
+    due = runs.to_merge(useful, most=most) if added else ()
     if base is not None and due:
-        found = replace(found, merge=stage.runs.merged(due, base.files["path"], plan.remove))
+        others = [run for run in useful if run not in due]
+        found = replace(found, merge=stage.runs.merged(due, base.files["path"], plan.remove, others))
     return replace(found, read_set=replace(plan.read_set, staged=plan.read_set.staged | found.run_paths))

@@ -554,7 +554,31 @@ def test_runs_do_not_wait_for_a_large_commit_for_ever(monkeypatch: pytest.Monkey
         world.write(batch(number, v=1), "upsert")
     assert [run.entries for run in world.head.state.runs] == [20] * 16
     world.write(batch(0, v=2), "upsert")
-    assert [run.entries for run in world.head.state.runs] == [20] * 9
+    assert [run.entries for run in world.head.state.runs] == [20] * 8  # the file of one goes with this commit
+    assert not world.problems()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_merge_takes_away_runs_of_files_that_are_gone(damaged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large they are: otherwise each file that is rewritten would leave one. A damaged one goes later."""
+    monkeypatch.setattr(runs, "FIRST_TIER_ENTRIES", 4)
+    world = World()
+    world.write(batch(*range(200)), "append_once", keys=("id",))
+    world.write(batch(7, v=1), "upsert")
+    gone, stays = world.head.state.runs
+    for number in range(8):
+        world.write(batch(1_000 + number), "append")
+    if damaged:
+        world.replace_run(gone.path, b"")
+        world.forget()
+    world.write(batch(2_000), "append")
+    state = world.head.state
+    assert [run.entries for run in state.runs if run != gone] == [200, 1, 8]
+    assert stays in state.runs
+    assert (gone in state.runs) == damaged
+    world.write(batch(2_001), "append")
+    assert gone not in world.head.state.runs
+    assert world.write(batch(7, 150, 1_003), "append_once").files_scanned == 0
     assert not world.problems()
 
 
