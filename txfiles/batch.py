@@ -59,7 +59,7 @@ class Prepared:
         schema_changed: whether columns were added, widened or replaced.
         inferred: types that were inferred from a CSV input.
         notes: what a person should know about how the input was read.
-        keys: the canonical key bytes of each of `rows`; empty if keys are not checked.
+        keys: the canonical key bytes of each of `rows`; empty if they are not known to be unique.
     """
 
     table: TableMetadata
@@ -73,14 +73,22 @@ class Prepared:
     notes: tuple[str, ...] = ()
     keys: pa.Array = field(default_factory=lambda: NO_KEYS)
 
+    @property
+    def rows_kept(self) -> int:
+        """How many rows are to be written."""
+        return self.rows_in - self.rows_deduplicated
 
-def prepare(request: Request, current: TableMetadata | None, holds: Holds | None = None) -> Prepared:
+
+def prepare(
+    request: Request, current: TableMetadata | None, holds: Holds | None = None, *, unique: bool = True
+) -> Prepared:
     """Read the batch and make it fit.
 
     Args:
         request: the write.
         current: the table's metadata; None for a new table.
         holds: what the table can hold; None: what its file format can.
+        unique: whether keys are to be unique; False if these are some of the rows, and the caller sees to all of them.
     Raises:
         InputError: one of its kinds, by what does not fit.
     Cost: the batch once in memory (a spooled or mapped input stays on disk until it is cast).
@@ -110,7 +118,9 @@ def prepare(request: Request, current: TableMetadata | None, holds: Holds | None
         _refuse_float_keys(given, table)
     rows = schema.conform(given, table.columns, rules=_inferred(current))
     _check_values(rows, table, holds)
-    kept, encoded = _unique(request, table, rows) if request.checks_keys else (rows, NO_KEYS)
+    if request.checks_keys:
+        dedup.check_keys(rows, table.keys)
+    kept, encoded = _unique(request, table, rows) if request.checks_keys and unique else (rows, NO_KEYS)
     return Prepared(
         table=table,
         rows=kept,
@@ -233,7 +243,6 @@ def _refuse_float_keys(given: pa.Table, table: TableMetadata) -> None:
 
 def _unique(request: Request, table: TableMetadata, rows: pa.Table) -> tuple[pa.Table, pa.Array]:
     """The rows to keep, and their keys' codes."""
-    dedup.check_keys(rows, table.keys)
     encoded = key_codec.encode(rows, table.keys)
     keep = dedup.deduplicate(rows, encoded, request.dedup_strategy, table.timestamp_col, keys=table.keys)
     return (rows, encoded) if keep is None else (rows.take(keep), encoded.take(pa.array(keep)))

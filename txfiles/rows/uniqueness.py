@@ -28,14 +28,24 @@ def refuse_standing(rows: pa.Table, keys: Sequence[str], standing: np.ndarray) -
         DuplicateKeyError: there is one.
     """
     if len(standing):
-        row = int(standing[0])
-        raise DuplicateKeyError(
-            f"{len(standing)} keys of the batch are also in rows that stay; the first is "
-            f"{dedup.shown_key(rows, row, keys)}; nothing was written",
-            hint="an overwrite of a part must not bring keys that the rest of the table has",
-            keys=[dedup.key_of(rows, row, keys)],
-            count=len(standing),
-        )
+        raise standing_keys(rows.slice(int(standing[0]), 1), keys, len(standing))
+
+
+def standing_keys(first: pa.Table, keys: Sequence[str], count: int) -> DuplicateKeyError:
+    """The error for keys of a batch that are in rows that stay.
+
+    Args:
+        first: one row that has such a key.
+        keys: the columns.
+        count: how many there are.
+    """
+    return DuplicateKeyError(
+        f"{count} keys of the batch are also in rows that stay; the first is "
+        f"{dedup.shown_key(first, 0, keys)}; nothing was written",
+        hint="an overwrite of a part must not bring keys that the rest of the table has",
+        keys=[dedup.key_of(first, 0, keys)],
+        count=count,
+    )
 
 
 def refuse_null(codes: pa.Array, keys: Sequence[str], file: str) -> None:

@@ -45,7 +45,7 @@ def decide(
     counts = all_inserted(prepared)
     if call.request.mode == "overwrite":
         counts["rows_deleted"] = _make_room(db, call, shape, current, prepared)
-    if call.request.mode not in KEYED or not prepared.rows.num_rows:
+    if call.request.mode not in KEYED or not prepared.rows_kept:
         return counts
     counts["rows_inserted"] = 0
     for fate, rows, hits in db.rows(_count_fates(db, call, shape, current)):
@@ -83,11 +83,11 @@ def _by_index(db: Database, shape: Shape, current: TableMetadata) -> bool:
 
 def _make_room(db: Database, call: Call[Request], shape: Shape, current: TableMetadata, prepared: Prepared) -> int:
     """How many rows an overwrite replaces. Those of a part are deleted, so that what stays can be looked at."""
-    where = staging.replaced(call, prepared.table)
+    where = staging.replaced(call.request, prepared.table)
     if where is not None:
         deleted = matching.delete(db, shape, matching.matching(db, shape, where))
         if call.request.keys:
-            matching.refuse_keys_that_stay(db, shape, prepared.rows, new=set(current.keys) != set(shape.keys))
+            matching.refuse_keys_that_stay(db, shape, new=set(current.keys) != set(shape.keys))
         return deleted
     return int(db.rows(f"SELECT count(*) FROM {shape.target}")[0][0])
 
@@ -133,7 +133,7 @@ def apply(db: Database, call: Call[Request], shape: Shape, head: Head, prepared:
         counts = decide(db, call, shape, head.entry.table, prepared)
         if call.request.mode == "overwrite":
             _overwrite(db, call, shape, head.entry.table, prepared)
-        elif prepared.rows.num_rows:
+        elif prepared.rows_kept:
             _change(db, call, shape, head.entry.table, counts)
     except RepeatedKeyError as error:
         raise DuplicateKeyError(
@@ -219,5 +219,5 @@ def all_inserted(prepared: Prepared) -> dict[str, int]:
         **dict.fromkeys(ledger.COUNTS, 0),
         "rows_in": prepared.rows_in,
         "rows_deduplicated": prepared.rows_deduplicated,
-        "rows_inserted": prepared.rows.num_rows,
+        "rows_inserted": prepared.rows_kept,
     }

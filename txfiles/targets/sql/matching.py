@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from txfiles.errors import DuplicateKeyError, NullKeyError
 from txfiles.rows.filters import Filter
-from txfiles.rows.uniqueness import refuse_standing
+from txfiles.rows.uniqueness import standing_keys
 from txfiles.targets.sql import statements
 from txfiles.targets.sql.conditions import EVERY, NO, Where, where_of
 from txfiles.targets.sql.database import Database
@@ -61,7 +61,8 @@ def choose(db: Database, shape: Shape, rows: pa.Table) -> None:
     columns = {
         shape.staged(name): encode(rows[name], name, db.dialect.wire(rows[name].type)) for name in shape.columns.names
     }
-    db.dialect.load(db, db.dialect.temporary(CHOSEN), pa.table({"n": pa.array(np.arange(rows.num_rows)), **columns}))
+    db.dialect.load(db, shape.temporary(CHOSEN), pa.table({"n": pa.array(np.arange(rows.num_rows)), **columns}))
+    db.dialect.analyze(db, shape.temporary(CHOSEN))
 
 
 def count(db: Database, shape: Shape, conditions: list[Where]) -> int:
@@ -79,13 +80,12 @@ def delete(db: Database, shape: Shape, conditions: list[Where]) -> int:
     return deleted
 
 
-def refuse_keys_that_stay(db: Database, shape: Shape, batch: pa.Table, *, new: bool) -> None:
+def refuse_keys_that_stay(db: Database, shape: Shape, *, new: bool) -> None:
     """Keep keys unique where an overwrite of a part names them. What it replaces is deleted already.
 
     Args:
         db: the connection.
         shape: of the table.
-        batch: the rows that are to come.
         new: whether the keys are new to the table: then the rows that stay must have them, once.
     Raises:
         DuplicateKeyError, NullKeyError: nothing was written.
@@ -105,7 +105,15 @@ def refuse_keys_that_stay(db: Database, shape: Shape, batch: pa.Table, *, new: b
             count=1,
             keys=[],
         )
-    refuse_standing(batch, shape.keys, np.array([int(number) for (number,) in db.rows(statements.keys_there(shape))]))
+    standing = int(db.rows(statements.count_keys_there(shape))[0][0])
+    if standing:
+        first = pa.concat_tables(fetch(db, key_columns(shape), statements.keys_there(shape, 1)))
+        raise standing_keys(first, shape.keys, standing)
+
+
+def key_columns(shape: Shape) -> pa.Schema:
+    """The keys' Arrow types by name."""
+    return pa.schema([shape.columns.field(key) for key in shape.keys])
 
 
 def _one_row(schema: pa.Schema) -> pa.Table:

@@ -71,15 +71,14 @@ def check_name(dialect: Dialect, name: str, what: str) -> None:
         raise SchemaMismatchError(f"{what} {name!r} {why}", hint="rename it", columns=[name])
 
 
-def prepare_for(call: Call[Request], dialect: Dialect, current: TableMetadata | None) -> Prepared:
-    """The batch, made to fit the table and the database."""
-    request = call.request
+def prepare_for(request: Request, dialect: Dialect, current: TableMetadata | None, *, unique: bool = True) -> Prepared:
+    """The batch, made to fit the table and the database; see `batch.prepare`."""
     keys = request.keys or (current.keys if current else ())
-    prepared = prepare(request, current, Holds(dialect, keys))
-    where = replaced(call, prepared.table)
+    prepared = prepare(request, current, Holds(dialect, keys), unique=unique)
+    where = replaced(request, prepared.table)
     if where is not None:
         scan.refuse_rows_outside(prepared.rows, where)
-    return replace(prepared, rows=_by_key(prepared)) if request.mode in KEYED else prepared
+    return replace(prepared, rows=_by_key(prepared)) if unique and request.mode in KEYED else prepared
 
 
 def _by_key(prepared: Prepared) -> pa.Table:
@@ -92,9 +91,9 @@ def _by_key(prepared: Prepared) -> pa.Table:
         return prepared.rows
 
 
-def replaced(call: Call[Request], table: TableMetadata) -> filters.Filter | None:
+def replaced(request: Request, table: TableMetadata) -> filters.Filter | None:
     """The filter whose rows an overwrite replaces, if it has one."""
-    return filters.parse(call.request.replace_where, types.arrow_schema(table.columns))
+    return filters.parse(request.replace_where, types.arrow_schema(table.columns))
 
 
 def shape_of(dialect: Dialect, schema: str, call: Call[Request], prepared: Prepared) -> Shape:
@@ -127,5 +126,6 @@ def stage(db: Database, shape: Shape, prepared: Prepared) -> None:
     if prepared.rows.num_rows:
         numbers = pa.array(np.arange(prepared.rows.num_rows))
         db.run(db.dialect.start)
-        db.dialect.load(db, db.dialect.temporary(BATCH), pa.table({"n": numbers, **columns}))
+        db.dialect.load(db, shape.temporary(BATCH), pa.table({"n": numbers, **columns}))
+        db.dialect.analyze(db, shape.temporary(BATCH))
         db.run("COMMIT")

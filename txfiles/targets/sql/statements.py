@@ -83,12 +83,16 @@ def key_list(shape: Shape) -> str:
 
 def create_batch(shape: Shape, name: str = BATCH) -> str:
     """Make the staging table, or one like it."""
+    return shape.dialect.create_temporary(name, f"n {shape.dialect.row_number}, {staging_columns(shape)}")
+
+
+def staging_columns(shape: Shape) -> str:
+    """The columns of a staging table, with their types."""
     types = (
         (shape.staged(one.name), shape.dialect.staging_type(one.type, one.name, key=one.name in shape.keys))
         for one in shape.columns
     )
-    columns = ", ".join(" ".join(one) for one in types)
-    return shape.dialect.create_temporary(name, f"n {shape.dialect.row_number}, {columns}")
+    return ", ".join(" ".join(one) for one in types)
 
 
 def fates_of_upsert(shape: Shape) -> str:
@@ -275,9 +279,22 @@ def null_key(shape: Shape) -> str:
     return f"SELECT count(*) FROM {shape.target} WHERE {tests}"
 
 
-def keys_there(shape: Shape) -> str:
-    """The numbers of the rows of the batch whose keys the table has."""
-    return f"SELECT s.n FROM {_batch(shape)} WHERE {_known(shape)} ORDER BY s.n"
+def count_keys_there(shape: Shape) -> str:
+    """Count the rows of the batch whose keys the table has."""
+    return f"SELECT count(*) FROM {_batch(shape)} WHERE {_known(shape)}"
+
+
+def keys_there(shape: Shape, most: int) -> str:
+    """The keys of the first rows of the batch whose keys the table has."""
+    query = f"SELECT {read_keys(shape)} FROM {_batch(shape)} WHERE {_known(shape)} ORDER BY s.n"
+    return shape.dialect.limited(query, most)
+
+
+def read_keys(shape: Shape) -> str:
+    """The key columns of row `s` of the batch, as they are read."""
+    return ", ".join(
+        shape.dialect.selected(f"s.{shape.staged(key)}", shape.columns.field(key).type) for key in shape.keys
+    )
 
 
 def repeated_key(shape: Shape) -> str:

@@ -27,6 +27,7 @@ class SqlTarget:
         modes=frozenset(MODES),
         options=frozenset(DEFAULTS) - frozenset(LACKS),
         verbs=frozenset(("dataset", "delete", "history", "lookup", "refresh")),
+        engines=frozenset({"local", "spark"}),
     )
 
     def claims(self, place: Place) -> bool:

@@ -14,7 +14,7 @@ from txfiles.batch import Prepared
 from txfiles.core.manifest import TableMetadata
 from txfiles.options import Request
 from txfiles.results import Plan, WriteResult
-from txfiles.targets.sql import apply, dialects, ledger, staging
+from txfiles.targets.sql import apply, dialects, frames, ledger, staging
 from txfiles.targets.sql.address import Address
 from txfiles.targets.sql.call import Call, Head, ledger_name, look
 from txfiles.targets.sql.commit import already, commit, entry_of, known_batch, patiently, result, still
@@ -24,11 +24,13 @@ from txfiles.targets.sql.statements import Shape
 
 def write(address: Address, request: Request) -> WriteResult:
     """Run one write to its commit. See `txfiles.write`."""
+    frames.check(address, request)
     return patiently(_attempt, Call(address, replace(request, format="sql")))
 
 
 def plan(address: Address, request: Request) -> Plan:
     """Find out what the same write would do now, in a transaction that is rolled back. See `txfiles.plan`."""
+    frames.check(address, request)
     return patiently(_planned, Call(address, replace(request, format="sql")))
 
 
@@ -36,18 +38,20 @@ def _planned(call: Call[Request]) -> Plan:
     dialect = dialects.get(call.address.dialect)
     staging.check_name(dialect, call.address.table, "table")
     if not is_there(call.address):
-        prepared = staging.prepare_for(call, dialect, None)
+        prepared = staging.prepare_for(call.request, dialect, None)
         return result(Plan, call, None, apply.all_inserted(prepared), committed=True, prepared=prepared)
+    frames.load(call)
     with Database(call.address, call.patience) as db:
         head = look(db)
         known = known_batch(db, head, call)
         if known is not None:
             return already(Plan, call, known)
-        prepared = staging.prepare_for(call, dialect, head.table)
+        prepared = staging.prepare_for(call.request, dialect, head.table)
+        shape = staging.shape_of(dialect, head.schema, call, prepared)
+        if head.entry is not None or frames.of(call.request) is not None:
+            prepared = _staged(db, call, shape, prepared)
         if head.entry is None:
             return result(Plan, call, None, apply.all_inserted(prepared), committed=True, prepared=prepared)
-        shape = staging.shape_of(dialect, head.schema, call, prepared)
-        staging.stage(db, shape, prepared)
         call.begin(db, head.schema)
         counts = apply.decide(db, call, shape, head.entry.table, prepared)
         db.run("ROLLBACK")
@@ -60,15 +64,20 @@ def _attempt(call: Call[Request]) -> WriteResult:
     dialect = dialects.get(address.dialect)
     staging.check_name(dialect, address.table, "table")
     # A database that is a file is made only for a batch that fits.
-    first = None if is_there(address) else staging.prepare_for(call, dialect, None)
+    first = None if is_there(address) else staging.prepare_for(call.request, dialect, None)
+    frames.load(call)
     with Database(address, call.patience) as db:
         seen = look(db)
         known = known_batch(db, seen, call)
         if known is not None:
             return already(WriteResult, call, known)
-        prepared = first if first is not None and seen.entry is None else staging.prepare_for(call, dialect, seen.table)
+        prepared = (
+            first
+            if first is not None and seen.entry is None
+            else staging.prepare_for(call.request, dialect, seen.table)
+        )
         shape = staging.shape_of(dialect, seen.schema, call, prepared)
-        staging.stage(db, shape, prepared)
+        prepared = _staged(db, call, shape, prepared)
         if not dialect.transactional_ddl and seen.entry is None:
             _create_beforehand(db, call, shape, prepared, seen)
             seen = look(db)
@@ -83,6 +92,14 @@ def _attempt(call: Call[Request]) -> WriteResult:
         entry = entry_of(call, head, _recorded(call, head, prepared), counts)
         commit(db, call, head, entry)
     return result(WriteResult, call, entry, counts, committed=True, commit_id=entry.commit_id, prepared=prepared)
+
+
+def _staged(db: Database, call: Call[Request], shape: Shape, prepared: Prepared) -> Prepared:
+    """Have the batch in a temporary table; returns what is known of it then."""
+    if frames.of(call.request) is not None:
+        return frames.collect(db, shape, call.request, prepared)
+    staging.stage(db, shape, prepared)
+    return prepared
 
 
 def _create_beforehand(db: Database, call: Call[Request], shape: Shape, prepared: Prepared, seen: Head) -> None:

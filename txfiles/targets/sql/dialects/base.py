@@ -289,6 +289,9 @@ class Dialect(ABC):
             columns = [column.to_pylist() for column in part.columns]
             db.many(f"INSERT INTO {batch} VALUES ({marks})", list(zip(*columns, strict=True)))
 
+    def analyze(self, db: Connection, table: str) -> None:
+        """Have the database look at what was loaded, if it plans better for that."""
+
     def fetch(
         self, db: Connection, sql: str, parameters: Sequence[Any], wires: Sequence[tuple[str, pa.DataType]]
     ) -> Iterator[list[pa.Array]]:

@@ -15,6 +15,7 @@ from txfiles.errors import UnsupportedTableError, UnsupportedTypeError
 from txfiles.rows.text import to_text
 from txfiles.rows.typenames import type_text
 from txfiles.targets.sql.dialects.base import Dialect
+from txfiles.targets.sql.dialects.sharing import DROP_SECONDS, Sharing
 from txfiles.targets.sql.errors import BusyError
 from txfiles.targets.sql.types import US, kind_of, refuse, refuse_floats
 
@@ -29,11 +30,13 @@ LOAD_ROWS, STATEMENT_BYTES = 16_384, 1_000_000
 MAX_DIGITS, MAX_SCALE = 65, 38
 KEY_LENGTH = 190
 """Characters of a text, and bytes of a binary, that is a key: an index holds 3,072 bytes, four of these columns."""
+LONGEST_IDLE_SECONDS = 31_536_000
+"""The most that a server takes for the time after which it ends an idle connection."""
 COLLATION = "CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
 """Equal to the byte, trailing spaces and case too."""
 
 
-class MariaDB(Dialect):
+class MariaDB(Dialect, Sharing):
     """A statement that makes or changes a table commits by itself here, so columns of a table are never changed."""
 
     name = "mariadb"
@@ -177,8 +180,7 @@ class MariaDB(Dialect):
 
     def begin(self, db: Connection, lock: str, patience: float) -> None:
         """A named lock of the server, which ends with the connection."""
-        name = "txfiles:" + hashlib.sha256(lock.encode()).hexdigest()[:40]
-        if db.rows("SELECT GET_LOCK(%s, %s)", (name, int(min(patience, 3_600))))[0][0] != 1:
+        if not _got_lock(db, lock, int(min(patience, 3_600))):
             raise BusyError
         db.run("START TRANSACTION")
 
@@ -197,6 +199,29 @@ class MariaDB(Dialect):
             for some in np.split(values.to_numpy(zero_copy_only=False), np.flatnonzero(np.diff(ends)) + 1):
                 db.run(f"INSERT INTO {batch} VALUES ({'),('.join(some)})")
 
+    def create_shared(self, target: str, columns: str) -> str:
+        """A table as any other, which has a key as servers want it."""
+        return f"CREATE TABLE {target} ({columns}, PRIMARY KEY (a, n))"
+
+    def begin_collecting(self, db: Connection) -> None:
+        """Otherwise what an `INSERT … SELECT` reads would be locked, and so wait for an attempt of a task to end."""
+        db.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        db.run("START TRANSACTION")
+
+    def hold(self, db: Connection, lock: str) -> bool:
+        """A named lock of the server, which would otherwise end a connection that is idle for some hours."""
+        db.run(f"SET SESSION wait_timeout = {LONGEST_IDLE_SECONDS}")
+        return _got_lock(db, lock, 0)
+
+    def drop_shared(self, db: Connection, target: str) -> None:
+        """Waits for those who write to it, for some time."""
+        db.run(f"SET STATEMENT lock_wait_timeout = {DROP_SECONDS} FOR DROP TABLE IF EXISTS {target}")
+
+    def ranked(self, a: str, t: pa.DataType) -> tuple[str, ...]:
+        """Long values by their beginning, as far as the server sorts by it, then by their digest."""
+        long = pa.types.is_string(t) or pa.types.is_binary(t) or pa.types.is_fixed_size_binary(t)
+        return (a, f"SHA2({a}, 256)") if long else (a,)
+
     def judge(self, error: Exception) -> str:
         """By the server's number."""
         code: Any = error.args[0] if error.args else None
@@ -205,6 +230,11 @@ class MariaDB(Dialect):
         if code == DUPLICATE:
             return "repeated"
         return "lost" if code in GONE or type(error).__name__ == "InterfaceError" else "other"
+
+
+def _got_lock(db: Connection, lock: str, seconds: int) -> bool:
+    name = "txfiles:" + hashlib.sha256(lock.encode()).hexdigest()[:40]
+    return bool(db.rows("SELECT GET_LOCK(%s, %s)", (name, seconds))[0][0] == 1)
 
 
 def _literals(column: pa.Array) -> pa.Array:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from txfiles.errors import UnsupportedTableError
 from txfiles.rows.text import to_text
 from txfiles.targets.sql.dialects.base import Dialect
+from txfiles.targets.sql.dialects.sharing import DROP_SECONDS, Sharing
 from txfiles.targets.sql.errors import BusyError
 from txfiles.targets.sql.types import US, UTC, kind_of, refuse
 
@@ -27,7 +28,7 @@ OLDEST = 12
 ORDERINGS = ("<", "<=", ">", ">=")
 
 
-class PostgreSQL(Dialect):
+class PostgreSQL(Dialect, Sharing):
     """Every value of every supported type is held exactly, but for the character NUL in text."""
 
     name = "postgresql"
@@ -182,14 +183,39 @@ class PostgreSQL(Dialect):
         """COPY, in CSV: every value is quoted, and null is nothing between commas."""
         import pyarrow.csv as pa_csv  # it takes its time, and few calls need it
 
-        with db.failing(), db.raw.cursor() as cursor, cursor.copy(f"COPY {batch} FROM STDIN (FORMAT csv)") as copy:
+        sql = f"COPY {batch.replace('%%', '%')} FROM STDIN (FORMAT csv)"  # it has no parameters: see `quote`
+        with db.failing(), db.raw.cursor() as cursor, cursor.copy(sql) as copy:
             for part in rows.to_batches(max_chunksize=65_536):
                 columns = [_text(column) for column in part.columns]
                 out = io.BytesIO()
                 options = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
                 pa_csv.write_csv(pa.table(columns, names=rows.column_names), out, options)
                 copy.write(out.getvalue())
-        db.run(f"ANALYZE {batch}")
+
+    def analyze(self, db: Connection, table: str) -> None:
+        """For a temporary table nobody else does."""
+        db.run(f"ANALYZE {table}")
+
+    def create_shared(self, target: str, columns: str) -> str:
+        """Without a log: a server that crashes empties it, which is noticed."""
+        return f"CREATE UNLOGGED TABLE {target} ({columns})"
+
+    def hold(self, db: Connection, lock: str) -> bool:
+        """An advisory lock of the session. Versions before 14 know no time-out for idle ones."""
+        db.rows("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'")
+        return bool(db.rows("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"txfiles:{lock}",))[0][0])
+
+    def drop_shared(self, db: Connection, target: str) -> None:
+        """Waits for those who write to it, for some time."""
+        db.run(f"SET lock_timeout = '{DROP_SECONDS}s'")
+        db.run(f"DROP TABLE IF EXISTS {target}")
+        db.run("RESET lock_timeout")
+
+    def ranked(self, a: str, t: pa.DataType) -> tuple[str, ...]:
+        """Text by code point; floats by value, then by their bits: -0.0 equals 0.0."""
+        if pa.types.is_string(t):
+            return (f'{a} COLLATE "C"',)
+        return (a, self.exact(a, t)) if pa.types.is_floating(t) else (a,)
 
     def judge(self, error: Exception) -> str:
         """By SQLSTATE; an error without one comes from a connection that broke."""
