@@ -38,7 +38,7 @@ _CHECKPOINT = re.compile(r"_txfiles/checkpoints/([0-9]{20})-[0-9a-f]{32}\.parque
 _SIDECAR = re.compile(r"_txfiles/actions/([0-9]{20})-[0-9a-f]{32}\.json")
 _INDEX_RUN = re.compile(r"_txfiles/index/([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.run")
 _VECTORS = re.compile(r"_txfiles/vectors/([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.bin")
-_STAGED = re.compile(r"_txfiles/staged/(\.tmp-)?([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.rows")
+_STAGED = re.compile(r"_txfiles/staged/(\.tmp-)?([0-9a-f]{16})-[0-9a-f]{32}-[0-9a-f]{32}\.rows")
 _DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv)")
 _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv))")
 _TEMPORARY_VECTORS = re.compile(r"_txfiles/vectors/\.tmp-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.bin")
@@ -108,9 +108,9 @@ def is_vectors(name: str, table_id: str) -> bool:
     return found is not None and found[1] == table_id
 
 
-def staged(table_id: str, unique_id: str, number: int) -> str:
-    """The name of a file of rows on their way into a table; no version ever names it."""
-    return f"{STAGED_DIR}{table_id}-{unique_id}-{number:05d}.rows"
+def staged(table_id: str, call_id: str, unique_id: str = "") -> str:
+    """The name of a file of rows on their way into a table, in no version; or what those of a call all begin with."""
+    return f"{STAGED_DIR}{table_id}-{call_id}-" + (f"{unique_id}.rows" if unique_id else "")
 
 
 def data_file(table_id: str, commit_id: str, number: int, suffix: str) -> str:

@@ -19,14 +19,16 @@ ABANDONED_US = 3_600 * 1_000_000
 
 
 def abort_uploads(store: Store, table_id: str, grace_us: int) -> int:
-    """Abort the uploads of this table's data files that are older than the grace; returns how many.
+    """Abort the uploads of this table's data files and staged rows that are older than the grace; returns how many.
 
     It never fails: not every user may list uploads, and a vacuum does not depend on it.
     Cost: a listing of uploads, if the store has them.
     """
     try:
         before_us = store.now_us() - max(grace_us, ABANDONED_US)
-        return port.abort_uploads(store, lambda name: names.is_data_name(name, table_id), before_us)
+        return port.abort_uploads(
+            store, lambda name: names.is_data_name(name, table_id) or names.is_temporary(name, table_id), before_us
+        )
     except StoreError as error:
         logger.warning("uploads that were never completed stay: %s", error)
         return 0

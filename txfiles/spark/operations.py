@@ -5,17 +5,21 @@ Source: specs/12-spark.md; specs/4-semantics.md.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
 from txfiles.batch import Prepared, prepare
+from txfiles.core import names
 from txfiles.core.manifest import RunRef, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches, Partition, Replaces
+from txfiles.errors import StoreError
 from txfiles.log.commit import replaced_files
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Listed, Snapshot
@@ -32,6 +36,8 @@ from txfiles.spark.refusals import refuse_nulls, refuse_positions
 from txfiles.spark.staged import Part
 from txfiles.spark.tasks import Done, FileEdit, Work
 from txfiles.writing.staging import Staging
+
+logger = logging.getLogger("txfiles")
 
 PART_ROWS_MOST = 1_000_000
 """Rows of a batch that a task holds in memory at a time."""
@@ -131,7 +137,13 @@ class _Call:
         table_id = ctx.stage.table_id if isinstance(ctx.stage, Staging) else ctx.session.environment.new_id()[:16]
         base = None if ctx.base is None else _without_history(ctx.base)
         told = without_rows(ctx.request)
-        work = Work(ctx.session.store.root, told, base, table_id, batch.table, only_estimates=not writes)
+        staged_in = source.memory.get("staged in")
+        if staged_in is None:
+            staged_in = table_id, ctx.session.environment.new_id()
+            source.memory["staged in"] = staged_in
+            if ctx.request.checks_keys:
+                source.at_end(partial(_delete_staged, ctx.session, names.staged(*staged_in)))
+        work = Work(ctx.session.store.root, told, base, table_id, staged_in, batch.table, only_estimates=not writes)
         return cls(ctx, source, batch, work)
 
     @property
@@ -163,8 +175,11 @@ class _Call:
         if self.ctx.request.mode != "overwrite":
             return self.adopted(jobs.over_items(self.spark, partial(tasks.plan_part, self.work), self.parts()))
         replaced = self._replaced()
-        files = self.files.filter(pa.array(~partitions.among(self.batch.table, self.files, replaced)))
-        work = replace(self.work, base=None if self.ctx.base is None else _with_files(self.ctx.base, files))
+        base = self.ctx.base
+        if base is not None:
+            stay = pa.array(~partitions.among(self.batch.table, self.files, replaced))
+            base = _with_files(base, base.files.filter(stay))
+        work = replace(self.work, base=base)
         return self.adopted(jobs.over_items(self.spark, partial(tasks.plan_part, work), self.parts()))
 
     def _replaced(self) -> frozenset[Partition]:
@@ -182,13 +197,11 @@ class _Call:
         memory = self.source.memory
         keys = self.batch.table.keys
         if memory.get("keys") != self._code():
-            self.source.close()
             work = replace(self.work, base=None)
             found = jobs.over_rows(
                 self.source.frame, partial(tasks.stage_rows, work, self.source.schema, self.source.fit)
             )
             blobs = [blob for one in found for blob in one.blobs]
-            self._delete_at_end({blob.piece.file for blob in blobs})
             for key in keys:
                 refuse_nulls(key, sum(one.nulls[key] for one in found))
             rows = sum(blob.rows for blob in blobs)
@@ -204,7 +217,6 @@ class _Call:
 
     def carry_out(self, edits: Sequence[FileEdit]) -> Done:
         """Change data files, each once."""
-        self._delete_at_end({piece.file for edit in edits for piece in (edit.rows, edit.without)})
         by_path: dict[str, list[FileEdit]] = {}
         for edit in edits:
             by_path.setdefault(edit.path, []).append(edit)
@@ -276,11 +288,6 @@ class _Call:
             empties=empties,
         )
 
-    def _delete_at_end(self, files: set[str]) -> None:
-        session = self.ctx.session
-        if files:
-            self.source.at_end(partial(_delete, session, sorted(files)))
-
 
 def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table, runs: Sequence[RunRef]) -> bool:
     """As `reading.checks.holds`; keys that are on executors are looked up there."""
@@ -310,5 +317,10 @@ def _with_files(base: Snapshot, files: pa.Table) -> Snapshot:
     return Snapshot(state, Listed.of(state.table, FileList.of(files)))
 
 
-def _delete(session: Session, files: Sequence[str]) -> None:
-    session.store.delete_many(list(files))
+def _delete_staged(session: Session, prefix: str) -> None:
+    """Delete what a call has staged, whichever attempt of a task did."""
+    try:
+        listed = (entry.name for entry in session.store.list_from(names.STAGED_DIR, after=prefix))
+        session.store.delete_many(list(takewhile(lambda name: name.startswith(prefix), listed)))
+    except StoreError as error:
+        logger.warning("staged rows stay behind until a vacuum: %s", error)

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.errors import CorruptTableError
+from txfiles.errors import CorruptTableError, EngineError
 from txfiles.formats.common import Sink
 from txfiles.log.session import Session
 from txfiles.rows import keys as key_codec
@@ -186,21 +186,28 @@ def read(session: Session, pieces: Sequence[Piece]) -> list[bytes]:
     """The bytes of some pieces, which are in the order of their files.
 
     Raises:
-        CorruptTableError: a piece is not what was written, or is gone.
+        EngineError: a piece is not what was written, or is gone. The table itself is not in doubt.
     Cost: one round trip a file.
     """
     found: list[bytes] = []
     for name, some in groupby(pieces, attrgetter("file")):
         mine = list(some)
         ranges = [(piece.offset, piece.bytes) for piece in mine]
-        for piece, data in zip(mine, session.store.read_ranges(name, ranges, mine[0].file_bytes), strict=True):
-            if zlib.crc32(data) != piece.crc:
-                raise CorruptTableError(
-                    f"{session.store.url(name)} was damaged while the call ran; nothing was committed",
-                    hint="run the same call again",
-                )
-            found.append(data)
+        try:
+            parts = session.store.read_ranges(name, ranges, mine[0].file_bytes)
+        except CorruptTableError as error:
+            raise _lost(session, name, error.message) from error
+        if any(zlib.crc32(data) != piece.crc for piece, data in zip(mine, parts, strict=True)):
+            raise _lost(session, name, "its bytes have changed")
+        found += parts
     return found
+
+
+def _lost(session: Session, name: str, why: str) -> EngineError:
+    return EngineError(
+        f"staged rows of this call in {session.store.url(name)} are lost: {why}; nothing was committed",
+        hint="run the same call again; if a vacuum deleted them, give the table a longer vacuum_grace",
+    )
 
 
 def encode(rows: pa.Table) -> bytes:

@@ -72,6 +72,7 @@ class Work:
         request: what was asked for; its source is replaced by a task's own rows.
         base: the version that the pass is planned on, without what only the driver needs.
         table_id: of the table.
+        staged_in: what the names of all files begin with that the call stages: see `names.staged`.
         table: what the table will be; None before that is known.
         only_estimates: whether nothing is to be written (`plan`).
     """
@@ -80,6 +81,7 @@ class Work:
     request: Request
     base: Snapshot | None
     table_id: str
+    staged_in: tuple[str, str]
     table: TableMetadata | None = None
     only_estimates: bool = False
 
@@ -217,7 +219,7 @@ def stage_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.Rec
     columns = [column for column in work.table.columns if column.name in keys]
     nulls = dict.fromkeys(keys, 0)
     found = []
-    name = names.staged(work.table_id, session.environment.new_id(), 0)
+    name = names.staged(*work.staged_in, session.environment.new_id())
     with PieceWriter(session, name) as writer:
         for chunk in chunks(batches, source, fit, CHUNK_BYTES):
             for key in keys:
@@ -330,7 +332,7 @@ def _written(work: Work, session: Session, found: Sequence[Edit]) -> tuple[FileE
     """Edits in a file that no version names."""
     if not found:
         return ()
-    name = names.staged(work.table_id, session.environment.new_id(), 0)
+    name = names.staged(*work.staged_in, session.environment.new_id())
     with PieceWriter(session, name) as writer:
         for edit in found:
             assert edit.rows is not None
@@ -348,7 +350,8 @@ def carry_out(work: Work, files: Sequence[Sequence[FileEdit]]) -> Done:
     assert work.table is not None
     assert work.base is not None
     with work.passing(pa.table({})) as (ctx, stage):
-        listed = {file.path: file for file in filelist.of_paths(work.base.files, [edits[0].path for edits in files])}
+        paths = [edits[0].path for edits in files]
+        listed = {file.path: file for file in filelist.of_paths(ctx.files(work.table), paths)}
         edits = [_read(ctx.session, listed[mine[0].path], mine) for mine in files]
         return _carried(work.table, ctx, stage, edits)
 
@@ -401,7 +404,7 @@ def check_all_keys(work: Work, paths: Sequence[str]) -> None:
     assert work.table is not None
     assert work.base is not None
     with work.passing(pa.table({})) as (ctx, _):
-        check_whole(ctx, work.table, filelist.of_paths(work.base.files, paths), {})
+        check_whole(ctx, work.table, filelist.of_paths(ctx.files(work.table), paths), {})
 
 
 def _where(request: Request, table: TableMetadata | None) -> filters.Filter | None:
