@@ -65,4 +65,6 @@ def of_files(table: TableMetadata, files: pa.Table) -> list[Partition]:
 
 def among(table: TableMetadata, files: pa.Table, partitions: Collection[Partition]) -> np.ndarray:
     """Which files of a list belong to some partitions. Cost: O(files)."""
+    if not table.partition_by:
+        return np.full(files.num_rows, () in partitions)
     return np.array([partition in partitions for partition in of_files(table, files)], bool)
