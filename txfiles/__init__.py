@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from txfiles.config import Config, load_config
     from txfiles.options import Progress
     from txfiles.results import Commit, CompactResult, IndexResult, Plan, Resolution, VacuumResult, WriteResult
+    from txfiles.spark.streaming import streaming_batch_id
     from txfiles.table import Table
+    from txfiles.targets.spark_source import register_spark
 
 __all__ = [
     "ArgumentError",
@@ -93,7 +95,9 @@ __all__ = [
     "exists",
     "load_config",
     "plan",
+    "register_spark",
     "resolve",
+    "streaming_batch_id",
     "write",
 ]
 
@@ -102,6 +106,8 @@ _LATER = {
     **dict.fromkeys(("exists", "plan", "resolve", "write"), "txfiles.api"),
     **dict.fromkeys(("Config", "load_config"), "txfiles.config"),
     "Table": "txfiles.table",
+    "register_spark": "txfiles.targets.spark_source",
+    "streaming_batch_id": "txfiles.spark.streaming",
     "Progress": "txfiles.options",
     **dict.fromkeys(
         ("Commit", "CompactResult", "IndexResult", "Plan", "Resolution", "VacuumResult", "WriteResult"),

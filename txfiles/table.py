@@ -207,6 +207,26 @@ class Table:
         return inputs.to_polars(self.to_arrow(columns, filter))
 
     @public
+    def to_spark(self, spark: Any, columns: Sequence[str] | None = None, filter: Any = None) -> Any:
+        """Return the rows as a Spark DataFrame of this version; `columns` and `filter` as in `to_arrow`.
+
+        Spark's own Parquet reader reads the files if it would see exactly the table's rows and columns in them.
+        Otherwise tasks read them with txfiles, which every executor then needs.
+
+        Args:
+            spark: the session.
+            columns: which columns, in which order; None is all.
+            filter: an Arrow expression or a list of conditions; what is filtered in Spark afterwards is pruned less.
+        Raises:
+            InputError: an unknown column or operator, or a value that does not fit.
+            UnsupportedTypeError: Spark has no type for a column, such as a time of day; it is named.
+            UnsupportedVerbError: the table is not of Parquet or CSV files.
+        Cost: nothing is read yet but the list of files. A column in nanoseconds, or of unsigned integers, keeps
+            Spark's own reader from reading any.
+        """
+        return self._with("to_spark").to_spark(spark, columns, filter)
+
+    @public
     def dataset(self) -> ds.Dataset:
         """Return a pyarrow dataset of the live files (Parquet), or of the rows in memory (CSV, fully verified).
 

@@ -118,6 +118,7 @@ VERBS = {
     "index": lambda table: table.index(),
     "lookup": lambda table: table.lookup([1]),
     "set": lambda table: table.set(compression="zstd"),
+    "to_spark": lambda table: table.to_spark(None),
     "vacuum": lambda table: table.vacuum(),
 }
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from txfiles.errors import UnsupportedTypeError
 from txfiles.options import Request, no_progress
 from txfiles.rows.source import NO_RULES, Batch, TextRules
+from txfiles.spark import jobs
+from txfiles.spark.types import quoted
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 Fit = Callable[[pa.Table], pa.Table]
 """Gives rows the types that the caller has declared; a function of a module, so that it pickles."""
@@ -56,6 +61,25 @@ class SparkSource:
         """The columns, without rows."""
         del known, rules  # the types are the data's own
         return Batch(self.fit(self.schema.empty_table()))
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks are worth while. No job."""
+        return jobs.TASKS_A_SLOT * jobs.slots(self.frame.sparkSession)
+
+    def over_rows(self, function: Callable[[Iterator[pa.RecordBatch]], Result]) -> list[Result]:
+        """See `jobs.over_rows`."""
+        return jobs.over_rows(self.frame, function)
+
+    def over_distinct(
+        self, columns: Sequence[str], function: Callable[[Iterator[pa.RecordBatch]], Result]
+    ) -> list[Result]:
+        """The same for the different values of some columns."""
+        return jobs.over_rows(self.frame.select(*map(quoted, columns)).distinct(), function)
+
+    def over_items(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """See `jobs.over_items`."""
+        return jobs.over_items(self.frame.sparkSession, function, items)
 
     def at_end(self, function: Callable[[], None]) -> None:
         """Call a function when the call is over."""

@@ -22,17 +22,16 @@ from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches, Partit
 from txfiles.errors import StoreError
 from txfiles.log.commit import replaced_files
 from txfiles.log.session import Session
-from txfiles.log.snapshot import Listed, Snapshot
 from txfiles.operations.context import PlanContext, commit_plan
 from txfiles.operations.overwrite import require_partitions
 from txfiles.options import Request
 from txfiles.reading import checks as local_checks
 from txfiles.reading import scan
 from txfiles.rows import filters, partitions, types
-from txfiles.rows.segments import FileList
-from txfiles.spark import jobs, staged, tasks
+from txfiles.spark import staged, tasks
 from txfiles.spark.frames import SparkSource, without_rows
 from txfiles.spark.refusals import refuse_nulls, refuse_positions
+from txfiles.spark.snapshots import with_files, without_history
 from txfiles.spark.staged import Part
 from txfiles.spark.tasks import Done, FileEdit, Work
 from txfiles.writing.staging import Staging
@@ -135,7 +134,7 @@ class _Call:
         batch = prepare(ctx.request, ctx.table)
         writes = isinstance(ctx.stage, Staging)
         table_id = ctx.stage.table_id if isinstance(ctx.stage, Staging) else ctx.session.environment.new_id()[:16]
-        base = None if ctx.base is None else _without_history(ctx.base)
+        base = None if ctx.base is None else without_history(ctx.base)
         told = without_rows(ctx.request)
         staged_in = source.memory.get("staged in")
         if staged_in is None:
@@ -145,11 +144,6 @@ class _Call:
                 source.at_end(partial(_delete_staged, ctx.session, names.staged(*staged_in)))
         work = Work(ctx.session.store.root, told, base, table_id, staged_in, batch.table, only_estimates=not writes)
         return cls(ctx, source, batch, work)
-
-    @property
-    def spark(self) -> Any:
-        """The frame's session."""
-        return self.source.frame.sparkSession
 
     @property
     def files(self) -> pa.Table:
@@ -165,31 +159,28 @@ class _Call:
 
     def add_rows(self) -> Done:
         """Write the rows as they come."""
-        found = jobs.over_rows(
-            self.source.frame, partial(tasks.add_rows, self.work, self.source.schema, self.source.fit)
-        )
+        found = self.source.over_rows(partial(tasks.add_rows, self.work, self.source.schema, self.source.fit))
         return self.adopted(found)
 
     def plan_parts(self) -> Done:
         """Do to each range of keys what the call asks for, but for changes of files."""
         if self.ctx.request.mode != "overwrite":
-            return self.adopted(jobs.over_items(self.spark, partial(tasks.plan_part, self.work), self.parts()))
+            return self.adopted(self.source.over_items(partial(tasks.plan_part, self.work), self.parts()))
         replaced = self._replaced()
         base = self.ctx.base
         if base is not None:
             stay = pa.array(~partitions.among(self.batch.table, self.files, replaced))
-            base = _with_files(base, base.files.filter(stay))
+            base = with_files(base, base.files.filter(stay))
         work = replace(self.work, base=base)
-        return self.adopted(jobs.over_items(self.spark, partial(tasks.plan_part, work), self.parts()))
+        return self.adopted(self.source.over_items(partial(tasks.plan_part, work), self.parts()))
 
     def _replaced(self) -> frozenset[Partition]:
         """The partitions that an overwrite of partitions replaces: those that the frame has."""
         if self.ctx.request.scope != "partitions":
             return frozenset()
         names = list(self.batch.table.partition_by)
-        distinct = self.source.frame.select(*names).distinct()
         schema = pa.schema([self.source.schema.field(name) for name in names])
-        found = jobs.over_rows(distinct, partial(tasks.partitions_of, self.work, schema))
+        found = self.source.over_distinct(names, partial(tasks.partitions_of, self.work, schema))
         return frozenset(partition for some in found for partition in some)
 
     def parts(self) -> Sequence[Part]:
@@ -198,15 +189,12 @@ class _Call:
         keys = self.batch.table.keys
         if memory.get("keys") != self._code():
             work = replace(self.work, base=None)
-            found = jobs.over_rows(
-                self.source.frame, partial(tasks.stage_rows, work, self.source.schema, self.source.fit)
-            )
+            found = self.source.over_rows(partial(tasks.stage_rows, work, self.source.schema, self.source.fit))
             blobs = [blob for one in found for blob in one.blobs]
             for key in keys:
                 refuse_nulls(key, sum(one.nulls[key] for one in found))
             rows = sum(blob.rows for blob in blobs)
-            slots = jobs.TASKS_A_SLOT * jobs.slots(self.spark)
-            each = min(PART_ROWS_MOST, max(PART_ROWS_LEAST, -(-rows // slots)))
+            each = min(PART_ROWS_MOST, max(PART_ROWS_LEAST, -(-rows // self.source.tasks)))
             memory.update(keys=self._code(), parts=staged.cut(blobs, each))
         return list(memory["parts"])
 
@@ -221,11 +209,11 @@ class _Call:
         for edit in edits:
             by_path.setdefault(edit.path, []).append(edit)
         groups = _groups(list(by_path.values()))
-        return self.adopted(jobs.over_items(self.spark, partial(tasks.carry_out, self.work), groups))
+        return self.adopted(self.source.over_items(partial(tasks.carry_out, self.work), groups))
 
     def over_files(self, function: Callable[[Work, Sequence[str]], Done], paths: Sequence[str]) -> Done:
         """Do something to data files."""
-        return self.adopted(jobs.over_items(self.spark, partial(function, self.work), _groups(paths)))
+        return self.adopted(self.source.over_items(partial(function, self.work), _groups(paths)))
 
     def guard(self, replaced: frozenset[Partition]) -> tuple[Check, ...]:
         """What must hold of files that others add, so that an overwrite of a part of the table keeps keys unique."""
@@ -235,7 +223,7 @@ class _Call:
         if self.ctx.table is None or self.ctx.table.keys == table.keys:
             return self.keys_absent(replaced)
         stay = self.files.filter(pa.array(~partitions.among(table, self.files, replaced)))
-        jobs.over_items(self.spark, partial(tasks.check_all_keys, self.work), [stay["path"].to_pylist()])
+        self.source.over_items(partial(tasks.check_all_keys, self.work), [stay["path"].to_pylist()])
         return (NoneMatches(None, outside=replaced),)
 
     def keys_absent(self, outside: frozenset[Partition] = frozenset()) -> tuple[Check, ...]:
@@ -246,7 +234,7 @@ class _Call:
     def _is_key_in(self, parts: Sequence[Part], files: pa.Table, runs: Sequence[RunRef]) -> bool:
         if not len(files):
             return False
-        return any(jobs.over_items(self.spark, partial(tasks.has_key_in, self.work, files, runs), list(parts)))
+        return any(self.source.over_items(partial(tasks.has_key_in, self.work, files, runs), list(parts)))
 
     def adopted(self, found: Sequence[Done]) -> Done:
         """What all tasks of a job have done, as this pass's own."""
@@ -289,6 +277,11 @@ class _Call:
         )
 
 
+def work_of(ctx: PlanContext[Request]) -> Work:
+    """What tasks are told that write rows before the pass that commits them. Raises as that pass would."""
+    return _Call.of(ctx).work
+
+
 def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table, runs: Sequence[RunRef]) -> bool:
     """As `reading.checks.holds`; keys that are on executors are looked up there."""
     if not isinstance(check, KeysAbsent):
@@ -305,16 +298,6 @@ def _counts(done: Done) -> dict[str, int]:
 def _groups(items: Sequence[Any]) -> list[list[Any]]:
     """Some items for each task."""
     return [list(items[start : start + FILES_OF_A_TASK]) for start in range(0, len(items), FILES_OF_A_TASK)]
-
-
-def _without_history(base: Snapshot) -> Snapshot:
-    return _with_files(base, base.files)
-
-
-def _with_files(base: Snapshot, files: pa.Table) -> Snapshot:
-    """A snapshot for tasks, which pickles: without what only a commit needs."""
-    state = replace(base.state, batch_ids={}, checkpoint=None)
-    return Snapshot(state, Listed.of(state.table, FileList.of(files)))
 
 
 def _delete_staged(session: Session, prefix: str) -> None:

@@ -82,6 +82,11 @@ def write(session: Session, request: Request) -> WriteResult:
     return _run(session, request, versions.head(session))[0]
 
 
+def write_on(session: Session, request: Request, base: Snapshot | None) -> WriteResult:
+    """The same, planned on a version at first that need not be the newest one."""
+    return _run(session, request, base)[0]
+
+
 def delete(session: Session, base: Snapshot, options: DeleteOptions) -> tuple[WriteResult, Snapshot]:
     """Delete rows, or under `dry_run` only say which. See `Table.delete`."""
     newest = versions.advance(session, base)

@@ -33,6 +33,7 @@ from txfiles.results import (
     commit_record,
 )
 from txfiles.rows import filelist, types
+from txfiles.spark import reading as spark_reading
 from txfiles.store import open_store, port
 from txfiles.targets import files, files_index
 from txfiles.targets.protocol import Capabilities, Place, TableState
@@ -70,6 +71,7 @@ class FilesTarget:
                 "lookup",
                 "refresh",
                 "set",
+                "to_spark",
                 "vacuum",
             )
         ),
@@ -178,6 +180,12 @@ class FilesTable:
         with self._expiry_reported():
             schema, batches = scan.stream(self.session, self.snapshot, columns, filter, batch_rows)
         return pa.RecordBatchReader.from_batches(schema, self._reported(batches))
+
+    def to_spark(self, spark: Any, columns: Sequence[str] | None, filter: Any) -> Any:
+        """See `spark.reading`."""
+        with self._expiry_reported():
+            wanted = spark_reading.Wanted(columns, filter, self.given.storage_options)
+            return spark_reading.frame(spark, self.session, self.snapshot, wanted)
 
     def dataset(self) -> ds.Dataset:
         """A dataset of the live files (Parquet), or of the rows in memory (CSV, fully verified)."""

@@ -118,6 +118,9 @@ class OpenTable(Protocol):
     def to_batches(self, columns: Sequence[str] | None, filter: Any, batch_rows: int | None) -> pa.RecordBatchReader:
         """The same as a stream."""
 
+    def to_spark(self, spark: Any, columns: Sequence[str] | None, filter: Any) -> Any:
+        """The rows as a Spark frame."""
+
     def dataset(self) -> ds.Dataset:
         """The rows as a pyarrow dataset."""
 

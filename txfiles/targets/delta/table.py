@@ -220,6 +220,10 @@ class DeltaTable:
         """Never called: see the capabilities."""
         raise UnsupportedVerbError("Delta tables do not support 'compact'", verb="compact")
 
+    def to_spark(self, spark: Any, columns: Sequence[str] | None, filter: Any) -> Any:
+        """Never called: see the capabilities."""
+        raise UnsupportedVerbError("Delta tables do not support 'to_spark'", verb="to_spark")
+
     def index(self, options: IndexOptions) -> tuple[IndexResult, DeltaTable]:
         """Never called: see the capabilities."""
         raise UnsupportedVerbError("Delta tables do not support 'index'", verb="index")

@@ -245,6 +245,10 @@ class SqlTable:
         """There is nothing to compact."""
         self._lacks("compact")
 
+    def to_spark(self, spark: Any, columns: Sequence[str] | None, filter: Any) -> Any:
+        """Spark reads SQL tables itself."""
+        self._lacks("to_spark")
+
     def index(self, options: IndexOptions) -> tuple[IndexResult, SqlTable]:
         """A database has indexes of its own."""
         self._lacks("index")
