@@ -274,14 +274,18 @@ def refuse_rows_outside(rows: pa.Table, where: filters.Filter) -> None:
     Raises:
         InputError: names the first of them.
     """
-    matches = mask(rows, where)
-    if not matches.all():
-        outside = np.flatnonzero(~matches)
+    outside = np.flatnonzero(~mask(rows, where))
+    refuse_outside(len(outside), outside[:10].tolist())
+
+
+def refuse_outside(count: int, some: Sequence[int] = ()) -> None:
+    """The same for a number of such rows; some of their positions, where they have any."""
+    if count:
+        where = f", at {', '.join(map(str, some))}" if some else ""
         raise InputError(
-            f"the batch has {len(outside)} row(s) that do not match replace_where, at "
-            f"{', '.join(map(str, outside[:10]))}; nothing was written",
+            f"the batch has {count} row(s) that do not match replace_where{where}; nothing was written",
             hint="leave them out, or widen replace_where",
-            rows=outside[:10].tolist(),
+            rows=list(some),
         )
 
 

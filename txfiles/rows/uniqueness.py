@@ -54,12 +54,17 @@ def refuse_null(codes: pa.Array, keys: Sequence[str], file: str) -> None:
     Raises:
         NullKeyError: a code is null.
     """
-    if codes.null_count:
+    refuse_nulls(codes.null_count, keys, file)
+
+
+def refuse_nulls(count: int, keys: Sequence[str], file: str) -> None:
+    """The same for a count of such rows."""
+    if count:
         raise NullKeyError(
-            f"{codes.null_count} rows that stay in the table have a null in {', '.join(keys)}",
+            f"{count} rows that stay in the table have a null in {', '.join(keys)}",
             hint=_OTHERS,
             column=keys[0],
-            count=codes.null_count,
+            count=count,
             file=file,
         )
 
@@ -72,11 +77,15 @@ def refuse_repeated(codes: Sequence[pa.Array], keys: Sequence[str]) -> None:
     Cost: all codes in memory.
     """
     whole = pa.chunked_array(codes, codes[0].type) if codes else pa.chunked_array([], pa.binary())
-    repeated = len(whole) - pc.count_distinct(whole).as_py()
-    if repeated:
+    refuse_repeats(len(whole) - pc.count_distinct(whole).as_py(), keys)
+
+
+def refuse_repeats(count: int, keys: Sequence[str]) -> None:
+    """The same for a count of such rows."""
+    if count:
         raise DuplicateKeyError(
-            f"{repeated} rows that stay in the table repeat a key in {', '.join(keys)}",
+            f"{count} rows that stay in the table repeat a key in {', '.join(keys)}",
             hint=_OTHERS,
-            count=repeated,
+            count=count,
             keys=[],
         )

@@ -94,7 +94,7 @@ class LogEntry:
     @property
     def meta(self) -> Mapping[str, Any]:
         """What txfiles said of it; empty for those of others."""
-        found = self.said.get(META)
+        found = self.said.get(META) or _given(self.said.get("userMetadata"))
         return found if isinstance(found, dict) else {}
 
     @property
@@ -333,6 +333,17 @@ class _Failures:
             raise StoreError(
                 f"deltalake could not {self._what} {self._client.url}: {self._client.shown(error)}",
             ) from error
+
+
+def _given(said: object) -> object:
+    """What txfiles said of a commit that Spark made, which takes one text."""
+    if not isinstance(said, str) or META not in said:
+        return None
+    try:
+        found = json.loads(said)
+    except ValueError:  # somebody else's
+        return None
+    return found.get(META) if isinstance(found, dict) else None
 
 
 def _add(one: Added) -> Any:

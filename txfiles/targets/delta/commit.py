@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -121,7 +121,7 @@ class Attempt:
         known = known_batch(self.request, base)
         if known is not None:
             return self._already(WriteResult, known[0])
-        found = change(self.request, base)
+        found = self._change(base)
         if not self._commits(found, base):
             assert base is not None
             return self._result(WriteResult, found, base.version, committed=False)
@@ -148,10 +148,14 @@ class Attempt:
         known = known_batch(self.request, base)
         if known is not None:
             return self._already(Plan, known[0])
-        found = change(self.request, base)
+        found = self._change(base)
         commits = self._commits(found, base)
         result = self._result(Plan, found, base.version if base else None, committed=commits)
-        return _estimated(result, found, base)
+        return self._estimated(result, found, base)
+
+    def _change(self, base: Snapshot | None) -> Change:
+        """What the call does to a version."""
+        return change(self.request, base)
 
     def newest(self) -> Snapshot | None:
         """The newest version; None if there is no table, which only a write may begin."""
@@ -169,7 +173,7 @@ class Attempt:
             return True
         batch = found.batch
         records = batch.rows_in > 0 and _roles(batch.table) != _roles(base.table)
-        changed = bool(found.added.num_rows or found.edits) or found.empties
+        changed = bool(found.added.num_rows or found.edits) or found.empties or found.elsewhere
         return changed or batch.schema_changed or records or self.request.batch_id is not None
 
     def _write(self, found: Change, base: Snapshot | None) -> Written:
@@ -185,7 +189,7 @@ class Attempt:
         with self.client.failures("write files to"):
             return writer.write(found, base)
 
-    def _commit(self, found: Change, base: Snapshot | None, written: Written) -> int:
+    def _commit(self, found: Change, base: Snapshot | None, written: Written) -> int | None:
         """Commit as the next version, which is returned; new columns and keys of a table that is there come first."""
         now_ms = self.environment.now_us() // 1_000
         table, (added, removed) = found.batch.table, written
@@ -200,9 +204,17 @@ class Attempt:
             return base.version + 1
         steps = self._steps(found, base)
         ends_with_files = bool(added or removed) or not steps
+        handle = self._take(steps, found, base, marker, ends=ends_with_files)
+        if ends_with_files:
+            self.client.commit(handle, added, removed, marker, now_ms=now_ms)
+        return base.version + len(steps) + ends_with_files
+
+    def _take(self, steps: list[str], found: Change, base: Snapshot, marker: Marker, *, ends: bool) -> Any:
+        """Commit the steps; returns a handle at the version after them, for the commit with which the call ends."""
+        table = found.batch.table
         handle = base.handle
         for step in steps:
-            last = step == steps[-1] and not ends_with_files
+            last = step == steps[-1] and not ends
             says = marker if last else Marker({**marker.meta, "step": step}, None)
             if step == "columns":
                 fields = [
@@ -213,11 +225,9 @@ class Attempt:
                 self.client.add_columns(handle, pa.schema(fields), says)
             else:
                 self.client.describe_column(handle, base.carrier, recorded.facts(table), says)
-            if ends_with_files:
+            if ends:
                 handle = self.client.load(base.version + 1 + steps.index(step))
-        if ends_with_files:
-            self.client.commit(handle, added, removed, marker, now_ms=now_ms)
-        return base.version + len(steps) + ends_with_files
+        return handle
 
     def _steps(self, found: Change, base: Snapshot) -> list[str]:
         """What Delta can only commit by itself. Each is harmless alone: columns without values, keys without rows."""
@@ -346,19 +356,18 @@ class Attempt:
             **found.counts,
         )
 
+    def _estimated(self, plan: Plan, found: Change, base: Snapshot | None) -> Plan:
+        rewritten = sum(edit.rewrites for edit in found.edits)
+        pieces = sum(1 for _ in new_files(found.batch.table, found.added))
+        return replace(
+            plan,
+            files_added=rewritten + pieces,
+            files_removed=len(base.files) if base is not None and found.replaces else len(found.edits),
+            files_pruned=(len(base.files) if base is not None else 0) - found.scanned,
+            bytes_written=found.added.nbytes,
+            files_to_rewrite=rewritten,
+        )
+
 
 def _roles(table: TableMetadata) -> tuple[object, ...]:
     return table.keys, table.timestamp_col
-
-
-def _estimated(plan: Plan, found: Change, base: Snapshot | None) -> Plan:
-    rewritten = sum(edit.rewrites for edit in found.edits)
-    pieces = sum(1 for _ in new_files(found.batch.table, found.added))
-    return replace(
-        plan,
-        files_added=rewritten + pieces,
-        files_removed=len(base.files) if base is not None and found.replaces else len(found.edits),
-        files_pruned=(len(base.files) if base is not None else 0) - found.scanned,
-        bytes_written=found.added.nbytes,
-        files_to_rewrite=rewritten,
-    )

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.batch import Prepared, prepare
+from txfiles.core.manifest import TableMetadata
 from txfiles.errors import (
     InputError,
     OptionError,
@@ -50,6 +51,7 @@ class Change:
         replaces: whether every file goes, and the schema may change.
         empties: whether it counts even if no row changes (an overwrite).
         scanned: files that were read.
+        elsewhere: whether rows change that are not in this process.
     """
 
     batch: Prepared
@@ -59,6 +61,7 @@ class Change:
     replaces: bool = False
     empties: bool = False
     scanned: int = 0
+    elsewhere: bool = False
 
 
 def change(request: Request | DeleteOptions, base: Snapshot | None) -> Change:
@@ -68,39 +71,76 @@ def change(request: Request | DeleteOptions, base: Snapshot | None) -> Change:
     if isinstance(request, DeleteOptions):
         assert base is not None
         return _delete(request, base)
-    current = base.table if base is not None else None
-    strict = request.schema_mode == "strict"
-    batch = prepare(replace(request, format=None, source=DeltaSource(request.source, strict)), current)
-    _check_schema(batch, base, request)
+    batch = fitting(request, base)
+    _check_values(batch, base, request)
     return _MODES[request.mode](request, base, batch)
 
 
-def _check_schema(batch: Prepared, base: Snapshot | None, request: Request) -> None:
+def fitting(request: Request, base: Snapshot | None) -> Prepared:
+    """The batch in columns that the table has, or can have.
+
+    Raises:
+        InputError: one of its kinds, by what does not fit.
+    """
+    current = base.table if base is not None else None
+    strict = request.schema_mode == "strict"
+    batch = prepare(replace(request, format=None, source=DeltaSource(request.source, strict)), current)
     for column in batch.table.columns:
         delta_type(types.from_spec(column.type), column.name)  # also a column that got its type from nothing
-    after = types.arrow_schema(batch.table.columns)
     if base is not None and request.schema_mode != "overwrite":
-        refuse_changes(base.schema, after)
-        _refuse_missing_values(base, batch.rows)
+        refuse_changes(base.schema, types.arrow_schema(batch.table.columns))
+    return batch
+
+
+def _check_values(batch: Prepared, base: Snapshot | None, request: Request) -> None:
+    if base is not None and request.schema_mode != "overwrite":
+        for column in base.described:
+            refuse_missing_values(column.name, _nulls(column, batch.rows[column.name]))
     for name in batch.table.partition_by:
         column = batch.rows[name]
-        if pa.types.is_string(column.type) and pc.any(pc.equal(column, ""), min_count=0).as_py():
-            raise InputError(
-                f"partition column {name!r} has an empty text, which Delta cannot tell from null",
-                hint="write null, or another text, or do not partition by this column",
-                column=name,
-            )
+        if pa.types.is_string(column.type):
+            refuse_empty_texts(name, pc.sum(pc.equal(column, ""), min_count=0).as_py())
 
 
-def _refuse_missing_values(base: Snapshot, rows: pa.Table) -> None:
-    for column in base.described:
-        count = _nulls(column, rows[column.name])
-        if count:
-            raise SchemaMismatchError(
-                f"column {column.name!r} of the Delta table takes no nulls; the batch has {count}",
-                hint="fill them, or leave these rows out",
-                column=column.name,
-            )
+def refuse_missing_values(column: str, count: int) -> None:
+    """Refuse nulls in a column that takes none.
+
+    Raises:
+        SchemaMismatchError: there are some.
+    """
+    if count:
+        raise SchemaMismatchError(
+            f"column {column!r} of the Delta table takes no nulls; the batch has {count}",
+            hint="fill them, or leave these rows out",
+            column=column,
+        )
+
+
+def refuse_empty_texts(column: str, count: int) -> None:
+    """Refuse empty texts in a partition column.
+
+    Raises:
+        InputError: there are some.
+    """
+    if count:
+        raise InputError(
+            f"partition column {column!r} has an empty text, which Delta cannot tell from null",
+            hint="write null, or another text, or do not partition by this column",
+            column=column,
+        )
+
+
+def require_partitions(table: TableMetadata) -> None:
+    """Refuse to overwrite partitions of a table that has none.
+
+    Raises:
+        OptionError: it has none.
+    """
+    if not table.partition_by:
+        raise OptionError(
+            "overwrite_partitions needs a partitioned table",
+            hint="create it with partition_by=[…], or leave overwrite_partitions out to replace the whole table",
+        )
 
 
 def _nulls(field: pa.Field, values: pa.ChunkedArray) -> int:
@@ -173,11 +213,8 @@ def _edit(base: Snapshot | None, file: DeltaFile, share: Share) -> Edit:
 
 def _overwrite(request: Request, base: Snapshot | None, batch: Prepared) -> Change:
     inserted = {"rows_inserted": batch.rows.num_rows}
-    if request.scope == "partitions" and not batch.table.partition_by:
-        raise OptionError(
-            "overwrite_partitions needs a partitioned table",
-            hint="create it with partition_by=[…], or leave overwrite_partitions out to replace the whole table",
-        )
+    if request.scope == "partitions":
+        require_partitions(batch.table)
     where = None
     if request.scope == "filter":
         where = filters.parse(request.replace_where, types.arrow_schema(batch.table.columns))

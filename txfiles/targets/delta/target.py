@@ -12,6 +12,7 @@ from txfiles.core.messages import shown, text
 from txfiles.errors import CommitStateUnknownError, OptionError
 from txfiles.options import DEFAULTS, MODES, Request
 from txfiles.results import Plan, Resolution, WriteResult
+from txfiles.spark.frames import SparkSource
 from txfiles.targets.protocol import Capabilities, Place
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class DeltaTarget:
         modes=frozenset(MODES),
         options=frozenset(DEFAULTS).difference(_NOT_DELTA),
         verbs=frozenset(("at", "dataset", "delete", "files", "history", "lookup", "refresh", "vacuum")),
+        engines=frozenset(("local", "spark")),
     )
 
     def claims(self, place: Place) -> bool:
@@ -89,6 +91,10 @@ class DeltaTarget:
         from txfiles.targets.delta.client import Client
         from txfiles.targets.delta.commit import Attempt
 
+        if isinstance(request.source, SparkSource):
+            from txfiles.targets.delta.on_spark import SparkAttempt
+
+            return SparkAttempt(Client(place), request=request)
         return Attempt(Client(place), request)
 
 
