@@ -19,7 +19,8 @@ _FITS = {
 """For each release of Spark, the package that fits."""
 
 _MISSING = re.compile(
-    r"DATA_SOURCE_NOT_FOUND|Failed to find (the )?data source|NoClassDefFoundError|NoSuchMethodError|ClassNotFoundException"
+    "DATA_SOURCE_NOT_FOUND|UNSUPPORTED_DATASOURCE_FOR_DIRECT_QUERY|Failed to find (the )?data source"
+    "|NoClassDefFoundError|NoSuchMethodError|ClassNotFoundException"
 )
 _EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 _CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"

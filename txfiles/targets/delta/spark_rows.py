@@ -1,7 +1,7 @@
 """The rows of a Spark frame, ready for statements: computed once, of the table's types, each key once.
 
-The frame is checkpointed on the executors before anything looks at it: computed anew, `uuid()` or a changed source would
-give other rows. A checkpoint that is lost ends the call; it is never computed again.
+The frame is checkpointed on the executors before anything looks at it: computed anew, `uuid()` or a changed source
+would give other rows. A checkpoint that is lost ends the call; it is never computed again.
 
 Statements run in a session of their own, beside the caller's: what a commit says of itself is a setting of the session.
 

@@ -105,7 +105,8 @@ class Statements:
 
     def _fates(self, source: str) -> str:
         """Each row of the batch as it will stand in the table (`m0`, `m1`, …), its fate, and how many rows it hits."""
-        hits = f"SELECT {', '.join(self._pairs())} FROM {self.rows.view} s LEFT JOIN {source} t " + (
+        hits = (
+            f"SELECT {', '.join(self._pairs())} FROM {self.rows.view} s LEFT JOIN {source} t "
             f"ON {self._keys()} AND {self.rows.within('t')}"
         )
         merged = ", ".join(f"{self._merged(number)} AS m{number}" for number in range(len(self.schema)))
