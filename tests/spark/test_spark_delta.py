@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import txfiles as tx
 from txfiles.targets.delta import on_spark
+from txfiles.targets.delta.spark_needs import require_delta
 
 COUNTS = (
     *("rows_in", "rows_inserted", "rows_updated", "rows_unchanged", "rows_skipped", "rows_stale"),
@@ -265,6 +266,35 @@ def test_lost_answers(spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         write(frame, tmp_path / "t", mode="append")
     assert not tx.resolve(str(tmp_path / "t"), told.value.commit_id, format="delta").committed
     assert rows(tmp_path / "t") == [(1,)]
+
+
+class Session:
+    """A session that answers what it is told to."""
+
+    def __init__(self, version: str, says: str, extensions: str) -> None:
+        self.version, self._says = version, says
+        self.conf = {"spark.sql.extensions": extensions}
+
+    def sql(self, statement: str) -> None:
+        raise RuntimeError(self._says)
+
+
+@pytest.mark.parametrize(
+    ("session", "hint"),
+    [
+        (
+            Session("4.2.0", "[DATA_SOURCE_NOT_FOUND] delta", ""),
+            "spark.jars.packages=io.delta:delta-spark_4.2_2.13:4.4.0",
+        ),
+        (Session("5.0.1", "[DATA_SOURCE_NOT_FOUND] delta", ""), "no release of Delta is known to fit Spark 5.0.1"),
+        (Session("4.2.0", "", "org.other.Extension"), "spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension"),
+    ],
+)
+def test_sessions_without_delta(session: Any, hint: str) -> None:
+    """A session that cannot write Delta tables is told what fits it."""
+    with pytest.raises(tx.EngineError, match="nothing was written") as told:
+        require_delta(session)
+    assert hint in str(told.value.hint)
 
 
 def test_a_failing_frame(spark: Any, tmp_path: Path) -> None:

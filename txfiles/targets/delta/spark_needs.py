@@ -11,7 +11,6 @@ from typing import Any
 from txfiles.errors import EngineError
 
 _FITS = {
-    "3.5": "io.delta:delta-spark_2.12:3.3.3",
     "4.0": "io.delta:delta-spark_4.0_2.13:4.3.1",
     "4.1": "io.delta:delta-spark_4.1_2.13:4.3.1",
     "4.2": "io.delta:delta-spark_4.2_2.13:4.4.0",
@@ -32,6 +31,11 @@ def require_delta(spark: Any) -> None:
     Raises:
         EngineError: says what fits its version.
     """
+    if type(spark).__module__.startswith("pyspark.sql.connect."):
+        raise EngineError(
+            "Delta tables are not written through Spark Connect, whose client has one session; nothing was written",
+            hint="use a classic session, or write parquet or csv",
+        )
     try:
         spark.sql("SELECT * FROM delta.`file:///` WHERE false")
     except Exception as error:
