@@ -378,6 +378,8 @@ def _of(
     elif workload == "W12":
         for rows in options.scale:
             files = max(1, rows * bench.scale.files // bench.scale.rows)
+            while rows % files:  # files of a table have the same number of rows
+                files -= 1
             at = Bench(work / f"W12-{rows}", replace(bench.scale, rows=rows, files=files), options.patience)
             for part in GROWING:
                 found = in_turn(at, [side for side in sides if side.takes(part)], part, options.runs)
