@@ -459,6 +459,18 @@ def test_nobody_knows_whether_it_was_committed(tmp_path: Path, monkeypatch: pyte
     assert stored(path) == bag(people(1, 2).to_pylist())
 
 
+@pytest.mark.parametrize("options", [{}, {"mode": "upsert", "keys": "id"}], ids=["direct", "keyed"])
+def test_a_delivery_that_was_committed_before(tmp_path: Path, options: dict[str, str]) -> None:
+    """Its rows are not applied again, and what the tasks wrote of them is deleted by the commit."""
+    path = tmp_path / "t"
+    for again in (False, True):
+        writing, found = begun(path, people(1, 2), batch_id="monday", **options)
+        assert writing.commit([found]).already_committed == again
+        assert stored(path) == bag(people(1, 2).to_pylist())
+        assert data_files(path) == sorted(os.path.relpath(name, path) for name in every_file(path))
+        assert staged_files(path) == []
+
+
 def test_abort_deletes_what_was_written(tmp_path: Path) -> None:
     """If a task failed there was no commit: what the others wrote is deleted."""
     path = tmp_path / "t"
