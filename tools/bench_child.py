@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,12 @@ def memory_mb(field: str = "VmHWM") -> float:
     """The most memory that this process had so far; getrusage would tell its parent's, where that had more."""
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith(f"{field}:")) / 1024
+
+
+def forget_peak() -> None:
+    """Begin anew to look for this process's peak; where the system cannot, it is that since the process began."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def leave() -> None:

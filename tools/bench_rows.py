@@ -71,6 +71,11 @@ def small_batch(number: int, rows: int = 100) -> pa.Table:
     return pa.table({"id": ids, "name": [f"name-{i % 17}" for i in ids], "value": ids * 0.5})
 
 
+def ids_of(some: slice) -> np.ndarray:
+    """Those ids of a large table, made without the others: they would be in the measured peak."""
+    return np.arange(some.start, some.stop, some.step or 1)
+
+
 def large_part(number: int, rows: int) -> pa.Table:
     """Successive rows of the large table."""
     return rows_from(number * rows, rows)

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from bench_base import NotOfferedError, System
-from bench_child import leave, memory_mb, ms, say, wait_for_go
-from bench_rows import TINY, Scale, changed, large_part, large_rows, rows_from, small_batch
+from bench_child import forget_peak, leave, memory_mb, ms, say, wait_for_go
+from bench_rows import TINY, Scale, changed, ids_of, large_part, large_rows, rows_from, small_batch
 from bench_systems import SYSTEMS
 
 RACE_APPENDS, RACE_ONCE, RACE_ROWS = 20, 10, 1_000
@@ -98,7 +98,7 @@ def append_new(case: Case) -> None:
 
 def append_again(case: Case) -> None:
     """W2: append_once of a batch that is there."""
-    batch = large_rows(np.arange(case.scale.rows)[case.scale.cluster])
+    batch = large_rows(ids_of(case.scale.cluster))
     case.expect("inserted", case.timed(lambda: case.system.append_once(batch)), 0)
     case.expect_rows(np.arange(case.scale.rows))
 
@@ -116,7 +116,7 @@ def append_random(case: Case) -> None:
 
 def upsert(which: str, case: Case) -> None:
     """W4, W5, W6: upsert of changed rows: neighbours, at equal distances, few."""
-    ids = np.arange(case.scale.rows)[getattr(case.scale, which)]
+    ids = ids_of(getattr(case.scale, which))
     rows = changed(ids)
     case.expect("updated", case.timed(lambda: case.system.upsert(rows)), len(ids))
     case.expect_rows(np.arange(case.scale.rows), ids)
@@ -323,6 +323,7 @@ def child(settings: dict[str, Any]) -> None:
     def timed(call: Callable[[], Any]) -> Any:
         say("ready")
         wait_for_go()
+        forget_peak()
         measured["before MB"] = memory_mb()
         began = time.perf_counter()
         result = call()
