@@ -116,7 +116,7 @@ def prepare(
     holds.check_types(types.arrow_schema(table.columns))
     if request.checks_keys:
         _refuse_float_keys(given, table)
-    rows = schema.conform(given, table.columns, rules=_inferred(current))
+    rows = schema.conform(given, table.columns, rules=inferred_rules(current))
     _check_values(rows, table, holds)
     if request.checks_keys:
         dedup.check_keys(rows, table.keys)
@@ -145,10 +145,10 @@ def _check_values(rows: pa.Table, table: TableMetadata, holds: Holds) -> None:
 
 
 def _text_rules(settled: TableMetadata, current: TableMetadata | None) -> TextRules:
-    return TextRules(_inferred(current), frozenset((*settled.keys, *settled.partition_by)))
+    return TextRules(inferred_rules(current), frozenset((*settled.keys, *settled.partition_by)))
 
 
-def _inferred(current: TableMetadata | None) -> dict[str, Inferred]:
+def inferred_rules(current: TableMetadata | None) -> dict[str, Inferred]:
     """How the table's columns were inferred, by name; those that were not are left out."""
     columns = current.columns if current is not None else ()
     return {column.name: column.inferred for column in columns if column.inferred is not None}

@@ -34,7 +34,7 @@ FATES = ("inserted", "updated", "unchanged", "skipped", "stale", "deduplicated",
 SMALL = {"vacuum_grace": "0"}
 
 
-def rows(ids: Any, name: str = "n", at: int = 0, p: str = "a") -> pa.Table:
+def rows(ids: Any, name: str | None = "n", at: int = 0, p: str = "a") -> pa.Table:
     """Rows of these ids; `at` counts seconds."""
     return pa.Table.from_pylist(
         [{"id": i, "name": name, "at": at * 1_000_000, "x": i and i / 2, "p": p} for i in ids], SCHEMA
@@ -172,7 +172,7 @@ def test_an_overwrite_of_a_part_keeps_keys_unique(spark: Any, tmp_path: Path) ->
     tx.write(rows(range(4)), path, mode="upsert", keys=["id"], partition_by=["p"])
     tx.write(rows([10], p="b"), path, mode="upsert")
     part = {"mode": "overwrite", "keys": ["id"], "overwrite_partitions": True}
-    with pytest.raises(tx.DuplicateKeyError):
+    with pytest.raises(tx.DuplicateKeyError, match="stay"):
         tx.write(frame(spark, rows([3], p="b")), path, **part)
     assert (tx.Table(path).version, left(path, "staged")) == (1, [])
     assert tx.write(frame(spark, rows([10, 11], p="b")), path, **part).rows_inserted == 2
@@ -206,12 +206,14 @@ def test_what_is_refused(spark: Any, tmp_path: Path, bad: Any, options: Any, err
 
 def test_the_newest_wins_and_ties_go_to_the_greatest(spark: Any, tmp_path: Path) -> None:
     """Whatever order the tasks see the rows in; a row older than the table's is stale."""
-    newest = pa.concat_tables([rows([1], "a", 5), rows([1], "b", 5), rows([1], "z", 4), rows([2], "late", 0)])
+    newest = [rows([1], "a", 5), rows([1], "b", 5), rows([1], None, 5), rows([1], "z", 4), rows([2], "late", 0)]
     for number, tasks_ in enumerate((1, 4)):
         path = tmp_path / f"t{number}"
         tx.write(rows([2], "here", 1), path, mode="upsert", keys=["id"], timestamp_col="at")
-        result = tx.write(frame(spark, newest, tasks_), path, mode="upsert", dedup_strategy="newest_wins")
-        assert (result.rows_deduplicated, result.rows_inserted, result.rows_stale) == (2, 1, 1)
+        result = tx.write(
+            frame(spark, pa.concat_tables(newest), tasks_), path, mode="upsert", dedup_strategy="newest_wins"
+        )
+        assert (result.rows_deduplicated, result.rows_inserted, result.rows_stale) == (3, 1, 1)
         assert sorted(tx.Table(path).to_arrow()["name"].to_pylist()) == ["b", "here"]
 
 
@@ -288,6 +290,71 @@ def test_a_lost_race_does_not_compute_the_frame_again(
     assert not left(path, "staged")
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_an_error_in_one_range_leaves_nothing_of_the_others(spark: Any, tmp_path: Path) -> None:
+    """Nor does one in one of the frame's partitions: what the other tasks wrote is deleted."""
+    path = tmp_path / "t"
+    tx.write(rows(range(0, 40, 4)), path, mode="upsert", keys=["id"])
+    before = sorted(found for found in path.rglob("*") if found.is_file())
+    doubled = pa.concat_tables([rows(range(40)), rows([20], "other")])
+    for mode in ("upsert", "append_once"):
+        with pytest.raises(tx.DuplicateKeyError, match="such as 20;"):
+            tx.write(frame(spark, doubled, 2), path, mode=mode)
+        assert sorted(found for found in path.rglob("*") if found.is_file()) == before
+    tx.write(rows(range(3)).select(["id"]), tmp_path / "narrow", mode="append", schema={"id": "int8"})
+    before = sorted(found for found in (tmp_path / "narrow").rglob("*") if found.is_file())
+    with pytest.raises(tx.LossyCastError):
+        tx.write(spark.range(0, 300, 1, 3), tmp_path / "narrow", mode="append")
+    assert sorted(found for found in (tmp_path / "narrow").rglob("*") if found.is_file()) == before
+
+
+def test_partitions_are_those_of_the_rows_that_are_written(spark: Any, tmp_path: Path) -> None:
+    """A frame is computed once, even if its partitions are to be replaced and its keys to be unique."""
+    path, computed = tmp_path / "t", tmp_path / "computed"
+    computed.mkdir()
+    tx.write(rows(range(4)), path, mode="upsert", keys=["id"], partition_by=["p"])
+
+    def counting(batches: Any) -> Any:
+        (computed / os.urandom(8).hex()).touch()
+        yield from batches
+
+    made = frame(spark, rows(range(2), "new"), 2)
+    counted = made.mapInArrow(counting, made.schema)
+    result = tx.write(counted, path, mode="overwrite", keys=["id"], overwrite_partitions=True)
+    assert (result.rows_inserted, result.rows_deleted, len(list(computed.iterdir()))) == (2, 4, 2)
+    assert held(path) == bag(rows(range(2), "new").to_pylist())
+
+
+def test_an_overwrite_may_repair_what_it_replaces(spark: Any, tmp_path: Path) -> None:
+    """Keys that are twice only in rows that go are no obstacle; an overwrite that changes nothing commits nothing."""
+    path = tmp_path / "t"
+    tx.write(pa.concat_tables([rows([1]), rows([7], p="b"), rows([7], p="b")]), path, mode="append")
+    where = {"mode": "overwrite", "replace_where": [("p", "=", "b")], "keys": ["id"]}
+    assert tx.write(frame(spark, rows([7], "whole", p="b")), path, **where).rows_deleted == 2
+    assert held(path) == bag([*rows([1]).to_pylist(), *rows([7], "whole", p="b").to_pylist()])
+    nothing = {"mode": "overwrite", "replace_where": [("id", "=", 99)]}
+    assert not tx.write(spark.createDataFrame(rows([])), path, **nothing).committed
+    assert tx.Table(path).version == 1
+
+
+def test_an_overwrite_may_change_what_a_partition_column_is(spark: Any, tmp_path: Path) -> None:
+    """Nothing of the old table is read as if it were of the new type."""
+    path = tmp_path / "t"
+    tx.write(rows([1]), path, mode="append", partition_by=["p"])
+    made = spark.sql("select 1L id, 2 p, 'x' v")
+    tx.write(made, path, mode="overwrite", keys=["id"], schema_mode="overwrite")
+    assert tx.Table(path).to_arrow().sort_by("id").to_pylist() == [{"id": 1, "p": 2, "v": "x"}]
+
+
+def test_a_lock_that_tasks_cannot_have_is_refused(spark: Any, tmp_path: Path) -> None:
+    """By name; the path of a lock file goes with the frame."""
+    import filelock
+
+    with pytest.raises(tx.OptionError, match="lock is an object of this process"):
+        tx.write(frame(spark, rows([1])), tmp_path / "t", mode="append", lock=filelock.FileLock(tmp_path / "lock"))
+    assert tx.write(frame(spark, rows([1])), tmp_path / "t", mode="append", lock=tmp_path / "lock").committed
+
+
 def test_an_attempt_that_does_not_count_is_never_visible(spark: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """Spark may run a task twice and take either answer: the rows are there once, and a vacuum deletes the other's."""
     path = tmp_path / "t"
@@ -300,7 +367,7 @@ def test_an_attempt_that_does_not_count_is_never_visible(spark: Any, tmp_path: P
 
     over_rows = jobs.over_rows
     monkeypatch.setattr(tasks, "add_rows", twice)
-    monkeypatch.setattr(jobs, "over_rows", lambda frame, function: both.append(over_rows(frame, function)) or both[-1])
+    monkeypatch.setattr(jobs, "over_rows", lambda *given: both.append(over_rows(*given)) or both[-1])
     tx.write(frame(spark, rows(range(20)), 2), path, mode="append", properties=SMALL)
     assert len(both) == 1
     assert (tx.Table(path).row_count, len(list(path.glob("part-*")))) == (20, 4)
@@ -373,6 +440,25 @@ def test_ranges_hold_each_row_once(chunks: list[list[bytes]], rows_each: int) ->
         if code >= part.low and (part.high is None or code < part.high)
     ]
     assert sorted(found) == sorted(code for codes in chunks for code in codes)
+
+
+def test_keys_that_begin_alike_are_in_one_range(tmp_path: Path) -> None:
+    """Samples are cut short: ranges still hold each row once, and equal keys are together."""
+    path = tmp_path / "t"
+    tx.write(rows([1]), path, mode="append")
+    session, codes = files_target_session(path), [b"k" * 70 + bytes([number % 5]) for number in range(40)]
+    codes += [b"a", b"k" * 64, b"z"]
+    blobs = []
+    for number in range(2):
+        with staged.PieceWriter(session, names.staged("0" * 16, "0" * 32, f"{number:032x}")) as writer:
+            mine = pa.array(codes[number::2], pa.binary())
+            found = staged.add_rows(writer, pa.table({"code": mine}), mine)
+            pieces = writer.close()
+        blobs += [staged.Blob(pieces[at], *facts) for at, *facts in found]
+    parts = staged.cut(blobs, 4)
+    held_by = [staged.rows_of(session, part)["code"].to_pylist() for part in parts]
+    assert sorted(code for some in held_by for code in some) == sorted(codes)
+    assert not any(set(some) & set(others) for number, some in enumerate(held_by) for others in held_by[:number])
 
 
 def test_a_secret_is_in_no_plan_log_or_error(spark: Any, tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:

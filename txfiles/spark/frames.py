@@ -12,7 +12,6 @@ from txfiles.errors import UnsupportedTypeError
 from txfiles.options import Request, no_progress
 from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.spark import jobs
-from txfiles.spark.types import quoted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -67,19 +66,17 @@ class SparkSource:
         """How many tasks are worth while. No job."""
         return jobs.TASKS_A_SLOT * jobs.slots(self.frame.sparkSession)
 
-    def over_rows(self, function: Callable[[Iterator[pa.RecordBatch]], Result]) -> list[Result]:
-        """See `jobs.over_rows`."""
-        return jobs.over_rows(self.frame, function)
-
-    def over_distinct(
-        self, columns: Sequence[str], function: Callable[[Iterator[pa.RecordBatch]], Result]
+    def over_rows(
+        self, function: Callable[[Iterator[pa.RecordBatch]], Result], done: Callable[[Result], None]
     ) -> list[Result]:
-        """The same for the different values of some columns."""
-        return jobs.over_rows(self.frame.select(*map(quoted, columns)).distinct(), function)
+        """See `jobs.over_rows`."""
+        return jobs.over_rows(self.frame, function, done)
 
-    def over_items(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    def over_items(
+        self, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[Result], None]
+    ) -> list[Result]:
         """See `jobs.over_items`."""
-        return jobs.over_items(self.frame.sparkSession, function, items)
+        return jobs.over_items(self.frame.sparkSession, function, items, done)
 
     def at_end(self, function: Callable[[], None]) -> None:
         """Call a function when the call is over."""

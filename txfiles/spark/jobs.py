@@ -25,16 +25,26 @@ RESULTS = "number long, result binary"
 
 _SCHEMA = pa.schema([("number", pa.int64()), ("result", pa.binary())])
 
+DEFAULT_SLOTS = "200"
+"""Spark's own."""
+
 TASKS_A_SLOT = 3
 """Tasks for each of those that run together: the last ones then keep fewer slots waiting."""
 
 
-def over_rows(frame: Any, function: Callable[[Iterator[pa.RecordBatch]], Result]) -> list[Result]:
+def _ignored(_: object) -> None:
+    """What a caller does with results who waits for all of them."""
+
+
+def over_rows(
+    frame: Any, function: Callable[[Iterator[pa.RecordBatch]], Result], done: Callable[[Result], None] = _ignored
+) -> list[Result]:
     """What a function makes of the rows of each of a frame's partitions.
 
     Args:
         frame: any Spark frame; it is computed once, but for tasks that fail.
         function: of the partition's batches; it must pickle. Not called for a partition without rows.
+        done: told of each result, even if another task ended with an error, which is raised then.
     Raises:
         EngineError: the job failed.
     """
@@ -45,16 +55,19 @@ def over_rows(frame: Any, function: Callable[[Iterator[pa.RecordBatch]], Result]
         if some is not None:
             yield answer(0, library, lambda: function(_chained(some, batches)))
 
-    return [result for _, result in _collected(frame.mapInArrow(task, RESULTS))]
+    return [result for _, result in _collected(lambda: frame.mapInArrow(task, RESULTS), done)]
 
 
-def over_items(spark: Any, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def over_items(
+    spark: Any, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[Result], None] = _ignored
+) -> list[Result]:
     """What a function makes of each of some items, in their order.
 
     Args:
         spark: the session.
         function: of one item; it must pickle.
         items: they must pickle, too. One task takes some that follow each other.
+        done: as in `over_rows`.
     Raises:
         EngineError: the job failed.
     """
@@ -68,13 +81,14 @@ def over_items(spark: Any, function: Callable[[Item], Result], items: Sequence[I
             for number in batch.column(0).to_pylist():
                 yield answer(number, library, partial(function, items[number]))
 
-    found = dict(_collected(spark.range(0, len(items), 1, tasks).mapInArrow(task, RESULTS)))
+    found = dict(_collected(lambda: spark.range(0, len(items), 1, tasks).mapInArrow(task, RESULTS), done))
     return [found[number] for number in range(len(items))]
 
 
 def slots(spark: Any) -> int:
     """How many tasks the session probably runs together, as its user has said of shuffles. No job."""
-    return max(1, int(spark.conf.get("spark.sql.shuffle.partitions", "200")))
+    told = str(spark.conf.get("spark.sql.shuffle.partitions", DEFAULT_SLOTS))
+    return max(1, int(told if told.isdecimal() else DEFAULT_SLOTS))  # some vendors have `auto`
 
 
 def answer(number: int, library: str, function: Callable[[], Any]) -> pa.RecordBatch:
@@ -95,17 +109,21 @@ def _chained(first: pa.RecordBatch, others: Iterable[pa.RecordBatch]) -> Iterato
     yield from others
 
 
-def _collected(frame: Any) -> list[tuple[int, Any]]:
+def _collected(made: Callable[[], Any], done: Callable[[Any], None]) -> list[tuple[int, Any]]:
+    """The results of a job. It is made here: what does not pickle fails as the job would."""
     try:
-        rows = frame.collect()
+        rows = made().collect()
     except TxFilesError:
         raise
     except Exception as error:
         raise failure(error) from error
     found = [(row[0], pickle.loads(bytes(row[1]))) for row in rows]  # noqa: S301 - made by our own tasks
+    errors = [result for _, result in found if isinstance(result, TxFilesError)]
     for _, result in found:
-        if isinstance(result, TxFilesError):
-            raise result
+        if not isinstance(result, TxFilesError):
+            done(result)
+    if errors:
+        raise errors[0]
     return found
 
 

@@ -30,7 +30,7 @@ from txfiles.reading import scan
 from txfiles.rows import filters, partitions, types
 from txfiles.spark import staged, tasks
 from txfiles.spark.frames import SparkSource, without_rows
-from txfiles.spark.refusals import refuse_nulls, refuse_positions
+from txfiles.spark.refusals import refuse_lock_objects, refuse_nulls, refuse_positions
 from txfiles.spark.snapshots import with_files, without_history
 from txfiles.spark.staged import Part
 from txfiles.spark.tasks import Done, FileEdit, Work
@@ -46,6 +46,9 @@ PART_ROWS_LEAST = 65_536
 
 FILES_OF_A_TASK = 16
 """Data files that a task changes, one after the other or as many together as it has cores."""
+
+EDITS_OF_A_TASK_BYTES = 32 * 1024 * 1024
+"""Of compressed rows that replace others: fewer files then, but for one that alone has more."""
 
 
 def append(ctx: PlanContext[Request]) -> CommitPlan:
@@ -88,7 +91,7 @@ def overwrite(ctx: PlanContext[Request]) -> CommitPlan:
         return _overwrite_matching(call)
     done = call.plan_parts() if ctx.request.keys else call.add_rows()
     if scope == "partitions":
-        present = frozenset(add.partition for add in done.add)
+        present = call.present(done)
         return call.replacing(done, Replaces(present), call.guard(present))
     return call.replacing(done, Replaces())
 
@@ -100,7 +103,8 @@ def _overwrite_matching(call: _Call) -> CommitPlan:
     removed = call.over_files(tasks.remove_matching, may["path"].to_pylist())
     done = call.plan_parts() if call.ctx.request.keys else call.add_rows()
     guard = call.guard(frozenset()) if call.ctx.request.keys else ()
-    return call.plan(removed + done, checks=[NoneMatches(where), *guard], empties=True)
+    changes = bool(done.rows_in or removed.remove or removed.mark)
+    return call.plan(removed + done, checks=[NoneMatches(where), *guard], empties=changes)
 
 
 OPERATIONS: Mapping[str, Callable[[PlanContext[Request]], CommitPlan]] = MappingProxyType(
@@ -131,9 +135,13 @@ class _Call:
         source = ctx.request.source
         assert isinstance(source, SparkSource)
         refuse_positions(ctx.request)
+        refuse_lock_objects(ctx.request)
         batch = prepare(ctx.request, ctx.table)
         writes = isinstance(ctx.stage, Staging)
-        table_id = ctx.stage.table_id if isinstance(ctx.stage, Staging) else ctx.session.environment.new_id()[:16]
+        if isinstance(ctx.stage, Staging):
+            table_id = ctx.stage.table_id
+        else:
+            table_id = ctx.base.state.table_id if ctx.base else ctx.session.environment.new_id()[:16]
         base = None if ctx.base is None else without_history(ctx.base)
         told = without_rows(ctx.request)
         staged_in = source.memory.get("staged in")
@@ -159,61 +167,55 @@ class _Call:
 
     def add_rows(self) -> Done:
         """Write the rows as they come."""
-        found = self.source.over_rows(partial(tasks.add_rows, self.work, self.source.schema, self.source.fit))
-        return self.adopted(found)
+        task = partial(tasks.add_rows, self.work, self.source.schema, self.source.fit)
+        return _all(self.source.over_rows(task, self.adopt))
 
     def plan_parts(self) -> Done:
         """Do to each range of keys what the call asks for, but for changes of files."""
-        if self.ctx.request.mode != "overwrite":
-            return self.adopted(self.source.over_items(partial(tasks.plan_part, self.work), self.parts()))
-        replaced = self._replaced()
-        base = self.ctx.base
-        if base is not None:
-            stay = pa.array(~partitions.among(self.batch.table, self.files, replaced))
-            base = with_files(base, base.files.filter(stay))
-        work = replace(self.work, base=base)
-        return self.adopted(self.source.over_items(partial(tasks.plan_part, work), self.parts()))
+        parts, base = self.parts(), self.ctx.base
+        work = self.work
+        if self.ctx.request.scope == "partitions" and base is not None:
+            stay = pa.array(~partitions.among(self.batch.table, self.files, self.source.memory["partitions"]))
+            work = replace(work, base=with_files(base, base.files.filter(stay)))
+        return _all(self.source.over_items(partial(tasks.plan_part, work), parts, self.adopt))
 
-    def _replaced(self) -> frozenset[Partition]:
-        """The partitions that an overwrite of partitions replaces: those that the frame has."""
-        if self.ctx.request.scope != "partitions":
-            return frozenset()
-        names = list(self.batch.table.partition_by)
-        schema = pa.schema([self.source.schema.field(name) for name in names])
-        found = self.source.over_distinct(names, partial(tasks.partitions_of, self.work, schema))
-        return frozenset(partition for some in found for partition in some)
+    def present(self, done: Done) -> frozenset[Partition]:
+        """The partitions that the frame has; with keys, also those of rows that were dropped as duplicates."""
+        if self.ctx.request.keys:
+            return frozenset(self.source.memory["partitions"])
+        return frozenset(add.partition for add in done.add)
 
     def parts(self) -> Sequence[Part]:
         """The frame's ranges of keys, staged by the first pass that asks for them."""
         memory = self.source.memory
         keys = self.batch.table.keys
-        if memory.get("keys") != self._code():
+        if memory.get("sorted by") != tasks.sorted_by(self.batch.table):
             work = replace(self.work, base=None)
-            found = self.source.over_rows(partial(tasks.stage_rows, work, self.source.schema, self.source.fit))
+            task = partial(tasks.stage_rows, work, self.source.schema, self.source.fit)
+            found = self.source.over_rows(task, _nothing)
             blobs = [blob for one in found for blob in one.blobs]
             for key in keys:
                 refuse_nulls(key, sum(one.nulls[key] for one in found))
             rows = sum(blob.rows for blob in blobs)
             each = min(PART_ROWS_MOST, max(PART_ROWS_LEAST, -(-rows // self.source.tasks)))
-            memory.update(keys=self._code(), parts=staged.cut(blobs, each))
+            memory["parts"] = staged.cut(blobs, each)
+            memory["partitions"] = frozenset(partition for one in found for partition in one.partitions)
+            memory["sorted by"] = tasks.sorted_by(self.batch.table)
         return list(memory["parts"])
-
-    def _code(self) -> Any:
-        """What the staged rows are sorted by."""
-        table = self.batch.table
-        return [(column.name, column.type) for column in table.columns if column.name in table.keys], table.keys
 
     def carry_out(self, edits: Sequence[FileEdit]) -> Done:
         """Change data files, each once."""
         by_path: dict[str, list[FileEdit]] = {}
         for edit in edits:
             by_path.setdefault(edit.path, []).append(edit)
-        groups = _groups(list(by_path.values()))
-        return self.adopted(self.source.over_items(partial(tasks.carry_out, self.work), groups))
+        sizes = [sum(edit.rows.bytes for edit in of_file) for of_file in by_path.values()]
+        groups = _groups(list(by_path.values()), sizes)
+        return _all(self.source.over_items(partial(tasks.carry_out, self.work), groups, self.adopt))
 
     def over_files(self, function: Callable[[Work, Sequence[str]], Done], paths: Sequence[str]) -> Done:
         """Do something to data files."""
-        return self.adopted(self.source.over_items(partial(function, self.work), _groups(paths)))
+        groups = _groups(paths, [0] * len(paths))
+        return _all(self.source.over_items(partial(function, self.work), groups, self.adopt))
 
     def guard(self, replaced: frozenset[Partition]) -> tuple[Check, ...]:
         """What must hold of files that others add, so that an overwrite of a part of the table keeps keys unique."""
@@ -223,7 +225,7 @@ class _Call:
         if self.ctx.table is None or self.ctx.table.keys == table.keys:
             return self.keys_absent(replaced)
         stay = self.files.filter(pa.array(~partitions.among(table, self.files, replaced)))
-        self.source.over_items(partial(tasks.check_all_keys, self.work), [stay["path"].to_pylist()])
+        self.source.over_items(partial(tasks.check_all_keys, self.work), [stay["path"].to_pylist()], _nothing)
         return (NoneMatches(None, outside=replaced),)
 
     def keys_absent(self, outside: frozenset[Partition] = frozenset()) -> tuple[Check, ...]:
@@ -234,15 +236,13 @@ class _Call:
     def _is_key_in(self, parts: Sequence[Part], files: pa.Table, runs: Sequence[RunRef]) -> bool:
         if not len(files):
             return False
-        return any(self.source.over_items(partial(tasks.has_key_in, self.work, files, runs), list(parts)))
+        return any(self.source.over_items(partial(tasks.has_key_in, self.work, files, runs), list(parts), _nothing))
 
-    def adopted(self, found: Sequence[Done]) -> Done:
-        """What all tasks of a job have done, as this pass's own."""
-        done = reduce(Done.__add__, found, Done())
+    def adopt(self, done: Done) -> None:
+        """Take what a task has written as this pass's own, which it deletes if it does not end in a commit."""
         if isinstance(self.ctx.stage, Staging):
             vectors = {mark.vector.file for mark in done.mark}
             self.ctx.stage.adopt(self.batch.table, [add.path for add in done.add], vectors, done.runs)
-        return done
 
     def replacing(self, done: Done, replaces: Replaces, guard: Sequence[Check] = ()) -> CommitPlan:
         """The plan that puts rows in the place of others, whatever those are when it is committed."""
@@ -295,9 +295,26 @@ def _counts(done: Done) -> dict[str, int]:
     return {name: getattr(done.metrics, name) for name in tasks.COUNTS}
 
 
-def _groups(items: Sequence[Any]) -> list[list[Any]]:
-    """Some items for each task."""
-    return [list(items[start : start + FILES_OF_A_TASK]) for start in range(0, len(items), FILES_OF_A_TASK)]
+def _all(found: Sequence[Done]) -> Done:
+    """What all tasks of a job have done."""
+    return reduce(Done.__add__, found, Done())
+
+
+def _nothing(_: object) -> None:
+    """A task of which only the answer counts has nothing that would have to be taken over."""
+
+
+def _groups(files: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
+    """Some files for each task, which has about so many bytes for them in memory."""
+    found: list[list[Any]] = []
+    size = 0
+    for file, own in zip(files, sizes, strict=True):
+        if not found or len(found[-1]) == FILES_OF_A_TASK or size + own > EDITS_OF_A_TASK_BYTES:
+            found.append([])
+            size = 0
+        found[-1].append(file)
+        size += own
+    return found
 
 
 def _delete_staged(session: Session, prefix: str) -> None:

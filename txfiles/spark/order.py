@@ -27,7 +27,12 @@ def ordered_ties(rows: pa.Table, request: Request, table: TableMetadata | None) 
     if not len(repeated):
         return rows
     some = rows.take(pa.array(repeated))
-    ranks = pa.table({str(at): pc.rank(_comparable(column), tiebreaker="dense") for at, column in enumerate(some)})
+    ranks = pa.table(
+        {
+            str(at): pc.rank(_comparable(column), null_placement="at_start", tiebreaker="dense")
+            for at, column in enumerate(some)
+        }
+    )
     order = pc.sort_indices(ranks, [(name, "ascending") for name in ranks.column_names]).to_numpy()
     places = np.arange(rows.num_rows)
     places[repeated] = repeated[order]
@@ -47,5 +52,7 @@ def _repeated(rows: pa.Table, keys: tuple[str, ...]) -> np.ndarray:
 def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Values that Arrow can rank: those that nest as their text."""
     if pa.types.is_nested(column.type) or pa.types.is_null(column.type):
-        return pa.chunked_array([pa.array([str(value) for value in column.to_pylist()], pa.string())])
+        return pa.chunked_array(
+            [pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())]
+        )
     return column

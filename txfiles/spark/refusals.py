@@ -5,6 +5,7 @@ Source: specs/4-semantics.md, "Keys" and "Duplicates".
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,19 @@ def refuse_positions(request: Request) -> None:
         raise OptionError(
             f"dedup_strategy {request.dedup_strategy!r} goes by the position of rows, which Spark's have not",
             hint="use dedup_strategy='newest_wins' with timestamp_col=…, or remove duplicates from the frame first",
+        )
+
+
+def refuse_lock_objects(request: Request) -> None:
+    """Refuse a lock that only this process has: tasks of other processes open the table, too.
+
+    Raises:
+        OptionError: it is not a path.
+    """
+    if request.lock is not None and not isinstance(request.lock, str | os.PathLike):
+        raise OptionError(
+            "lock is an object of this process, and a Spark frame is written by others",
+            hint="pass the path of a lock file that all of them can reach",
         )
 
 

@@ -26,7 +26,10 @@ from txfiles.log.session import Session
 from txfiles.rows import keys as key_codec
 
 BLOB_ROWS = 16_384
-"""Rows in a blob: what a range fetches too much at each of its ends."""
+"""Rows in a blob, at most: what a range fetches too much at each of its ends."""
+
+BLOBS_OF_A_CHUNK = 16
+"""Few rows are cut finer: many small chunks would be fetched whole by each range."""
 
 SAMPLE_ROWS = 1_024
 """One code of so many is kept on the driver, cut to `keys.CUT_BYTES`: about 70 bytes for a megabyte of rows."""
@@ -135,9 +138,10 @@ def add_rows(writer: PieceWriter, rows: pa.Table, codes: pa.Array) -> list[tuple
     rows = rows.append_column(CODE, pa.chunked_array([codes])).take(order)
     codes = codes.take(order)
     found = []
-    for start in range(0, rows.num_rows, BLOB_ROWS):
-        some = codes[start : start + BLOB_ROWS]
-        number = writer.add(encode(rows.slice(start, BLOB_ROWS)))
+    each = min(BLOB_ROWS, max(SAMPLE_ROWS, rows.num_rows // BLOBS_OF_A_CHUNK))
+    for start in range(0, rows.num_rows, each):
+        some = codes[start : start + each]
+        number = writer.add(encode(rows.slice(start, each)))
         samples = some.take(pa.array(np.arange(0, len(some), SAMPLE_ROWS)))
         found.append((number, len(some), tuple(map(_cut, samples.to_pylist())), _cut(some[-1].as_py())))
     return found
@@ -172,13 +176,15 @@ def cut(blobs: Sequence[Blob], rows_each: int) -> list[Part]:
 def rows_of(session: Session, part: Part) -> pa.Table | None:
     """The rows of a range, without their codes; None if there are none."""
     found = []
-    for data in read(session, part.blobs):
-        rows = decode(data)
-        codes = rows[CODE]
-        inside = pc.greater_equal(codes, pa.scalar(part.low, codes.type))
-        if part.high is not None:
-            inside = pc.and_(inside, pc.less(codes, pa.scalar(part.high, codes.type)))
-        found.append(rows.drop_columns([CODE]).filter(inside))
+    for _, pieces in groupby(part.blobs, attrgetter("file")):
+        # File by file: at its ends a range fetches rows of others, from each file some.
+        for data in read(session, list(pieces)):
+            rows = decode(data)
+            codes = rows[CODE]
+            inside = pc.greater_equal(codes, pa.scalar(part.low, codes.type))
+            if part.high is not None:
+                inside = pc.and_(inside, pc.less(codes, pa.scalar(part.high, codes.type)))
+            found.append(rows.drop_columns([CODE]).filter(inside))
     return pa.concat_tables(found) if found else None
 
 

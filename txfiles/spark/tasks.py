@@ -13,7 +13,6 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,10 @@ import pyarrow.compute as pc
 from msgspec.structs import replace as replace_struct
 
 from txfiles import environment
-from txfiles.batch import Prepared, prepare
+from txfiles.batch import Prepared, inferred_rules, prepare
 from txfiles.core import names
 from txfiles.core.manifest import Add, Mark, Metrics, RunRef, TableMetadata
 from txfiles.core.plan import Partition
-from txfiles.core.schema import Column
 from txfiles.errors import DuplicateKeyError
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
@@ -206,10 +204,12 @@ class Staged:
     Attributes:
         blobs: where the rows are.
         nulls: key column → rows in which it has no value.
+        partitions: that the rows are in, if the call replaces partitions.
     """
 
     blobs: tuple[Blob, ...]
     nulls: Mapping[str, int]
+    partitions: frozenset[Partition] = frozenset()
 
 
 def stage_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.RecordBatch]) -> Staged:
@@ -217,6 +217,9 @@ def stage_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.Rec
     assert work.table is not None
     session, keys = work.session(), work.table.keys
     columns = [column for column in work.table.columns if column.name in keys]
+    parted = [column for column in work.table.columns if column.name in work.table.partition_by]
+    rules = inferred_rules(work.table)
+    partitions: set[Partition] = set()
     nulls = dict.fromkeys(keys, 0)
     found = []
     name = names.staged(*work.staged_in, session.environment.new_id())
@@ -225,24 +228,21 @@ def stage_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.Rec
             for key in keys:
                 nulls[key] += int(dedup.nulls(chunk[key]).sum())
             if not any(nulls.values()):
-                conformed = schema.conform(chunk.select(keys), columns)
+                conformed = schema.conform(chunk.select(keys), columns, rules=rules)
                 found += staged.add_rows(writer, chunk, key_codec.encode(conformed, keys))
+            if work.request.scope == "partitions":
+                there = [column.name for column in parted if column.name in chunk.column_names]
+                placed = schema.conform(chunk.select(there), parted, rules=rules)
+                partitions |= {partition for partition, _ in split(work.table, placed)}
         pieces = writer.close()
-    return Staged(tuple(Blob(pieces[at], rows, samples, last) for at, rows, samples, last in found), nulls)
+    return Staged(
+        tuple(Blob(pieces[at], rows, samples, last) for at, rows, samples, last in found), nulls, frozenset(partitions)
+    )
 
 
-def partitions_of(work: Work, source: pa.Schema, batches: Iterator[pa.RecordBatch]) -> frozenset[Partition]:
-    """The partitions that some rows of partition columns are in, as the table spells them."""
-    assert work.table is not None
-    columns = [column for column in work.table.columns if column.name in work.table.partition_by]
-    found: set[Partition] = set()
-    for chunk in chunks(batches, source, partial(_conformed, columns), CHUNK_BYTES):
-        found |= {partition for partition, _ in split(work.table, chunk)}
-    return frozenset(found)
-
-
-def _conformed(columns: Sequence[Column], chunk: pa.Table) -> pa.Table:
-    return schema.conform(chunk, columns)
+def sorted_by(table: TableMetadata) -> Any:
+    """What staged rows are sorted by: rows that were staged for another order cannot be cut into ranges."""
+    return [(column.name, column.type) for column in table.columns if column.name in table.keys], table.keys
 
 
 # ---- a range of keys
@@ -257,13 +257,9 @@ def plan_part(work: Work, part: Part) -> Done:
         try:
             return _PART[work.request.mode](work, ctx, stage)
         except DuplicateKeyError as error:
-            raise _without_positions(error) from error
-
-
-def _without_positions(error: DuplicateKeyError) -> DuplicateKeyError:
-    """The same error for rows that have no positions."""
-    count, keys = error.evidence["count"], error.evidence["keys"]
-    return several_rows(keys, count, at_least=True) if keys else error
+            if "rows" not in error.evidence:
+                raise
+            raise several_rows(error.evidence["keys"], error.evidence["count"], at_least=True) from error
 
 
 def _append_once(_: Work, ctx: PlanContext[Request], stage: Staging | None) -> Done:
@@ -404,7 +400,12 @@ def check_all_keys(work: Work, paths: Sequence[str]) -> None:
     assert work.table is not None
     assert work.base is not None
     with work.passing(pa.table({})) as (ctx, _):
-        check_whole(ctx, work.table, filelist.of_paths(ctx.files(work.table), paths), {})
+        files = ctx.files(work.table)
+        files = files.filter(pc.is_in(files["path"], value_set=pa.array(paths, pa.string())))
+        where = _where(work.request, work.table)
+        edits = [] if where is None else local_edits.matching(ctx, work.table, files, where).edits
+        gone = {edit.file.path: edit.without for edit in edits}
+        check_whole(ctx, work.table, filelist.data_files(files), gone)
 
 
 def _where(request: Request, table: TableMetadata | None) -> filters.Filter | None:

@@ -9,6 +9,7 @@ Source: specs/13-spark-source.md, "Data Source".
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -16,12 +17,13 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from txfiles.core import names
-from txfiles.core.manifest import TableMetadata
-from txfiles.errors import CommitConflictError
+from txfiles.errors import CommitConflictError, StoreError
 from txfiles.log.session import Session
-from txfiles.spark import staged, tasks
+from txfiles.spark import tasks
 from txfiles.spark.frames import SparkSource
 from txfiles.spark.tasks import Done, Staged, Work
+
+logger = logging.getLogger("txfiles")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,8 +50,11 @@ def write(work: Work, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> W
 def delete(session: Session, written: Iterable[Written]) -> None:
     """Delete what tasks have written: no version names it, and none will."""
     files = sorted({name for one in written for name in _files(one)})
-    if files:
-        session.store.delete_many(files)
+    try:
+        if files:
+            session.store.delete_many(files)
+    except StoreError as error:  # the outcome of the call is another
+        logger.warning("what was staged stays behind until a vacuum: %s", error)
 
 
 def _files(written: Written) -> list[str]:
@@ -90,7 +95,9 @@ class WrittenSource(SparkSource):
         """See `LOCAL_TASKS`."""
         return LOCAL_TASKS
 
-    def over_rows(self, function: Callable[[Iterator[pa.RecordBatch]], Result]) -> list[Result]:
+    def over_rows(
+        self, function: Callable[[Iterator[pa.RecordBatch]], Result], done: Callable[[Result], None]
+    ) -> list[Result]:
         """What the tasks have already done to their rows.
 
         Raises:
@@ -106,6 +113,8 @@ class WrittenSource(SparkSource):
             )
         self._taken = True
         found: list[Any] = self._written
+        for one in found:
+            done(one)
         return found
 
     def _is_still_right(self, now: Work) -> bool:
@@ -114,33 +123,22 @@ class WrittenSource(SparkSource):
         assert then.table is not None
         assert now.table is not None
         if then.request.checks_keys:
-            return bool(_sorted_by(then.table) == _sorted_by(now.table))
+            return bool(tasks.sorted_by(then.table) == tasks.sorted_by(now.table))
         # A vacuum before the version that is planned on might have deleted the files: nobody would notice.
         version = now.base.state.version if now.base else None
         return (then.table, then.table_id, self._version) == (now.table, now.table_id, version)
 
-    def over_distinct(
-        self, columns: Sequence[str], function: Callable[[Iterator[pa.RecordBatch]], Result]
+    def over_items(
+        self, function: Callable[[Item], Result], items: Sequence[Item], done: Callable[[Result], None]
     ) -> list[Result]:
-        """The same function for the staged rows themselves, file by file."""
-        return [function(self._rows(one, columns)) for one in self._written if isinstance(one, Staged) and one.blobs]
-
-    def _rows(self, one: Staged, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        assert self._work is not None
-        session = self._work.session()
-        for blob in one.blobs:
-            [data] = staged.read(session, [blob.piece])
-            yield from staged.decode(data).select(list(columns)).to_batches()
-
-    def over_items(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Here and now, one after the other."""
-        return [function(item) for item in items]
+        found: list[Result] = []
+        for item in items:
+            found.append(function(item))
+            done(found[-1])
+        return found
 
     def discard(self, session: Session) -> None:
         """Delete what the tasks wrote, but for data files that a plan took over."""
         delete(session, [one for one in self._written if isinstance(one, Staged) or not self._taken])
         self._written = []
-
-
-def _sorted_by(table: TableMetadata) -> Any:
-    return [(column.name, column.type) for column in table.columns if column.name in table.keys], table.keys

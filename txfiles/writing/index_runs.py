@@ -116,7 +116,11 @@ class IndexRuns:
 
     def adopt(self, table: TableMetadata, table_id: str, runs: Sequence[RunRef]) -> None:
         """Take over runs that other processes have written for files of this pass."""
-        secret = index.secret(self._session, table_id) if runs else None
+        try:
+            secret = index.secret(self._session, table_id) if runs else None
+        except StoreError as error:
+            logger.warning("the key index of %s is not kept: %s", self._session.store.root, error)
+            return
         if secret is not None:
             self.use(table, secret)
             self._under_way += [lambda run=run: run for run in runs]  # type: ignore[misc]
