@@ -241,6 +241,7 @@ EXPECTED = {
     errors.CorruptTableError: 13,
     errors.UnsupportedTableError: 13,
     errors.StoreError: 14,
+    errors.EngineError: 14,
     errors.SnapshotExpiredError: 15,
     errors.ConfirmationRequiredError: 16,
 }

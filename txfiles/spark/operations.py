@@ -33,7 +33,7 @@ from txfiles.spark.frames import SparkSource, without_rows
 from txfiles.spark.refusals import refuse_lock_objects, refuse_nulls, refuse_positions
 from txfiles.spark.snapshots import with_files, without_history
 from txfiles.spark.staged import Part
-from txfiles.spark.tasks import Done, FileEdit, Work
+from txfiles.spark.work import COUNTS, Done, FileEdit, Work, sorted_by
 from txfiles.writing.staging import Staging
 
 logger = logging.getLogger("txfiles")
@@ -189,7 +189,7 @@ class _Call:
         """The frame's ranges of keys, staged by the first pass that asks for them."""
         memory = self.source.memory
         keys = self.batch.table.keys
-        if memory.get("sorted by") != tasks.sorted_by(self.batch.table):
+        if memory.get("sorted by") != sorted_by(self.batch.table):
             work = replace(self.work, base=None)
             task = partial(tasks.stage_rows, work, self.source.schema, self.source.fit)
             found = self.source.over_rows(task, _nothing)
@@ -200,7 +200,7 @@ class _Call:
             each = min(PART_ROWS_MOST, max(PART_ROWS_LEAST, -(-rows // self.source.tasks)))
             memory["parts"] = staged.cut(blobs, each)
             memory["partitions"] = frozenset(partition for one in found for partition in one.partitions)
-            memory["sorted by"] = tasks.sorted_by(self.batch.table)
+            memory["sorted by"] = sorted_by(self.batch.table)
         return list(memory["parts"])
 
     def carry_out(self, edits: Sequence[FileEdit]) -> Done:
@@ -292,7 +292,7 @@ def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table,
 
 
 def _counts(done: Done) -> dict[str, int]:
-    return {name: getattr(done.metrics, name) for name in tasks.COUNTS}
+    return {name: getattr(done.metrics, name) for name in COUNTS}
 
 
 def _all(found: Sequence[Done]) -> Done:

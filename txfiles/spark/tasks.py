@@ -9,26 +9,20 @@ Source: specs/12-spark.md.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec.structs import replace as replace_struct
 
-from txfiles import environment
 from txfiles.batch import Prepared, inferred_rules, prepare
 from txfiles.core import names
-from txfiles.core.manifest import Add, Mark, Metrics, RunRef, TableMetadata
+from txfiles.core.manifest import Metrics, RunRef, TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.errors import DuplicateKeyError
-from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
-from txfiles.log.snapshot import Snapshot
 from txfiles.operations import edits as local_edits
 from txfiles.operations.append_once import append_once
 from txfiles.operations.context import PlanContext
@@ -47,130 +41,15 @@ from txfiles.spark import staged
 from txfiles.spark.frames import Fit, Rows, chunks
 from txfiles.spark.order import ordered_ties
 from txfiles.spark.refusals import several_rows
-from txfiles.spark.staged import Blob, Part, Piece, PieceWriter
-from txfiles.store import open_store
-from txfiles.writing.staging import Estimate, Staging, split
+from txfiles.spark.staged import Blob, Part, PieceWriter
+from txfiles.spark.work import Done, FileEdit, Staged, Work
+from txfiles.writing.staging import Staging, split
 
 CHUNK_BYTES = 128 * 1024 * 1024
 """Rows of one of Spark's partitions in memory at a time."""
 
 AT = "\0at"
 """The column of an edit's rows that says which row of the file each of them replaces."""
-
-_CACHE = SnapshotCache()
-"""What a worker keeps from one task to the next."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What all tasks of a pass know.
-
-    Attributes:
-        root: the table's folder or URL.
-        request: what was asked for; its source is replaced by a task's own rows.
-        base: the version that the pass is planned on, without what only the driver needs.
-        table_id: of the table.
-        staged_in: what the names of all files begin with that the call stages: see `names.staged`.
-        table: what the table will be; None before that is known.
-        only_estimates: whether nothing is to be written (`plan`).
-    """
-
-    root: str
-    request: Request
-    base: Snapshot | None
-    table_id: str
-    staged_in: tuple[str, str]
-    table: TableMetadata | None = None
-    only_estimates: bool = False
-
-    @property
-    def base_table(self) -> TableMetadata | None:
-        """The table on which the pass is planned."""
-        return self.base.state.table if self.base else None
-
-    def session(self) -> Session:
-        """The table's store, opened by this process."""
-        store = open_store(self.root, self.request.storage_options, lock=self.request.lock)
-        return Session(store, environment.real(), _CACHE)
-
-    @contextmanager
-    def passing(self, rows: pa.Table) -> Iterator[tuple[PlanContext[Request], Staging | None]]:
-        """A pass of this process's own over some rows. What it wrote is deleted if it raises."""
-        session = self.session()
-        request = replace(self.request, source=Rows(rows))
-        if self.only_estimates:
-            yield PlanContext(session, request, self.base, Estimate()), None
-            return
-        stage = Staging(session, session.environment.new_id(), itertools.count(), self.table_id)
-        stage.keep_index(self.base.state.runs if self.base else ())
-        try:
-            yield PlanContext(session, request, self.base, stage), stage
-            stage.keep()
-        finally:
-            stage.discard()
-
-
-@dataclass(frozen=True)
-class FileEdit:
-    """What one range of keys changes in one data file.
-
-    Attributes:
-        path: of the file.
-        rows: where what replaces rows is.
-        without: where the positions of the rows are that are removed.
-    """
-
-    path: str
-    rows: Piece
-    without: Piece
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """What a task has found and written. Two of them add up.
-
-    Attributes:
-        metrics: the number of rows with each outcome.
-        rows_in: rows of the batch.
-        rows_deduplicated: rows dropped as duplicates inside the batch.
-        add: new files.
-        remove: paths of files to remove.
-        mark: new vectors of files.
-        relies_on: paths of the files in which keys or matches were found.
-        scanned: paths of the data files that were opened; a number where they are not known by name.
-        rewritten: files whose remaining rows were written anew.
-        edits: changes of files, still to be carried out.
-        runs: of the key index.
-    """
-
-    metrics: Metrics = field(default_factory=Metrics)
-    rows_in: int = 0
-    rows_deduplicated: int = 0
-    add: tuple[Add, ...] = ()
-    remove: tuple[str, ...] = ()
-    mark: tuple[Mark, ...] = ()
-    relies_on: frozenset[str] = frozenset()
-    scanned: int = 0
-    rewritten: int = 0
-    edits: tuple[FileEdit, ...] = ()
-    runs: tuple[RunRef, ...] = ()
-
-    def __add__(self, other: Done) -> Done:
-        """Both."""
-        counts = {name: getattr(self.metrics, name) + getattr(other.metrics, name) for name in COUNTS}
-        return Done(
-            metrics=replace_struct(self.metrics, **counts),
-            **{
-                name: getattr(self, name) | getattr(other, name)
-                if name == "relies_on"
-                else getattr(self, name) + getattr(other, name)
-                for name in self.__dataclass_fields__
-                if name != "metrics"
-            },
-        )
-
-
-COUNTS = ("rows_inserted", "rows_updated", "rows_unchanged", "rows_skipped", "rows_stale", "rows_deleted")
 
 
 def _done(stage: Staging | None, batch: Prepared | None = None, **found: Any) -> Done:
@@ -195,21 +74,6 @@ def add_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.Recor
             added = ctx.stage.rows(batch.table, batch.rows)
             total += Done(metrics=metrics, rows_in=batch.rows_in, add=tuple(added))
         return total + _done(stage)
-
-
-@dataclass(frozen=True)
-class Staged:
-    """What a task has staged.
-
-    Attributes:
-        blobs: where the rows are.
-        nulls: key column → rows in which it has no value.
-        partitions: that the rows are in, if the call replaces partitions.
-    """
-
-    blobs: tuple[Blob, ...]
-    nulls: Mapping[str, int]
-    partitions: frozenset[Partition] = frozenset()
 
 
 def stage_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.RecordBatch]) -> Staged:
@@ -238,11 +102,6 @@ def stage_rows(work: Work, source: pa.Schema, fit: Fit, batches: Iterator[pa.Rec
     return Staged(
         tuple(Blob(pieces[at], rows, samples, last) for at, rows, samples, last in found), nulls, frozenset(partitions)
     )
-
-
-def sorted_by(table: TableMetadata) -> Any:
-    """What staged rows are sorted by: rows that were staged for another order cannot be cut into ranges."""
-    return [(column.name, column.type) for column in table.columns if column.name in table.keys], table.keys
 
 
 # ---- a range of keys

@@ -21,7 +21,7 @@ from txfiles.errors import CommitConflictError, StoreError
 from txfiles.log.session import Session
 from txfiles.spark import tasks
 from txfiles.spark.frames import SparkSource
-from txfiles.spark.tasks import Done, Staged, Work
+from txfiles.spark.work import Done, Staged, Work, sorted_by
 
 logger = logging.getLogger("txfiles")
 
@@ -123,7 +123,7 @@ class WrittenSource(SparkSource):
         assert then.table is not None
         assert now.table is not None
         if then.request.checks_keys:
-            return bool(tasks.sorted_by(then.table) == tasks.sorted_by(now.table))
+            return bool(sorted_by(then.table) == sorted_by(now.table))
         # A vacuum before the version that is planned on might have deleted the files: nobody would notice.
         version = now.base.state.version if now.base else None
         return (then.table, then.table_id, self._version) == (now.table, now.table_id, version)

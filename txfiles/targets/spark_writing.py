@@ -25,7 +25,7 @@ from txfiles.results import WriteResult
 from txfiles.rows import filelist
 from txfiles.spark import operations, written
 from txfiles.spark.snapshots import with_files
-from txfiles.spark.tasks import Work
+from txfiles.spark.work import Work
 from txfiles.spark.written import Written, WrittenSource
 from txfiles.targets import files
 from txfiles.targets.files_target import open_session
