@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 import txfiles as tx
 from tests.model import bag
+from tests.services.servers import BUCKET, s3_options
 from txfiles.core import names
 from txfiles.spark import jobs, operations, staged, tasks
 from txfiles.spark.work import Work
+from txfiles.store import open_store
 from txfiles.targets import files as files_target
 
 SCHEMA = pa.schema(
@@ -498,6 +500,25 @@ def test_a_secret_is_in_no_plan_log_or_error(spark: Any, tmp_path: Path, monkeyp
     assert plans
     told = [*plans, caplog.text, str(caught.value), repr(caught.value.evidence), str(failed.value), repr(work)]
     assert not any("s3cr3t" in text for text in told)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_table_in_a_bucket(spark: Any, s3: Any) -> None:
+    """Tasks reach the store with the caller's options: what they stage, write, mark and index is all in the bucket."""
+    options = s3_options(s3("ministack").url)
+    where = {"path": f"s3://{BUCKET}/spark/{os.urandom(4).hex()}", "storage_options": options}
+    marks = {"update_strategy": "merge_on_read"}
+    first = tx.write(frame(spark, rows(range(20)), 2), mode="append_once", keys=["id"], properties=marks, **where)
+    again = tx.write(frame(spark, rows(range(20)), 2), mode="append_once", **where)
+    assert (first.rows_inserted, again.committed, again.rows_skipped) == (20, False, 20)
+    result = tx.write(frame(spark, rows(range(10, 30), "new"), 2), mode="upsert", **where)
+    assert (result.rows_updated, result.rows_inserted, result.files_removed) == (10, 10, 0)
+    table = tx.Table(**where)
+    expected = [*rows(range(10)).to_pylist(), *rows(range(10, 30), "new").to_pylist()]
+    assert bag(table.to_arrow().to_pylist()) == bag(expected)
+    assert table.index("check").problems == ()
+    store = open_store(where["path"], options)
+    assert [entry.name for entry in store.list_from(names.STAGED_DIR)] == []
 
 
 KILLED = """
