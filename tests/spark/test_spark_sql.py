@@ -134,9 +134,9 @@ def test_no_secret_is_told(
     caplog.set_level(logging.DEBUG)
     collected = jobs._collected
 
-    def seen(job: Any) -> Any:
-        plans.append(job._jdf.queryExecution().toString())
-        return collected(job)
+    def seen(made: Any, done: Any) -> Any:
+        plans.append(made()._jdf.queryExecution().toString())
+        return collected(made, done)
 
     monkeypatch.setattr(jobs, "_collected", seen)
     tx.write(frame(spark, 0, 3), url, mode="append")
