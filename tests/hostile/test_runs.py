@@ -17,6 +17,7 @@ import txfiles as tx
 from tests.hostile import tables
 from txfiles.cli.main import cli
 from txfiles.core import names
+from txfiles.store.local import LocalStore
 
 pytestmark = [pytest.mark.guarantees("S17 S18 S19 S20"), pytest.mark.usefixtures("index_of_small_tables")]
 
@@ -116,6 +117,20 @@ def test_a_hostile_run_changes_no_answer(name: str, original: Path, tmp_path: Pa
             assert "link" in name or "beside" in name or name in ("a pipe", "a folder"), (call, error)
             assert error.hint
     assert (tmp_path / "aside").exists() == (name in ("a link to the very bytes", "a secret beside the table"))
+
+
+def test_a_run_whose_size_cannot_be_is_not_mapped(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every process may map a terabyte, and none has to: the log itself gives the run away."""
+    root = tmp_path / "table"
+    shutil.copytree(original, root)
+    _sparse(root)
+    mapped, names_mapped = LocalStore.mapped, []
+    monkeypatch.setattr(LocalStore, "mapped", lambda self, name: names_mapped.append(name) or mapped(self, name))
+    assert sorted(tx.Table(root).lookup([4, 2])["id"].to_pylist()) == [2, 4]
+    assert not any((root / name).stat().st_size == 2**40 for name in names_mapped)
+    assert any(name.endswith(".run") for name in names_mapped)
 
 
 def test_the_secret_of_an_index_is_told_to_nobody(

@@ -20,8 +20,9 @@ import txfiles as tx
 from tests.model import bag
 from tests.services.servers import BUCKET, s3_options
 from txfiles.core import names
+from txfiles.core.manifest import Metrics
 from txfiles.spark import jobs, operations, staged, tasks
-from txfiles.spark.work import Work
+from txfiles.spark.work import Done, Work, together
 from txfiles.store import open_store
 from txfiles.targets import files as files_target
 
@@ -151,6 +152,29 @@ def test_append_and_its_batch_id(spark: Any, tmp_path: Path) -> None:
     broken = spark.range(3).selectExpr("id", "raise_error('computed') as name", "null as at", "0.0 as x", "'' as p")
     again = tx.write(broken, path, mode="append", batch_id="one")
     assert (again.already_committed, again.version, tx.Table(path).row_count) == (True, 0, 10)
+
+
+def test_an_append_sends_no_list_of_files(spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files the table has, its tasks are told only what the table is."""
+    path, told = tmp_path / "t", []
+    tx.write(rows(range(3)), path, mode="append")
+    over_rows = jobs.over_rows
+    monkeypatch.setattr(jobs, "over_rows", lambda *given: told.append(given[1].args[0]) or over_rows(*given))
+    tx.write(frame(spark, rows(range(3, 5)), 1), path, mode="append")
+    [work] = told
+    assert (work.base.state.table.columns[0].name, work.base.file_count) == ("id", 0)
+    assert tx.Table(path).row_count == 5
+
+
+def test_what_the_tasks_of_a_job_have_done_adds_up() -> None:
+    """Counts are summed, files stay in order, and no task counts nothing."""
+    one = Done(rows_in=2, remove=("a",), relies_on=frozenset("a"), metrics=Metrics(rows_inserted=2))
+    two = Done(rows_in=3, remove=("b",), relies_on=frozenset("ab"), metrics=Metrics(rows_updated=1), scanned=4)
+    both = together([one, two])
+    assert both == one + two
+    assert (both.rows_in, both.scanned, both.remove, both.relies_on) == (5, 4, ("a", "b"), frozenset("ab"))
+    assert both.metrics == Metrics(rows_inserted=2, rows_updated=1)
+    assert together([]) == Done()
 
 
 def test_what_an_overwrite_replaces(spark: Any, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import partial
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
@@ -27,13 +27,13 @@ from txfiles.operations.overwrite import require_partitions
 from txfiles.options import Request
 from txfiles.reading import checks as local_checks
 from txfiles.reading import scan
-from txfiles.rows import filters, partitions, types
+from txfiles.rows import filelist, filters, partitions, types
 from txfiles.spark import staged, tasks
 from txfiles.spark.frames import SparkSource, without_rows
 from txfiles.spark.refusals import refuse_lock_objects, refuse_nulls, refuse_positions
 from txfiles.spark.snapshots import with_files, without_history
 from txfiles.spark.staged import Part
-from txfiles.spark.work import COUNTS, Done, FileEdit, Work, sorted_by
+from txfiles.spark.work import COUNTS, Done, FileEdit, Work, sorted_by, together
 from txfiles.writing.staging import Staging
 
 logger = logging.getLogger("txfiles")
@@ -142,7 +142,8 @@ class _Call:
             table_id = ctx.stage.table_id
         else:
             table_id = ctx.base.state.table_id if ctx.base else ctx.session.environment.new_id()[:16]
-        base = None if ctx.base is None else without_history(ctx.base)
+        # Most tasks need to know the table and not its files, whose list may be long and not even read yet.
+        base = None if ctx.base is None else with_files(ctx.base, filelist.empty(ctx.base.state.table.columns))
         told = without_rows(ctx.request)
         staged_in = source.memory.get("staged in")
         if staged_in is None:
@@ -152,6 +153,11 @@ class _Call:
                 source.at_end(partial(_delete_staged, ctx.session, names.staged(*staged_in)))
         work = Work(ctx.session.store.root, told, base, table_id, staged_in, batch.table, only_estimates=not writes)
         return cls(ctx, source, batch, work)
+
+    @property
+    def work_on_files(self) -> Work:
+        """The work for tasks that look into the table's files."""
+        return replace(self.work, base=None if self.ctx.base is None else without_history(self.ctx.base))
 
     @property
     def files(self) -> pa.Table:
@@ -168,16 +174,16 @@ class _Call:
     def add_rows(self) -> Done:
         """Write the rows as they come."""
         task = partial(tasks.add_rows, self.work, self.source.schema, self.source.fit)
-        return _all(self.source.over_rows(task, self.adopt))
+        return together(self.source.over_rows(task, self.adopt))
 
     def plan_parts(self) -> Done:
         """Do to each range of keys what the call asks for, but for changes of files."""
         parts, base = self.parts(), self.ctx.base
-        work = self.work
+        work = self.work_on_files
         if self.ctx.request.scope == "partitions" and base is not None:
             stay = pa.array(~partitions.among(self.batch.table, self.files, self.source.memory["partitions"]))
             work = replace(work, base=with_files(base, base.files.filter(stay)))
-        return _all(self.source.over_items(partial(tasks.plan_part, work), parts, self.adopt))
+        return together(self.source.over_items(partial(tasks.plan_part, work), parts, self.adopt))
 
     def present(self, done: Done) -> frozenset[Partition]:
         """The partitions that the frame has; with keys, also those of rows that were dropped as duplicates."""
@@ -210,12 +216,12 @@ class _Call:
             by_path.setdefault(edit.path, []).append(edit)
         sizes = [sum(edit.rows.bytes for edit in of_file) for of_file in by_path.values()]
         groups = _groups(list(by_path.values()), sizes)
-        return _all(self.source.over_items(partial(tasks.carry_out, self.work), groups, self.adopt))
+        return together(self.source.over_items(partial(tasks.carry_out, self.work_on_files), groups, self.adopt))
 
     def over_files(self, function: Callable[[Work, Sequence[str]], Done], paths: Sequence[str]) -> Done:
         """Do something to data files."""
         groups = _groups(paths, [0] * len(paths))
-        return _all(self.source.over_items(partial(function, self.work), groups, self.adopt))
+        return together(self.source.over_items(partial(function, self.work_on_files), groups, self.adopt))
 
     def guard(self, replaced: frozenset[Partition]) -> tuple[Check, ...]:
         """What must hold of files that others add, so that an overwrite of a part of the table keeps keys unique."""
@@ -225,7 +231,7 @@ class _Call:
         if self.ctx.table is None or self.ctx.table.keys == table.keys:
             return self.keys_absent(replaced)
         stay = self.files.filter(pa.array(~partitions.among(table, self.files, replaced)))
-        self.source.over_items(partial(tasks.check_all_keys, self.work), [stay["path"].to_pylist()], _nothing)
+        self.source.over_items(partial(tasks.check_all_keys, self.work_on_files), [stay["path"].to_pylist()], _nothing)
         return (NoneMatches(None, outside=replaced),)
 
     def keys_absent(self, outside: frozenset[Partition] = frozenset()) -> tuple[Check, ...]:
@@ -293,11 +299,6 @@ def holds(session: Session, table: TableMetadata, check: Check, fresh: pa.Table,
 
 def _counts(done: Done) -> dict[str, int]:
     return {name: getattr(done.metrics, name) for name in COUNTS}
-
-
-def _all(found: Sequence[Done]) -> Done:
-    """What all tasks of a job have done."""
-    return reduce(Done.__add__, found, Done())
 
 
 def _nothing(_: object) -> None:

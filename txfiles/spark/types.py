@@ -15,7 +15,7 @@ import pyarrow as pa
 from txfiles.errors import LossyCastError, UnsupportedTypeError
 from txfiles.rows.typenames import type_text
 
-_SAME = {
+SAME = {
     pa.bool_(): "BOOLEAN",
     pa.int8(): "TINYINT",
     pa.int16(): "SMALLINT",
@@ -117,8 +117,8 @@ def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
 
 
 def _spark_type(t: pa.DataType, column: str) -> SparkType:
-    if t in _SAME:
-        return SparkType(_SAME[t], t, native=True)
+    if t in SAME:
+        return SparkType(SAME[t], t, native=True)
     if t in _WIDER:
         wider = _spark_type(_WIDER[t], column)
         return SparkType(wider.ddl, wider.arrow)

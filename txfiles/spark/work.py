@@ -6,13 +6,13 @@ Source: specs/12-spark.md.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-from msgspec.structs import replace as replace_struct
 
 from txfiles import environment
 from txfiles.core.manifest import Add, Mark, Metrics, RunRef, TableMetadata
@@ -107,7 +107,7 @@ class Done:
         remove: paths of files to remove.
         mark: new vectors of files.
         relies_on: paths of the files in which keys or matches were found.
-        scanned: paths of the data files that were opened; a number where they are not known by name.
+        scanned: data files that were opened; one counts for each range of keys that looked into it.
         rewritten: files whose remaining rows were written anew.
         edits: changes of files, still to be carried out.
         runs: of the key index.
@@ -127,18 +127,20 @@ class Done:
 
     def __add__(self, other: Done) -> Done:
         """Both."""
-        counts = {name: getattr(self.metrics, name) + getattr(other.metrics, name) for name in COUNTS}
-        return Done(
-            metrics=replace_struct(self.metrics, **counts),
-            **{
-                name: getattr(self, name) | getattr(other, name)
-                if name == "relies_on"
-                else getattr(self, name) + getattr(other, name)
-                for name in self.__dataclass_fields__
-                if name != "metrics"
-            },
-        )
+        return together([self, other])
 
+
+def together(found: Sequence[Done]) -> Done:
+    """What some tasks have found and written. Cost: O(their files), however many tasks there are."""
+    counts = {name: sum(getattr(one.metrics, name) for one in found) for name in COUNTS}
+    sums = {name: sum(getattr(one, name) for one in found) for name in _SUMS}
+    lists: dict[str, Any] = {name: tuple(chain.from_iterable(getattr(one, name) for one in found)) for name in _LISTS}
+    relies_on = frozenset(chain.from_iterable(one.relies_on for one in found))
+    return Done(metrics=Metrics(**counts), relies_on=relies_on, **sums, **lists)
+
+
+_SUMS = ("rows_in", "rows_deduplicated", "scanned", "rewritten")
+_LISTS = ("add", "remove", "mark", "edits", "runs")
 
 COUNTS = ("rows_inserted", "rows_updated", "rows_unchanged", "rows_skipped", "rows_stale", "rows_deleted")
 

@@ -22,9 +22,7 @@ from txfiles.log.snapshot import Snapshot
 from txfiles.operations.context import PlanContext
 from txfiles.options import WriteOptions, requested
 from txfiles.results import WriteResult
-from txfiles.rows import filelist
 from txfiles.spark import operations, written
-from txfiles.spark.snapshots import with_files
 from txfiles.spark.work import Work
 from txfiles.spark.written import Written, WrittenSource
 from txfiles.targets import files
@@ -118,7 +116,5 @@ def begin(place: Place, options: WriteOptions, schema: pa.Schema) -> Writing:
     )
     request = requested(options, WrittenSource(schema))
     work = operations.work_of(PlanContext(session, request, base, stage))
-    if base is not None:  # tasks need to know the table, and not its files
-        work = replace(work, base=with_files(base, filelist.empty(base.state.table.columns)))
     located = replace(place, path=session.store.root)
     return Writing(located, options, schema, work, None if base is None else base.state.version)

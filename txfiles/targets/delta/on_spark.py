@@ -31,6 +31,7 @@ from txfiles.rows.uniqueness import refuse_nulls, refuse_repeats, refuse_standin
 from txfiles.spark import jobs
 from txfiles.spark.frames import SparkSource
 from txfiles.spark.refusals import refuse_positions
+from txfiles.spark.types import quoted
 from txfiles.targets.delta import recorded
 from txfiles.targets.delta.client import BATCHES, META, Marker
 from txfiles.targets.delta.commit import Attempt, Result, Tried
@@ -48,7 +49,7 @@ from txfiles.targets.delta.snapshot import Snapshot
 from txfiles.targets.delta.spark_needs import require_delta
 from txfiles.targets.delta.spark_rows import Rows, asked, rows_of
 from txfiles.targets.delta.spark_statements import CHANGED, Statements
-from txfiles.targets.delta.spark_text import condition, quoted
+from txfiles.targets.delta.spark_text import condition
 
 _NOT_IN_NAMES = re.compile(r"[ ,;{}()\n\t=]")
 """Characters that Delta in Spark takes in a column's name only if the table has it already."""

@@ -27,7 +27,8 @@ from txfiles.rows import types
 from txfiles.spark import jobs
 from txfiles.spark.frames import Fit, SparkSource, chunks
 from txfiles.spark.refusals import refuse_nulls, several_rows
-from txfiles.targets.delta.spark_text import as_text, columns, comparable, from_text, quoted, time
+from txfiles.spark.types import quoted
+from txfiles.targets.delta.spark_text import as_text, columns, comparable, from_text, time
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """Rows of one of Spark's partitions in a Python worker at a time."""

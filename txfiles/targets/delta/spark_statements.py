@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from txfiles.batch import Prepared
 from txfiles.rows import types
+from txfiles.spark.types import quoted
 from txfiles.targets.delta.spark_rows import Rows
-from txfiles.targets.delta.spark_text import comparable, filled, quoted, text, time, type_name
+from txfiles.targets.delta.spark_text import comparable, filled, text, time, type_name
 
 INSERTED, UPDATED, UNCHANGED, STALE, DOUBLED = "inserted", "updated", "unchanged", "stale", "doubled"
 """Fates of a batch's row. Doubled: its key was there more than once; all these rows go, and it is inserted."""

@@ -16,27 +16,9 @@ from txfiles.errors import OptionError
 from txfiles.rows.filters import Filter
 from txfiles.rows.text import to_text
 from txfiles.rows.widening import FieldPath
+from txfiles.spark.types import SAME, quoted
 
-_NAMES = {
-    pa.binary(): "BINARY",
-    pa.bool_(): "BOOLEAN",
-    pa.int8(): "TINYINT",
-    pa.int16(): "SMALLINT",
-    pa.int32(): "INT",
-    pa.int64(): "BIGINT",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    pa.string(): "STRING",
-    pa.date32(): "DATE",
-    pa.timestamp("us", "UTC"): "TIMESTAMP",
-    pa.timestamp("us"): "TIMESTAMP_NTZ",
-}
 _OPERATORS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-
-
-def quoted(name: str) -> str:
-    """A name of a column, a view or a path."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def text(value: str) -> str:
@@ -47,8 +29,8 @@ def text(value: str) -> str:
 def type_name(t: pa.DataType) -> str:
     """Spark's name of a type that a Delta table can hold."""
     is_ = pa.types
-    if t in _NAMES:
-        return _NAMES[t]
+    if t in SAME:
+        return SAME[t]
     if is_.is_decimal(t):
         return f"DECIMAL({t.precision},{t.scale})"
     if is_.is_list(t):
