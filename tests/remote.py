@@ -14,7 +14,7 @@ from txfiles.core import names
 from txfiles.log import versions
 from txfiles.options import Request, check
 from txfiles.store.memory import MemoryStore
-from txfiles.targets import files
+from txfiles.targets.files import writes
 
 NOISE = np.random.default_rng(0)
 
@@ -85,7 +85,7 @@ def table(first, rows):
 
 
 def write(session, rows, mode="append", **options):
-    return files.write(session, check(Request(source=inputs.source(rows), mode=mode, **options)))
+    return writes.write(session, check(Request(source=inputs.source(rows), mode=mode, **options)))
 
 
 def asked(session, call):

@@ -151,7 +151,7 @@ class TxFiles(System):
         from txfiles.log.snapshot import Listed, Snapshot
         from txfiles.rows import filelist
         from txfiles.rows.segments import FileList
-        from txfiles.targets.files_target import open_session
+        from txfiles.targets.files.target import open_session
 
         self._write(rows.slice(0, 0), "append_once", checkpoint_interval=1)
         self.append(rows)

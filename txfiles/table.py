@@ -1,26 +1,24 @@
-"""`Table`: a table pinned to one version, for reading and for small commits. A handle on what a target opened."""
+"""`Table`: a table pinned to one version, a handle on what a target opened. What commits is in `changes`."""
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from txfiles import inputs, targets
 from txfiles.api import Path, place
 from txfiles.arguments import public
+from txfiles.changes import Changes
 from txfiles.core.manifest import PropertyValue
-from txfiles.core.messages import shown, url_scheme
-from txfiles.errors import InputError, OptionError, TableNotFoundError
-from txfiles.options import INDEX_ACTIONS, CompactOptions, IndexOptions, Progress, VacuumOptions, no_progress, word
-from txfiles.results import Commit, CompactResult, IndexResult, VacuumResult, WriteResult
+from txfiles.core.messages import shown
+from txfiles.errors import OptionError, TableNotFoundError
+from txfiles.results import Commit, CompactResult
 from txfiles.store import secret_options
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import OpenTable, Place, TableState, Target
-from txfiles.verbs import DeleteOptions, check_compact, check_delete, check_vacuum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +26,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-Done = TypeVar("Done")
-"""The result of a verb."""
 
-
-class Table:
+class Table(Changes):
     """A table at one version. Later commits by others are not visible until `refresh`.
 
     It pickles with its version, for process pools, dask and ray; see `__reduce__`.
@@ -94,11 +89,6 @@ class Table:
         return self.__copy__()  # what was opened is a value
 
     @property
-    def path(self) -> str:
-        """The table's folder."""
-        return self._opened.path
-
-    @property
     def backend(self) -> str | None:
         """The library through which a bucket is reached, such as `s3fs`; None for a folder."""
         return self._opened.backend
@@ -107,11 +97,6 @@ class Table:
     def backend_reason(self) -> str | None:
         """Why a bucket is not reached through a faster library; None if it is, or if the storage options chose."""
         return self._opened.backend_reason
-
-    @property
-    def version(self) -> int:
-        """The version that is read."""
-        return self._state.version
 
     @property
     def format(self) -> str:
@@ -303,188 +288,6 @@ class Table:
         table = inputs.as_table(keys)
         return self._with("lookup").lookup(keys if table is None else table, columns)
 
-    @public
-    def delete(
-        self,
-        where: Any = None,
-        *,
-        keys: Any = None,
-        batch_id: str | None = None,
-        user_metadata: Mapping[str, str] | None = None,
-        timeout: float = 60.0,
-        storage_options: Mapping[str, Any] | None = None,
-        dry_run: bool = False,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> WriteResult:
-        """Delete the rows that match a filter, or that have some keys, in a commit; the table moves to it.
-
-        The newest version is deleted from, whatever version this table is at. If no row is found, nothing is
-        committed, unless there is a `batch_id`.
-
-        Args:
-            where: a filter as in `to_arrow`; a row for which it is unknown (null) stays.
-            keys: keys as in `lookup`, or a `pathlib.Path` of a Parquet or CSV file with the key columns (or another
-                `os.PathLike`, whose `__fspath__` may be a URL). A null among them is refused, a key given twice counts
-                once, and one that is not in the table is ignored.
-            batch_id: a name for this delete; one that was committed is not applied again.
-            user_metadata: your own facts for the log, text to text.
-            timeout: seconds to go on after the first lost race with another writer.
-            storage_options: for keys at a URL, as in `write`; by default those of a table at a URL of the same scheme.
-            dry_run: only say what would be done; the result is a `Plan`.
-            progress: called from time to time with how far the call has come.
-        Returns:
-            What was done: `rows_deleted` and the counts of files.
-        Raises:
-            InputError: neither `where` nor `keys` is given, or both; a filter or key does not fit the table.
-            CommitConflictError, CommitStateUnknownError, CorruptTableError, StoreError: as `write`.
-        Cost: as a filtered read or a `lookup`; files of which rows stay are rewritten, the others only dropped. A
-            filter of partition columns reads nothing.
-        """
-        self._require_writable("delete")
-        if isinstance(keys, str) and keys.lower().endswith((".csv", ".parquet")):
-            raise InputError(
-                f"keys={keys!r} may be a key or the name of a file; nothing was deleted",
-                hint=f"pass pathlib.Path({keys!r}) for the keys in the file, or [{keys!r}] for that key",
-            )
-        source = None
-        if isinstance(keys, os.PathLike):
-            own = self._opened.place
-            if storage_options is None and url_scheme(os.fspath(keys)) == url_scheme(str(own.path)):
-                storage_options = own.storage_options
-            source = inputs.source(keys, storage_options=storage_options)
-        table = None if keys is None else inputs.as_table(keys)
-        options = check_delete(
-            DeleteOptions(
-                where=where,
-                keys=None if source is not None else keys if table is None else table,
-                source=source,
-                batch_id=batch_id,
-                user_metadata=user_metadata or {},
-                timeout=timeout,
-                dry_run=dry_run,
-                progress=progress or no_progress,
-            )
-        )
-        with closing(source) if source is not None else nullcontext():
-            result, opened = self._with("delete").delete(options)
-        return self._after(result, opened, dry_run=dry_run)
-
-    def set(self, properties: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Change table properties in a commit; the table moves to it.
-
-        Raises:
-            OptionError: an unknown name or value; names the nearest valid one.
-        """
-        self._require_writable("set")
-        if not isinstance(properties, Mapping | None):
-            raise OptionError(f"properties must be a mapping of names to values, not {shown(properties)}")
-        self._opened = self._with("set").set({**(properties or {}), **more})
-
-    @public
-    def vacuum(
-        self,
-        retain: str | timedelta | None = None,
-        *,
-        keep_versions: int | None = None,
-        timeout: float = 60.0,
-        dry_run: bool = False,
-        force: bool = False,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> VacuumResult:
-        """Delete files that no retained version holds, in a commit; the table moves to it.
-
-        Args:
-            retain: how long superseded files are kept, such as ``7d``; the property `vacuum_retain` by default.
-            keep_versions: how many of the newest versions to keep readable in any case.
-            timeout: seconds to go on after the first lost race with another writer.
-            dry_run: only say what would be deleted.
-            force: go on even if orphans outnumber the live files ten to one.
-            progress: called with how many files have been deleted.
-        Raises:
-            ConfirmationRequiredError: so many orphans that the log may be lost.
-        Cost: one listing of the folder, and each manifest since the oldest readable version.
-        """
-        self._require_writable("vacuum")
-        options = check_vacuum(
-            VacuumOptions(
-                retain=retain,
-                keep_versions=keep_versions,
-                timeout=timeout,
-                dry_run=dry_run,
-                force=force,
-                progress=progress or no_progress,
-            )
-        )
-        result, opened = self._with("vacuum").vacuum(options)
-        return self._after(result, opened, dry_run=dry_run)
-
-    @public
-    def compact(
-        self,
-        target_file_bytes: int | None = None,
-        *,
-        sort: bool = False,
-        where: Any = None,
-        timeout: float = 60.0,
-        dry_run: bool = False,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> CompactResult:
-        """Join small files that follow each other, in a commit that changes no row; the table moves to it.
-
-        Args:
-            target_file_bytes: how large files are to become; the property `target_file_bytes` by default. Files of
-                half that size or more are left alone.
-            sort: sort the rows of each new file by key, so that reads of some keys skip more of it.
-            where: join only files that may hold a matching row; as the filter of `to_arrow`.
-            timeout: seconds to go on after the first lost race with another writer.
-            dry_run: only say what would be joined.
-            progress: called with how many files have been read.
-        Raises:
-            KeysRequiredError: `sort` on a table without keys.
-            CorruptTableError: a file is missing or damaged; the table is as it was.
-        Cost: the rows of the small files are read and written once, as a stream. With `sort`, the rows of as many new
-            files as are under way are in memory (two, on two cores), and those of many tiny files are written more than
-            once.
-        """
-        self._require_writable("compact")
-        options = check_compact(
-            CompactOptions(
-                target_file_bytes=target_file_bytes,
-                sort=sort,
-                where=where,
-                timeout=timeout,
-                dry_run=dry_run,
-                progress=progress or no_progress,
-            )
-        )
-        result, opened = self._with("compact").compact(options)
-        return self._after(result, opened, dry_run=dry_run)
-
-    @public
-    def index(self, action: str = "show", *, progress: Callable[[Progress], None] | None = None) -> IndexResult:
-        """Describe, build, drop or check the key index, by which keyed writes and `lookup` find rows without a search.
-
-        An index changes no answer. It is a few files beside the log, of about 18 bytes a row.
-
-        Args:
-            action: ``show``: say what it consists of and which files it covers. ``build``: cover every live file, in a
-                commit that also sets the property `key_index` to ``on``, so that later commits keep it; nothing is
-                committed if that is so already. ``drop``: remove it in a commit that sets `key_index` to ``off``.
-                ``check``: compare it with the data files; `problems` of the result tells what is wrong.
-            progress: called with how far it is.
-        Raises:
-            KeysRequiredError: it is to be built for a table without keys.
-            CorruptTableError: a data file is missing or damaged.
-        Cost: ``build``: the key columns of the files that are not covered, read once; its memory is bounded. ``check``:
-            the whole index, and all key columns. ``show``: one small read for each of its files.
-        """
-        word("action", action, INDEX_ACTIONS)
-        if action in ("build", "drop"):
-            self._require_writable(f"index({action!r})")
-        options = IndexOptions(action=action, progress=progress or no_progress)
-        result, self._opened = self._with("index").index(options)
-        return result
-
     def worth_compacting(self) -> CompactResult | None:
         """What `compact()` would do to this version, as a dry run says it, if that is worth it; None if it is not.
 
@@ -495,20 +298,9 @@ class Table:
         """
         return self._with("compact").worth_compacting()
 
-    def _after(self, result: Done, opened: OpenTable, *, dry_run: bool) -> Done:
-        """The result of a verb, whose commit the table moves to; a dry run leaves it where it is."""
-        if not dry_run:
-            self._opened = opened
-        return result
-
     @property
     def _state(self) -> TableState:
         return self._opened.state
-
-    def _with(self, verb: str) -> OpenTable:
-        """The open table, if its target has the verb."""
-        targets.require_verb(self._target, verb, self.path)
-        return self._opened
 
     def _at(self, version: int | None, timestamp: datetime | str | None) -> OpenTable:
         if version is None and timestamp is None:
@@ -516,13 +308,6 @@ class Table:
         if version is not None and timestamp is not None:
             raise OptionError("version and timestamp cannot be combined", hint="pass one of them")
         return self._with("at").at(version, timestamp)
-
-    def _require_writable(self, verb: str) -> None:
-        if self._read_only:
-            raise OptionError(
-                f"{verb} is not possible on a table that is pinned to version {self.version}",
-                hint="open it without version or timestamp",
-            )
 
 
 def _handle(target: Target, opened: OpenTable, *, read_only: bool) -> Table:

@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.suite import ConformanceCases, Target
 from tests.services.fixtures import CLOUDS, Cloud, cloud, skip_without_a_cloud
 from txfiles.store import open_store
-from txfiles.targets import files_target
+from txfiles.targets.files import target as files_target
 
 pytestmark = pytest.mark.slow
 skip_without_a_cloud()

@@ -39,7 +39,7 @@ from txfiles.results import Resolution
 from txfiles.rows import keys
 from txfiles.rows.segments import Segment
 from txfiles.store.port import Put
-from txfiles.targets import files
+from txfiles.targets.files import attempts
 from txfiles.writing.index_runs import FileKeys
 from txfiles.writing.staging import Staging
 
@@ -440,7 +440,7 @@ def the_later_of_two_vectors_wins() -> Iterator[None]:
     def unite(session: Any, stage: Any, found: Any) -> Any:
         return stage.vectors([(file.path, stage.marked(file.path)) for file in found]), []
 
-    with patch.object(files, "unite", unite):
+    with patch.object(attempts, "unite", unite):
         yield
 
 
@@ -674,5 +674,5 @@ def only_the_newest_manifest_is_asked_to_resolve() -> Iterator[None]:
         mine = head.state.commit_id == commit_id
         return Resolution(committed=mine, version=head.state.version if mine else None)
 
-    with patch.object(files, "resolve", resolve):
+    with patch.object(attempts, "resolve", resolve):
         yield

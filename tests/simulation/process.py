@@ -29,7 +29,7 @@ from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.store import common
 from txfiles.store.port import Capabilities, Entry, Put
-from txfiles.targets import files_target
+from txfiles.targets.files import target as files_target
 
 ROOT = "memory://simulation"
 

@@ -20,7 +20,7 @@ from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import crowd, pairs, scene
 from txfiles.core import codec
 from txfiles.store.port import Capabilities
-from txfiles.targets import files
+from txfiles.targets.files import writes
 
 pytestmark = pytest.mark.guarantees("S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S14 S15 S16 S18 L1 L2 L3 L4 L5 L6")
 
@@ -75,7 +75,7 @@ def threes() -> list[tuple[str, ...]]:
 
 def test_the_matrix_is_whole() -> None:
     """Every operation that commits has a call here, as mine and as theirs; a build or drop of the index, its own."""
-    assert {*files.OPERATIONS, "set", "compact", "vacuum"} <= CALLS.keys()
+    assert {*writes.OPERATIONS, "set", "compact", "vacuum"} <= CALLS.keys()
     assert len(INDEXING) == 2
     assert len(pairs()) == len(CALLS) * (len(CALLS) + 1) // 2
 

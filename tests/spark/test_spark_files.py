@@ -24,7 +24,7 @@ from txfiles.core.manifest import Metrics
 from txfiles.spark import jobs, operations, staged, tasks
 from txfiles.spark.work import Done, Work, together
 from txfiles.store import open_store
-from txfiles.targets import files as files_target
+from txfiles.targets.files import writes as files_target
 
 SCHEMA = pa.schema(
     [
@@ -446,7 +446,7 @@ def test_staged_rows_that_are_lost_are_no_damage_of_the_table(tmp_path: Path) ->
 
 def files_target_session(path: Path) -> Any:
     """The session of a table."""
-    from txfiles.targets.files_target import open_session
+    from txfiles.targets.files.target import open_session
     from txfiles.targets.protocol import Place
 
     return open_session(Place(path))

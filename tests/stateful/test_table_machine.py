@@ -22,7 +22,7 @@ import txfiles as tx
 from tests.model import Counts, Model, Row, bag
 from txfiles.log.cache import SnapshotCache
 from txfiles.rows import segments
-from txfiles.targets import files_target
+from txfiles.targets.files import target as files_target
 
 SCHEMA = pa.schema(
     [("id", pa.int64()), ("part", pa.string()), ("time", pa.timestamp("us", "UTC")), ("value", pa.float64())]

@@ -15,7 +15,7 @@ from tests.services.servers import AZURE_ACCOUNT, AZURE_KEY, BUCKET
 from tests.stores.test_credentials import CALLS, ROWS, check_expiry, expiring
 from txfiles.errors import StoreError
 from txfiles.store.adls import AzureClient
-from txfiles.targets import files_target
+from txfiles.targets.files import target as files_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.guarantees("S5 S7 S19")]
 

@@ -20,7 +20,7 @@ from tests.services.fixtures import fresh_url, told
 from tests.services.servers import KEY, SECRET, s3_options
 from txfiles.errors import CommitStateUnknownError, StoreError, TxFilesError
 from txfiles.store import open_store, probe, remote
-from txfiles.targets import files_target
+from txfiles.targets.files import target as files_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.guarantees("S5 S7 S19")]
 

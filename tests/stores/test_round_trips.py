@@ -20,7 +20,7 @@ from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.log.versions import require_head
 from txfiles.store import open_store, probe
-from txfiles.targets import files_target
+from txfiles.targets.files import target as files_target
 
 pytestmark = pytest.mark.slow
 

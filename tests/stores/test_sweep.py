@@ -35,7 +35,7 @@ from txfiles.errors import CorruptTableError, TxFilesError
 from txfiles.log.cache import SnapshotCache
 from txfiles.store import open_store, probe, remote
 from txfiles.store.patience import Patience
-from txfiles.targets import files_target
+from txfiles.targets.files import target as files_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.guarantees("S3 S4 S5 S6 S7 S11 S11b S19")]
 

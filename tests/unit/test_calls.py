@@ -16,7 +16,7 @@ from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.options import Request, check
 from txfiles.store.memory import MemoryStore
-from txfiles.targets import files
+from txfiles.targets.files import writes
 
 # A known table: the newest manifest known, the one after it, whether one is missing there.
 LOOK = Counter(get=2, stat=1)
@@ -50,7 +50,7 @@ class Writer:
     def write(self, number, mode, **options):
         self.store.calls.clear()
         request = check(Request(source=inputs.source(rows(number)), mode=mode, **options))
-        result = files.write(self.session, request)
+        result = writes.write(self.session, request)
         return result, Counter(self.store.calls)
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 import txfiles as tx
-from txfiles.targets import files
+from txfiles.targets.files import writes
 
 ROWS = {"id": [1, 2, 3], "v": ["a", "b", "c"]}
 PLANS = {
@@ -24,17 +24,17 @@ def _between(monkeypatch, path, times):
         def run(ctx):
             if left[0]:
                 left[0] -= 1
-                monkeypatch.setattr(files, "OPERATIONS", real)
+                monkeypatch.setattr(writes, "OPERATIONS", real)
                 tx.write(pa.table({"id": [1], "v": [f"new {left[0]}"]}), path, mode="upsert")
                 tx.Table(path).vacuum("0s", keep_versions=1)
-                monkeypatch.setattr(files, "OPERATIONS", changed)
+                monkeypatch.setattr(writes, "OPERATIONS", changed)
             return operation(ctx)
 
         return run
 
-    real = files.OPERATIONS
+    real = writes.OPERATIONS
     changed = {name: before(operation) for name, operation in real.items()}
-    monkeypatch.setattr(files, "OPERATIONS", changed)
+    monkeypatch.setattr(writes, "OPERATIONS", changed)
 
 
 @pytest.mark.parametrize("format", ["parquet", "csv"])

@@ -12,7 +12,7 @@ import txfiles as tx
 from txfiles import options, targets
 from txfiles.errors import OptionError, TableNotFoundError, UnsupportedVerbError
 from txfiles.results import Plan, Resolution, WriteResult
-from txfiles.targets.files_target import FILES
+from txfiles.targets.files.target import FILES
 from txfiles.targets.protocol import Capabilities, TableState
 
 ROWS = pa.table({"id": [1, 2], "v": ["a", "b"]})

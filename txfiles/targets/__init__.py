@@ -6,7 +6,7 @@ from txfiles.core.messages import one_of
 from txfiles.errors import OptionError, UnsupportedVerbError
 from txfiles.options import DEFAULTS, WriteOptions, word
 from txfiles.targets.delta.target import DELTA
-from txfiles.targets.files_target import FILES
+from txfiles.targets.files.target import FILES
 from txfiles.targets.protocol import Place, Target
 from txfiles.targets.sql.target import SQL
 

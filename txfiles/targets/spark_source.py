@@ -25,7 +25,7 @@ from txfiles.spark.reading import Share, Wanted
 from txfiles.spark.types import ddl, spark_types
 from txfiles.spark.written import Written
 from txfiles.targets import spark_options, spark_writing
-from txfiles.targets.files_target import FILES, FilesTable
+from txfiles.targets.files.target import FILES, FilesTable
 from txfiles.targets.protocol import Place
 from txfiles.targets.spark_writing import Writing
 

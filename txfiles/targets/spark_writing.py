@@ -25,8 +25,8 @@ from txfiles.results import WriteResult
 from txfiles.spark import operations, written
 from txfiles.spark.work import Work
 from txfiles.spark.written import Written, WrittenSource
-from txfiles.targets import files
-from txfiles.targets.files_target import open_session
+from txfiles.targets.files import strangers, writes
+from txfiles.targets.files.target import open_session
 from txfiles.targets.protocol import Place
 from txfiles.writing.staging import Staging
 
@@ -69,7 +69,7 @@ class Writing:
         version = None if base is None else base.state.version
         with closing(WrittenSource(self.schema, self.work, found, version)) as source:
             try:
-                return files.write_on(session, requested(self.options, source), base)
+                return writes.write_on(session, requested(self.options, source), base)
             finally:
                 source.discard(session)
 
@@ -110,7 +110,7 @@ def begin(place: Place, options: WriteOptions, schema: pa.Schema) -> Writing:
     session = open_session(place)
     base = versions.head(session)
     if base is None:
-        files.refuse_foreign_files(session)
+        strangers.refuse_foreign_files(session)
     stage = Staging(
         session, session.environment.new_id(), itertools.count(), None if base is None else base.state.table_id
     )

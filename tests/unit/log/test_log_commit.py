@@ -22,7 +22,7 @@ from txfiles.log.session import Session
 from txfiles.options import Request, check
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Capabilities, Put
-from txfiles.targets import files
+from txfiles.targets.files import writes
 
 
 def rows(*ids: int) -> pa.Table:
@@ -161,9 +161,9 @@ def test_a_checkpoint_is_put_once_for_a_base(requests_at_once: int) -> None:
     store = Phantom(requests_at_once)
     session = Session(store, environment.real())
     options: dict[str, Any] = {"mode": "append", "properties": {"checkpoint_interval": 1}}
-    files.write(session, check(Request(source=inputs.source(rows(0)), **options)))
+    writes.write(session, check(Request(source=inputs.source(rows(0)), **options)))
     store.phantom = names.manifest(1)
-    outcome = files.write(session, check(Request(source=inputs.source(rows(1)), **options)))
+    outcome = writes.write(session, check(Request(source=inputs.source(rows(1)), **options)))
     assert (outcome.version, outcome.attempts, outcome.committed, store.read_back) == (1, 2, True, "")
     ref = manifests.summary(store, 1).checkpoint
     assert ref is not None

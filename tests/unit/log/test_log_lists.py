@@ -15,7 +15,7 @@ from txfiles.log.session import Session
 from txfiles.options import Request, check
 from txfiles.rows import filelist, segments
 from txfiles.store.memory import MemoryStore
-from txfiles.targets import files
+from txfiles.targets.files import writes
 
 VERSIONS = 44
 
@@ -25,7 +25,7 @@ def rows(number):
 
 
 def write(session, number, mode="append", **options):
-    return files.write(session, check(Request(source=inputs.source(rows(number)), mode=mode, **options)))
+    return writes.write(session, check(Request(source=inputs.source(rows(number)), mode=mode, **options)))
 
 
 def session(store):

@@ -16,7 +16,7 @@ from txfiles.log.session import Session
 from txfiles.options import VacuumOptions
 from txfiles.rows import segments
 from txfiles.store.memory import MemoryStore
-from txfiles.targets import files
+from txfiles.targets.files import upkeep, writes
 from txfiles.verbs import DeleteOptions, check_delete
 
 FILES = 60
@@ -99,7 +99,7 @@ def test_removed_files_stay_removed(store):
 
 
 def deleted(writer, number):
-    files.delete(writer, versions.require_head(writer), check_delete(DeleteOptions(keys=[number])))
+    writes.delete(writer, versions.require_head(writer), check_delete(DeleteOptions(keys=[number])))
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"damaged"])
@@ -157,7 +157,7 @@ def test_writers_in_turn_use_each_other_s_parts(store):
 def test_a_vacuum_keeps_the_parts_that_are_named(store):
     """It deletes those that no readable version's checkpoint names, and no other."""
     writer = session(store)
-    assert files.vacuum(writer, versions.require_head(writer), VacuumOptions(retain="0s"))[0].version is not None
+    assert upkeep.vacuum(writer, versions.require_head(writer), VacuumOptions(retain="0s"))[0].version is not None
     named, stored = saved(store)
     assert {name.removeprefix(names.CHECKPOINT_DIR) for name in stored} >= set(named)
     assert len(stored) <= len(named) + 3

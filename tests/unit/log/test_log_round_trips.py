@@ -23,7 +23,7 @@ from txfiles.options import CompactOptions, Request, check
 from txfiles.reading import lookup, scan
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Capabilities
-from txfiles.targets import files
+from txfiles.targets.files import upkeep, writes
 
 ROWS = 10
 STORES = {
@@ -131,7 +131,7 @@ class Process:
         return self.clock.now - begun, dict(self.store.requests)
 
     def write(self, number, mode="append", **options):
-        return files.write(self.session, check(Request(source=inputs.source(rows(number)), mode=mode, **options)))
+        return writes.write(self.session, check(Request(source=inputs.source(rows(number)), mode=mode, **options)))
 
     def head(self):
         return versions.require_head(self.session)
@@ -196,10 +196,10 @@ CALLS = {  # by call: round trips
     "append_once, retried: the look, and the one file that may hold the keys": (lambda p: p.write(3, "append_once"), 2),
     "upsert that changes nothing": (lambda p: p.write(3, "upsert"), 2),
     "plan of an append": (
-        lambda p: files.plan(p.session, check(Request(source=inputs.source(rows(2_000)), mode="append"))),
+        lambda p: writes.plan(p.session, check(Request(source=inputs.source(rows(2_000)), mode="append"))),
         1,
     ),
-    "set": (lambda p: files.set_table_properties(p.session, p.head(), {"compression": "zstd"}), 4),
+    "set": (lambda p: upkeep.set_table_properties(p.session, p.head(), {"compression": "zstd"}), 4),
     "history, 3": (lambda p: list(manifests.history(p.session, p.head().state.version, 3)), 2),
     "at": (lambda p: versions.at_version(p.session, p.head().state, 5), 3),
     "refresh": (lambda p: versions.advance(p.session, p.head()), 2),
@@ -219,7 +219,7 @@ def test_round_trips(opened, call):
 def test_a_compaction_reads_several_files_at_once(opened):
     """It waits for every eighth file that it joins, and a few times more."""
     count = opened.head().file_count
-    trips, requests = opened.counted(lambda p: files.compact(p.session, p.head(), CompactOptions()))
+    trips, requests = opened.counted(lambda p: upkeep.compact(p.session, p.head(), CompactOptions()))
     assert requests["open_input"] == count
     assert trips <= -(-count // FILES_AT_ONCE) + 6
 

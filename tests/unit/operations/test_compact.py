@@ -25,7 +25,7 @@ from txfiles.log.session import Session
 from txfiles.options import Request, check
 from txfiles.reading import scan
 from txfiles.store.memory import MemoryStore
-from txfiles.targets import files as files_target
+from txfiles.targets.files import writes as files_target
 
 SMALL = {"target_file_bytes": 20_000, "row_group_rows": 1}
 FORMATS = pytest.mark.parametrize("format_name", ["parquet", "csv"])

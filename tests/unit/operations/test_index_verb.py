@@ -21,14 +21,15 @@ from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
 from txfiles.operations import key_index
 from txfiles.options import IndexOptions, Request, VacuumOptions, check
-from txfiles.targets import files, files_index
+from txfiles.targets.files import index as index_verb
+from txfiles.targets.files import upkeep, writes
 from txfiles.writing import index_runs
 
 pytestmark = pytest.mark.usefixtures("index_of_small_tables")
 
 
 def act(world: World, action: str, **options: Any) -> Any:
-    return files_index.index(world.session, world.head, IndexOptions(action=action, **options))[0]
+    return index_verb.index(world.session, world.head, IndexOptions(action=action, **options))[0]
 
 
 def filled(count: int, key_index: str = "auto", **properties: Any) -> World:
@@ -63,7 +64,7 @@ def test_a_build_covers_every_file_once() -> None:
 def test_a_build_covers_what_is_missing() -> None:
     """Runs that are there stay; files that were added without the index, and those of a lost run, are covered anew."""
     world = filled(3, "on")
-    files.set_table_properties(world.session, world.head, {"key_index": "off"})
+    upkeep.set_table_properties(world.session, world.head, {"key_index": "off"})
     world.write(scattered(3), "append_once")
     lost = world.head.state.runs[0]
     world.replace_run(lost.path, None)
@@ -136,7 +137,7 @@ def test_dropped_runs_go_with_a_vacuum() -> None:
     """No version needs them; the secret stays."""
     world = filled(2, "on", vacuum_grace="0")
     act(world, "drop")
-    files.vacuum(world.session, world.head, VacuumOptions(retain="0"))
+    upkeep.vacuum(world.session, world.head, VacuumOptions(retain="0"))
     assert world.runs == []
     assert world.store.get(names.INDEX_SEED_FILE, limit=100) is not None
 
@@ -169,7 +170,7 @@ RACES: dict[str, Any] = {
     "compact": lambda other: other.compact(),
     "build": lambda other: act(other, "build"),
     "drop": lambda other: act(other, "drop"),
-    "set": lambda other: files.set_table_properties(other.session, other.head, {"row_group_rows": 5}),
+    "set": lambda other: upkeep.set_table_properties(other.session, other.head, {"row_group_rows": 5}),
     "other keys": lambda other: other.write(batch(1, v=1), "overwrite", keys=("v",), rekey=True),
     "merges": lambda other: [other.write(scattered(80 + number), "append_once") for number in range(9)],
 }
@@ -186,9 +187,9 @@ def test_beside_others(theirs: str, action: str, before: str) -> None:
     """A build or drop that loses a race is committed after all, says what is covered, and takes no row away."""
     world = filled(4, before)
     if before == "on":
-        files.set_table_properties(world.session, world.head, {"key_index": "off"})
+        upkeep.set_table_properties(world.session, world.head, {"key_index": "off"})
         world.write(scattered(4), "append_once")
-        files.set_table_properties(world.session, world.head, {"key_index": "on"})
+        upkeep.set_table_properties(world.session, world.head, {"key_index": "on"})
     with beside(world, RACES[theirs]) as patch:
         done = act(world, action)
         patch.undo()
@@ -341,7 +342,7 @@ def test_a_plan_of_before_a_drop_adds_a_run_that_nobody_asks() -> None:
     """A writer that was under way at the drop: its run stays unused until another drop or build."""
     world = filled(2, "on")
     other = Session(world.store, environment.real(), SnapshotCache())
-    real = files.indexing.with_runs
+    real = writes.indexing.with_runs
 
     def raced(session: Any, *more: Any) -> Any:
         found = real(session, *more)
@@ -350,8 +351,8 @@ def test_a_plan_of_before_a_drop_adds_a_run_that_nobody_asks() -> None:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files.indexing, "with_runs", raced)
-        files.write(other, check(Request(source=inputs.source(scattered(5)), mode="append_once")))
+        patch.setattr(writes.indexing, "with_runs", raced)
+        writes.write(other, check(Request(source=inputs.source(scattered(5)), mode="append_once")))
     assert len(world.head.state.runs) == 1
     assert not index.usable(world.session, world.head.state, world.head.state.table)
     assert act(world, "drop").committed

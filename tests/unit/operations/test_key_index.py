@@ -26,7 +26,7 @@ from txfiles.operations.indexing import with_runs
 from txfiles.options import CompactOptions, Request, VacuumOptions, check
 from txfiles.reading import index_check, key_index, lookup, scan
 from txfiles.store.memory import MemoryStore
-from txfiles.targets import files
+from txfiles.targets.files import attempts, upkeep, writes
 from txfiles.verbs import DeleteOptions, check_delete
 
 pytestmark = pytest.mark.usefixtures("index_of_small_tables")
@@ -47,13 +47,13 @@ class World:
     def write(self, rows: pa.Table, mode: str, **options: Any) -> Any:
         if versions.head(self.session) is None:
             options["properties"] = self.properties
-        return files.write(self.session, check(Request(source=inputs.source(rows), mode=mode, **options)))
+        return writes.write(self.session, check(Request(source=inputs.source(rows), mode=mode, **options)))
 
     def delete(self, keys: Any) -> Any:
-        return files.delete(self.session, self.head, check_delete(DeleteOptions(keys=keys)))[0]
+        return writes.delete(self.session, self.head, check_delete(DeleteOptions(keys=keys)))[0]
 
     def compact(self) -> Any:
-        return files.compact(self.session, self.head, CompactOptions())[0]
+        return upkeep.compact(self.session, self.head, CompactOptions())[0]
 
     def lookup(self, keys: Any) -> pa.Table:
         return lookup.lookup(self.session, self.head, keys, None)
@@ -228,12 +228,12 @@ def test_when_writes_keep_an_index() -> None:
     world = World("auto")
     world.write(scattered(0), "upsert", keys=("id",))
     assert not world.runs
-    files.set_table_properties(world.session, world.head, {"key_index": "on"})
+    upkeep.set_table_properties(world.session, world.head, {"key_index": "on"})
     world.write(scattered(1), "upsert")
-    files.set_table_properties(world.session, world.head, {"key_index": "auto"})
+    upkeep.set_table_properties(world.session, world.head, {"key_index": "auto"})
     world.write(scattered(2), "upsert")
     assert len(world.head.state.runs) == 2
-    files.set_table_properties(world.session, world.head, {"key_index": "off"})
+    upkeep.set_table_properties(world.session, world.head, {"key_index": "off"})
     result = world.write(scattered(3), "append_once")
     assert len(world.head.state.runs) == 2
     assert result.files_scanned > 0
@@ -243,7 +243,7 @@ def test_files_that_no_run_covers_are_searched() -> None:
     """A file from before the index, or of an operation that left no run, is probed as it always was."""
     world = World("off")
     world.write(scattered(0), "upsert", keys=("id",))
-    files.set_table_properties(world.session, world.head, {"key_index": "on"})
+    upkeep.set_table_properties(world.session, world.head, {"key_index": "on"})
     world.write(scattered(1), "upsert")
     result = world.write(pa.concat_tables([scattered(0), scattered(1), scattered(2)]), "append_once")
     assert (result.rows_inserted, result.rows_skipped, result.files_scanned) == (20, 40, 1)
@@ -348,7 +348,7 @@ def replace_ref(world: World, ref: Any, **changes: Any) -> Any:
     def plan_on(snapshot: Any, _: Any) -> CommitPlan:
         return CommitPlan(table=state.table, read_set=ReadSet(table=state.table), index=(IndexAction(add=forged),))
 
-    attempt = files.new_attempt(world.session, Operation(name="forge"))
+    attempt = attempts.new_attempt(world.session, Operation(name="forge"))
     commit.run(attempt, plan_on, base=head)
     return forged
 
@@ -419,14 +419,14 @@ def test_a_lost_race_asks_the_winners_runs() -> None:
     def planned(ctx: Any) -> Any:
         found = append_once(ctx)
         if ctx.session is world.session:
-            raced.append(files.write(other, check(Request(source=inputs.source(scattered(1)), mode="append_once"))))
+            raced.append(writes.write(other, check(Request(source=inputs.source(scattered(1)), mode="append_once"))))
             world.store.calls.clear()
         return found
 
     request = check(Request(source=inputs.source(scattered(2)), mode="append_once"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(files.OPERATIONS, "append_once", planned)
-        result = files._run(world.session, request, head)[0]
+        patch.setitem(writes.OPERATIONS, "append_once", planned)
+        result = writes._run(world.session, request, head)[0]
     assert (result.rows_inserted, result.attempts) == (20, 1)
     assert world.store.calls["open_input"] == 0
     assert len(world.head.state.runs) == 3
@@ -437,7 +437,7 @@ def test_a_plan_or_a_failed_write_leaves_no_run() -> None:
     """`plan` writes nothing, and what a failed write has staged is deleted with its files."""
     world = World()
     world.write(scattered(0), "append_once", keys=("id",))
-    files.plan(world.session, check(Request(source=inputs.source(scattered(1)), mode="append_once")))
+    writes.plan(world.session, check(Request(source=inputs.source(scattered(1)), mode="append_once")))
     assert len(world.runs) == 1
 
     def refuses(*_: Any) -> Any:
@@ -480,11 +480,11 @@ def test_a_vacuum_deletes_runs_that_no_version_names() -> None:
     for name in (stray, foreign):
         world.store.put_if_absent(name, b"x")
     kept = {run.path for run in world.head.state.runs}
-    files.set_table_properties(world.session, world.head, {"vacuum_grace": "1d"})
-    files.vacuum(world.session, world.head, VacuumOptions(retain="0", keep_versions=1))
+    upkeep.set_table_properties(world.session, world.head, {"vacuum_grace": "1d"})
+    upkeep.vacuum(world.session, world.head, VacuumOptions(retain="0", keep_versions=1))
     assert stray in world.runs  # it may belong to a writer that is under way
-    files.set_table_properties(world.session, world.head, {"vacuum_grace": "0"})
-    files.vacuum(world.session, world.head, VacuumOptions(retain="0", keep_versions=1))
+    upkeep.set_table_properties(world.session, world.head, {"vacuum_grace": "0"})
+    upkeep.vacuum(world.session, world.head, VacuumOptions(retain="0", keep_versions=1))
     assert set(world.runs) == {*kept, foreign}
     assert world.store.get(names.INDEX_SEED_FILE, limit=100) is not None
 
@@ -593,11 +593,11 @@ def test_a_merge_that_loses_an_input_is_left_out() -> None:
     def raced_with(session: Any, base: Any, stage: Any, plan: Any) -> Any:
         found = with_runs(session, base, stage, plan)
         if session is world.session:
-            raced.append(files.write(other, check(Request(source=inputs.source(scattered(20)), mode="append_once"))))
+            raced.append(writes.write(other, check(Request(source=inputs.source(scattered(20)), mode="append_once"))))
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files.indexing, "with_runs", raced_with)
+        patch.setattr(writes.indexing, "with_runs", raced_with)
         assert world.write(scattered(21), "append_once").rows_inserted == 20
     assert raced[0].rows_inserted == 20
     assert [run.entries for run in world.head.state.runs] == [20, 160, 20]

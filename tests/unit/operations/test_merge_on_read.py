@@ -183,7 +183,7 @@ def test_checkpoints_hold_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def opened_anew(path: Path) -> tx.Table:
     """The table without what this process knows of it."""
-    from txfiles.targets import files_target
+    from txfiles.targets.files import target as files_target
 
     files_target._SNAPSHOTS.__init__()
     return tx.Table(path)

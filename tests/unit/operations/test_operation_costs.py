@@ -28,7 +28,7 @@ from txfiles.options import Request, VacuumOptions, check
 from txfiles.reading import key_finder, live, scan
 from txfiles.store.memory import MemoryStore
 from txfiles.store.port import Capabilities
-from txfiles.targets import files
+from txfiles.targets.files import upkeep, writes
 from txfiles.verbs import DeleteOptions, check_delete
 
 FILES, ROWS, GROUP = 8, 40, 10  # the hint is written at every eighth version: at both sizes
@@ -55,13 +55,13 @@ class World:
         return check(Request(source=inputs.source(data), mode=mode, **options))
 
     def write(self, data, mode, **options):
-        return files.write(self.session, self.request(data, mode, **options))
+        return writes.write(self.session, self.request(data, mode, **options))
 
     def plan(self, data, mode, **options):
-        return files.plan(self.session, self.request(data, mode, **options))
+        return writes.plan(self.session, self.request(data, mode, **options))
 
     def delete(self, head, **options):
-        return files.delete(self.session, head, check_delete(DeleteOptions(**options)))
+        return writes.delete(self.session, head, check_delete(DeleteOptions(**options)))
 
     @property
     def head(self):
@@ -128,7 +128,7 @@ CALLS = {
     "plan of an append": (lambda w, _: w.plan(rows(w.files), "append"), (0, 0, 0, 0)),
     "plan of an append_once": (lambda w, _: w.plan(rows(1), "append_once"), (1, 4, 4, 0)),
     "plan of an upsert": (lambda w, _: w.plan(changed(1), "upsert"), (1, 2, 2, 0)),
-    "set": (lambda w, head: files.set_table_properties(w.session, head, {"compression": "zstd"}), (0, 0, 0, 0)),
+    "set": (lambda w, head: upkeep.set_table_properties(w.session, head, {"compression": "zstd"}), (0, 0, 0, 0)),
     "history, limited": (lambda w, head: list(manifests.history(w.session, head.state.version, 3)), (0, 0, 0, 0)),
 }
 # By call: what grows, by how much with each file and version; nothing else does.
@@ -241,7 +241,7 @@ def test_a_vacuum_reads_no_manifest_twice(monkeypatch):
         world = World(count)
         world.write(rows(0), "overwrite")
         young = counted(lambda w, head: vacuum.find(w.session, head, KEPT))(world)
-        files.vacuum(world.session, world.head, VacuumOptions(retain="0", keep_versions=1, force=True))
+        upkeep.vacuum(world.session, world.head, VacuumOptions(retain="0", keep_versions=1, force=True))
         assert world.head.state.oldest_readable_version == count
         expired = counted(lambda w, head: vacuum.find(w.session, head, EXPIRED))(world)
         found.append((young["get"], expired["get"], young["stat"] + expired["stat"]))

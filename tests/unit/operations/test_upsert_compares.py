@@ -24,7 +24,7 @@ from txfiles.rows import keys as key_codec
 from txfiles.rows.equality import same_rows
 from txfiles.rows.merge import replace_rows
 from txfiles.store.memory import MemoryStore
-from txfiles.targets import files
+from txfiles.targets.files import writes
 from txfiles.writing.datafile import DataFileWriter
 
 GROUP = 10
@@ -35,7 +35,7 @@ def session():
 
 
 def write(found, rows, mode="upsert", **options):
-    return files.write(found, check(Request(source=inputs.source(rows), mode=mode, **options)))
+    return writes.write(found, check(Request(source=inputs.source(rows), mode=mode, **options)))
 
 
 def table(count=4 * GROUP):
@@ -73,7 +73,7 @@ def test_columns_are_read_until_every_row_differs(case, monkeypatch):
         ParquetFile, "read_group", lambda self, index, names: seen.append(list(names)) or read_group(self, index, names)
     )
     request = check(Request(source=inputs.source(with_changes(table(), changes, places)), mode="upsert"))
-    plan = files.plan(found, request)
+    plan = writes.plan(found, request)
     assert (plan.rows_updated, plan.rows_unchanged) == (len(places), 4 * GROUP - len(places))
     assert [names for names in seen if names != ["id"]] == expected
 

@@ -22,7 +22,7 @@ from txfiles.operations import vacuum
 from txfiles.options import Request, VacuumOptions, check
 from txfiles.reading import scan
 from txfiles.store.memory import MemoryStore
-from txfiles.targets import files
+from txfiles.targets.files import upkeep, writes
 
 DAY_US = 86_400 * 1_000_000
 YEAR_US = 365 * DAY_US
@@ -43,12 +43,12 @@ class World:
         """One version more, at these times."""
         self.store_us, self.own_us = store_us, own_us
         data = pa.table({"x": [own_us]})
-        files.write(self.session, check(Request(source=inputs.source(data), mode="overwrite")))
+        writes.write(self.session, check(Request(source=inputs.source(data), mode="overwrite")))
 
     def vacuum(self, retain: str, *, keep_versions: int = 1) -> int:
         """The oldest readable version after it."""
         options = VacuumOptions(retain=retain, keep_versions=keep_versions)
-        _, after = files.vacuum(self.session, versions.require_head(self.session), options)
+        _, after = upkeep.vacuum(self.session, versions.require_head(self.session), options)
         return after.state.oldest_readable_version
 
     def readable(self) -> list[int]:

@@ -22,7 +22,7 @@ from txfiles.log.session import Session
 from txfiles.options import CompactOptions
 from txfiles.reading import lookup, marked, scan
 from txfiles.store.memory import MemoryStore
-from txfiles.targets import files
+from txfiles.targets.files import upkeep, writes
 from txfiles.verbs import DeleteOptions
 
 GROUP = 10_000
@@ -138,7 +138,7 @@ def marked_table(cache=None):
 
 
 def delete(session, keys):
-    return files.delete(session, versions.require_head(session), DeleteOptions(keys=keys))[0]
+    return writes.delete(session, versions.require_head(session), DeleteOptions(keys=keys))[0]
 
 
 WHERE_MARKED = [("id", "<", 10 * MARKED_FILES), ("id", "!=", 1)]
@@ -151,7 +151,7 @@ READS = {
     "a delete": lambda s, _: (
         2 * MARKED_FILES + delete(s, [at for at in range(60) if at % 10 not in (1, 2)]).rows_deleted
     ),
-    "a compaction": lambda s, head: files.compact(s, head, CompactOptions())[0].rows,
+    "a compaction": lambda s, head: upkeep.compact(s, head, CompactOptions())[0].rows,
 }
 
 

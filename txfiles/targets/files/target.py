@@ -1,4 +1,4 @@
-"""The target of plain files, as the layers above see it. `targets.files` does the work."""
+"""The target of plain files, as the layers above see it. its siblings do the work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from txfiles.results import (
 from txfiles.rows import filelist, types
 from txfiles.spark import reading as spark_reading
 from txfiles.store import open_store, port
-from txfiles.targets import files, files_index
+from txfiles.targets.files import attempts, index, strangers, upkeep, writes
 from txfiles.targets.protocol import Capabilities, Place, TableState
 from txfiles.verbs import DeleteOptions
 
@@ -83,17 +83,17 @@ class FilesTarget:
         return False
 
     def write(self, place: Place, request: Request) -> WriteResult:
-        """See `files.write`."""
-        return files.write(open_session(place), request)
+        """See `writes.write`."""
+        return writes.write(open_session(place), request)
 
     def plan(self, place: Place, request: Request) -> Plan:
-        """See `files.plan`."""
-        return files.plan(open_session(place), request)
+        """See `writes.plan`."""
+        return writes.plan(open_session(place), request)
 
     def open(self, place: Place) -> FilesTable:
         """The newest version. Cost: the newest checkpoint and the manifests after it."""
         session = open_session(place)
-        return FilesTable(place, session, files.require_table(session))
+        return FilesTable(place, session, strangers.require_table(session))
 
     def exists(self, place: Place) -> bool:
         """Whether there is a table; an interrupted creation is not one."""
@@ -101,8 +101,8 @@ class FilesTarget:
         return versions.head(session) is not None
 
     def resolve(self, place: Place, commit_id: str) -> Resolution:
-        """See `files.resolve`."""
-        return files.resolve(open_session(place), commit_id)
+        """See `attempts.resolve`."""
+        return attempts.resolve(open_session(place), commit_id)
 
 
 FILES = FilesTarget()
@@ -244,33 +244,33 @@ class FilesTable:
         return self._at(versions.at_version(self.session, newest, version))
 
     def delete(self, options: DeleteOptions) -> tuple[WriteResult, FilesTable]:
-        """See `files.delete`."""
-        result, after = files.delete(self.session, self.snapshot, options)
+        """See `writes.delete`."""
+        result, after = writes.delete(self.session, self.snapshot, options)
         return result, self._at(after)
 
     def set(self, properties: Mapping[str, Any]) -> FilesTable:
-        """See `files.set_table_properties`."""
-        return self._at(files.set_table_properties(self.session, self.snapshot, properties))
+        """See `upkeep.set_table_properties`."""
+        return self._at(upkeep.set_table_properties(self.session, self.snapshot, properties))
 
     def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, FilesTable]:
-        """See `files.vacuum`."""
-        result, after = files.vacuum(self.session, self.snapshot, options)
+        """See `upkeep.vacuum`."""
+        result, after = upkeep.vacuum(self.session, self.snapshot, options)
         return result, self._at(after)
 
     def compact(self, options: CompactOptions) -> tuple[CompactResult, FilesTable]:
-        """See `files.compact`."""
-        result, after = files.compact(self.session, self.snapshot, options)
+        """See `upkeep.compact`."""
+        result, after = upkeep.compact(self.session, self.snapshot, options)
         return result, self._at(after)
 
     def index(self, options: IndexOptions) -> tuple[IndexResult, FilesTable]:
-        """See `files_index.index`."""
+        """See `index.index`."""
         with self._expiry_reported():
-            result, after = files_index.index(self.session, self.snapshot, options)
+            result, after = index.index(self.session, self.snapshot, options)
         return result, self._at(after)
 
     def worth_compacting(self) -> CompactResult | None:
-        """See `files.worth_compacting`."""
-        return files.worth_compacting(self.snapshot)
+        """See `upkeep.worth_compacting`."""
+        return upkeep.worth_compacting(self.snapshot)
 
     def _at(self, snapshot: Snapshot) -> FilesTable:
         return replace(self, snapshot=snapshot)

@@ -17,7 +17,7 @@ from txfiles.operations import key_index
 from txfiles.options import IndexOptions, Progress
 from txfiles.reading import index_check
 from txfiles.results import IndexResult
-from txfiles.targets.files import after_commit, new_attempt
+from txfiles.targets.files.attempts import after_commit, new_attempt
 from txfiles.version import LIBRARY
 from txfiles.writing.staging import Staging
 
