@@ -154,7 +154,7 @@ class Bench:
 
     def copy(self, name: str, place: str) -> None:
         """A fresh copy of it, in the page cache."""
-        shutil.copytree(self.place_of(name), place, copy_function=_link_or_copy)
+        shutil.copytree(self.place_of(name), place, copy_function=link_or_copy)
         for file in Path(place).rglob("*"):
             if file.suffix in LINKED:
                 file.read_bytes()
@@ -232,7 +232,8 @@ def _judged(said: Any) -> Figures:
     return {"fault": f"not offered: {said['not offered']}"} if "not offered" in said else said
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
+    """Share a file that nobody changes in place, copy any other."""
     (os.link if source.endswith(LINKED) else shutil.copy2)(source, target)
 
 

@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
@@ -25,11 +26,12 @@ ROOT = Path(__file__).parents[2]
 END_SECONDS = 20.0
 
 
-def start(folder: Path) -> Any:
+def start(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Any:
     """Start a Spark session, which `stop` ends.
 
     Args:
         folder: an empty one for its log, its scratch space and its warehouse.
+        settings: before those of the tests.
 
     Raises:
         Unavailable: there is no Java, or the jars cannot be had.
@@ -45,7 +47,7 @@ def start(folder: Path) -> Any:
         raise Unavailable(f"{error} (pip install -e '.[dev]')") from error
 
     INSTALLED.mkdir(exist_ok=True)
-    conf = SparkConf(loadDefaults=False).setAll(list(_settings(folder).items()))
+    conf = SparkConf(loadDefaults=False).setAll(list((dict(_settings(folder)) | dict(settings)).items()))
     said = folder / "spark.log"
     with said.open("wb") as log, (INSTALLED / "ivy.lock").open("w") as lock, warnings.catch_warnings():
         fcntl.flock(lock, fcntl.LOCK_EX)  # two processes that fetch the same jars spoil each other's
