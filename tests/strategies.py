@@ -8,6 +8,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from txfiles.core import names, times
+from txfiles.core.csv_dialect import CSV_DIALECT, CsvColumn, CsvDialect
 from txfiles.core.manifest import (
     Actions,
     Add,
@@ -169,6 +170,25 @@ index_actions = st.lists(
 ).map(tuple)
 
 
+def dialects(columns: int) -> st.SearchStrategy[CsvDialect]:
+    """What may be recorded of the adopted files of the table `TABLE_ID`."""
+    nulls = st.lists(texts, max_size=2).map(tuple)
+    column = st.builds(
+        CsvColumn, id=st.integers(1, max(1, columns)), type=st.sampled_from(["int64", "string"]), nulls=nulls
+    )
+    return st.builds(
+        CsvDialect,
+        table_id=st.just(TABLE_ID),
+        columns=st.lists(column, max_size=columns, unique_by=lambda one: one.id).map(tuple),
+        sep=st.sampled_from([None, ",", ";", "\t", "|"]),
+        encoding=st.sampled_from(["utf-8", "cp1252", "utf-16"]),
+        decimal=st.sampled_from([".", ","]),
+        na_values=nulls,
+        header=st.booleans(),
+        quotechar=st.sampled_from(['"', "'"]),
+    )
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> TableMetadata:
     """Table actions that agree with themselves."""
@@ -176,14 +196,18 @@ def tables(draw: st.DrawFn) -> TableMetadata:
     columns = [Column(id=number, name=name, type=draw(specs)) for number, name in enumerate(titles, 1)]
     flat = [column.name for column in columns if isinstance(column.type, str)]
     some = st.lists(st.sampled_from(flat), unique=True).map(tuple) if flat else st.just(())
+    form = draw(st.sampled_from(["parquet", "csv"]))
+    dialect = draw(st.none() | dialects(len(columns))) if form == "csv" else None
     return TableMetadata(
-        format=draw(st.sampled_from(["parquet", "csv"])),
+        format=form,
         columns=tuple(columns),
         last_column_id=draw(st.integers(len(columns), 2**62)),
         partition_by=draw(some),
         keys=draw(some),
         timestamp_col=draw(st.sampled_from([None, *flat])),
         properties=draw(st.dictionaries(texts, property_values, max_size=2)),
+        required_features=(CSV_DIALECT,) if dialect else (),
+        csv_dialect=dialect,
         extra=draw(
             st.dictionaries(
                 words.filter(lambda word: word not in TableMetadata.__struct_fields__), json_values, max_size=2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import weakref
 
-from txfiles.store.guard import Guard
+from txfiles.guard import Guard
 
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _guard = Guard()

@@ -20,8 +20,8 @@ from txfiles.config.values import IS_URL, UNTOLD, Values, as_written
 from txfiles.core.messages import few, nearest, one_of, redact, shown
 from txfiles.core.properties import PROPERTIES
 from txfiles.inputs.declared import declared_types
-from txfiles.inputs.dialect import dialect
 from txfiles.options import OPTIONS, WriteOptions, check_common, check_option, read_options
+from txfiles.rows.dialect import dialect
 from txfiles.store import secret_options
 from txfiles.targets.protocol import Place
 from txfiles.targets.sql import address

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from txfiles.core import names, times
+from txfiles.core import csv_dialect, names, times
+from txfiles.core.csv_dialect import CSV_DIALECT, CsvDialect
 from txfiles.core.manifest import (
     DELETION_VECTORS,
     Actions,
@@ -51,7 +52,7 @@ INLINE_ACTIONS = 1_000
 
 FORMATS = ("parquet", "csv")
 
-KNOWN_FEATURES: frozenset[str] = frozenset({DELETION_VECTORS})
+KNOWN_FEATURES: frozenset[str] = frozenset({DELETION_VECTORS, CSV_DIALECT})
 """Required features that this release understands."""
 
 
@@ -70,6 +71,7 @@ class TableAction(msgspec.Struct, frozen=True, kw_only=True):
         timestamp_col: an id; recorded at the first keyed write that names one.
         properties: those that were set; the others have their defaults.
         required_features: a reader or writer that does not know one refuses the table.
+        csv_dialect: how its adopted CSV files are written; absent if it has none.
         extra: fields that this release does not know, kept when it is written again.
     """
 
@@ -81,6 +83,7 @@ class TableAction(msgspec.Struct, frozen=True, kw_only=True):
     timestamp_col: ColumnId | None = None
     properties: dict[str, PropertyValue] = {}
     required_features: tuple[str, ...] = ()
+    csv_dialect: CsvDialect | None = None
     extra: dict[str, Any] = {}
 
 
@@ -138,6 +141,8 @@ def encode(manifest: Manifest) -> bytes:
     if manifest.table is not None:
         fields["table"] = msgspec.to_builtins(table_action(manifest.table))
         del fields["table"]["extra"]
+        if manifest.table.csv_dialect is None:
+            del fields["table"]["csv_dialect"]
         fields["table"].update(manifest.table.extra)
     if not manifest.mark:  # as releases write it that do not know marks
         del fields["mark"]
@@ -180,6 +185,7 @@ def decode(data: bytes, *, version: int, where: str) -> Manifest:
     commit = {name: getattr(stored, name) for name in Commit.__struct_fields__}
     manifest = Manifest(**commit, table=None if action is None else read_table(action, where))
     _check_place(manifest, version, where)
+    check_dialect_of(manifest.table_id, manifest.table, where)
     check_paths(manifest.table_id, manifest.add, manifest.remove, where)
     check_vectors(manifest.table_id, manifest.add, manifest.remove, manifest.mark, where)
     check_index(manifest.table_id, manifest.index, where)
@@ -227,6 +233,7 @@ def table_action(table: TableMetadata) -> TableAction:
         timestamp_col=None if table.timestamp_col is None else table.ids([table.timestamp_col])[0],
         properties=table.properties,
         required_features=table.required_features,
+        csv_dialect=table.csv_dialect,
         extra=table.extra,
     )
 
@@ -260,6 +267,8 @@ def read_table(action: TableAction, where: str, formats: tuple[str, ...] = FORMA
     roles = {*action.partition_by, *action.keys, *timestamp}
     if any(column.id in roles and not isinstance(column.type, str) for column in action.columns):
         raise _corrupt(where, "one of its keys, partition or timestamp columns has a nested type")
+    if action.csv_dialect is not None:
+        _check_dialect(action, where)
     return TableMetadata(
         format=action.format,
         columns=action.columns,
@@ -269,8 +278,31 @@ def read_table(action: TableAction, where: str, formats: tuple[str, ...] = FORMA
         timestamp_col=by_id[action.timestamp_col] if action.timestamp_col is not None else None,
         properties=action.properties,
         required_features=action.required_features,
+        csv_dialect=action.csv_dialect,
         extra=action.extra,
     )
+
+
+def _check_dialect(action: TableAction, where: str) -> None:
+    """The dialect is one that an adopt may have recorded, in an encoding that is known here."""
+    dialect = action.csv_dialect
+    assert dialect is not None
+    if action.format != "csv" or CSV_DIALECT not in action.required_features:
+        raise _corrupt(where, "it has a CSV dialect, which its format or its required features rule out")
+    if max((column.id for column in dialect.columns), default=0) > action.last_column_id:
+        raise _corrupt(where, "its CSV dialect names a column beyond the last one given out")
+    found = csv_dialect.fault(dialect)
+    if found is not None:
+        raise _corrupt(where, found)
+    if not csv_dialect.is_text_encoding(dialect.encoding):
+        raise _unsupported(where, f"the encoding {shown(dialect.encoding)}")
+
+
+def check_dialect_of(table_id: str, table: TableMetadata | None, where: str) -> None:
+    """A dialect tells the table's own files by its id."""
+    dialect = None if table is None else table.csv_dialect
+    if dialect is not None and dialect.table_id != table_id:
+        raise _corrupt(where, f"its CSV dialect is that of table {dialect.table_id}")
 
 
 def refuse_unknown_features(required: Iterable[str], where: str) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from txfiles.core import names, times
+from txfiles.core.csv_dialect import CsvDialect
 from txfiles.core.schema import Column, ColumnId
 
 PARTITION_VALUE_LIMIT = names.SEGMENT_LIMIT_BYTES
@@ -240,6 +241,7 @@ class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
     timestamp_col: str | None = None
     properties: dict[str, PropertyValue] = {}
     required_features: tuple[str, ...] = ()
+    csv_dialect: CsvDialect | None = None
     extra: dict[str, Any] = {}
 
     def ids(self, columns: Iterable[str]) -> tuple[int, ...]:

@@ -83,6 +83,12 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
             hint="restore all of _txfiles/ from one backup",
             file=where,
         )
+    if state is not None and state.table.csv_dialect not in (None, table.csv_dialect):
+        raise CorruptTableError(
+            f"{where} changes how adopted CSV files are read",
+            hint="restore all of _txfiles/ from one backup",
+            file=where,
+        )
     marks = bool(manifest.mark) or any(add.vector is not None for add in manifest.add)
     if marks and DELETION_VECTORS not in table.required_features:
         raise CorruptTableError(

@@ -28,7 +28,7 @@ import pyarrow.csv as pacsv
 
 from txfiles.core.messages import shown
 from txfiles.errors import UnsupportedTypeError
-from txfiles.formats import common
+from txfiles.formats import common, csv_adopted
 from txfiles.formats.common import Format, Sink, WriteOptions
 from txfiles.formats.source import Files, FileToRead, damaged, decoding, expect, forget, named, open_input
 from txfiles.rows import checks, types
@@ -215,7 +215,7 @@ class CsvFile:
             raise damaged(self.file, f"its column {shown(unknown[0])} is not in the table")
 
 
-def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> CsvFile:
+def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> common.OpenFile:
     """Open a CSV file, read it to its end, and check it against the log: size, SHA-256, columns, number of rows.
 
     Args:
@@ -228,7 +228,10 @@ def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> CsvFile:
         StoreError: the store failed.
     Cost: O(bytes), about 1.5 ms per MiB; at most `KEEP_BYTES` in memory, or `AHEAD_BYTES` and a few blocks. One request
         for a file up to `KEEP_BYTES`; for a larger one a round trip for each `AHEAD_BYTES`, and again to parse it.
+        An adopted file costs what `csv_adopted.open_file` says.
     """
+    if file.csv is not None:
+        return csv_adopted.open_file(files, file, schema)
     source = open_input(files, file, AHEAD_BYTES)
     try:
         return CsvFile(source, file, schema)

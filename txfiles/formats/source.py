@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from txfiles.core.messages import one_line
 from txfiles.errors import CorruptTableError, StoreError, TxFilesError, UnsupportedTableError
+from txfiles.rows.adopted_csv import AdoptedCsv
 
 Range = tuple[int, int]
 """Offset and length, in bytes."""
@@ -56,6 +57,7 @@ class FileToRead:
         path: for messages.
         bytes: as in `FileFacts`, and so are the others.
         columns: names by which to read its columns, in its order; None: the file's own names.
+        csv: how a CSV file is read that the table did not write; None: it has the table's own form.
     """
 
     name: str
@@ -66,6 +68,7 @@ class FileToRead:
     footer_bytes: int = 0
     footer_sha256: str = ""
     columns: tuple[str, ...] | None = None
+    csv: AdoptedCsv | None = None
 
 
 class Watched(pa.PythonFile):  # type: ignore[misc]  # pyarrow has no types

@@ -27,11 +27,11 @@ import pyarrow as pa
 
 from txfiles.errors import InputError, OptionError
 from txfiles.inputs.declared import declared_types
-from txfiles.inputs.dialect import dialect
-from txfiles.inputs.inference import declare
 from txfiles.inputs.paths import PathSource
 from txfiles.inputs.remote import RemoteSource, is_remote
 from txfiles.inputs.spool import Labelled, OnePass, index_notes
+from txfiles.rows.dialect import dialect
+from txfiles.rows.inference import declare
 from txfiles.rows.schema import check_batch_schema
 from txfiles.rows.source import NO_RULES, Batch, Source, TextRules
 from txfiles.spark.frames import SparkSource

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from txfiles.core.messages import redact
 from txfiles.errors import UnreadableInputError
-from txfiles.inputs import looks
+from txfiles.rows import looks
 
 SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".tsv.gz": "csv"}
 
@@ -52,9 +52,14 @@ def _kind(path: str) -> str:
 def kind_of(path: str) -> str:
     """The format of a file that was named: by its suffix, or by its content."""
     try:
-        return _kind(path) or looks.kind_of_content(path)
+        return _kind(path) or looks.kind_of_content(_head(path), path)
     except OSError as error:
         raise UnreadableInputError(f"{path!r} cannot be read: {error.strerror}", path=path) from error
+
+
+def _head(path: str) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(looks.HEAD_BYTES)
 
 
 def _existing(path: str) -> str:

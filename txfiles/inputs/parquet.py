@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from txfiles.errors import UnreadableInputError
-from txfiles.inputs.inference import declare
 from txfiles.inputs.spool import Labelled, joined, spooled
+from txfiles.rows.inference import declare
 from txfiles.rows.schema import check_batch_schema
 
 BATCH_ROWS = 1 << 16

@@ -12,23 +12,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 
-import numpy as np
 import pyarrow as pa
 
 from txfiles.core.schema import Inferred
-from txfiles.inputs.columns import Texts, typed_column
-from txfiles.inputs.csv import CsvText, read_text
-from txfiles.inputs.dialect import PLAIN, Dialect
+from txfiles.formats.csv_text import CsvText
+from txfiles.inputs.csv import read_text
 from txfiles.inputs.folders import expand, kind_of
-from txfiles.inputs.guess import Guess, infer
-from txfiles.inputs.inference import check_names
 from txfiles.inputs.parquet import ParquetFiles
 from txfiles.inputs.spool import Labelled, MergedSchema, spooled
+from txfiles.rows.csv_columns import Texts, typed_column
+from txfiles.rows.dialect import PLAIN, Dialect
+from txfiles.rows.guess import Guess, infer
+from txfiles.rows.inference import check_names
 from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.rows.types import normalise
+from txfiles.rows.unnamed import FIRST, RowNumbers, kept_columns
 
 
 @dataclass(frozen=True)
@@ -189,19 +190,8 @@ class PathSource:
         """The columns that are kept, and notes on those without a name."""
         names = list(csv[0].table.column_names)
         unnamed = [name for name in names if any(_is_unnamed(run, name) for run in csv)]
-        if not unnamed or self._dialect.unnamed == "keep":
-            return names, []
-        if self._dialect.unnamed == "drop":
-            return [name for name in names if name not in unnamed], []
-        notes = []
-        if _FIRST in unnamed and names[0] == _FIRST and len(names) > 1 and _counts_rows(csv, known):
-            names.remove(_FIRST)
-            unnamed.remove(_FIRST)
-            notes.append(
-                "the first column has no name and counts the rows, so it is left out; csv={'unnamed': 'keep'} keeps it"
-            )
-        notes += [f"column {name.removeprefix('column_')} (from 0) has no name, so it is {name!r}" for name in unnamed]
-        return names, notes
+        goes_on = None if known is not None and FIRST in known.names else known is not None
+        return kept_columns(names, unnamed, self._dialect.unnamed, _numbers(csv), goes_on=goes_on)
 
     def _guess(self, name: str, csv: list[_Run], *, exact: bool) -> Guess:
         if (name, exact) not in self._guesses:
@@ -213,45 +203,18 @@ class PathSource:
         return self._guesses[name, exact]
 
 
-_FIRST = "column_0"
-
-
 def _is_unnamed(run: _Run, name: str) -> bool:
     return any(file.names[at] == name for file in run.files for at in file.unnamed)
 
 
-def _counts_rows(csv: list[_Run], known: pa.Schema | None) -> bool:
-    """Whether the first column of each file counts its rows: from 0 or 1, or, in a later part, on from anywhere."""
-    if known is not None and _FIRST in known.names:
-        return False
-    may_go_on = known is not None
-    longest = 0
+def _numbers(csv: list[_Run]) -> Iterator[RowNumbers]:
+    """Of the first column of each file."""
     for run in csv:
-        for start, end in zip(run.starts, [*run.starts[1:], run.table.num_rows], strict=True):
-            text = run.table.column(_FIRST).slice(start, end - start)
-            first = _counted_from(text)
-            if first is None or (first not in (0, 1) and not may_go_on):
-                return False
-            longest, may_go_on = max(longest, len(text)), True
-    return longest > 1
-
-
-def _counted_from(text: pa.ChunkedArray) -> int | None:
-    """Where a column of row numbers begins, 0 if it is empty; None for any other column."""
-    if not len(text):
-        return 0
-    if text.null_count or not text[0].as_py().isdecimal() or len(text[0].as_py()) > _INDEX_DIGITS:
-        return None
-    first = int(text[0].as_py())
-    for chunk in text.chunks:
-        wanted = pa.array(np.arange(first, first + len(chunk)), pa.int64()).cast(pa.string())
-        if not chunk.equals(wanted):
-            return None
-        first += len(chunk)
-    return int(text[0].as_py())
-
-
-_INDEX_DIGITS = 15
+        for start, end in pairwise([*run.starts, run.table.num_rows]):
+            found = RowNumbers()
+            for chunk in run.table.column(FIRST).slice(start, end - start).chunks:
+                found.add(chunk)
+            yield found
 
 
 def _typed(run: _Run, plan: _Plan, nulled: Counter[tuple[str, str]]) -> Iterator[Labelled]:

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from txfiles.core.messages import redact
 from txfiles.errors import StoreError, TxFilesError, UnreadableInputError
-from txfiles.inputs.dialect import Dialect
 from txfiles.inputs.folders import is_hidden, is_input, refuse_table
 from txfiles.inputs.paths import PathSource
+from txfiles.rows.dialect import Dialect
 from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.store import open_store
 from txfiles.store.port import Entry, Store

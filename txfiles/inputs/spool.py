@@ -4,29 +4,25 @@ Planning again needs the rows again; a generator cannot give them twice. Chunks 
 later chunk may differ in the order of its columns, in encodings and in the fields of its structs, and a column without
 a value takes its type from the first chunk that has one. Anything else is an error that names the chunk.
 
-The files have no name, so nothing stays in the temporary folder however the process ends, even by SIGKILL.
-
 Source: specs/4-semantics.md, "Inputs".
 """
 
 from __future__ import annotations
 
 import logging
-import mmap
-import tempfile
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import IO, Any
 
 import pyarrow as pa
 
-from txfiles import pages
-from txfiles.errors import InputError, SchemaMismatchError, StoreError
+from txfiles.errors import InputError, SchemaMismatchError
 from txfiles.rows.casts import cast_lossless
 from txfiles.rows.source import NO_RULES, Batch, TextRules
 from txfiles.rows.typenames import type_text
 from txfiles.rows.types import normalise
+from txfiles.temporary import mapped, temporary_file, writing
 
 logger = logging.getLogger("txfiles")
 
@@ -35,31 +31,6 @@ Labelled = tuple[str, pa.Table]
 
 PIECE_BYTES = 256 << 20
 """What is converted at a time: bounds memory, and keeps a column's text below the 2 GiB of a `string` array."""
-
-
-def temporary_file() -> IO[bytes]:
-    """An empty file without a name, in the temporary folder; gone once it and its mappings are closed.
-
-    Raises:
-        StoreError: the system refused.
-    """
-    with writing("the temporary folder"):
-        return tempfile.TemporaryFile(prefix="txfiles-")
-
-
-def mapped(file: IO[bytes]) -> pa.Buffer:
-    """What a file holds, mapped rather than read; it stays readable after the file is closed.
-
-    Raises:
-        StoreError: what was buffered cannot be written.
-    """
-    with writing("a temporary file"):
-        file.flush()
-    if not file.seek(0, 2):
-        return pa.py_buffer(b"")  # nothing cannot be mapped
-    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    pages.remember(data)
-    return pa.py_buffer(data)
 
 
 def spooled(chunks: Iterable[Labelled]) -> pa.Table | None:
@@ -211,21 +182,6 @@ def _conformed(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     if column.type != field.type and column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), field.type)])
     return cast_lossless(column, field.type, name=field.name)
-
-
-@contextmanager
-def writing(what: str) -> Iterator[None]:
-    """Distinguish the temporary folder's failures from those of the input.
-
-    Raises:
-        StoreError: the system refused.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"{what} cannot be written: {error}", hint="free space there, or set TMPDIR to another folder"
-        ) from error
 
 
 class _Segments:

@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from txfiles.formats.run_source import Held
+from txfiles.guard import Guard
 from txfiles.log.snapshot import Snapshot
 from txfiles.rows.segments import Part
-from txfiles.store.guard import Guard
 
 TABLES = 16
 """Tables remembered; a pipeline works on a few at a time."""

@@ -103,6 +103,7 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Sessi
     except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise parts.corrupt(where, str(error)[: parts.ERROR_SHOWN]) from error
     table = codec.read_table(saved.table, where)
+    codec.check_dialect_of(saved.table_id, table, where)
     codec.check_index(saved.table_id, [IndexAction(add=run) for run in saved.index], where)
     versions = [saved.oldest_readable_version, saved.columns_since, *(version for _, version, _, _ in saved.batch_ids)]
     if not 0 <= min(versions) <= max(versions) <= saved.version:

@@ -30,7 +30,8 @@ from txfiles.formats.source import FileToRead
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading.marked import NONE_MARKED, MarkedRows
-from txfiles.rows import filelist, types
+from txfiles.rows import adopted_csv, filelist, types
+from txfiles.rows.adopted_csv import AdoptedCsv
 from txfiles.rows.filelist import DataFile
 from txfiles.rows.text import from_text
 from txfiles.rows.typenames import type_text
@@ -134,6 +135,7 @@ def opened(session: Session, table: TableMetadata, file: DataFile, marked: Marke
     name = data_name(file.path)
     schema = types.arrow_schema(table.columns)
     stored = pa.schema([field for field in schema if field.name not in table.partition_by])
+    columns = _own_columns(table, file)
     to_read = FileToRead(
         name=name,
         path=session.store.url(name),
@@ -142,7 +144,8 @@ def opened(session: Session, table: TableMetadata, file: DataFile, marked: Marke
         sha256=file.sha256,
         footer_bytes=file.footer_bytes,
         footer_sha256=file.footer_sha256,
-        columns=_own_columns(table, file),
+        columns=columns,
+        csv=_adopted_csv(table, file, columns),
     )
     partition = partition_values(table, schema, file)
     with ExitStack() as stack:
@@ -180,6 +183,14 @@ def _own_columns(table: TableMetadata, file: DataFile) -> tuple[str, ...]:
             file=file.path,
         )
     return found
+
+
+def _adopted_csv(table: TableMetadata, file: DataFile, columns: Sequence[str]) -> AdoptedCsv | None:
+    """How a CSV file is read that the table did not write; None for any other file."""
+    dialect = table.csv_dialect
+    if dialect is None or names.is_data_path(file.path, dialect.table_id):
+        return None
+    return adopted_csv.of_file(dialect, table.stored_ids if file.columns is None else file.columns, columns)
 
 
 def groups(

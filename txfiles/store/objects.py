@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from txfiles.errors import InputError, NoAtomicCreateError, StoreError, TxFilesError
+from txfiles.guard import Guard
 from txfiles.store import common, probe
 from txfiles.store.client import MAY_PASS, Client, Failed, Failure, denied
-from txfiles.store.guard import Guard
 from txfiles.store.locks import kept_lock, lock_of
 from txfiles.store.object_sink import RANGES_AT_ONCE, ObjectSink
 from txfiles.store.patience import Patience

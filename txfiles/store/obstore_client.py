@@ -28,9 +28,9 @@ import obstore
 from obstore import exceptions as raised
 from obstore.store import S3Store
 
+from txfiles.guard import Guard
 from txfiles.store import client, deadline, obstore_answers, obstore_options, s3_answers, secret_options
 from txfiles.store.client import Begun, Body, Client, Failed, Failure, Upload
-from txfiles.store.guard import Guard
 from txfiles.store.object_sink import PART_BYTES, PARTS_AHEAD, RANGES_AT_ONCE
 from txfiles.store.obstore_upload import ObstoreUpload, OtherUpload, UploadOverError
 from txfiles.store.patience import TRIES_IN_TIME

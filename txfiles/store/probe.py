@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from txfiles.core.names import LOG_DIR, TABLE_FILE
+from txfiles.guard import Guard
 from txfiles.store.client import Body, Client, Failed, Failure
-from txfiles.store.guard import Guard
 
 T = TypeVar("T")
 

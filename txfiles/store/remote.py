@@ -18,10 +18,10 @@ from typing import Any
 
 from txfiles.core.messages import listed, one_of, redact
 from txfiles.errors import InputError, OptionError, StoreError
+from txfiles.guard import Guard
 from txfiles.store import client as clients
 from txfiles.store import common, fsspec_config, obstore_azure_options, obstore_options, secret_options
 from txfiles.store.client import Client
-from txfiles.store.guard import Guard
 from txfiles.store.objects import ObjectStore
 from txfiles.store.patience import REQUEST_SECONDS, Patience
 from txfiles.store.port import Lock

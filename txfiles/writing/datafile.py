@@ -15,17 +15,15 @@ import pyarrow as pa
 
 from txfiles import formats
 from txfiles.core import names, properties
-from txfiles.core.manifest import Add, ColumnStats, KeyRange, TableMetadata
+from txfiles.core.manifest import Add, TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.errors import InputError
 from txfiles.formats.common import FileWriter, Group, WriteOptions
-from txfiles.rows import keys as key_codec
 from txfiles.rows import partitions, types
-from txfiles.rows.stats import StatsCollector
 from txfiles.store.port import Store
+from txfiles.writing.facts import RowFacts
 from txfiles.writing.index_runs import FileKeys
 
-KeyBounds = tuple[bytes, bytes]
 ScalarBounds = tuple[pa.Scalar, pa.Scalar]
 
 FOOTER_ROWS = 4_096
@@ -63,13 +61,11 @@ class DataFileWriter:
         self._partition = partition
         self._copies = copies
         self._stored = [column.name for column in table.columns if column.name not in table.partition_by]
-        self._stats = StatsCollector()
-        self._range: KeyBounds | None = None
+        self._facts = RowFacts(table, keys)
         self._rows = 0
         self._writer: FileWriter | None = None
         self._bounded: frozenset[str] = frozenset()
         self._over = False
-        self._keys = keys
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +80,10 @@ class DataFileWriter:
                 f"the writer of {self._name} has already begun its file and cannot be pickled",
                 hint="send it to the other process before its first row, or send its Add after close()",
             )
-        return {**vars(self), "_keys": None}  # the index of a call is its own: this file will be covered by no run
+        return {
+            **vars(self),
+            "_facts": RowFacts(self._table),
+        }  # the index of a call is its own: this file will be covered by no run
 
     @property
     def bytes(self) -> int:
@@ -104,9 +103,8 @@ class DataFileWriter:
         if not piece.num_rows:
             return
         writer = self._begin(piece.num_rows) if self._writer is None else self._writer
-        self._stats.add(piece, self._bounded)
+        self._facts.add(piece, self._bounded)
         self._rows += piece.num_rows
-        self._look_at_keys(piece)
         writer.write(piece.select(self._stored))
 
     def copy(self, group: Group) -> bool:
@@ -133,20 +131,18 @@ class DataFileWriter:
         names = [column.name for column in self._table.columns]
         known = {name: facts for name in names if (facts := self._known(group, name)) is not None}
         for name, (nulls, bounds) in known.items():
-            self._stats.take(name, nulls, bounds)
-        keys = self._table.keys if self._looks_at_keys else ()
+            self._facts.columns.take(name, nulls, bounds)
+        keys = self._table.keys if self._facts.looks_at_keys else ()
         unknown = [name for name in names if name not in known]
         read = group.read([*unknown, *(key for key in keys if key not in unknown)]) if unknown or keys else None
         if read is not None:
-            self._stats.add(read.select(unknown), self._bounded)
-            self._look_at_keys(read)
+            self._facts.columns.add(read.select(unknown), self._bounded)
+            self._facts.add_keys(read)
         return True
 
     def complete(self) -> None:
         """All rows are written: from now on the key index may count them. `close` says so, too."""
-        if self._keys is not None:
-            self._keys.complete()
-            self._keys = None
+        self._facts.complete()
 
     def close(self) -> Add:
         """Publish the file, durably; returns the action that makes it part of a table.
@@ -162,9 +158,7 @@ class DataFileWriter:
         facts = self._writer.close()
         self._over = True
         for name in self._bounded:
-            self._stats.know(name, self._writer.bounds(name))
-        ids = {column.name: str(column.id) for column in self._table.columns}
-        found: dict[str, ColumnStats] = self._stats.result()
+            self._facts.columns.know(name, self._writer.bounds(name))
         return Add(
             path=names.encode_path(self._name),
             rows=self._rows,
@@ -173,8 +167,8 @@ class DataFileWriter:
             footer_bytes=facts.footer_bytes,
             footer_sha256=facts.footer_sha256,
             partition=self._partition,
-            stats={ids[name]: stats for name, stats in found.items()},
-            key_range=self._key_range(),
+            stats=self._facts.stats(),
+            key_range=self._facts.key_range(),
         )
 
     def abort(self) -> None:
@@ -208,35 +202,6 @@ class DataFileWriter:
             return None if nulls is None else (nulls, None)
         bounds = group.bounds(column)
         return None if bounds is None else (nulls, bounds)
-
-    @property
-    def _looks_at_keys(self) -> bool:
-        """Whether the codes of all keys have to be known: the bounds of a single column are those of its codes."""
-        return len(self._table.keys) > 1 or self._keys is not None
-
-    def _look_at_keys(self, rows: pa.Table) -> None:
-        if not self._looks_at_keys:
-            return
-        codes = key_codec.encode(rows, self._table.keys)
-        if len(self._table.keys) > 1:
-            self._widen_range(key_codec.key_range(codes))
-        if self._keys is not None:
-            self._keys.add(codes)
-
-    def _widen_range(self, found: KeyBounds | None) -> None:
-        if found is not None:
-            known = self._range or found
-            self._range = min(known[0], found[0]), max(known[1], found[1])
-
-    def _key_range(self) -> KeyRange | None:
-        if len(self._table.keys) == 1:  # its codes are ordered as its values are
-            bounds = self._stats.extremes(self._table.keys[0])
-            self._widen_range(key_codec.key_range(key_codec.encode(bounds, self._table.keys)))
-        if self._range is None:
-            return None
-        low, high, exact = key_codec.cut_outward(*self._range)
-        keys = self._table.ids(self._table.keys)
-        return KeyRange(columns=keys, min=low.hex(), max=None if high is None else high.hex(), exact=exact)
 
 
 def name(table: TableMetadata, partition: Partition, table_id: str, commit_id: str, number: int) -> str:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from txfiles import inputs
 from txfiles.errors import LossyCastError, SchemaMismatchError, UnreadableInputError, UnsupportedTypeError
-from txfiles.inputs import csv as csv_input
-from txfiles.inputs import records
+from txfiles.formats import csv_bytes, csv_text
+from txfiles.rows import records
 
 
 def read(path, known=None, schema=None):
@@ -142,7 +142,7 @@ def test_like_the_reference(tmp_path_factory, body, block):
     path = tmp_path_factory.mktemp("csv") / "in.csv"
     path.write_bytes(b"a,b\n" + body.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_input, "BLOCK_BYTES", block)
+        patch.setattr(csv_text, "BLOCK_BYTES", block)
         if expected is None:
             with pytest.raises(UnreadableInputError):
                 read(path)
@@ -169,7 +169,7 @@ def test_text_comes_back(tmp_path_factory, rows, block):
     lines = "".join(f"{quoted(a, always)},{quoted(b, always)}\n" for a, b, always in rows)
     path.write_bytes(b"a,b\n" + lines.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_input, "BLOCK_BYTES", block)
+        patch.setattr(csv_text, "BLOCK_BYTES", block)
         table = read(path, schema={"a": "string", "b": "string"})[1]
     assert list(zip(table["a"], table["b"], strict=True)) == [(a, b) for a, b, _ in rows]
 
@@ -285,8 +285,8 @@ def test_damaged_gzip(file, spoil):
 
 def test_gzip_bomb(file, monkeypatch):
     """A file that inflates far beyond what text does is refused before it fills the disk."""
-    monkeypatch.setattr(csv_input, "INFLATED_FREE_BYTES", 1000)
-    monkeypatch.setattr(csv_input, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(csv_bytes, "INFLATED_FREE_BYTES", 1000)
+    monkeypatch.setattr(csv_bytes, "BLOCK_BYTES", 1000)
     with pytest.raises(UnreadableInputError, match="times its size"):
         read(file(gzip.compress(b"a\n" + b"1" * 5_000_000), "in.csv.gz"))
 

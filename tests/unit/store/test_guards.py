@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.fake_client import FakeClient
-from txfiles.store.guard import Guard
+from txfiles.guard import Guard
 from txfiles.store.objects import ObjectStore
 from txfiles.store.port import Put
 

@@ -13,6 +13,7 @@ Source: specs/4-semantics.md, "CSV types".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,7 +26,7 @@ import pyarrow.compute as pc
 
 from txfiles.core.schema import Inferred
 from txfiles.core.search import first_bad
-from txfiles.inputs.inference import all_match, parses
+from txfiles.rows.inference import all_match, parses
 
 MARKERS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", r"\N", ".")
 """Texts that mean a missing number or time, as R, pandas, SQL dumps and SAS write it."""
@@ -89,6 +90,68 @@ def infer(column: pa.ChunkedArray, *, quoted: Collection[str] = (), exact: bool 
     return Guess(found, Inferred(how=_how(found, decimal), nulls=(marker,)), nulled)
 
 
+class Guesser:
+    """`infer` for text that streams by: of a column, chunk by chunk, in whatever order.
+
+    The guesses of several files are merged into that of all their text. Memory: the candidates, no text.
+
+    Args:
+        exact: as for `infer`.
+        decimal: as for `infer`.
+    """
+
+    def __init__(self, *, exact: bool = False, decimal: str = ".") -> None:
+        self._exact = exact
+        self._decimal = decimal
+        self._candidates: list[_Candidate] | None = None
+        self._markers: Counter[str] = Counter()
+
+    def add(self, chunk: pa.Array) -> None:
+        """Take in some texts. Cost: O(n) for each type that is still possible."""
+        if chunk.null_count == len(chunk):
+            return
+        hits = pc.is_in(chunk, value_set=pa.array(MARKERS, pa.string()))
+        if pc.any(hits, min_count=0).as_py():
+            counts = pc.value_counts(chunk.filter(hits))
+            self._markers.update(dict(zip(*(part.to_pylist() for part in counts.flatten()), strict=True)))
+            chunk = without(chunk, MARKERS)
+        texts = pointed(chunk.drop_null(), self._decimal)
+        if not len(texts):
+            return
+        if self._candidates is None:
+            self._candidates = list(_candidates(texts[0].as_py()))
+        for values in (texts.slice(0, _FIRST), texts):
+            self._candidates = [one for one in self._candidates if one.fits(values)]
+
+    def merge(self, later: Guesser) -> None:
+        """Take in all that another one has seen."""
+        self._markers.update(later._markers)
+        if self._candidates is None or later._candidates is None:
+            self._candidates = later._candidates if self._candidates is None else self._candidates
+            return
+        forms = {one.form for one in later._candidates}
+        self._candidates = [one for one in self._candidates if one.form in forms]
+
+    def guess(self, quoted: Collection[str] = ()) -> Guess:
+        """What `infer` would say of all the text.
+
+        Args:
+            quoted: markers that occur in quotes in this column, and so are text.
+        """
+        if self._candidates is None and not self._markers:
+            return Guess(pa.null())
+        kinds = [one.type for one in self._candidates or ()]
+        found = next((kind for kind in kinds if not (self._exact and pa.types.is_floating(kind))), None)
+        if found is None:
+            return Guess(pa.string())
+        if not self._markers:
+            return Guess(found, Inferred(how=_how(found, self._decimal)))
+        marker, nulled = next(iter(self._markers.items()))
+        if self._exact or len(self._markers) > 1 or marker in quoted or pa.types.is_boolean(found):
+            return Guess(pa.string())
+        return Guess(found, Inferred(how=_how(found, self._decimal), nulls=(marker,)), nulled)
+
+
 def without(text: pa.Array, nulls: Collection[str]) -> pa.Array:
     """The texts with these as null."""
     if not nulls:
@@ -145,11 +208,11 @@ def _only_marker(column: pa.ChunkedArray) -> str | None:
 def _fitting(chunks: Sequence[pa.Array], *, exact: bool) -> pa.DataType | None:
     """The first candidate that every text fits."""
     sample = next(chunk for chunk in chunks if chunk.null_count < len(chunk)).drop_null()[0].as_py()
-    for to, fits in _candidates(sample):
-        if exact and pa.types.is_floating(to):
+    for one in _candidates(sample):
+        if exact and pa.types.is_floating(one.type):
             continue
-        if all(fits(values) for values in _values(chunks)):
-            return to
+        if all(one.fits(values) for values in _values(chunks)):
+            return one.type
     return None
 
 
@@ -159,23 +222,43 @@ def _values(chunks: Sequence[pa.Array]) -> Iterator[pa.Array]:
         yield chunk
 
 
-def _candidates(sample: str) -> Iterator[tuple[pa.DataType, Fits]]:
-    """Types in the order of preference; the sample is a text of the column."""
-    yield pa.int64(), _is_integer
+@dataclass(frozen=True)
+class _Candidate:
+    """A type that a column may have.
+
+    Attributes:
+        type: the type.
+        form: tells it from others of that type.
+        fits: whether each of some texts has that form.
+    """
+
+    type: pa.DataType
+    form: str
+    fits: Fits
+
+
+def _candidates(sample: str) -> Iterator[_Candidate]:
+    """Types in the order of preference; the sample is a text of the column.
+
+    Every one that fits a text is among those of that text, so the sample never decides.
+    """
+    yield _Candidate(pa.int64(), "int", _is_integer)
     whole, point, decimals = sample.partition(".")
     if point and len(whole.lstrip("-")) + len(decimals) <= _DIGITS:
-        yield pa.decimal128(_DIGITS, len(decimals)), partial(_is_decimal, scale=len(decimals))
+        yield _Candidate(
+            pa.decimal128(_DIGITS, len(decimals)), f"decimal {len(decimals)}", partial(_is_decimal, scale=len(decimals))
+        )
     # Whole numbers are all written as 1 or all as 1.0: version numbers are not.
-    yield pa.float64(), lambda text: not _any(pc.ends_with(text, ".0")) and _is_double(text)
-    yield pa.float64(), lambda text: not _any_match(text, r"^-?[0-9]+$") and _is_double(text)
-    yield pa.bool_(), _is_boolean
-    yield pa.date32(), partial(_is_calendar, form=_DATE, to=pa.date32())
+    yield _Candidate(pa.float64(), "double 1", lambda text: not _any(pc.ends_with(text, ".0")) and _is_double(text))
+    yield _Candidate(pa.float64(), "double 1.0", lambda text: not _any_match(text, r"^-?[0-9]+$") and _is_double(text))
+    yield _Candidate(pa.bool_(), "bool", _is_boolean)
+    yield _Candidate(pa.date32(), "date", partial(_is_calendar, form=_DATE, to=pa.date32()))
     for zone, suffix in _ZONES:
         to = pa.timestamp("us", zone)
         for separator in ("T", " "):
             for fraction in _FRACTIONS:
                 form = rf"{_DATE}{separator}{_CLOCK}{fraction}{suffix}"
-                yield to, partial(_is_calendar, form=form, to=to)
+                yield _Candidate(to, form, partial(_is_calendar, form=form, to=to))
 
 
 _CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from txfiles.core.csv_dialect import is_text_encoding
 from txfiles.core.messages import is_unicode, nearest, one_of, shown, text
 from txfiles.errors import OptionError
 
@@ -94,13 +95,12 @@ def _character(name: str, value: Any) -> str:
 
 
 def _encoding(name: str, value: Any) -> str:
-    try:
-        return codecs.lookup(value).name
-    except (LookupError, TypeError, ValueError):
+    if not isinstance(value, str) or not is_text_encoding(value):
         raise OptionError(
             f"csv= {name!r} must be the name of an encoding, not {shown(value)}",
             hint="such as utf-8, utf-16 or cp1252",
-        ) from None
+        )
+    return codecs.lookup(value).name
 
 
 def _decimal(name: str, value: Any) -> str:

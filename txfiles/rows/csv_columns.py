@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from txfiles.core.messages import shown
 from txfiles.core.schema import Inferred
 from txfiles.errors import LossyCastError, UnreadableInputError, UnsupportedTypeError
-from txfiles.inputs.guess import MARKERS, common_types, first_unlike, infer, pointed, without
-from txfiles.inputs.inference import first_unfit, is_text_of, parse
+from txfiles.rows.guess import MARKERS, common_types, first_unlike, infer, pointed, without
+from txfiles.rows.inference import first_unfit, is_text_of, parse
 from txfiles.rows.types import to_spec
 from txfiles.rows.widening import widen
 

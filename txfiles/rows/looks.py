@@ -6,7 +6,6 @@ Source: specs/4-semantics.md, "CSV inputs".
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from txfiles.core.messages import short
 from txfiles.errors import UnreadableInputError
@@ -38,10 +37,8 @@ _QUOTED_WORDS = re.compile(rb'"[^"]*"( "[^"]*")+\r?$')
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?")
 
 
-def kind_of_content(path: str) -> str:
-    """The format of a file whose name does not tell: parquet, or csv if it can be text."""
-    with Path(path).open("rb") as file:
-        head = file.read(HEAD_BYTES)
+def kind_of_content(head: bytes, path: str) -> str:
+    """The format of a file whose name does not tell, by how it begins: parquet, or csv if it can be text."""
     if head.startswith(b"PAR1"):
         return "parquet"
     if not head.startswith((_GZIP, *_UTF16)):  # which an option may explain, or the CSV reader refuses
@@ -55,7 +52,7 @@ def kind_of_content(path: str) -> str:
     return "csv"
 
 
-def is_gzip(path: str) -> bool:
+def is_gzip(head: bytes, path: str) -> bool:
     """Whether a CSV file must be unpacked, by its name or, if that does not tell, by its content.
 
     Raises:
@@ -64,8 +61,7 @@ def is_gzip(path: str) -> bool:
     name = path.lower()
     if name.endswith(".gz"):
         return True
-    with Path(path).open("rb") as file:
-        packed = file.read(2) == _GZIP
+    packed = head.startswith(_GZIP)
     if packed and name.endswith((".csv", ".tsv")):
         raise _looks_like(path, *_MAGIC[_GZIP])
     return packed

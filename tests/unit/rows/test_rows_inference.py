@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txfiles.errors import UnsupportedTypeError
-from txfiles.inputs.guess import first_unlike, without
-from txfiles.inputs.guess import infer as guess
-from txfiles.inputs.inference import first_unfit, is_text_of, parse
+from txfiles.rows.guess import first_unlike, without
+from txfiles.rows.guess import infer as guess
+from txfiles.rows.inference import first_unfit, is_text_of, parse
 
 START = datetime.fromisoformat("0001-01-01")
 US, UTC_US = pa.timestamp("us"), pa.timestamp("us", "UTC")

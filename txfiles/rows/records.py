@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from txfiles.errors import UnreadableInputError
-from txfiles.inputs.guess import MARKERS
 from txfiles.rows.bytewise import Positions
+from txfiles.rows.guess import MARKERS
 from txfiles.rows.quotes import outside
 
 Bytes = npt.NDArray[np.uint8]
@@ -35,19 +35,34 @@ class Form:
 
 
 @dataclass(frozen=True)
+class Span:
+    """Successive complete records.
+
+    Attributes:
+        start: where the first one begins.
+        end: where the last one ends.
+        records: how many there are.
+        blank: how many of them are blank lines.
+    """
+
+    start: int
+    end: int
+    records: int
+    blank: int
+
+
+@dataclass(frozen=True)
 class Records:
     """Where the records of a file are.
 
     Attributes:
         header: where the first one ends.
-        end: where the last one that has a line end does.
-        longest: the size of the longest.
+        spans: all of them, in order; the last record has a span of its own if it has no line end.
         quoted: the positions of columns and the markers (`guess.MARKERS`) that occur in quotes there.
     """
 
     header: int
-    end: int
-    longest: int
+    spans: tuple[Span, ...]
     quoted: frozenset[tuple[int, str]]
 
 
@@ -63,6 +78,7 @@ def check_records(data: Bytes, form: Form, block_bytes: int) -> Records:
     """
     quotes, end, header, longest = 0, 0, 0, 0
     quoted: set[tuple[int, str]] = set()
+    spans: list[Span] = []
     for start in range(0, data.size, block_bytes):
         block = _Block(data, start, min(start + block_bytes, data.size), quotes, form)
         block.check_quotes()
@@ -71,7 +87,10 @@ def check_records(data: Bytes, form: Form, block_bytes: int) -> Records:
         quoted |= block.quoted_markers(np.concatenate(([end], ends)))
         if ends.size:
             header = header or int(ends[0])
-            longest = max(longest, int(np.diff(ends, prepend=end).max()))
+            sizes = np.diff(ends, prepend=end)
+            longest = max(longest, int(sizes.max()))
+            blank = (sizes == 1) | ((sizes == 2) & (data[ends - sizes] == ord("\r")))  # noqa: PLR2004
+            spans.append(Span(end, int(ends[-1]), len(ends), int(blank.sum())))
             end = int(ends[-1])
         quotes += block.marks.size
     if quotes % 2:
@@ -81,7 +100,9 @@ def check_records(data: Bytes, form: Form, block_bytes: int) -> Records:
     longest = max(longest, data.size - end)
     if longest > RECORD_LIMIT_BYTES:
         raise UnreadableInputError(f"{form.path!r} has a record of {longest} bytes", path=form.path)
-    return Records(header or data.size, end, longest, frozenset(quoted))
+    if end < data.size:
+        spans.append(Span(end, data.size, 1, 0))
+    return Records(header or data.size, tuple(spans), frozenset(quoted))
 
 
 class _Block:
