@@ -34,6 +34,7 @@ from txfiles.errors import (
     SchemaMismatchError,
     SnapshotExpiredError,
     StoreError,
+    TableDetachedError,
     TableNotFoundError,
     TxFilesError,
     UnreadableInputError,
@@ -44,10 +45,19 @@ from txfiles.errors import (
 from txfiles.version import __version__
 
 if TYPE_CHECKING:
-    from txfiles.api import exists, plan, resolve, write
+    from txfiles.api import detach, exists, plan, resolve, write
     from txfiles.config import Config, load_config
     from txfiles.options import Progress
-    from txfiles.results import Commit, CompactResult, IndexResult, Plan, Resolution, VacuumResult, WriteResult
+    from txfiles.results import (
+        Commit,
+        CompactResult,
+        DetachResult,
+        IndexResult,
+        Plan,
+        Resolution,
+        VacuumResult,
+        WriteResult,
+    )
     from txfiles.spark.streaming import streaming_batch_id
     from txfiles.table import Table
     from txfiles.targets.spark_source import register_spark
@@ -63,6 +73,7 @@ __all__ = [
     "ConfigError",
     "ConfirmationRequiredError",
     "CorruptTableError",
+    "DetachResult",
     "DuplicateKeyError",
     "EngineError",
     "FolderNotEmptyError",
@@ -83,6 +94,7 @@ __all__ = [
     "SnapshotExpiredError",
     "StoreError",
     "Table",
+    "TableDetachedError",
     "TableNotFoundError",
     "TxFilesError",
     "UnreadableInputError",
@@ -92,6 +104,7 @@ __all__ = [
     "VacuumResult",
     "WriteResult",
     "__version__",
+    "detach",
     "exists",
     "load_config",
     "plan",
@@ -103,14 +116,14 @@ __all__ = [
 
 # Imported on first use: they import pyarrow, and `txfiles --help` should not wait for that.
 _LATER = {
-    **dict.fromkeys(("exists", "plan", "resolve", "write"), "txfiles.api"),
+    **dict.fromkeys(("detach", "exists", "plan", "resolve", "write"), "txfiles.api"),
     **dict.fromkeys(("Config", "load_config"), "txfiles.config"),
     "Table": "txfiles.table",
     "register_spark": "txfiles.targets.spark_source",
     "streaming_batch_id": "txfiles.spark.streaming",
     "Progress": "txfiles.options",
     **dict.fromkeys(
-        ("Commit", "CompactResult", "IndexResult", "Plan", "Resolution", "VacuumResult", "WriteResult"),
+        ("Commit", "CompactResult", "DetachResult", "IndexResult", "Plan", "Resolution", "VacuumResult", "WriteResult"),
         "txfiles.results",
     ),
 }

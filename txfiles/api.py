@@ -10,11 +10,12 @@ from typing import Any
 from txfiles import inputs, targets
 from txfiles.arguments import like, public
 from txfiles.core.manifest import PropertyValue
-from txfiles.options import OPTIONS, Progress, WriteOptions, read_options, requested
-from txfiles.results import Plan, Resolution, WriteResult
+from txfiles.options import OPTIONS, Progress, WriteOptions, no_progress, read_options, requested
+from txfiles.results import DetachResult, Plan, Resolution, WriteResult
 from txfiles.rows.source import Source
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import Place, Target
+from txfiles.verbs import DetachOptions, check_detach
 
 Path = str | os.PathLike[str]
 
@@ -139,6 +140,55 @@ def resolve(
     """
     where = place(path, storage_options, format=format)
     return targets.for_place(where).resolve(where, commit_id)
+
+
+@public
+def detach(
+    path: Path,
+    *,
+    dry_run: bool = False,
+    purge: bool = False,
+    force: bool = False,
+    timeout: float = 60.0,
+    format: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    lock: Lock | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> DetachResult:
+    """Leave a table: its folder holds exactly the current rows, in plain files, and no log. There is no way back.
+
+    Files that a plain reader would see otherwise are written anew first, in a commit that is safe beside writers. Then
+    one commit ends the log, what is not live is deleted, and the log is taken away. If the call dies, or another one
+    detaches the table meanwhile, run it again: it finishes, whatever is left.
+
+    Args:
+        path: the table's folder.
+        dry_run: only say what would be done.
+        purge: in a bucket, delete the names of the log, too, which otherwise stay so that no writer that is still
+            under way can create one of them again. Say it once no writer of the table runs any more.
+        force: go on even if a partition's value is an empty text, for which plain readers will read null.
+        timeout: seconds to go on after the first lost race with another writer.
+        format: as in `Table`.
+        storage_options: as in `write`.
+        lock: as in `write`.
+        progress: called from time to time with how far the call has come.
+    Returns:
+        What is left, and in `notes` what plain readers see otherwise.
+    Raises:
+        ConfirmationRequiredError: a partition's value is an empty text; nothing was changed.
+        TableNotFoundError: there is no table, nor anything left of one.
+        UnsupportedVerbError: a Delta or SQL table.
+        CommitConflictError, CorruptTableError, StoreError: as `write`.
+    Cost: reads and writes the files that have deleted rows or were written before a column changed; two commits; two
+        listings; deletes the rest.
+    """
+    where = place(path, storage_options, lock, format)
+    options = check_detach(
+        DetachOptions(dry_run=dry_run, purge=purge, force=force, timeout=timeout, progress=progress or no_progress)
+    )
+    target = targets.for_place(where)
+    targets.require_verb(target, "detach", os.fspath(where.path))
+    return target.detach(where, options)
 
 
 def place(

@@ -13,9 +13,9 @@ from txfiles.arguments import public
 from txfiles.core.messages import shown, url_scheme
 from txfiles.errors import InputError, OptionError
 from txfiles.options import INDEX_ACTIONS, CompactOptions, IndexOptions, Progress, VacuumOptions, no_progress, word
-from txfiles.results import CompactResult, IndexResult, VacuumResult, WriteResult
+from txfiles.results import CompactResult, DetachResult, IndexResult, VacuumResult, WriteResult
 from txfiles.targets.protocol import OpenTable, Target
-from txfiles.verbs import DeleteOptions, check_compact, check_delete, check_vacuum
+from txfiles.verbs import DeleteOptions, DetachOptions, check_compact, check_delete, check_detach, check_vacuum
 
 Done = TypeVar("Done")
 """The result of a verb."""
@@ -194,6 +194,35 @@ class Changes:
         )
         result, opened = self._with("compact").compact(options)
         return self._after(result, opened, dry_run=dry_run)
+
+    @public
+    def detach(
+        self,
+        *,
+        dry_run: bool = False,
+        purge: bool = False,
+        force: bool = False,
+        timeout: float = 60.0,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> DetachResult:
+        """Leave the table as a plain folder that holds exactly the newest version's rows; see `txfiles.detach`.
+
+        Args:
+            dry_run: only say what would be done.
+            purge: in a bucket, delete the names of the log, too.
+            force: go on even if a partition's value is an empty text, for which plain readers will read null.
+            timeout: seconds to go on after the first lost race with another writer.
+            progress: called from time to time with how far the call has come.
+        Raises:
+            ConfirmationRequiredError, CommitConflictError, CorruptTableError, StoreError: as `txfiles.detach`.
+        Cost: as `txfiles.detach`.
+        """
+        self._require_writable("detach")
+        self._with("detach")
+        options = check_detach(
+            DetachOptions(dry_run=dry_run, purge=purge, force=force, timeout=timeout, progress=progress or no_progress)
+        )
+        return self._target.detach(self._opened.place, options)
 
     @public
     def index(self, action: str = "show", *, progress: Callable[[Progress], None] | None = None) -> IndexResult:

@@ -21,6 +21,7 @@
     │   ├── ForeignTableError               somebody's SQL table is where a table would be created
     │   └── UnreadableInputError            an input file cannot be read or parsed
     ├── TableNotFoundError (LookupError)   10   there is no table, or it has no such version
+    ├── TableDetachedError             10   the table was detached: its folder is plain, and takes no commit
     ├── CommitConflictError            11   other commits kept winning, or one cannot be reconciled
     ├── CommitStateUnknownError        12   the commit may or may not have happened; `tx.resolve` tells later
     ├── CorruptTableError              13   a file of the table is missing, damaged or hostile
@@ -202,6 +203,12 @@ class TableNotFoundError(TxFilesError, LookupError):
     """There is no table there, or it has no such version."""
 
     kind = "not-found"
+
+
+class TableDetachedError(TxFilesError):
+    """The table was detached: its files are a plain folder. Evidence: ``version``, ``time`` (of the detach)."""
+
+    kind = "detached"
 
 
 class CommitConflictError(TxFilesError):

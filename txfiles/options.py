@@ -330,7 +330,19 @@ def check_common(options: Asked) -> None:
     check_calling(options)
 
 
-def check_calling(options: Asked | VacuumOptions | CompactOptions) -> None:
+class Calling(Protocol):
+    """The options that every call has."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds."""
+
+    @property
+    def progress(self) -> Callable[[Progress], None]:
+        """Told how far it has come."""
+
+
+def check_calling(options: Calling) -> None:
     """Refuse a timeout that is none, and a progress that cannot be called."""
     check_seconds("timeout", options.timeout)
     if not callable(options.progress):

@@ -169,6 +169,35 @@ class IndexResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DetachResult:
+    """The plain folder that a detach has left, or under `dry_run` would leave.
+
+    Attributes:
+        version: the last one; None if an earlier call had taken the log away and this one finished that.
+        committed: whether this call made it.
+        rows: how many rows the folder holds; None where `version` is, and where the log cannot be read any more.
+        files: in how many data files.
+        files_rewritten: how many were written anew, because a plain reader would have seen other rows or columns.
+        files_deleted: how many files were deleted: superseded data files, and those of the log.
+        bytes_deleted: their size.
+        notes: what plain readers see otherwise, and what was left behind, one sentence each.
+        dry_run: nothing was written.
+        commit_id: of this call's commit, for `txfiles.resolve`; None if it made none.
+    """
+
+    version: int | None
+    committed: bool
+    rows: int | None
+    files: int | None
+    files_rewritten: int
+    files_deleted: int
+    bytes_deleted: int
+    notes: tuple[str, ...]
+    dry_run: bool
+    commit_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resolution:
     """What became of a commit. `version` is None if it was not committed."""
 

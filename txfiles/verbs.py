@@ -56,6 +56,26 @@ class DeleteOptions:
         return "keys" if self.where is None else "filter"
 
 
+@dataclass(frozen=True, kw_only=True)
+class DetachOptions:
+    """What a caller may ask of a detach. See `txfiles.detach`."""
+
+    dry_run: bool = False
+    purge: bool = False
+    force: bool = False
+    timeout: float = 60.0
+    progress: Callable[[Progress], None] = no_progress
+
+
+def check_detach(options: DetachOptions) -> DetachOptions:
+    """Refuse unknown values."""
+    check_switch("dry_run", options.dry_run)
+    check_switch("purge", options.purge)
+    check_switch("force", options.force)
+    check_calling(options)
+    return options
+
+
 def check_delete(options: DeleteOptions) -> DeleteOptions:
     """Refuse a delete that does not say which rows, or says it twice, and unknown values.
 

@@ -236,6 +236,7 @@ EXPECTED = {
     errors.TxFilesError: 1,
     errors.InputError: 2,
     errors.TableNotFoundError: 10,
+    errors.TableDetachedError: 10,
     errors.CommitConflictError: 11,
     errors.CommitStateUnknownError: 12,
     errors.CorruptTableError: 13,
@@ -624,6 +625,7 @@ def test_storage_options_reach_every_verb(verb: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(tx, "Table", record)
     monkeypatch.setattr(tx, "resolve", record)
+    monkeypatch.setattr(tx, "detach", record)
     needed = {"set": ["compression=zstd"], "resolve": ["0" * 32], "delete": ["--where", "id", "=", "1"]}
     more = needed.get(verb, [])
     result = run(verb, "s3://bucket/t", *more, "--storage-option", "secret=CANARY", "--storage-option", "anon=false")

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fake_client import FakeClient
+from txfiles.core.names import TABLE_FILE
 from txfiles.errors import CorruptTableError, InputError, StoreError
 from txfiles.formats.common import HashingSink
 from txfiles.store import port
@@ -479,6 +480,7 @@ class OwnStoreContract(StoreContract):
 
     def test_lock_excludes(self, store):
         """One thread at a time holds the lock; who waits too long gets False; it is free again afterwards."""
+        store.put_if_absent(TABLE_FILE, b"{}")
         with port.lock(store, 1.0) as held:
             assert held is True
             with ThreadPoolExecutor(1) as pool:
@@ -490,12 +492,14 @@ class OwnStoreContract(StoreContract):
 
     def test_lock_ends_with_an_exception(self, store):
         """An error in the locked block frees the lock, and goes on."""
+        store.put_if_absent(TABLE_FILE, b"{}")
         with pytest.raises(ZeroDivisionError), port.lock(store, 1.0):
             _ = 1 / 0
         assert self._try_lock(store, 0.0) is True
 
     def test_lock_serves_those_who_wait(self, store):
         """Eight threads that wait take the lock one after the other, none twice at a time."""
+        store.put_if_absent(TABLE_FILE, b"{}")
         inside = []
         most = []
 

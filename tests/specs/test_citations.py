@@ -85,9 +85,9 @@ def test_pages_point_to_what_is_there(page: Path) -> None:
 
 
 def test_pages_are_numbered_and_listed() -> None:
-    """The pages count from 0 without a gap, the contents list each, and no two decisions share a number."""
+    """The contents list each page in order, and no two pages or decisions share a number."""
     pages = sorted((path.name for path in SPECS.glob("[0-9]*.md")), key=lambda name: int(name.split("-")[0]))
-    assert [int(name.split("-")[0]) for name in pages] == list(range(len(pages)))
+    assert len({name.split("-")[0] for name in pages}) == len(pages)
     contents = (SPECS / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| \[[^\]]+\]\((\d[^)]+)\)", contents, re.MULTILINE) == pages
     numbers = [path.name[:4] for path in (SPECS / "decisions").glob("*.md")]

@@ -112,6 +112,7 @@ VERBS = {
     "compact": lambda table: table.compact(),
     "dataset": lambda table: table.dataset(),
     "delete": lambda table: table.delete([("id", "=", 1)]),
+    "detach": lambda table: table.detach(),
     "file_table": lambda table: table.file_table(),
     "files": lambda table: table.files(),
     "history": lambda table: table.history(),

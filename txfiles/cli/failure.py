@@ -26,6 +26,7 @@ OUTPUT_CLOSED = 141
 EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
     (errors.InputError, USAGE),
     (errors.TableNotFoundError, 10),
+    (errors.TableDetachedError, 10),
     (errors.CommitConflictError, 11),
     (errors.CommitStateUnknownError, 12),
     (errors.CorruptTableError, 13),
@@ -36,7 +37,7 @@ EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
     (errors.ConfirmationRequiredError, 16),
 )
 
-WRITING_VERBS = frozenset({"write", "delete", "set", "compact", "index", "vacuum"})
+WRITING_VERBS = frozenset({"write", "delete", "set", "compact", "index", "vacuum", "detach"})
 """Verbs that commit: if one is interrupted, the commit may have happened."""
 
 

@@ -20,6 +20,7 @@ from txfiles.core import csv_dialect, names, times
 from txfiles.core.csv_dialect import CSV_DIALECT, CsvDialect
 from txfiles.core.manifest import (
     DELETION_VECTORS,
+    DETACHED,
     Actions,
     Add,
     Commit,
@@ -52,7 +53,7 @@ INLINE_ACTIONS = 1_000
 
 FORMATS = ("parquet", "csv")
 
-KNOWN_FEATURES: frozenset[str] = frozenset({DELETION_VECTORS, CSV_DIALECT})
+KNOWN_FEATURES: frozenset[str] = frozenset({CSV_DIALECT, DELETION_VECTORS, DETACHED})
 """Required features that this release understands."""
 
 

@@ -12,14 +12,16 @@ names of the operations in between, nor how many they were:
     PROBE    the plan stands if its checks hold for the fresh files, and the rows that it found in marked ones are live
              (the caller looks)
     REBASE   the plan stands
+    LEFT     the table was detached: no version may follow
 
 A plan is redone if they created the table that it was to create, changed what the table is (properties aside), or
 both carry a `table` action; if a vacuum of theirs lists a file that it staged; if it is a vacuum and so was one of
-theirs; if a file is gone in which it found a row or which it rewrites; and if one that it rewrites is marked. A
-compaction is not planned again for that: the group of the file is left out (`core.plan.on_head`), and the others stand.
-Changing a row removes its file or marks it, so "this row is as I read it" holds as long as its file is there and the
-row is not marked; and "no such row exists" holds if no fresh file has one: a file that comes back with another vector
-is both gone and fresh. So the rule is sound for every operation, including those of later releases.
+theirs; if it is a detach, which looks at every file; if a file is gone in which it found a row or which it rewrites;
+and if one that it rewrites is marked. A compaction is not planned again for that: the group of the file is left out
+(`core.plan.on_head`), and the others stand. Changing a row removes its file or marks it, so "this row is as I read it"
+holds as long as its file is there and the row is not marked; and "no such row exists" holds if no fresh file has one: a
+file that comes back with another vector is both gone and fresh. So the rule is sound for every operation, including
+those of later releases.
 
 Two plans that mark different rows of one file both stand: the second writes a vector that contains both.
 
@@ -46,6 +48,7 @@ class Verdict(enum.Enum):
     PROBE = "stands if its checks hold"
     REDO = "plan again"
     DONE = "committed by another call with the same batch id"
+    LEFT = "the table was detached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,9 @@ def judge(mine: CommitPlan, theirs: Sequence[Manifest], net: Change) -> Decision
     known = _done(mine.read_set, theirs)
     if known is not None:
         return known
+    left = [manifest for manifest in theirs if manifest.table is not None and manifest.table.is_detached]
+    if left:
+        return Decision(Verdict.LEFT, f"version {left[0].version} detached the table", version=left[0].version)
     for manifest in theirs:
         because = _disturbs(mine, manifest)
         if because:
@@ -183,6 +189,8 @@ def _disturbs(mine: CommitPlan, theirs: Manifest) -> str:
     stands_on = mine.read_set
     if stands_on.table is None:
         return "created the table"
+    if mine.detaches:
+        return "came before a detach, which looks at every file"
     if theirs.vacuum is not None and mine.vacuum is not None:
         return "is a vacuum too"
     if theirs.vacuum is not None and not stands_on.staged.isdisjoint(theirs.vacuum.deletes):

@@ -23,6 +23,9 @@ PARTS_LIMIT = 10_000
 DELETION_VECTORS = "deletion_vectors"
 """The required feature of a table that has, or once had, marked rows."""
 
+DETACHED = "detached"
+"""The required feature of a table that was left: no version follows the one that brings it."""
+
 INDEX_ACTIONS_LIMIT = 10_000
 """Actions on runs of one commit, and runs of a checkpoint: with some millions of keys each, more than any table has."""
 
@@ -193,12 +196,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked for, by whom.
 
     Attributes:
-        name: append, append_once, upsert, overwrite, delete, compact, set, index or vacuum.
+        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum or detach.
         read_version: the version that the operation was planned on; None for a table's creation.
         keys: the keys of a keyed write, by the names that the caller used: it is history, not what the table is.
         batch_id: the caller's name for the batch.
         scope: of an overwrite: ``table``, ``partitions`` or ``filter``; of a delete: ``filter`` or ``keys``; of
-            an index: ``build`` or ``drop``.
+            an index: ``build`` or ``drop``; of a compact: ``plain`` before a detach.
         library: name and version of the writing library.
         writer: host and process of the writer.
         user_metadata: the caller's own facts.
@@ -248,6 +251,11 @@ class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
         """The ids of some of its columns."""
         by_name = {column.name: column.id for column in self.columns}
         return tuple(by_name[name] for name in columns)
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether the table was left, so that no version may follow."""
+        return DETACHED in self.required_features
 
     @property
     def stored_ids(self) -> tuple[int, ...]:

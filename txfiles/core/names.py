@@ -13,6 +13,7 @@ import re
 from urllib.parse import quote, unquote_to_bytes
 
 LOG_DIR = "_txfiles/"
+LOG_FOLDER = "_txfiles"
 TABLE_FILE = "_txfiles/table.json"
 LOCK_FILE = "_txfiles/lock"
 HINT_FILE = "_txfiles/hint.json"
@@ -43,6 +44,7 @@ _DATA_FILE = re.compile(r"part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|
 _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(parquet|csv))")
 _TEMPORARY_VECTORS = re.compile(r"_txfiles/vectors/\.tmp-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.bin")
 _TEMPORARY_RUN = re.compile(r"_txfiles/index/\.tmp-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.run")
+_REMOVED_LOG = re.compile(r"_txfiles-([0-9a-f]{16})-[0-9a-f]{32}")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~=-]|%[0-9A-F]{2})+")
 _HIVE_ESCAPE = re.compile(r"%([0-9A-F]{2})")
 _HIVE_ESCAPED = re.compile(r"[\x00-\x1f\"#%'*/:=?\\\x7f{\[\]^]")
@@ -147,6 +149,26 @@ def is_temporary(name: str, table_id: str) -> bool:
     if found[2] is None:
         return folder == "_txfiles" or folder.startswith(LOG_DIR)
     return found[2] == table_id and not folder.startswith("_txfiles")
+
+
+def removed_log(table_id: str, unique_id: str) -> str:
+    """The folder to which a detach moves the log in one step, before it deletes it."""
+    return f"{LOG_FOLDER}-{table_id}-{unique_id}"
+
+
+def removed_log_of(folder: str) -> str | None:
+    """The id of the table whose log was moved to a folder of this name; None for any other folder."""
+    found = _REMOVED_LOG.fullmatch(folder)
+    return found[1] if found else None
+
+
+def is_log_name(name: str, table_id: str) -> bool:
+    """Whether a name below `_txfiles/` is one that this table's log may have."""
+    if name in (TABLE_FILE, LOCK_FILE, HINT_FILE, INDEX_SEED_FILE):
+        return True
+    if any(version_of(name) is not None for version_of in (manifest_version, checkpoint_version, sidecar_version)):
+        return True
+    return any(is_own(name, table_id) for is_own in (is_vectors, is_index_run, is_temporary))
 
 
 def is_deletable(path: str, table_id: str) -> bool:

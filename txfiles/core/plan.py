@@ -176,6 +176,11 @@ class CommitPlan:
         return self.read_set.changes_table
 
     @property
+    def detaches(self) -> bool:
+        """Whether no version may follow."""
+        return self.changes_table and self.table.is_detached
+
+    @property
     def index_actions(self) -> tuple[IndexAction, ...]:
         """What it does to the key index, merge and all."""
         if self.merge is None:

@@ -181,6 +181,8 @@ def _check_chain(state: State | None, manifest: Manifest, where: str, table_id: 
         why = "its predecessor is not the one that it was written after"
     elif state is not None and manifest.time_us <= state.time_us:
         why = "it is not later than its predecessor"
+    elif state is not None and state.table.is_detached:
+        why = f"version {state.version} detached the table, and no version may follow"
     elif manifest.vacuum is not None and not (
         (state.oldest_readable_version if state else 0) <= manifest.vacuum.oldest_readable_version <= manifest.version
     ):

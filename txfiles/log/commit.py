@@ -47,7 +47,7 @@ from txfiles.errors import (
     StoreError,
     TxFilesError,
 )
-from txfiles.log import index, put, versions
+from txfiles.log import detached, index, put, versions
 from txfiles.log.base import Base
 from txfiles.log.put import BACKOFF_FIRST_SECONDS
 from txfiles.log.session import Session
@@ -198,6 +198,7 @@ def run(attempt: Attempt, operation: PlanOperation, *, base: Snapshot | None = N
     Raises:
         CommitConflictError: others kept winning for `attempt.timeout` seconds.
         CommitStateUnknownError: the store did not say what became of the manifest; staged files are kept.
+        TableDetachedError: no version may follow.
     """
     session = attempt.session
     snapshot = base or versions.head(session)
@@ -236,6 +237,8 @@ def _pass(attempt: Attempt, operation: PlanOperation, snapshot: Snapshot | None)
     if known is not None:  # committed between the caller's look and this snapshot
         return Outcome(None, known.version, committed=False, already_committed=True, attempts=attempt.count)
     session = attempt.session
+    if snapshot is not None:
+        detached.refuse_writes(session.store.root, snapshot.state)
     table_id = snapshot.state.table_id if snapshot else None
     base = Base(session, snapshot)
     staging = attempt.new_staging(session, attempt.commit_id, attempt.numbers, table_id, base.begin)
@@ -258,7 +261,7 @@ def _commit(attempt: Attempt, plan: CommitPlan, base: Base, staging: Staged) -> 
     Under the advisory lock, looking for newer versions first avoids the race. Without it, the put itself shows them.
     """
     session = attempt.session
-    with port.lock(session.store, LOCK_SECONDS) as held:
+    with port.lock(session.store, LOCK_SECONDS) as held, port.pinned(session.store, names.LOG_FOLDER):
         looks = held
         while True:
             state = base.snapshot.state if base.snapshot else None
@@ -277,7 +280,13 @@ def _commit(attempt: Attempt, plan: CommitPlan, base: Base, staging: Staged) -> 
             if base.snapshot is not None:  # a crash must not keep what is built on it, and lose it
                 port.ensure_durable(session.store, names.manifest(base.snapshot.state.version))
             manifest, data = _write_down(attempt, plan, base, staging)
-            if _put_manifest(attempt, manifest, data, staging):
+            try:
+                created = _put_manifest(attempt, manifest, data, staging)
+            except StoreError as error:
+                if base.snapshot is None or not port.is_moved(error):
+                    raise
+                return _another_table(attempt, base.snapshot)
+            if created:
                 made = _remembered(session, base.snapshot, plan, manifest, data)
                 return Outcome(plan, manifest.version, committed=True, attempts=attempt.count, snapshot=made)
             attempt.lost(manifest.version, "it was created first")
@@ -308,7 +317,10 @@ def _another_table(attempt: Attempt, base: Snapshot | None) -> Snapshot:
     """The head of the table that has replaced the one that was planned on."""
     assert base is not None
     attempt.lost(base.state.version, "the table was deleted and created again")
-    return versions.require_head(attempt.session)
+    found = versions.head(attempt.session)
+    if found is None:
+        raise versions.gone(attempt.session.store, f"{attempt.operation.name} ran; it committed nothing")
+    return found
 
 
 def _rebase(
@@ -321,6 +333,8 @@ def _rebase(
     decision = conflicts.judge(plan, manifests, net)
     if decision.verdict is Verdict.DONE:
         return Outcome(None, decision.version, committed=False, already_committed=True, attempts=attempt.count)
+    if decision.verdict is Verdict.LEFT:
+        detached.refuse_writes(attempt.session.store.root, head.state)
     because = decision.because
     if decision.verdict is Verdict.PROBE:
         because = _probed(attempt, plan, base, head, net)

@@ -19,7 +19,7 @@ from txfiles.core.manifest import CheckpointRef
 from txfiles.core.messages import shown
 from txfiles.core.replay import State
 from txfiles.errors import CorruptTableError, OptionError, SnapshotExpiredError, TableNotFoundError
-from txfiles.log import checkpoint, identity, manifests, newest, parts
+from txfiles.log import checkpoint, detached, identity, manifests, newest, parts
 from txfiles.log.newest import Hint
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Loaded, Snapshot, extend
@@ -166,12 +166,13 @@ def head(session: Session) -> Snapshot | None:
 
     Raises:
         CorruptTableError: the log is damaged, or lost although a hint or a checkpoint exists.
+        TableDetachedError: the table was detached, and only names are left of its log.
     Cost: three round trips (a hint at most `HINT_INTERVAL` versions old; the newest checkpoint and at most
         `checkpoint_interval` manifests, together); from the cache one, and another if there are newer manifests.
     """
     root = session.store.root
     known = session.cache.get(root) if session.cache else None
-    found = (_caught_up(session, known) if known else None) or _opened(session)
+    found = _readable(session, (_caught_up(session, known) if known else None) or _opened(session))
     if session.cache is not None and found is not None:
         session.cache.keep(root, found)
     return found
@@ -190,7 +191,14 @@ def require_head(session: Session) -> Snapshot:
 
 def advance(session: Session, snapshot: Snapshot) -> Snapshot:
     """The newest version, reading only manifests newer than `snapshot` unless a checkpoint is nearer."""
-    return _caught_up(session, snapshot) or require_head(session)
+    return _readable(session, _caught_up(session, snapshot)) or require_head(session)
+
+
+def _readable(session: Session, found: Snapshot | None) -> Snapshot | None:
+    """The newest version, unless it detached the table and its log was taken away since."""
+    if found is not None and found.state.table.is_detached and identity.table_id(session.store) is None:
+        raise detached.error(session.store.root, found.state.version, found.state.time_us, finished=True)
+    return found
 
 
 def at_version(session: Session, latest: State, version: int) -> Snapshot:
@@ -275,11 +283,20 @@ def expired(store: Store, version: int, oldest: int) -> SnapshotExpiredError:
     )
 
 
+def gone(store: Store, meanwhile: str) -> TableNotFoundError:
+    """The error for a table that a call has read and that is not there any more."""
+    return TableNotFoundError(
+        f"there is no table at {store.root} any more: it was detached or deleted while {meanwhile}",
+        hint="look at the folder: if its data files are there, any reader of such files reads them",
+    )
+
+
 class ExpiryReported:
     """Context manager that reports a missing file as `SnapshotExpiredError` if a vacuum expired this snapshot.
 
     Raises:
         SnapshotExpiredError: instead of `CorruptTableError`, if a vacuum has deleted files of this version since.
+        TableNotFoundError: likewise, if there is no table any more.
     """
 
     def __init__(self, session: Session, state: State) -> None:
@@ -292,7 +309,9 @@ class ExpiryReported:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, CorruptTableError):
             found = head(self._session)
-            if found is not None and self._state.version < found.state.oldest_readable_version:
+            if found is None:
+                raise gone(self._session.store, f"version {self._state.version} was read") from error
+            if self._state.version < found.state.oldest_readable_version:
                 raise expired(self._session.store, self._state.version, found.state.oldest_readable_version) from error
 
 
@@ -319,7 +338,7 @@ def _opened(session: Session) -> Snapshot | None:
     known = _Known(session)
     last = _by_hint(known, hint) if hint else None
     if last is None:
-        last = newest.listed(store)
+        last = _listed(store)
         if last is None and _was_written_to(store, hint):
             last = newest.listed(store)  # once more: the first commit may have come between the two looks
             if last is None:
@@ -328,11 +347,20 @@ def _opened(session: Session) -> Snapshot | None:
             return None
     table_id = table_id or identity.table_id(store)  # once more: it is created before the first manifest
     if table_id is None:
-        raise CorruptTableError(
-            f"{store.root} has a log but no {names.TABLE_FILE}", hint="restore that file from a backup"
-        )
+        detached.refuse_tombstones(store)
+        raise gone(store, "it was being opened")
     known.fetch(None, [last])
     return known.snapshot(table_id, last)
+
+
+def _listed(store: Store) -> int | None:
+    """The newest version by a listing. A purge that died may have left gaps: then it is said to be that."""
+    try:
+        return newest.listed(store)
+    except CorruptTableError:
+        if identity.table_id(store) is None:
+            detached.refuse_tombstones(store)
+        raise
 
 
 def _by_hint(known: _Known, hint: Hint) -> int | None:

@@ -213,12 +213,25 @@ def live_rows(file: DataFile) -> int:
     return file.live_rows
 
 
+def seen_otherwise(snapshot: Snapshot) -> np.ndarray:
+    """Which live files a tool that reads them on its own would see with other rows, columns or types than the table's.
+
+    Cost: vectorised over the files.
+    """
+    files, dialect = snapshot.files, snapshot.state.table.csv_dialect
+    older = pc.less(files["added_version"], snapshot.state.columns_since)
+    marked = pc.is_valid(files["vector"])
+    found = np.asarray(pc.or_(older, marked), np.bool_)
+    if dialect is not None:  # the files that it did not write are in another form, each
+        found |= [not names.is_data_path(path, dialect.table_id) for path in files["path"].to_pylist()]
+    return found
+
+
 def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
     """Refuse to hand out files if a tool that reads them on its own would not see the table's rows and columns.
 
     Raises:
-        NeedsLiveViewError: rows of a live file are marked, or it was added before a column's name or type last changed,
-            or is an adopted CSV file.
+        NeedsLiveViewError: rows of a live file are marked, or it was added before a column's name or type last changed.
     Cost: vectorised over the files.
     """
     marked = filelist.marked(snapshot.files)
@@ -230,17 +243,6 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
             "pandas; compact() rewrites such files once many of their rows are marked; files(physical=True) or "
             "`txfiles files --physical` lists the files anyway",
             file=marked["path"][0].as_py(),
-        )
-    dialect = snapshot.state.table.csv_dialect
-    foreign = filelist.foreign(snapshot.files, dialect.table_id) if dialect else marked
-    if foreign.num_rows:
-        raise NeedsLiveViewError(
-            f"{foreign.num_rows} adopted CSV file(s) of {where} keep their form: a tool that reads the files itself "
-            "would have to be told it, and the table's own files have another one",
-            hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
-            "pandas; compact() rewrites small ones in the table's form; files(physical=True) or `txfiles files "
-            "--physical` lists the files anyway",
-            file=foreign["path"][0].as_py(),
         )
     since = snapshot.state.columns_since
     older = snapshot.files.filter(pc.less(snapshot.files["added_version"], since))

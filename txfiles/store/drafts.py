@@ -101,18 +101,30 @@ class Draft:
         temporary: what it is called until then, in the same folder.
         doubt: what an error says about the commit if the name may exist, or exists but may not be durable.
         lock: excludes every other writer if there are no hard links.
+        existing: how many of the first folders of its name must be there already.
+        within: the first folder of its name, open already; None: it is looked up.
     Raises:
         StoreError: it could not be created, or the temporary name is taken.
     """
 
-    def __init__(self, folders: Folders, name: str, temporary: str, doubt: Committed, lock: Lock | None = None) -> None:
+    def __init__(
+        self,
+        folders: Folders,
+        name: str,
+        temporary: str,
+        doubt: Committed,
+        lock: Lock | None = None,
+        *,
+        existing: int = 0,
+        within: int | None = None,
+    ) -> None:
         parents, self._last = common.split(name)
         self._where = folders.url(name)
         self._temporary = temporary
         self._doubt: Committed = doubt
         self._lock = lock
         with telling("write", self._where):
-            self._folder = folders.open(parents, create=True)
+            self._folder = folders.open(parents, create=True, existing=existing, within=within)
             try:
                 self._fd = os.open(temporary, CREATE, 0o666, dir_fd=self._folder)
             except BaseException:

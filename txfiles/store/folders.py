@@ -87,25 +87,35 @@ class Folders:
         finally:
             os.close(fd)
 
-    def open(self, folders: Sequence[str], *, create: bool) -> int:
+    def open(self, folders: Sequence[str], *, create: bool, existing: int = 0, within: int | None = None) -> int:
         """A folder's descriptor, for the caller to close.
 
         Args:
             folders: the way from the root.
             create: make what is missing, durably.
+            existing: how many of the first ones must be there already; they are made durable all the same.
+            within: the first one, open already; None: it is looked up.
         Raises:
             FileNotFoundError: it is missing, and `create` is not asked for.
             CorruptTableError: something else is in its place, or in that of a folder above it.
         Cost: one open for each step; with `create`, one more fsync for each folder that is new to this object.
         """
-        fd = self._open_root(create=create)
-        for depth in range(len(folders)):
+        fd = self._open_root(create=create, existing=existing > 0) if within is None else os.dup(within)
+        for depth in range(0 if within is None else 1, len(folders)):
             try:
-                child = self._step(fd, "/".join(folders[: depth + 1]), create=create)
+                child = self._step(fd, "/".join(folders[: depth + 1]), create=create, existing=depth < existing)
             finally:
                 os.close(fd)
             fd = child
         return fd
+
+    def is_at(self, fd: int, folders: Sequence[str]) -> bool:
+        """Whether an open folder is the one that is at a place now."""
+        try:
+            with self.opened(folders) as now:
+                return os.path.samestat(os.fstat(fd), os.fstat(now))
+        except FileNotFoundError:
+            return False
 
     def open_file(self, folder: int, name: str, flags: int) -> int:
         """The descriptor of the regular file `name` in its open folder, for the caller to close.
@@ -150,14 +160,14 @@ class Folders:
             status = os.stat(name.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
             self.check_file(name, status, expected)
 
-    def _open_root(self, *, create: bool) -> int:
+    def _open_root(self, *, create: bool, existing: bool) -> int:
         made = False
         try:
             fd = os.open(self.root, _FOLDER)
         except NotADirectoryError as error:
             raise InputError(f"{self.root} is not a folder", hint="a table is a folder of files") from error
         except FileNotFoundError:
-            if not create:
+            if not create or existing:
                 raise
             _make(self.root)
             made = True
@@ -168,7 +178,7 @@ class Folders:
                 _make_durable(fd, lambda: _sync_path(self.root.parent), already=made)
         return fd
 
-    def _step(self, parent: int, path: str, *, create: bool) -> int:
+    def _step(self, parent: int, path: str, *, create: bool, existing: bool) -> int:
         """Open the folder `path` from its open parent."""
         last = path.rpartition("/")[2]
         made = False
@@ -176,7 +186,7 @@ class Folders:
             try:
                 fd = os.open(last, _STEP, dir_fd=parent)
             except FileNotFoundError:
-                if not create:
+                if not create or existing:
                     raise
                 with suppress(FileExistsError):
                     os.mkdir(last, dir_fd=parent)

@@ -7,23 +7,27 @@ Source: specs/5-commit.md.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from txfiles.core import names
-from txfiles.errors import Committed, CorruptTableError, InputError
+from txfiles.errors import Committed, CorruptTableError, InputError, StoreError
 from txfiles.store import common
 from txfiles.store.drafts import TEMPORARY_PREFIX, Draft, LocalSink
-from txfiles.store.folders import Folders, ensure_durable, telling
+from txfiles.store.folders import Folders, ensure_durable, failure, telling
 from txfiles.store.locks import file_lock, kept_lock
+from txfiles.store.moving import MovesLocalFolders, moved
 from txfiles.store.port import Capabilities, Entry, Lock, Put
 
 if TYPE_CHECKING:
@@ -33,7 +37,20 @@ _Found = list[Entry | str]
 """Files, and folders as prefixes ("a/b/")."""
 
 
-class LocalStore:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A folder of a store that is held open, so that its inode is not given to another."""
+
+    root: str
+    folder: str
+    fd: int
+
+
+_PINNED: ContextVar[_Held | None] = ContextVar("pinned", default=None)
+"""The folder that this thread holds on to."""
+
+
+class LocalStore(MovesLocalFolders):
     """Named bytes below a folder. A folder is created with the first file in it.
 
     Args:
@@ -98,13 +115,48 @@ class LocalStore:
                 success. Otherwise it was not created.
         Cost: two fsyncs and about 15 other system calls; half a millisecond on a virtual disk.
         """
-        with self._draft(name, "unknown") as draft:
-            draft.write(data)
-            return Put.CREATED if draft.publish(remember=True) else Put.EXISTS
+        held = _PINNED.get()
+        if held is None or held.root != self.root or not name.startswith(held.folder + "/"):
+            with self._draft(name, "unknown") as draft:
+                draft.write(data)
+                return Put.CREATED if draft.publish(remember=True) else Put.EXISTS
+        try:
+            with self._draft(name, "unknown", within=held.fd) as draft:
+                draft.write(data)
+                put = Put.CREATED if draft.publish(remember=True) else Put.EXISTS
+                try:
+                    in_place = self._folders.is_at(held.fd, [held.folder])
+                except OSError as error:
+                    raise failure(error, "look at", self.url(name), "unknown") from error
+                if not in_place:  # the name is in a folder that is being removed: no reader will ever see it
+                    raise moved(self.url(held.folder))
+                return put
+        except StoreError as error:
+            if error.evidence.get("errno") == errno.ENOENT:
+                raise moved(self.url(held.folder)) from error
+            raise
+
+    @contextmanager
+    def pinned(self, folder: str) -> Iterator[None]:
+        """See `port.Pins`. Cost: an open, and two with each `put_if_absent`; nothing if the folder is not there yet."""
+        fd: int | None = None
+        with telling("read", self.url(folder)), suppress(FileNotFoundError):
+            fd = self._folders.open([folder], create=True, existing=1)
+        if fd is None:
+            yield
+            return
+        held = _PINNED.set(_Held(self.root, folder, fd))
+        try:
+            yield
+        finally:
+            _PINNED.reset(held)
+            os.close(fd)
 
     def put(self, name: str, data: bytes) -> None:
-        """Replace the object, atomically but not durably: for hints only."""
-        with self._draft(name, "no") as draft:
+        """Replace the object, atomically but not durably: for hints only. A log that is not there is not begun."""
+        # A late writer's hint or checkpoint must not begin another log where one was taken away.
+        existing = 1 if name == names.HINT_FILE or name.startswith(names.CHECKPOINT_DIR) else 0
+        with self._draft(name, "no", existing=existing) as draft:
             draft.write(data)
             draft.replace()
 
@@ -208,7 +260,7 @@ class LocalStore:
         """The function that releases the lock; None if it is not held."""
         folders, _ = common.split(names.LOCK_FILE)
         try:
-            folder = self._folders.open(folders, create=True)
+            folder = self._folders.open(folders, create=True, existing=1)
             try:
                 # Created here, by the umask and through no link, so that what filelock opens is known.
                 os.close(self._folders.open_file(folder, names.LOCK_FILE, os.O_RDWR | os.O_CREAT))
@@ -251,8 +303,9 @@ class LocalStore:
         return sorted(found, key=lambda item: item if isinstance(item, str) else item.name, reverse=True)
 
     @contextmanager
-    def _draft(self, name: str, doubt: Committed) -> Iterator[Draft]:
-        draft = Draft(self._folders, name, TEMPORARY_PREFIX + secrets.token_hex(16), doubt, self._given_lock)
+    def _draft(self, name: str, doubt: Committed, *, existing: int = 0, within: int | None = None) -> Iterator[Draft]:
+        temporary = TEMPORARY_PREFIX + secrets.token_hex(16)
+        draft = Draft(self._folders, name, temporary, doubt, self._given_lock, existing=existing, within=within)
         try:
             yield draft
         finally:

@@ -11,8 +11,9 @@ conditional put *created* the name, found that it *exists*, or its outcome is *u
 applied, or may yet be). `None` from `get` and `stat` means "does not exist"; if something cannot be read, they raise
 `StoreError`: it is never taken for absent.
 
-What only some stores can do is not in `Store`: `EnsuresDurable`, `Locks`, `HasUploads`, `Maps` and `ReadByArrow` are
-separate protocols, used by the functions at the end of this module. How stores differ is in their `Capabilities`.
+What only some stores can do is not in `Store`: `EnsuresDurable`, `Locks`, `HasUploads`, `Pins`, `MovesFolders`, `Maps`
+and `ReadByArrow` are separate protocols, used by the functions at the end of this module. How stores differ is in their
+`Capabilities`.
 
 Source: specs/5-commit.md, "Stores".
 """
@@ -41,6 +42,10 @@ context manager that can be entered again and again."""
 
 LOST_UPLOAD = "lost upload"
 """The `failure` of a `StoreError`: the store forgot what was sent of a file, which was not and will not be written."""
+
+
+MOVED = "moved"
+"""The `failure` of a `StoreError`: the folder to write to was moved away or replaced, and nothing was created."""
 
 
 class Put(enum.Enum):
@@ -181,6 +186,29 @@ class HasUploads(Protocol):
         """Abort uploads that began before a time by the store's clock and have one's own names; returns how many."""
 
 
+class Pins(Protocol):
+    """A store whose folders can be moved, and in which a folder can be held on to."""
+
+    def pinned(self, folder: str) -> AbstractContextManager[None]:
+        """Context manager in which this thread's `put_if_absent` below a folder goes to the one that is there now.
+
+        If it has been moved away or replaced meanwhile: `StoreError`, whose failure is `MOVED`.
+        """
+
+
+class MovesFolders(Protocol):
+    """A store with folders, which can be moved in one step."""
+
+    def top_folders(self) -> list[str]:
+        """The names of the folders directly below the root, links aside."""
+
+    def move_folder(self, folder: str, to: str) -> bool:
+        """Give a folder another, free name, durably, with all that is in it; False if there is no such folder."""
+
+    def remove_folders(self, folder: str) -> bool:
+        """Remove a folder and those below it, except those that hold a file. Returns whether it is gone."""
+
+
 class Maps(Protocol):
     """A store whose files can be mapped into memory."""
 
@@ -229,6 +257,29 @@ def abort_uploads(store: Store, is_own: Callable[[str], bool], before_us: int) -
     """Abort uploads that began before a time and have one's own names; 0 if the store has no uploads."""
     own: HasUploads | None = _if_it_has(store, "abort_uploads")
     return 0 if own is None else own.abort_uploads(is_own, before_us)
+
+
+def is_moved(error: StoreError) -> bool:
+    """Whether the folder to write to was moved away or replaced."""
+    return error.evidence.get("failure") == MOVED
+
+
+def pinned(store: Store, folder: str) -> AbstractContextManager[None]:
+    """See `Pins.pinned`; does nothing if the store has no folders that could be moved."""
+    own: Pins | None = _if_it_has(store, "pinned")
+    return nullcontext() if own is None else own.pinned(folder)
+
+
+def moves_folders(store: Store) -> MovesFolders | None:
+    """The store, if it can move folders."""
+    found: MovesFolders | None = _if_it_has(store, "move_folder")
+    return found
+
+
+def top_folders(store: Store) -> list[str]:
+    """The names of the folders directly below the root; none if the store has no folders."""
+    own = moves_folders(store)
+    return [] if own is None else own.top_folders()
 
 
 def mapped(store: Store, name: str) -> mmap.mmap | bytes | None:

@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from txfiles.core.manifest import PropertyValue
 from txfiles.options import CompactOptions, IndexOptions, Request, VacuumOptions
-from txfiles.results import Commit, CompactResult, IndexResult, Plan, Resolution, VacuumResult, WriteResult
-from txfiles.verbs import DeleteOptions
+from txfiles.results import (
+    Commit,
+    CompactResult,
+    DetachResult,
+    IndexResult,
+    Plan,
+    Resolution,
+    VacuumResult,
+    WriteResult,
+)
+from txfiles.verbs import DeleteOptions, DetachOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -189,3 +198,6 @@ class Target(Protocol):
 
     def resolve(self, place: Place, commit_id: str) -> Resolution:
         """What became of a commit. See `txfiles.resolve`."""
+
+    def detach(self, place: Place, options: DetachOptions) -> DetachResult:
+        """Leave the table as a plain folder. See `txfiles.detach`; never called if `Capabilities.verbs` lacks it."""

@@ -144,14 +144,18 @@ class DataFileWriter:
         """All rows are written: from now on the key index may count them. `close` says so, too."""
         self._facts.complete()
 
-    def close(self) -> Add:
+    def close(self, *, even_empty: bool = False) -> Add:
         """Publish the file, durably; returns the action that makes it part of a table.
 
+        Args:
+            even_empty: publish it without a row, too: it holds the names of the columns and their types.
         Raises:
             InputError: no row was written, so there is no file.
             StoreError: the store failed; the file does not exist.
         """
         self._check_open()
+        if self._writer is None and even_empty:
+            self._writer = self._begin(0)
         if self._writer is None:
             raise InputError(f"{self._name} has no rows", hint="a commit needs no file for them: leave it out")
         self.complete()
@@ -168,7 +172,7 @@ class DataFileWriter:
             footer_sha256=facts.footer_sha256,
             partition=self._partition,
             stats=self._facts.stats(),
-            key_range=self._facts.key_range(),
+            key_range=self._facts.key_range() if self._rows else None,
         )
 
     def abort(self) -> None:

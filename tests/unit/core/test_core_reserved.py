@@ -15,7 +15,7 @@ from txfiles.core import codec, names
 from txfiles.errors import CorruptTableError, UnsupportedTableError
 from txfiles.log import checkpoint
 
-RESERVED = ["column_mapping", "adopted_files", "detached"]
+RESERVED = ["column_mapping", "adopted_files"]
 
 
 @pytest.fixture
@@ -58,11 +58,11 @@ def test_a_feature_is_not_taken_back(written: Path, monkeypatch: pytest.MonkeyPa
     """A table action that lacks a required feature of the one before is damage: older files still need it."""
     monkeypatch.setattr(codec, "KNOWN_FEATURES", frozenset(RESERVED))
     first = document(written, 0)
-    first["table"]["required_features"] = ["column_mapping"]
+    first["table"]["required_features"] = ["adopted_files"]
     (written / names.manifest(0)).write_bytes(sealed(first))
     second = document(written, 1) | {"parent_sha256": codec.sha256((written / names.manifest(0)).read_bytes())}
     second.pop("checkpoint", None)
-    for features, fine in ((["detached", "column_mapping"], True), (["detached"], False)):
+    for features, fine in ((["column_mapping", "adopted_files"], True), (["column_mapping"], False)):
         table = first["table"] | {"required_features": features}
         (written / names.manifest(1)).write_bytes(sealed(second | {"table": table}))
         if fine:

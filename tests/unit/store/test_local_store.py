@@ -191,6 +191,7 @@ def test_what_cannot_be_settled(store, root, monkeypatch):
 
 def test_a_hint_is_replaced_by_renaming(store, journal):
     """A hint is not made durable, and never half-written under its name."""
+    put(store)
     store.put(names.HINT_FILE, b"1")
     journal.clear()
     store.put(names.HINT_FILE, b"2")
@@ -801,6 +802,7 @@ def test_lock_between_processes(store, root):
     """Another process excludes this one, and its death frees the lock."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
+    put(store)
     holder = context.Process(target=_hold_lock, args=(root, ready))
     holder.start()
     assert ready.wait(60)
@@ -814,6 +816,7 @@ def test_lock_between_processes(store, root):
 
 def test_lock_between_stores(store, root):
     """Two stores of one table exclude each other, also in one thread."""
+    put(store)
     with store.lock(1.0) as first, LocalStore(root).lock(0.0) as second:
         assert (first, second) == (True, False)
 

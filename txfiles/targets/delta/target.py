@@ -9,11 +9,12 @@ import re
 from typing import TYPE_CHECKING
 
 from txfiles.core.messages import shown, text
-from txfiles.errors import CommitStateUnknownError, OptionError
+from txfiles.errors import CommitStateUnknownError, OptionError, UnsupportedVerbError
 from txfiles.options import DEFAULTS, MODES, Request
-from txfiles.results import Plan, Resolution, WriteResult
+from txfiles.results import DetachResult, Plan, Resolution, WriteResult
 from txfiles.spark.frames import SparkSource
 from txfiles.targets.protocol import Capabilities, Place
+from txfiles.verbs import DetachOptions
 
 if TYPE_CHECKING:
     from txfiles.targets.delta.commit import Attempt
@@ -86,6 +87,10 @@ class DeltaTarget:
                 versions=(),
             )
         return Resolution(committed=False, version=None)
+
+    def detach(self, place: Place, options: DetachOptions) -> DetachResult:
+        """Never called: see the capabilities."""
+        raise UnsupportedVerbError("Delta tables do not support 'detach'", verb="detach")
 
     def _attempt(self, place: Place, request: Request) -> Attempt:
         from txfiles.targets.delta.client import Client

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from txfiles.core.manifest import Operation
 from txfiles.core.messages import shown, text
-from txfiles.errors import OptionError, StoreError
+from txfiles.errors import OptionError, StoreError, TableDetachedError
 from txfiles.log import identity, manifests, versions
 from txfiles.log.commit import Attempt, Outcome
 from txfiles.log.session import Session
@@ -55,11 +55,18 @@ def resolve(session: Session, commit_id: str) -> Resolution:
             f"{shown(commit_id)} is not a commit id",
             hint="pass the 32 hex digits from the error (error.commit_id)",
         )
-    newest = versions.head(session)
+    try:
+        newest = versions.head(session)
+    except TableDetachedError as left:  # its manifests are still there, unless they were purged
+        return _resolved(session, commit_id, left.version)
     if newest is None and identity.table_id(session.store) is not None:
         return Resolution(committed=False, version=None)  # the creation that it was has not come to pass
     newest = newest or versions.require_head(session)
-    for manifest in manifests.history(session, newest.state.version, None):
+    return _resolved(session, commit_id, newest.state.version)
+
+
+def _resolved(session: Session, commit_id: str, newest: int) -> Resolution:
+    for manifest in manifests.history(session, newest, None):
         if manifest.commit_id == commit_id:
             return Resolution(committed=True, version=manifest.version)
     return Resolution(committed=False, version=None)

@@ -6,7 +6,7 @@ import re
 
 from txfiles.core import names
 from txfiles.errors import FolderNotEmptyError, TableNotFoundError
-from txfiles.log import identity, versions
+from txfiles.log import detached, identity, versions
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.store.port import Store
@@ -52,6 +52,12 @@ def require_table(session: Session) -> Snapshot:
     try:
         return versions.require_head(session)
     except TableNotFoundError:
+        moved = detached.moved_logs(session.store)
+        if moved:
+            raise TableNotFoundError(
+                f"there is no table at {session.store.root} any more: it was detached, and {moved[0][0]} is left of it",
+                hint="`txfiles detach` run again removes that; the data files can be read with any reader",
+            ) from None
         found = _foreign_log(session.store)
         if found is None:
             raise

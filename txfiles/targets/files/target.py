@@ -15,6 +15,7 @@ from txfiles import environment
 from txfiles.core import times
 from txfiles.core.codec import FORMATS
 from txfiles.core.properties import effective
+from txfiles.errors import TableDetachedError
 from txfiles.log import manifests, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
@@ -25,6 +26,7 @@ from txfiles.reading.live import data_name
 from txfiles.results import (
     Commit,
     CompactResult,
+    DetachResult,
     IndexResult,
     Plan,
     Resolution,
@@ -35,9 +37,9 @@ from txfiles.results import (
 from txfiles.rows import filelist, types
 from txfiles.spark import reading as spark_reading
 from txfiles.store import open_store, port
-from txfiles.targets.files import attempts, index, strangers, upkeep, writes
+from txfiles.targets.files import attempts, detach, index, strangers, upkeep, writes
 from txfiles.targets.protocol import Capabilities, Place, TableState
-from txfiles.verbs import DeleteOptions
+from txfiles.verbs import DeleteOptions, DetachOptions
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -64,6 +66,7 @@ class FilesTarget:
                 "compact",
                 "dataset",
                 "delete",
+                "detach",
                 "file_table",
                 "files",
                 "history",
@@ -96,13 +99,20 @@ class FilesTarget:
         return FilesTable(place, session, strangers.require_table(session))
 
     def exists(self, place: Place) -> bool:
-        """Whether there is a table; an interrupted creation is not one."""
+        """Whether there is a table; an interrupted creation is not one, nor what a detach has left."""
         session = open_session(place)
-        return versions.head(session) is not None
+        try:
+            return versions.head(session) is not None
+        except TableDetachedError:
+            return False
 
     def resolve(self, place: Place, commit_id: str) -> Resolution:
         """See `attempts.resolve`."""
         return attempts.resolve(open_session(place), commit_id)
+
+    def detach(self, place: Place, options: DetachOptions) -> DetachResult:
+        """See `detach.detach`."""
+        return detach.detach(open_session(place), options)
 
 
 FILES = FilesTarget()

@@ -12,7 +12,7 @@ from txfiles.core.manifest import Operation, PropertyValue
 from txfiles.core.messages import shown
 from txfiles.core.plan import CommitPlan, Group
 from txfiles.errors import OptionError
-from txfiles.log import versions
+from txfiles.log import detached, versions
 from txfiles.log.commit import run
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
@@ -49,6 +49,7 @@ def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[Va
     newest = versions.advance(session, base)
     rules = _vacuum_rules(newest, options)
     if options.dry_run:
+        detached.refuse_writes(session.store.root, newest.state)
         found = vacuum_operation.find(session, newest, rules)
         deleted = tuple(entry.name for entry in found.entries)
         size = sum(entry.bytes for entry in found.entries)
@@ -86,6 +87,7 @@ def compact(session: Session, base: Snapshot, options: CompactOptions) -> tuple[
     """Join small files. See `Table.compact`."""
     newest = versions.advance(session, base)
     if options.dry_run:
+        detached.refuse_writes(session.store.root, newest.state)
         found = compact_operation.estimate(newest, _wanted(newest, options))
         return _compacted(found, newest.state.version, dry_run=True), newest
     operation = Operation(

@@ -15,7 +15,7 @@ from txfiles.core.messages import plain
 from txfiles.core.plan import CommitPlan
 from txfiles.core.replay import BatchRecord
 from txfiles.errors import BatchIdMismatchError, SnapshotExpiredError
-from txfiles.log import versions
+from txfiles.log import detached, versions
 from txfiles.log.commit import Outcome, acknowledged, run
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
@@ -130,6 +130,8 @@ def _plan(session: Session, request: Asked, base: Snapshot | None) -> Plan:
             return Plan(version=known.version, committed=False, already_committed=True, mode=request.mode)
         if base is None:
             refuse_foreign_files(session)
+        else:
+            detached.refuse_writes(session.store.root, base.state)
         try:
             with versions.ExpiryReported(session, base.state) if base else nullcontext():
                 found = _operation_of(request)(PlanContext(session, request, base, Estimate()))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from txfiles.core.messages import shown, text
-from txfiles.errors import OptionError, TableNotFoundError
+from txfiles.errors import OptionError, TableNotFoundError, UnsupportedVerbError
 from txfiles.options import DEFAULTS, MODES, Request
-from txfiles.results import Plan, Resolution, WriteResult
+from txfiles.results import DetachResult, Plan, Resolution, WriteResult
 from txfiles.targets.protocol import Capabilities, Place
 from txfiles.targets.sql import address as addresses
 from txfiles.targets.sql import ledger, write
@@ -13,6 +13,7 @@ from txfiles.targets.sql.call import ledger_name, lock_name
 from txfiles.targets.sql.database import is_there
 from txfiles.targets.sql.reading import PATIENCE_SECONDS, Reading
 from txfiles.targets.sql.table import SqlTable, newest, open_table
+from txfiles.verbs import DetachOptions
 
 LACKS = ("partition_by", "overwrite_partitions", "properties", "lock")
 """Options of a write that SQL tables do not take."""
@@ -68,6 +69,10 @@ class SqlTarget:
             entry = ledger.by_commit(db, schema, name, commit_id) if ledger.exists(db, schema) else None
             db.run("ROLLBACK")
         return Resolution(committed=entry is not None, version=entry.version if entry else None)
+
+    def detach(self, place: Place, options: DetachOptions) -> DetachResult:
+        """There is no folder to leave."""
+        raise UnsupportedVerbError("sql tables do not support 'detach'", verb="detach")
 
 
 SQL = SqlTarget()
