@@ -150,7 +150,7 @@ def content(source: pa.NativeFile, size: int) -> tuple[pa.Buffer, str]:
     places = [(at, min(BLOCK_BYTES, size - at)) for at in range(0, size, BLOCK_BYTES)]
     expect(source, places)
     if in_memory(source) and size > KEEP_BYTES:
-        whole = source.read_at(size, 0)
+        whole = source.read_buffer(size)  # a view of what is mapped
         for at, length in places:
             sha256.update(memoryview(whole)[at : at + length])
         return whole, sha256.hexdigest()

@@ -231,7 +231,8 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
     """Refuse to hand out files if a tool that reads them on its own would not see the table's rows and columns.
 
     Raises:
-        NeedsLiveViewError: rows of a live file are marked, or it was added before a column's name or type last changed.
+        NeedsLiveViewError: rows of a live file are marked, or it was added before a column's name or type last changed,
+            or is an adopted CSV file.
     Cost: vectorised over the files.
     """
     marked = filelist.marked(snapshot.files)
@@ -243,6 +244,17 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
             "pandas; compact() rewrites such files once many of their rows are marked; files(physical=True) or "
             "`txfiles files --physical` lists the files anyway",
             file=marked["path"][0].as_py(),
+        )
+    dialect = snapshot.state.table.csv_dialect
+    foreign = filelist.foreign(snapshot.files, dialect.table_id) if dialect else marked
+    if foreign.num_rows:
+        raise NeedsLiveViewError(
+            f"{foreign.num_rows} adopted CSV file(s) of {where} keep their form: a tool that reads the files itself "
+            "would have to be told it, and the table's own files have another one",
+            hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
+            "pandas; compact() rewrites small ones in the table's form; files(physical=True) or `txfiles files "
+            "--physical` lists the files anyway",
+            file=foreign["path"][0].as_py(),
         )
     since = snapshot.state.columns_since
     older = snapshot.files.filter(pc.less(snapshot.files["added_version"], since))

@@ -269,9 +269,18 @@ def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str 
     return _path_fault(files["path"], table_id)
 
 
+def foreign(files: pa.Table, table_id: str) -> pa.Table:
+    """Those of a list whose names are not this table's own: files that it adopted."""
+    return files.filter(pc.invert(pc.match_substring_regex(files["path"], _own_names(table_id))))
+
+
+def _own_names(table_id: str) -> str:
+    return rf"(?:\A|/)part-{table_id}-[0-9a-f]{{32}}-[0-9]{{5,9}}\.(?:parquet|csv)\z"
+
+
 def _path_fault(paths: pa.ChunkedArray, table_id: str) -> str | None:
     """Whether each path is a data file's of the table. The same rule as `names.is_data_path`, for many paths."""
-    pattern = rf"(?:\A|/)part-{table_id}-[0-9a-f]{{32}}-[0-9]{{5,9}}\.(?:parquet|csv)\z"
+    pattern = _own_names(table_id)
     parts = pc.split_pattern(paths, "/", max_splits=1, reverse=True)
     folders = pc.list_element(parts.filter(pc.greater(pc.list_value_length(parts), 1)), 0)
     some_file = names.data_file(table_id, "0" * 32, 0, "parquet")

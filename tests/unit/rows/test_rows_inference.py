@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txfiles.errors import UnsupportedTypeError
-from txfiles.rows.guess import first_unlike, without
+from txfiles.rows.guess import Guesser, first_unlike, without
 from txfiles.rows.guess import infer as guess
 from txfiles.rows.inference import first_unfit, is_text_of, parse
 
@@ -330,3 +330,37 @@ def test_first_unfit_value_is_found(flags):
     """The position of the first value that does not parse, wherever it is."""
     text = pa.array(["1" if fits else "x" for fits in flags])
     assert first_unfit(text, pa.int64()) == flags.index(False)
+
+
+TEXTS = [
+    *("1", "-7", "007", "1.5", "1.50", "2.0", ".5", "5e-04", "-0", "1,5", "NA", ".", "nan", "x", "true", "false"),
+    *("2024-02-29", "2024-02-29 10:00:00", "2024-02-29 10:00:00.5", "2024-02-29T10:00:00Z"),
+]
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.lists(
+                st.sampled_from(TEXTS) | st.none(),
+                max_size=3,
+            ),
+            max_size=3,
+        ),
+        max_size=3,
+    ),
+    st.sets(st.sampled_from(["NA", "nan"])),
+    st.booleans(),
+    st.sampled_from([".", ","]),
+)
+def test_guessing_by_parts(parts, quoted, exact, decimal):
+    """Text that streams by, in parts that are merged, is given the type that it is given as a whole."""
+    chunks = [pa.array(chunk, pa.string()) for part in parts for chunk in part]
+    whole = guess(pa.chunked_array(chunks, pa.string()), quoted=quoted, exact=exact, decimal=decimal)
+    merged = Guesser(exact=exact, decimal=decimal)
+    for part in parts:
+        guesser = Guesser(exact=exact, decimal=decimal)
+        for chunk in part:
+            guesser.add(pa.array(chunk, pa.string()))
+        merged.merge(guesser)
+    assert merged.guess(quoted) == whole
