@@ -18,7 +18,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from txfiles import formats
+from txfiles import formats, pages
 from txfiles.core import names
 from txfiles.core.csv_dialect import CsvColumn, CsvDialect
 from txfiles.core.manifest import Add, TableMetadata
@@ -124,7 +124,8 @@ def survey(
     told = frozenset(declared.names if declared is not None else ())
     seen: list[_Seen] = []
     guessers: dict[str, Guesser] = {}
-    for one in session.each(lambda file: _seen(session, file, dialect, told, exact), files):
+    held = min(csv_adopted.KEEP_BYTES, max(size for _, size in files))
+    for one in session.each(lambda file: _seen(session, file, dialect, told, exact), files, holding=held):
         for name, guesser in one.guessers.items():
             guessers.setdefault(name, Guesser(exact=name in exact, decimal=dialect.decimal)).merge(guesser)
         one.guessers = {}
@@ -236,6 +237,7 @@ def add(
             )
             check_rows(rows, block.first_row)
         facts.add(rows)
+        pages.forget()
     return Add(
         path=found.path,
         rows=file.rows,
@@ -266,6 +268,7 @@ def _seen(
                 guesser.add(chunk)
         for chunk in rows.column(FIRST).chunks if counted else ():
             numbers.add(chunk)
+        pages.forget()
     quoted = frozenset((text.names[at], marker) for at, marker in text.quoted)
     return _Seen(CsvFile(name, size, text.rows, sha256, text.names), unnamed, quoted, guessers, numbers)
 

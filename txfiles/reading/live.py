@@ -223,7 +223,7 @@ def seen_otherwise(snapshot: Snapshot) -> np.ndarray:
     marked = pc.is_valid(files["vector"])
     found = np.asarray(pc.or_(older, marked), np.bool_)
     if dialect is not None:  # the files that it did not write are in another form, each
-        found |= [not names.is_data_path(path, dialect.table_id) for path in files["path"].to_pylist()]
+        found |= filelist.foreign(files, dialect.table_id)
     return found
 
 
@@ -246,7 +246,9 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
             file=marked["path"][0].as_py(),
         )
     dialect = snapshot.state.table.csv_dialect
-    foreign = filelist.foreign(snapshot.files, dialect.table_id) if dialect else marked
+    foreign = marked
+    if dialect is not None:
+        foreign = snapshot.files.filter(pa.array(filelist.foreign(snapshot.files, dialect.table_id)))
     if foreign.num_rows:
         raise NeedsLiveViewError(
             f"{foreign.num_rows} adopted CSV file(s) of {where} keep their form: a tool that reads the files itself "

@@ -269,9 +269,9 @@ def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str 
     return _path_fault(files["path"], table_id)
 
 
-def foreign(files: pa.Table, table_id: str) -> pa.Table:
-    """Those of a list whose names are not this table's own: files that it adopted."""
-    return files.filter(pc.invert(pc.match_substring_regex(files["path"], _own_names(table_id))))
+def foreign(files: pa.Table, table_id: str) -> np.ndarray:
+    """Which files of a list have names that are not this table's own: it adopted them."""
+    return ~np.asarray(pc.match_substring_regex(files["path"], _own_names(table_id)), np.bool_)
 
 
 def _own_names(table_id: str) -> str:

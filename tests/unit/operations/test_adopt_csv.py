@@ -415,6 +415,31 @@ def test_large_files_are_not_held(tmp_path, monkeypatch, name, in_memory) -> Non
     assert adopted(session_of(tmp_path), files).read().equals(expected)
 
 
+@pytest.mark.parametrize("rows", [40_000, 80_000])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, rows, in_memory) -> None:
+    """Neither the survey, nor the facts, nor a stream of the rows hold more of a large file than a few blocks."""
+    content = written([[str(row), "x" * 50, "1.5"] for row in range(rows)], ["n", "s", "x"])
+    files = put(tmp_path, {"a.csv": content})
+    monkeypatch.setattr(csv_adopted, "KEEP_BYTES", 0)
+    monkeypatch.setattr(csv_text, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(csv_adopted, "in_memory", lambda source: in_memory)
+    peak, read = [0], csv_text.CsvText.read
+
+    def watched(self, block, columns):
+        found = read(self, block, columns)
+        peak[0] = max(peak[0], pa.total_allocated_bytes() - before)
+        return found
+
+    monkeypatch.setattr(csv_text.CsvText, "read", watched)
+    before = pa.total_allocated_bytes()
+    found = adopted(session_of(tmp_path), files)
+    file = data_file(found.adds[0])
+    with opened(found.session, found.table, file, MarkedRows(found.session, [file])) as groups:
+        assert sum(group.read(["n", "s", "x"]).num_rows for group in groups) == rows
+    assert peak[0] < 20 << 16 < len(content)
+
+
 def test_a_tab_in_files_named_tsv(tmp_path) -> None:
     """Without `sep`, the name of each file says what is between its values, when it is read again too."""
     files = put(tmp_path, {"a.csv": b"x,y\n1,2\n", "b.tsv": b"x\ty\n3\t4\n"})
