@@ -7,6 +7,7 @@
     W3       append_once by random UUIDs, half of them there
     W4       upsert, a batch of neighbours
     W5       upsert, a batch spread over all files
+    W5-uid   upsert of the rows of W3: their keys have no order that the table has, too
 
 The table is that of `tools/bench peers`: 10,000,000 rows by default, a file for each 156,250, made without Spark, by
 this project and by deltalake. The batch is a frame on four Parquet files. Each system has a process for each workload,
@@ -49,14 +50,19 @@ from bench_peers import link_or_copy
 from bench_rows import Scale, changed, ids_of, large_rows, uuids
 from bench_spark_systems import SYSTEMS, make
 
-MODES = {"append": "append", "W1": "append_once", "W3": "append_once", "W4": "upsert", "W5": "upsert"}
+MODES = (
+    {"append": "append"} | dict.fromkeys(("W1", "W3"), "append_once") | dict.fromkeys(("W4", "W5", "W5-uid"), "upsert")
+)
 TITLES = {
     "append": "append, a batch of new rows",
     "W1": "append_once, a batch of new rows",
     "W3": "append_once by random UUIDs, half of them there",
     "W4": "upsert, a batch of neighbours",
     "W5": "upsert, a batch spread over all files",
+    "W5-uid": "upsert by random UUIDs, half of them there",
 }
+RANDOM = ("W3", "W5-uid")
+"""Whose keys are UUIDs."""
 FILE_ROWS = 156_250
 WARM = Scale(rows=20_000, files=4, batch=2_000)
 WARM_TURNS = 2
@@ -87,14 +93,14 @@ class Load:
     @property
     def key(self) -> str:
         """Its key column."""
-        return "uid" if self.workload == "W3" else "id"
+        return "uid" if self.workload in RANDOM else "id"
 
     @cached_property
     def ids(self) -> np.ndarray:
         """Of the batch's rows."""
         scale = self.scale
         new = np.arange(scale.rows, scale.rows + scale.batch)
-        if self.workload == "W3":
+        if self.workload in RANDOM:
             chance = np.random.default_rng(3)
             old = chance.choice(scale.rows, scale.batch // 2, replace=False)
             return chance.permutation(np.concatenate([old, new[: scale.batch - len(old)]]))

@@ -56,11 +56,16 @@ def child(told: str) -> None:
                 say(measured(spark, system, settings["batch"], place, settings))
         except Exception as error:  # noqa: BLE001 - whatever it raises is the result
             traceback.print_exc()
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            say({"fault": f"FAILED: {type(error).__name__}: {lines[0] if lines else ''}"[:300]})
+            say({"fault": f"FAILED: {cause(str(error))}"[:300]})
         finally:
             service.stop(spark)
     leave()
+
+
+def cause(told: str) -> str:
+    """The last cause in what Java tells, or what it raised; the first line of what tells neither."""
+    lines = [line.strip() for line in told.splitlines() if line.strip()] or ["?"]
+    return next((line for mark in ("Caused by", ": ") for line in reversed(lines) if line.startswith(mark)), lines[0])
 
 
 def measured(spark: Any, system: SparkSystem, batch: str, place: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +160,8 @@ class Watch:
 
     def _look(self) -> None:
         while not self._done.wait(SAMPLED_SECONDS):
-            self._workers = max(self._workers, sum(_or_0(_resident, pid) for pid in _below(self._jvm)))
+            workers = (pid for pid in _below(self._jvm) if _or_0(_is_python, pid))
+            self._workers = max(self._workers, sum(_or_0(_resident, pid) for pid in workers))
             self._bytes = max(self._bytes, _or_0(_size, self._staged))
 
     def _cpu(self) -> float:
@@ -178,6 +184,11 @@ def _below(pid: int) -> list[int]:
         with suppress(OSError):
             found += map(int, children.read_text(encoding="ascii").split())
     return found + [below for one in found for below in _below(one)]
+
+
+def _is_python(pid: int) -> bool:
+    """A JVM that starts a program is there twice for a moment."""
+    return b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
 
 
 def _resident(pid: int) -> float:

@@ -65,8 +65,14 @@ class Ours(SparkSystem):
     def prepare(self, spark: Any, place: str) -> None:
         import txfiles as tx
 
+        def importing(batches: Any) -> Any:
+            import txfiles.spark.tasks  # noqa: F401
+
+            yield from batches
+
         tx.Table(place).set({"update_strategy": self._strategy})
         _ = self.frame(spark, place).columns
+        spark.range(0, 8, 1, 8).mapInArrow(importing, "id long").count()  # Spark ends workers that idle for a minute
 
     def write(self, frame: Any, place: str, key: str, mode: str) -> Counts:
         import txfiles as tx
@@ -126,7 +132,7 @@ class DeltaBest(Delta):
         {
             "spark.databricks.delta.snapshotPartitions": "2",
             "spark.databricks.delta.merge.materializeSource": "none",
-            "spark.sql.autoBroadcastJoinThreshold": "100m",
+            "spark.sql.autoBroadcastJoinThreshold": "20m",
         }
     )
     """The source is read where it is instead of being copied first, and is small enough to be sent to each task."""

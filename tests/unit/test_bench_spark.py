@@ -24,7 +24,14 @@ def told(load: bench.Load, **other: object) -> bench.Turn:
 
 @pytest.mark.parametrize(
     ("workload", "counts"),
-    [("append", [400, 0]), ("W1", [400, 0]), ("W3", [200, 0]), ("W4", [0, 400]), ("W5", [0, 400])],
+    [
+        ("append", [400, 0]),
+        ("W1", [400, 0]),
+        ("W3", [200, 0]),
+        ("W4", [0, 400]),
+        ("W5", [0, 400]),
+        ("W5-uid", [200, 200]),
+    ],
 )
 def test_a_right_result_is_a_figure(workload: str, counts: list[int]) -> None:
     """Each workload says itself how many rows are added and replaced; a system that does not tell is believed."""
