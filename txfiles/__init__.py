@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         IndexResult,
         Plan,
         Resolution,
+        TransactionResult,
         VacuumResult,
         WriteResult,
     )
@@ -96,6 +97,7 @@ __all__ = [
     "Table",
     "TableDetachedError",
     "TableNotFoundError",
+    "TransactionResult",
     "TxFilesError",
     "UnreadableInputError",
     "UnsupportedTableError",
@@ -123,7 +125,17 @@ _LATER = {
     "streaming_batch_id": "txfiles.spark.streaming",
     "Progress": "txfiles.options",
     **dict.fromkeys(
-        ("Commit", "CompactResult", "DetachResult", "IndexResult", "Plan", "Resolution", "VacuumResult", "WriteResult"),
+        (
+            "Commit",
+            "CompactResult",
+            "DetachResult",
+            "IndexResult",
+            "Plan",
+            "Resolution",
+            "TransactionResult",
+            "VacuumResult",
+            "WriteResult",
+        ),
         "txfiles.results",
     ),
 }

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from txfiles import inputs, targets
+from txfiles import targets
 from txfiles.arguments import public
-from txfiles.core.messages import shown, url_scheme
-from txfiles.errors import InputError, OptionError
+from txfiles.core.messages import shown
+from txfiles.errors import OptionError
 from txfiles.options import INDEX_ACTIONS, CompactOptions, IndexOptions, Progress, VacuumOptions, no_progress, word
-from txfiles.results import CompactResult, DetachResult, IndexResult, VacuumResult, WriteResult
+from txfiles.results import CompactResult, DetachResult, IndexResult, TransactionResult, VacuumResult, WriteResult
 from txfiles.targets.protocol import OpenTable, Target
-from txfiles.verbs import DeleteOptions, DetachOptions, check_compact, check_delete, check_detach, check_vacuum
+from txfiles.transaction import Transaction, deletion
+from txfiles.verbs import (
+    DetachOptions,
+    TransactionOptions,
+    check_compact,
+    check_delete,
+    check_detach,
+    check_transaction,
+    check_vacuum,
+)
 
 Done = TypeVar("Done")
 """The result of a verb."""
@@ -76,23 +84,12 @@ class Changes:
             filter of partition columns reads nothing.
         """
         self._require_writable("delete")
-        if isinstance(keys, str) and keys.lower().endswith((".csv", ".parquet")):
-            raise InputError(
-                f"keys={keys!r} may be a key or the name of a file; nothing was deleted",
-                hint=f"pass pathlib.Path({keys!r}) for the keys in the file, or [{keys!r}] for that key",
-            )
-        source = None
-        if isinstance(keys, os.PathLike):
-            own = self._opened.place
-            if storage_options is None and url_scheme(os.fspath(keys)) == url_scheme(str(own.path)):
-                storage_options = own.storage_options
-            source = inputs.source(keys, storage_options=storage_options)
-        table = None if keys is None else inputs.as_table(keys)
         options = check_delete(
-            DeleteOptions(
-                where=where,
-                keys=None if source is not None else keys if table is None else table,
-                source=source,
+            deletion(
+                self._opened.place,
+                where,
+                keys,
+                storage_options,
                 batch_id=batch_id,
                 user_metadata=user_metadata or {},
                 timeout=timeout,
@@ -100,9 +97,60 @@ class Changes:
                 progress=progress or no_progress,
             )
         )
-        with closing(source) if source is not None else nullcontext():
+        with closing(options.source) if options.source is not None else nullcontext():
             result, opened = self._with("delete").delete(options)
         return self._after(result, opened, dry_run=dry_run)
+
+    @public
+    def transaction(
+        self,
+        *,
+        batch_id: str | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Transaction:
+        """Begin several operations that become one version: all of them are committed, or none.
+
+        ::
+
+            with table.transaction(batch_id="2026-11-28") as t:
+                t.delete(where=[("day", "=", "2026-11-28")])
+                t.write(df, mode="append")
+            t.result.version
+
+        Each operation sees those before it. All of them are carried out on the newest version when the block ends, and
+        the table moves to the commit; an exception in the block commits nothing. `t.write`, `t.delete` and `t.set`
+        take what `txfiles.write`, `delete` and `set` take, less what one commit has only once. If nothing changes,
+        nothing is committed, unless there is a `batch_id`.
+
+        Args:
+            batch_id: a name for all of it; a transaction that was committed is not applied again.
+            user_metadata: your own facts for the log, text to text.
+            timeout: seconds to go on after the first lost race with another writer; each means planning all again
+                unless what the other one did touches none of it.
+            progress: called from time to time with how far the call has come.
+        Raises:
+            UnsupportedVerbError: the table is not of Parquet or CSV files.
+            InputError: from the end of the block: an operation is at fault; a note says which.
+            CommitConflictError, CommitStateUnknownError, CorruptTableError, StoreError: from there, as `write`.
+        Cost: that of the operations. A file that a later operation rewrites is written twice.
+        """
+        self._require_writable("transaction")
+        options = check_transaction(
+            TransactionOptions(
+                batch_id=batch_id,
+                user_metadata=user_metadata or {},
+                timeout=timeout,
+                progress=progress or no_progress,
+            )
+        )
+        opened = self._with("transaction")
+        return Transaction(self._commit_all, opened.place, options)
+
+    def _commit_all(self, options: TransactionOptions) -> TransactionResult:
+        result, self._opened = self._opened.transaction(options)
+        return result
 
     def set(self, properties: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Change table properties in a commit; the table moves to it.

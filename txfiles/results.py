@@ -85,6 +85,18 @@ class Plan(WriteResult):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransactionResult(WriteResult):
+    """What a transaction did: the rows of all its operations together, and the files of its one commit.
+
+    Attributes:
+        parts: what each operation did to the version that those before it made; none if the batch id was committed
+            before.
+    """
+
+    parts: tuple[WriteResult, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class VacuumResult:
     """What a vacuum deleted, or under `dry_run` would delete.
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from txfiles.core.manifest import PropertyValue
 from txfiles.errors import OptionError
 from txfiles.options import (
     CompactOptions,
     Progress,
+    Request,
     VacuumOptions,
     check_calling,
     check_common,
@@ -73,6 +75,47 @@ def check_detach(options: DetachOptions) -> DetachOptions:
     check_switch("purge", options.purge)
     check_switch("force", options.force)
     check_calling(options)
+    return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetOptions:
+    """New values of properties, as a part of a transaction."""
+
+    properties: Mapping[str, PropertyValue]
+    mode: str = "set"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransactionOptions:
+    """What a transaction does, in order. See `Table.transaction`."""
+
+    parts: tuple[Request | DeleteOptions | SetOptions, ...] = ()
+    batch_id: str | None = None
+    user_metadata: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 60.0
+    progress: Callable[[Progress], None] = no_progress
+
+    @property
+    def mode(self) -> str:
+        """What results and the log call it."""
+        return "transaction"
+
+    @property
+    def scope(self) -> None:
+        """Its parts have theirs."""
+
+
+def check_transaction(options: TransactionOptions) -> TransactionOptions:
+    """Refuse unknown values; the parts are checked as they come.
+
+    Raises:
+        OptionError: names what is valid.
+    """
+    if options.batch_id is not None:
+        check_text("batch_id", options.batch_id)
+    check_pairs("user_metadata", options.user_metadata)
+    check_common(options)
     return options
 
 

@@ -166,6 +166,45 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class Transaction:
+    """Several calls as one, by `Table.transaction`.
+
+    Attributes:
+        name: as it is called in the matrix.
+        parts: the calls, none with an option that belongs to the whole.
+    """
+
+    name: str
+    parts: Sequence[Write | Delete]
+
+    def do(self, path: str, who: int) -> Any:
+        """Call the library."""
+        with tx.Table(path).transaction() as transaction:
+            for part in self.parts:
+                if isinstance(part, Delete):
+                    transaction.delete(**part.options)
+                else:
+                    transaction.write(_arrow(part.rows(who), part.columns), mode=part.mode, **part.options)
+        return transaction.result
+
+    def refuses(self, state: Content) -> str | None:
+        """The kind of error of the first part that is refused, on what those before it leave."""
+        if not state.columns:
+            return "not-found"
+        for part in self.parts:
+            if kind := part.refuses(state):
+                return kind
+            state = part.apply(state, 0)
+        return None
+
+    def apply(self, state: Content, who: int) -> Content:
+        """The version after it."""
+        for part in self.parts:
+            state = part.apply(state, who)
+        return state
+
+
+@dataclass(frozen=True)
 class Other:
     """A call that leaves the rows as they are."""
 
@@ -237,7 +276,7 @@ def _index(action: str) -> Callable[[str, int], Any]:
 
 KEYED = {"keys": ["k"]}
 
-CALLS: dict[str, Write | Delete | Other] = {
+CALLS: dict[str, Write | Delete | Transaction | Other] = {
     call.name: call
     for call in (
         Write("append", "append", lambda who: [row(7, "b", who)], {}),
@@ -289,6 +328,13 @@ CALLS: dict[str, Write | Delete | Other] = {
         ),
         Delete("delete", {"keys": [2, 5]}, lambda known: known["k"] in (2, 5)),
         Delete("delete where", {"where": [("k", ">", 3)], "batch_id": "erasure"}, lambda known: known["k"] > 3),
+        Transaction(
+            "transaction",
+            (
+                Delete("", {"keys": [2]}, lambda known: known["k"] == 2),
+                Write("", "upsert", lambda who: [row(1, n=70 + who, at=9), row(5, "b", who, 9)], KEYED),
+            ),
+        ),
         Other("set", _set),
         Other("compact", _compact),
         Other("vacuum", _vacuum),

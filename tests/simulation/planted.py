@@ -23,7 +23,7 @@ from tests.simulation.explore import Failed, every
 from tests.simulation.outside import body
 from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import Scene, pairs, scene
-from txfiles.core import codec, conflicts, names, protocol, runs, times
+from txfiles.core import codec, conflicts, names, protocol, runs, times, transactions
 from txfiles.core import plan as plans
 from txfiles.core.manifest import Manifest
 from txfiles.core.protocol import Answer, Next, Sent
@@ -32,7 +32,7 @@ from txfiles.errors import StoreError
 from txfiles.formats import index_merge
 from txfiles.formats.common import HashingSink
 from txfiles.log import checkpoint, manifests, newest, versions
-from txfiles.operations import delete, edits, vacuum
+from txfiles.operations import delete, edits, transaction, vacuum
 from txfiles.reading import checks, key_finder, key_index
 from txfiles.reading.marked import NONE_MARKED, MarkedRows
 from txfiles.results import Resolution
@@ -418,6 +418,39 @@ def a_vacuum_deletes_a_file_that_comes_back() -> Iterator[None]:
         return replace(net, held=frozenset(name for name in net.held if _made_by(theirs, name)))
 
     with patch.object(conflicts, "change", change):
+        yield
+
+
+# ---- transactions ------------------------------------------------------------------------------
+
+
+@planted("transaction", "append_once", breaks=("S10", "S12"), faults=0)
+def a_transaction_checks_what_its_first_operation_does_alone() -> Iterator[None]:
+    real = transactions.combined
+
+    def combined(parts: Any, together: Any) -> Any:
+        return _reading(real(parts, together), checks=parts[0].read_set.checks)
+
+    with patch.object(transaction, "combined", combined):
+        yield
+
+
+@planted("transaction", breaks=("S10", "S12"), faults=0)
+def operations_of_a_transaction_do_not_see_those_before_them() -> Iterator[None]:
+    with patch.object(transaction, "_after", lambda base, *_: base):
+        yield
+
+
+@planted("transaction", "vacuum", breaks=("L1",), faults=0)
+def a_transaction_takes_what_a_vacuum_deletes_for_damage() -> Iterator[None]:
+    with patch.object(transaction, "_refuse_lost", lambda *_: None):
+        yield
+
+
+@planted("transaction", "delete", breaks=("S2",), faults=0)
+def a_transaction_relies_on_nothing() -> Iterator[None]:
+    real = transactions.combined
+    with patch.object(transaction, "combined", lambda *given: _reading(real(*given), relies_on={}, checks=())):
         yield
 
 

@@ -48,9 +48,12 @@ def test_import() -> None:
 
 
 def test_calls() -> None:
-    """What `write` and `Table` need is pyarrow, numpy, msgspec and our modules; other parts come with calls."""
+    """What `write` and `Table` need is pyarrow, numpy, msgspec and our modules; other parts come with calls.
+
+    pyarrow takes cloudpickle if it is installed.
+    """
     found = imported("import txfiles; txfiles.write; txfiles.plan; txfiles.Table; txfiles.WriteResult")
-    assert foreign(found) <= {"pyarrow", "numpy", "msgspec", "typing_extensions", "cython_runtime"}
+    assert foreign(found) <= {"pyarrow", "numpy", "msgspec", "typing_extensions", "cython_runtime", "cloudpickle"}
     assert LATER.isdisjoint(found)
 
 

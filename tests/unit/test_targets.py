@@ -120,6 +120,7 @@ VERBS = {
     "lookup": lambda table: table.lookup([1]),
     "set": lambda table: table.set(compression="zstd"),
     "to_spark": lambda table: table.to_spark(None),
+    "transaction": lambda table: table.transaction(),
     "vacuum": lambda table: table.vacuum(),
 }
 

@@ -29,6 +29,9 @@ DETACHED = "detached"
 INDEX_ACTIONS_LIMIT = 10_000
 """Actions on runs of one commit, and runs of a checkpoint: with some millions of keys each, more than any table has."""
 
+OPERATIONS_LIMIT = 1_000
+"""Operations of one transaction: each is planned again after a lost race, so more are a batch that wants one write."""
+
 COUNT_LIMIT = 2**62
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
 # `$` alone would also match before a newline at the end.
@@ -112,7 +115,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         columns: ids of the file's own columns, in the file's order; absent where they are the table's at that version,
             less those of the partition. A file is read through it by position, never by names found in it.
         place: path of a file removed by the same commit, whose place in the row order it takes; absent: it comes last.
-        vector: the rows of it that are marked already; absent: none. No operation writes one yet.
+        vector: the rows of it that are marked already; absent: none.
     """
 
     path: Annotated[str, msgspec.Meta(max_length=8_192)]
@@ -196,7 +199,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked for, by whom.
 
     Attributes:
-        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum or detach.
+        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum, detach or transaction.
         read_version: the version that the operation was planned on; None for a table's creation.
         keys: the keys of a keyed write, by the names that the caller used: it is history, not what the table is.
         batch_id: the caller's name for the batch.
@@ -205,6 +208,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         library: name and version of the writing library.
         writer: host and process of the writer.
         user_metadata: the caller's own facts.
+        parts: of a transaction: the names of its operations, in order.
     """
 
     name: str
@@ -215,6 +219,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     library: str = ""
     writer: str = ""
     user_metadata: dict[str, str] = {}
+    parts: Annotated[tuple[str, ...], msgspec.Meta(max_length=OPERATIONS_LIMIT)] = ()
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -153,6 +153,7 @@ class CommitPlan:
         merge: others of its runs that were merged.
         nothing: there is nothing to commit.
         looked: what planning looked at.
+        parts: the plans that it combines, if it is a transaction's.
     """
 
     table: TableMetadata
@@ -169,6 +170,7 @@ class CommitPlan:
     merge: RunMerge | None = None
     nothing: bool = False
     looked: Looked = Looked()
+    parts: tuple[CommitPlan, ...] = ()
 
     @property
     def changes_table(self) -> bool:

@@ -65,6 +65,9 @@ KEEP_KEYS_UNIQUE = frozenset({"compact", "delete"})
 KEYED = frozenset({"append_once", "upsert", "overwrite"})
 """Operations that, if they name keys, add no key that is there. Those of later releases are not known to."""
 
+KEEP_IN_PARTS = frozenset({"append_once", "upsert", "delete", "set"})
+"""Operations of a transaction that add no key that is there; an upsert has keys, and a transaction changes none."""
+
 
 def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str) -> State:
     """The state after `manifest`, which must be the successor of `state` (None: version 0).
@@ -143,7 +146,11 @@ def _unique_keys(state: State | None, manifest: Manifest, table: TableMetadata) 
     """
     operation = manifest.operation
     same_keys = state is not None and state.table.ids(state.table.keys) == table.ids(table.keys)
-    known = operation.name in KEEP_KEYS_UNIQUE or (operation.name in KEYED and bool(operation.keys))
+    known = bool(
+        operation.name in KEEP_KEYS_UNIQUE
+        or (operation.name in KEYED and bool(operation.keys))
+        or (operation.name == "transaction" and operation.parts and KEEP_IN_PARTS.issuperset(operation.parts))
+    )
     if not table.keys or (manifest.add and not known):
         return False
     if operation.name == "overwrite" and operation.keys and (operation.scope == "table" or not same_keys):

@@ -22,10 +22,11 @@ from txfiles.results import (
     IndexResult,
     Plan,
     Resolution,
+    TransactionResult,
     VacuumResult,
     WriteResult,
 )
-from txfiles.verbs import DeleteOptions, DetachOptions
+from txfiles.verbs import DeleteOptions, DetachOptions, TransactionOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -153,6 +154,9 @@ class OpenTable(Protocol):
 
     def delete(self, options: DeleteOptions) -> tuple[WriteResult, OpenTable]:
         """Delete rows, or only say which; returns what was done, and the version after that."""
+
+    def transaction(self, options: TransactionOptions) -> tuple[TransactionResult, OpenTable]:
+        """Several operations in one commit; returns what was done, and the version after that."""
 
     def set(self, properties: Mapping[str, Any]) -> OpenTable:
         """Commit properties; returns the version after that."""

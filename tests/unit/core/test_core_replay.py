@@ -133,6 +133,11 @@ def keyed(name: str, *keys: str, scope: str | None = None, **more: Any) -> dict[
     return {"operation": Operation(name=name, keys=keys, scope=scope), "add": (FILE,), **more}
 
 
+def parts(*names: str) -> dict[str, Any]:
+    """A transaction that adds a file."""
+    return {"operation": Operation(name="transaction", parts=names), "add": (FILE,)}
+
+
 UNIQUE: dict[str, tuple[list[dict[str, Any]], bool]] = {
     "a keyed creation": ([keyed("upsert", "id", table=KEYED)], True),
     "a creation without keys": ([keyed("append", table=TABLE)], False),
@@ -142,7 +147,10 @@ UNIQUE: dict[str, tuple[list[dict[str, Any]], bool]] = {
     "an append of nothing": ([keyed("upsert", "id", table=KEYED), {"operation": Operation(name="append")}], True),
     "rows that only moved": ([keyed("upsert", "id", table=KEYED), keyed("compact"), keyed("delete")], True),
     "an operation of a later release": ([keyed("upsert", "id", table=KEYED), keyed("restore")], False),
-    "one with keys": ([keyed("upsert", "id", table=KEYED), keyed("transaction", "id")], False),
+    "one with keys": ([keyed("upsert", "id", table=KEYED), keyed("merge", "id")], False),
+    "a transaction": ([keyed("upsert", "id", table=KEYED), parts("delete", "upsert", "set", "append_once")], True),
+    "one with an append": ([keyed("upsert", "id", table=KEYED), parts("upsert", "append")], False),
+    "one that does not say what it did": ([keyed("upsert", "id", table=KEYED), parts()], False),
     "other keys": ([keyed("upsert", "id", table=KEYED), keyed("upsert", "b", table=OTHERS)], False),
     "a keyed overwrite": ([keyed("append", table=KEYED), keyed("overwrite", "id", scope="table")], True),
     "an overwrite without keys": (

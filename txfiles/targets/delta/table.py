@@ -15,15 +15,16 @@ import pyarrow as pa
 from txfiles.core import times
 from txfiles.core.properties import duration_us
 from txfiles.errors import OptionError, SnapshotExpiredError, StoreError, TableNotFoundError, UnsupportedVerbError
-from txfiles.options import CompactOptions, IndexOptions, VacuumOptions
+from txfiles.options import VacuumOptions
 from txfiles.reading import lookup, scan
-from txfiles.results import Commit, CompactResult, IndexResult, VacuumResult, WriteResult
+from txfiles.results import Commit, VacuumResult, WriteResult
 from txfiles.rows import filters
 from txfiles.rows import keys as key_codec
 from txfiles.targets.delta.client import Client, LogEntry
 from txfiles.targets.delta.commit import Attempt
 from txfiles.targets.delta.probe import candidates, probe
 from txfiles.targets.delta.snapshot import Snapshot
+from txfiles.targets.lacking import Lacking
 from txfiles.targets.protocol import Place, TableState
 from txfiles.verbs import DeleteOptions
 
@@ -38,7 +39,7 @@ _HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class DeltaTable:
+class DeltaTable(Lacking):
     """A Delta table at one version.
 
     Attributes:
@@ -215,22 +216,6 @@ class DeltaTable:
             dry_run=options.dry_run,
         )
         return result, after
-
-    def compact(self, options: CompactOptions) -> tuple[CompactResult, DeltaTable]:
-        """Never called: see the capabilities."""
-        raise UnsupportedVerbError("Delta tables do not support 'compact'", verb="compact")
-
-    def to_spark(self, spark: Any, columns: Sequence[str] | None, filter: Any) -> Any:
-        """Never called: see the capabilities."""
-        raise UnsupportedVerbError("Delta tables do not support 'to_spark'", verb="to_spark")
-
-    def index(self, options: IndexOptions) -> tuple[IndexResult, DeltaTable]:
-        """Never called: see the capabilities."""
-        raise UnsupportedVerbError("Delta tables do not support 'index'", verb="index")
-
-    def worth_compacting(self) -> CompactResult | None:
-        """Never called: see the capabilities."""
-        raise UnsupportedVerbError("Delta tables do not support 'compact'", verb="compact")
 
     def _at(self, snapshot: Snapshot) -> DeltaTable:
         return replace(self, snapshot=snapshot)

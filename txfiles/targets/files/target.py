@@ -30,6 +30,7 @@ from txfiles.results import (
     IndexResult,
     Plan,
     Resolution,
+    TransactionResult,
     VacuumResult,
     WriteResult,
     commit_record,
@@ -39,7 +40,7 @@ from txfiles.spark import reading as spark_reading
 from txfiles.store import open_store, port
 from txfiles.targets.files import attempts, detach, index, strangers, upkeep, writes
 from txfiles.targets.protocol import Capabilities, Place, TableState
-from txfiles.verbs import DeleteOptions, DetachOptions
+from txfiles.verbs import DeleteOptions, DetachOptions, TransactionOptions
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -74,6 +75,7 @@ class FilesTarget:
                 "lookup",
                 "refresh",
                 "set",
+                "transaction",
                 "to_spark",
                 "vacuum",
             )
@@ -256,6 +258,11 @@ class FilesTable:
     def delete(self, options: DeleteOptions) -> tuple[WriteResult, FilesTable]:
         """See `writes.delete`."""
         result, after = writes.delete(self.session, self.snapshot, options)
+        return result, self._at(after)
+
+    def transaction(self, options: TransactionOptions) -> tuple[TransactionResult, FilesTable]:
+        """See `writes.transaction`."""
+        result, after = writes.transaction(self.session, self.snapshot, options)
         return result, self._at(after)
 
     def set(self, properties: Mapping[str, Any]) -> FilesTable:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace as replace_struct
 
@@ -25,15 +25,16 @@ from txfiles.operations.append_once import append_once
 from txfiles.operations.context import AnyContext, PlanContext
 from txfiles.operations.delete import delete as delete_operation
 from txfiles.operations.overwrite import overwrite
+from txfiles.operations.transaction import transaction as transaction_operation
 from txfiles.operations.upsert import upsert
 from txfiles.options import Asked, Request, keys_required
-from txfiles.results import Plan, WriteResult, counts
+from txfiles.results import Plan, TransactionResult, WriteResult, counts
 from txfiles.spark import operations as on_spark
 from txfiles.spark.frames import SparkSource
 from txfiles.targets.files.attempts import new_attempt
 from txfiles.targets.files.strangers import refuse_foreign_files
 from txfiles.targets.files.upkeep import worth_compacting
-from txfiles.verbs import DeleteOptions
+from txfiles.verbs import DeleteOptions, TransactionOptions
 from txfiles.version import LIBRARY
 from txfiles.writing.staging import Estimate, Staging
 
@@ -47,17 +48,18 @@ OPERATIONS: dict[str, Callable[[AnyContext], CommitPlan]] = {
     "upsert": upsert,
     "overwrite": overwrite,
     "delete": delete_operation,
+    "transaction": transaction_operation,
 }
 
 
 def write(session: Session, request: Request) -> WriteResult:
     """Run one write to its commit. See `txfiles.write`."""
-    return _run(session, request, versions.head(session))[0]
+    return _run(session, request, versions.head(session), WriteResult)[0]
 
 
 def write_on(session: Session, request: Request, base: Snapshot | None) -> WriteResult:
     """The same, planned on a version at first that need not be the newest one."""
-    return _run(session, request, base)[0]
+    return _run(session, request, base, WriteResult)[0]
 
 
 def delete(session: Session, base: Snapshot, options: DeleteOptions) -> tuple[WriteResult, Snapshot]:
@@ -65,17 +67,25 @@ def delete(session: Session, base: Snapshot, options: DeleteOptions) -> tuple[Wr
     newest = versions.advance(session, base)
     if options.dry_run:
         return _plan(session, options, newest), newest
-    result, after = _run(session, options, newest)
+    result, after = _run(session, options, newest, WriteResult)
     return result, after or versions.advance(session, newest)
 
 
-def _run(session: Session, request: Asked, base: Snapshot | None) -> tuple[WriteResult, Snapshot | None]:
+def transaction(session: Session, base: Snapshot, options: TransactionOptions) -> tuple[TransactionResult, Snapshot]:
+    """Run several operations to one commit. See `Table.transaction`."""
+    newest = versions.advance(session, base)
+    done, after = _run(session, options, newest, TransactionResult)
+    return done, after or versions.advance(session, newest)
+
+
+def _run(session: Session, request: Asked, base: Snapshot | None, kind: type[Result]) -> tuple[Result, Snapshot | None]:
     """Run one call to its commit.
 
     Args:
         session: the table's.
         request: what was asked for.
         base: the newest version; None if there is no table yet.
+        kind: of the result.
     Returns:
         The result, and the version that it names, if it is at hand.
     """
@@ -83,7 +93,7 @@ def _run(session: Session, request: Asked, base: Snapshot | None) -> tuple[Write
     known = _known_batch(session, request, base)
     if known is not None:
         done = acknowledged(session.store, Outcome(None, known.version, committed=False, already_committed=True))
-        return _already(session, request, done.version, started), base
+        return _already(kind, session, request, done.version, started=started), base
     operation = _operation(session, request, base)
 
     def plan_on(snapshot: Snapshot | None, staging: Staging) -> CommitPlan:
@@ -100,10 +110,10 @@ def _run(session: Session, request: Asked, base: Snapshot | None) -> tuple[Write
     done = run(attempt, plan_on, base=base)
     if done.already_committed:
         _known_batch(session, request, versions.head(session))  # an error if it was committed in another mode
-        return _already(session, request, done.version, started, done.attempts), None
+        return _already(kind, session, request, done.version, started=started, attempts=done.attempts), None
     assert done.plan is not None
     elapsed = session.environment.monotonic() - started
-    result = _result(WriteResult, request, done, elapsed, attempt.commit_id if done.committed else None)
+    result = _result(kind, request, done, elapsed, attempt.commit_id if done.committed else None)
     return result, done.snapshot
 
 
@@ -192,6 +202,7 @@ def _operation(session: Session, request: Asked, base: Snapshot | None) -> Opera
         library=LIBRARY,
         writer=session.environment.writer,
         user_metadata={plain(name): plain(value) for name, value in request.user_metadata.items()},
+        parts=tuple(part.mode for part in request.parts) if isinstance(request, TransactionOptions) else (),
     )
 
 
@@ -201,8 +212,10 @@ def _at(operation: Operation, request: Asked, snapshot: Snapshot | None) -> Oper
     )
 
 
-def _already(session: Session, request: Asked, version: int | None, started: float, attempts: int = 1) -> WriteResult:
-    return WriteResult(
+def _already(
+    kind: type[Result], session: Session, request: Asked, version: int | None, *, started: float, attempts: int = 1
+) -> Result:
+    return kind(
         version=version,
         committed=False,
         already_committed=True,
@@ -230,4 +243,18 @@ def _result(kind: type[Result], request: Asked, done: Outcome, elapsed: float, c
         schema_inferred=plan.looked.inferred,
         notes=plan.looked.notes,
         **counts(plan.metrics),
+        **_parts(request, done, elapsed),
     )
+
+
+def _parts(request: Asked, done: Outcome, elapsed: float) -> dict[str, Any]:
+    """The results of a transaction's operations, as fields of its own result."""
+    if not isinstance(request, TransactionOptions) or done.plan is None:
+        return {}
+    outcomes = (replace(done, plan=part, committed=done.committed and not part.nothing) for part in done.plan.parts)
+    asked: Iterable[Any] = request.parts
+    return {
+        "parts": tuple(
+            _result(WriteResult, part, one, elapsed, None) for part, one in zip(asked, outcomes, strict=False)
+        )
+    }

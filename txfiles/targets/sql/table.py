@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from txfiles.errors import OptionError, SnapshotExpiredError, TableNotFoundError, UnsupportedVerbError
-from txfiles.options import CompactOptions, IndexOptions, VacuumOptions
+from txfiles.errors import OptionError, SnapshotExpiredError, TableNotFoundError
 from txfiles.reading import lookup, scan
-from txfiles.results import Commit, CompactResult, IndexResult, VacuumResult, WriteResult
+from txfiles.results import Commit, WriteResult
 from txfiles.rows import filters, types
+from txfiles.targets.lacking import Lacking
 from txfiles.targets.protocol import Place, TableState
 from txfiles.targets.sql import address as addresses
 from txfiles.targets.sql import delete, ledger, matching, statements
@@ -57,7 +56,7 @@ def newest(address: Address) -> tuple[ledger.Entry | None, str | None]:
 
 
 @dataclass(frozen=True, eq=False)
-class SqlTable:
+class SqlTable(Lacking):
     """A SQL table at its newest version. Databases keep no older one: reading it later than a commit is an error.
 
     Attributes:
@@ -218,44 +217,3 @@ class SqlTable:
                 version=self.entry.version,
                 oldest_readable=version,
             )
-
-    # ---- what SQL tables lack: `Capabilities.verbs` leaves it out, so none of these is called
-
-    def files(self, *, physical: bool) -> list[str]:
-        """A SQL table has no files of its own."""
-        self._lacks("files")
-
-    def file_table(self, *, physical: bool) -> pa.Table:
-        """A SQL table has no files of its own."""
-        self._lacks("file_table")
-
-    def at(self, version: int | None, timestamp: datetime | str | None) -> SqlTable:
-        """A database keeps no older version."""
-        self._lacks("at")
-
-    def set(self, properties: Mapping[str, Any]) -> SqlTable:
-        """A SQL table has no properties."""
-        self._lacks("set")
-
-    def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, SqlTable]:
-        """There is nothing to vacuum."""
-        self._lacks("vacuum")
-
-    def compact(self, options: CompactOptions) -> tuple[CompactResult, SqlTable]:
-        """There is nothing to compact."""
-        self._lacks("compact")
-
-    def to_spark(self, spark: Any, columns: Sequence[str] | None, filter: Any) -> Any:
-        """Spark reads SQL tables itself."""
-        self._lacks("to_spark")
-
-    def index(self, options: IndexOptions) -> tuple[IndexResult, SqlTable]:
-        """A database has indexes of its own."""
-        self._lacks("index")
-
-    def worth_compacting(self) -> CompactResult | None:
-        """There is nothing to compact."""
-        self._lacks("compact")
-
-    def _lacks(self, verb: str) -> NoReturn:
-        raise UnsupportedVerbError(f"{self.path} is a sql table, which does not support {verb!r}", verb=verb)
