@@ -45,8 +45,9 @@ from txfiles.errors import (
 from txfiles.version import __version__
 
 if TYPE_CHECKING:
-    from txfiles.api import detach, exists, plan, resolve, write
+    from txfiles.api import detach, doctor, exists, plan, resolve, verify, write
     from txfiles.config import Config, load_config
+    from txfiles.findings import Problem, VerifyResult
     from txfiles.options import Progress
     from txfiles.results import (
         Commit,
@@ -60,12 +61,14 @@ if TYPE_CHECKING:
         WriteResult,
     )
     from txfiles.spark.streaming import streaming_batch_id
+    from txfiles.store.diagnosis import Check, DoctorResult
     from txfiles.table import Table
     from txfiles.targets.spark_source import register_spark
 
 __all__ = [
     "ArgumentError",
     "BatchIdMismatchError",
+    "Check",
     "Commit",
     "CommitConflictError",
     "CommitStateUnknownError",
@@ -75,6 +78,7 @@ __all__ = [
     "ConfirmationRequiredError",
     "CorruptTableError",
     "DetachResult",
+    "DoctorResult",
     "DuplicateKeyError",
     "EngineError",
     "FolderNotEmptyError",
@@ -89,6 +93,7 @@ __all__ = [
     "NullKeyError",
     "OptionError",
     "Plan",
+    "Problem",
     "Progress",
     "Resolution",
     "SchemaMismatchError",
@@ -104,26 +109,31 @@ __all__ = [
     "UnsupportedTypeError",
     "UnsupportedVerbError",
     "VacuumResult",
+    "VerifyResult",
     "WriteResult",
     "__version__",
     "detach",
+    "doctor",
     "exists",
     "load_config",
     "plan",
     "register_spark",
     "resolve",
     "streaming_batch_id",
+    "verify",
     "write",
 ]
 
 # Imported on first use: they import pyarrow, and `txfiles --help` should not wait for that.
 _LATER = {
-    **dict.fromkeys(("detach", "exists", "plan", "resolve", "write"), "txfiles.api"),
+    **dict.fromkeys(("detach", "doctor", "exists", "plan", "resolve", "verify", "write"), "txfiles.api"),
     **dict.fromkeys(("Config", "load_config"), "txfiles.config"),
     "Table": "txfiles.table",
     "register_spark": "txfiles.targets.spark_source",
     "streaming_batch_id": "txfiles.spark.streaming",
     "Progress": "txfiles.options",
+    **dict.fromkeys(("Problem", "VerifyResult"), "txfiles.findings"),
+    **dict.fromkeys(("Check", "DoctorResult"), "txfiles.store.diagnosis"),
     **dict.fromkeys(
         (
             "Commit",

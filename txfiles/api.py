@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from txfiles import inputs, targets
+from txfiles import environment, inputs, targets
 from txfiles.arguments import like, public
 from txfiles.core.manifest import PropertyValue
-from txfiles.options import OPTIONS, Progress, WriteOptions, no_progress, read_options, requested
+from txfiles.findings import VerifyOptions, VerifyResult
+from txfiles.options import OPTIONS, Progress, WriteOptions, check_switch, no_progress, read_options, requested
 from txfiles.results import DetachResult, Plan, Resolution, WriteResult
 from txfiles.rows.source import Source
+from txfiles.store import open_store
+from txfiles.store.diagnosis import DoctorResult
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import Place, Target
 from txfiles.verbs import DetachOptions, check_detach
@@ -189,6 +192,56 @@ def detach(
     target = targets.for_place(where)
     targets.require_verb(target, "detach", os.fspath(where.path))
     return target.detach(where, options)
+
+
+@public
+def verify(
+    path: Path,
+    *,
+    deep: bool = False,
+    format: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> VerifyResult:
+    """Check a table, also one that cannot be opened: its log, and the files of the newest version that can be read.
+
+    Nothing is written, and no cache is believed. Every problem has a hint that says how to mend it.
+
+    Args:
+        path: the table's folder.
+        deep: read the data files, too, and compare their rows with what the log says of them.
+        format: as in `Table`.
+        storage_options: as in `write`.
+        progress: called with how far it is.
+    Raises:
+        TableNotFoundError: there is no table.
+        UnsupportedTableError: the table needs a feature that this release does not know.
+        StoreError: the folder cannot be listed.
+        UnsupportedVerbError: tables of that format are not verified.
+    Cost: two listings, and the manifests since the oldest readable version. `deep`: all manifests, and the version's
+        files twice; of a table with keys, the key columns once more for each 16 million rows.
+    """
+    check_switch("deep", deep)
+    where = place(path, storage_options, format=format)
+    return targets.verifier(where).verify(where, None, VerifyOptions(deep=deep, progress=progress or no_progress))
+
+
+@public
+def doctor(url: Path, *, storage_options: Mapping[str, Any] | None = None) -> DoctorResult:
+    """Try whether tables can be kept at a place: a folder, or a prefix of a bucket. Leaves nothing behind.
+
+    Args:
+        url: the folder, or the URL; there may be a table, which is not touched.
+        storage_options: as in `write`.
+    Raises:
+        InputError, OptionError: the URL or an option is wrong.
+        StoreError: the library for the store is not installed.
+    Cost: about a hundred small requests.
+    """
+    from txfiles.store import doctor as examination  # here: few calls need it
+
+    where = place(url, storage_options)
+    return examination.examine(open_store(where.path, where.storage_options), environment.real())
 
 
 def place(

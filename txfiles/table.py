@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from txfiles.changes import Changes
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.messages import shown
 from txfiles.errors import OptionError, TableNotFoundError
+from txfiles.findings import VerifyOptions, VerifyResult
+from txfiles.options import Progress, check_switch, no_progress
 from txfiles.results import Commit, CompactResult
 from txfiles.store import secret_options
 from txfiles.store.port import Lock
@@ -287,6 +289,26 @@ class Table(Changes):
         """
         table = inputs.as_table(keys)
         return self._with("lookup").lookup(keys if table is None else table, columns)
+
+    @public
+    def verify(self, *, deep: bool = False, progress: Callable[[Progress], None] | None = None) -> VerifyResult:
+        """Check the log, and the files of this version. Nothing is written, and no cache is believed.
+
+        `txfiles.verify` does the same for a table that is so damaged that it cannot be opened.
+
+        Args:
+            deep: read the data files, too, and compare their rows with what the log says of them.
+            progress: called with how far it is.
+        Returns:
+            What was checked, and each problem with a hint that says how to mend it.
+        Raises:
+            SnapshotExpiredError: a vacuum has deleted files of this version since it was opened.
+            StoreError: the folder cannot be listed.
+        Cost: as `txfiles.verify`.
+        """
+        check_switch("deep", deep)
+        where, options = self._opened.place, VerifyOptions(deep=deep, progress=progress or no_progress)
+        return targets.verifier(where).verify(where, self.version, options)
 
     def worth_compacting(self) -> CompactResult | None:
         """What `compact()` would do to this version, as a dry run says it, if that is worth it; None if it is not.

@@ -624,8 +624,8 @@ def test_storage_options_reach_every_verb(verb: str, monkeypatch: pytest.MonkeyP
         raise tx.errors.StoreError("as far as this test goes")
 
     monkeypatch.setattr(tx, "Table", record)
-    monkeypatch.setattr(tx, "resolve", record)
-    monkeypatch.setattr(tx, "detach", record)
+    for name in ("resolve", "verify", "doctor", "detach"):
+        monkeypatch.setattr(tx, name, record)
     needed = {"set": ["compression=zstd"], "resolve": ["0" * 32], "delete": ["--where", "id", "=", "1"]}
     more = needed.get(verb, [])
     result = run(verb, "s3://bucket/t", *more, "--storage-option", "secret=CANARY", "--storage-option", "anon=false")

@@ -122,6 +122,7 @@ VERBS = {
     "to_spark": lambda table: table.to_spark(None),
     "transaction": lambda table: table.transaction(),
     "vacuum": lambda table: table.vacuum(),
+    "verify": lambda table: table.verify(),
 }
 
 

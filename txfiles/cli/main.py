@@ -14,6 +14,7 @@ import click
 
 from txfiles.cli import failure, output
 from txfiles.cli.describe import files, log, show
+from txfiles.cli.examine import doctor, verify
 from txfiles.cli.leave import detach
 from txfiles.cli.maintain import compact, index, resolve, set_, vacuum
 from txfiles.cli.params import example
@@ -124,7 +125,23 @@ def entry() -> NoReturn:
     os._exit(code)
 
 
-for verb in (write, plan, delete, show, log, files, read, set_, compact, index, vacuum, detach, resolve):
+for verb in (
+    write,
+    plan,
+    delete,
+    show,
+    log,
+    files,
+    read,
+    set_,
+    compact,
+    index,
+    vacuum,
+    detach,
+    verify,
+    doctor,
+    resolve,
+):
     cli.add_command(verb)
 
 if __name__ == "__main__":

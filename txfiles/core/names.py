@@ -210,6 +210,12 @@ def partition_folder(column: str, value: str | None) -> str:
     return f"{_hive_escape(column)}={text}"
 
 
+def partition_of(folder: str) -> tuple[str, str | None]:
+    """The column and the text of a Hive folder: the inverse of `partition_folder`, in which null is the empty text."""
+    column, _, text = folder.partition("=")
+    return _hive_unescape(column), None if text == NULL_FOLDER else _hive_unescape(text)
+
+
 def _hive_escape(text: str) -> str:
     return _HIVE_ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", text)
 

@@ -187,3 +187,12 @@ def write(session: Session, snapshot: Snapshot) -> tuple[CheckpointRef, Snapshot
 def read(store: Store, ref: CheckpointRef) -> bytes | None:
     """The bytes of a checkpoint; None if it is lost or damaged, which costs time and no data."""
     return parts.vouched(store, names.checkpoint(ref.version, ref.id), ref.bytes, ref.sha256)
+
+
+def saved_parts(data: bytes, where: str) -> tuple[SavedPart, ...]:
+    """What a checkpoint says of its parts. Raises `CorruptTableError`."""
+    try:
+        metadata = (parts.opened(data).schema_arrow.metadata or {})[_METADATA_KEY]
+        return msgspec.json.decode(metadata, type=_Saved).parts
+    except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise parts.corrupt(where, str(error)[: parts.ERROR_SHOWN]) from error

@@ -219,9 +219,14 @@ def at_version(session: Session, latest: State, version: int) -> Snapshot:
         )
     if version < latest.oldest_readable_version:
         raise expired(store, version, latest.oldest_readable_version)
+    return replayed(session, latest.table_id, version)
+
+
+def replayed(session: Session, table_id: str, version: int) -> Snapshot:
+    """An existing version, whether or not a vacuum has deleted files of it. Cost: as `at_version`."""
     known = _Known(session)
     known.fetch(None, [version])
-    return known.snapshot(latest.table_id, version)
+    return known.snapshot(table_id, version)
 
 
 def at_time(session: Session, latest: State, time_us: int) -> Snapshot:

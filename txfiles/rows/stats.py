@@ -72,6 +72,26 @@ class StatsCollector:
         bounds = self._seen[column].bounds
         return pa.table({column: pa.chunked_array(bounds if bounds is not None else [pa.nulls(0)])})
 
+    def nulls(self, column: str) -> int:
+        """How many nulls of a column there were."""
+        return self._seen.get(column, _Seen()).nulls
+
+    def exceeds(self, column: str, low: pa.Scalar, high: pa.Scalar) -> bool:
+        """Whether a value taken in lies beyond a bound. A null bound is none; no bound holds where there is a NaN."""
+        seen = self._seen.get(column, _Seen())
+        if seen.has_nan:
+            return bool(low.is_valid or high.is_valid)
+        if seen.bounds is None:
+            return False
+        for bound, value, side in ((low, seen.bounds[0], 0), (high, seen.bounds[1], 1)):
+            if bound.is_valid:
+                given = pa.repeat(bound, 1).cast(value.type)
+                both = _extremes(pa.chunked_array([given, value]))
+                assert both is not None
+                if both[side][0].as_py() != given[0].as_py():
+                    return True
+        return False
+
     def result(self) -> dict[str, ColumnStats]:
         """The statistics of all rows taken in, by column name."""
         cut = {name: _cut(*seen.bounds) for name, seen in self._seen.items() if seen.bounds is not None}

@@ -252,6 +252,10 @@ class ObjectStore:
 
         return arrow_view.file_system(self)
 
+    def key(self, name: str) -> str:
+        """The whole key of a name in its bucket."""
+        return self._key(name)
+
     # ------------------------------------------------------------ for the sink
 
     def request(self, verb: str, name: str, request: Callable[[], T]) -> T:

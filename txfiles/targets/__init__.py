@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from txfiles.core.messages import one_of
 from txfiles.errors import OptionError, UnsupportedVerbError
 from txfiles.options import DEFAULTS, WriteOptions, word
 from txfiles.targets.delta.target import DELTA
 from txfiles.targets.files.target import FILES
-from txfiles.targets.protocol import Place, Target
+from txfiles.targets.protocol import Place, Target, Verifies
 from txfiles.targets.sql.target import SQL
 
 TARGETS: tuple[Target, ...] = (FILES, SQL, DELTA)
@@ -65,6 +67,14 @@ def require_verb(target: Target, verb: str, path: str) -> None:
         raise UnsupportedVerbError(
             f"{path} is a {target.name} table, which does not support {verb!r}", hint=_who_has_it(others), verb=verb
         )
+
+
+def verifier(place: Place) -> Verifies:
+    """The target of a table that is to be verified. Raises `UnsupportedVerbError` if it does not verify."""
+    target = for_place(place)
+    require_verb(target, "verify", str(place.path))
+    able: Any = target
+    return cast("Verifies", able)
 
 
 def _lacks(message: str, others: list[Target]) -> OptionError:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from txfiles.core.manifest import PropertyValue
+from txfiles.findings import VerifyOptions, VerifyResult
 from txfiles.options import CompactOptions, IndexOptions, Request, VacuumOptions
 from txfiles.results import (
     Commit,
@@ -205,3 +206,10 @@ class Target(Protocol):
 
     def detach(self, place: Place, options: DetachOptions) -> DetachResult:
         """Leave the table as a plain folder. See `txfiles.detach`; never called if `Capabilities.verbs` lacks it."""
+
+
+class Verifies(Protocol):
+    """A target that has the verb `verify`: it needs no table that can be opened."""
+
+    def verify(self, place: Place, version: int | None, options: VerifyOptions) -> VerifyResult:
+        """Check a version, by default the newest that can be read, and the log. See `txfiles.verify`."""

@@ -16,6 +16,7 @@ from txfiles.core import times
 from txfiles.core.codec import FORMATS
 from txfiles.core.properties import effective
 from txfiles.errors import TableDetachedError
+from txfiles.findings import VerifyOptions, VerifyResult
 from txfiles.log import manifests, versions
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
@@ -39,6 +40,7 @@ from txfiles.rows import filelist, types
 from txfiles.spark import reading as spark_reading
 from txfiles.store import open_store, port
 from txfiles.targets.files import attempts, detach, index, strangers, upkeep, writes
+from txfiles.targets.files import verify as verifying
 from txfiles.targets.protocol import Capabilities, Place, TableState
 from txfiles.verbs import DeleteOptions, DetachOptions, TransactionOptions
 
@@ -78,6 +80,7 @@ class FilesTarget:
                 "transaction",
                 "to_spark",
                 "vacuum",
+                "verify",
             )
         ),
         engines=frozenset({"local", "spark"}),
@@ -107,6 +110,10 @@ class FilesTarget:
             return versions.head(session) is not None
         except TableDetachedError:
             return False
+
+    def verify(self, place: Place, version: int | None, options: VerifyOptions) -> VerifyResult:
+        """See `verify.verify`."""
+        return verifying.verify(open_session(place), version, options)
 
     def resolve(self, place: Place, commit_id: str) -> Resolution:
         """See `attempts.resolve`."""
