@@ -154,18 +154,16 @@ def content(source: pa.NativeFile, size: int) -> tuple[pa.Buffer, str]:
         for at, length in places:
             sha256.update(memoryview(whole)[at : at + length])
         return whole, sha256.hexdigest()
-    kept: list[bytes] = []
+    blocks = (bytes(source.read_at(length, at)) for at, length in places)
+    if size <= KEEP_BYTES:
+        data = b"".join(blocks)
+        return pa.py_buffer(data), hashlib.sha256(data).hexdigest()
     with temporary_file() as sink:
-        for at, length in places:
-            block = bytes(source.read_at(length, at))
+        for block in blocks:
             sha256.update(block)
-            if size <= KEEP_BYTES:
-                kept.append(block)
-            else:
-                with writing("a temporary file"):
-                    sink.write(block)
-        data = pa.py_buffer(b"".join(kept)) if size <= KEEP_BYTES else mapped(sink)
-    return data, sha256.hexdigest()
+            with writing("a temporary file"):
+                sink.write(block)
+        return mapped(sink), sha256.hexdigest()
 
 
 @contextmanager

@@ -11,8 +11,7 @@ Source: specs/2-layout.md, "Adopted CSV files"; specs/4-semantics.md, "CSV input
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -25,17 +24,16 @@ from txfiles.core.manifest import Add, TableMetadata
 from txfiles.core.messages import few
 from txfiles.core.plan import Partition
 from txfiles.core.schema import Column, Inferred
-from txfiles.errors import CorruptTableError, InputError, SchemaMismatchError, UnreadableInputError
-from txfiles.formats import csv_adopted, csv_text
-from txfiles.formats.csv_bytes import utf8
-from txfiles.formats.csv_text import CsvText, TextBlock
-from txfiles.formats.source import FileToRead, decoding, open_input
+from txfiles.errors import SchemaMismatchError
+from txfiles.formats import csv_adopted
+from txfiles.formats.csv_text import TextBlock
 from txfiles.log.session import Session
+from txfiles.operations.adopt_csv_text import changed, read, with_line
 from txfiles.reading.live import partition_values
 from txfiles.rows import adopted_csv, types
 from txfiles.rows.dialect import Dialect
 from txfiles.rows.filelist import DataFile
-from txfiles.rows.guess import Guesser
+from txfiles.rows.guesser import Guesser
 from txfiles.rows.inference import check_names
 from txfiles.rows.unnamed import FIRST, RowNumbers, kept_columns
 from txfiles.writing.facts import RowFacts
@@ -215,19 +213,19 @@ def add(
     stored = tuple(ids[name] for name in file.columns)
     csv = adopted_csv.of_file(table.csv_dialect, stored, file.columns)
     path = session.store.url(file.name)
-    text, sha256 = _text(session, file.name, file.bytes, csv.dialect)
+    text, sha256 = read(session, file.name, file.bytes, csv.dialect)
     if (sha256, text.rows) != (file.sha256, file.rows):
-        raise _changed(path)
+        raise changed(path)
     schema = types.arrow_schema(table.columns).remove_metadata()
-    read = [name for name in file.columns if name in csv.columns]
+    present = [name for name in file.columns if name in csv.columns]
     found = DataFile(names.encode_path(file.name), file.rows, file.bytes, sha256, 0, "", partition)
     constant = partition_values(table, schema, found)
     facts = RowFacts(table)
     facts.add(schema.empty_table())
     check_rows = formats.get("csv").check_rows
     for block in text.blocks:
-        with _with_line(text):
-            values = csv.values(text.read(block, read), partial(_place, path, block))
+        with with_line(text):
+            values = csv.values(text.read(block, present), partial(_place, path, block))
             rows = pa.table(
                 [
                     pa.repeat(constant[f.name][0], block.rows) if f.name in constant.column_names else values[f.name]
@@ -254,14 +252,14 @@ def _seen(
     session: Session, file: tuple[str, int], dialect: Dialect, told: frozenset[str], exact: frozenset[str]
 ) -> _Seen:
     name, size = file
-    text, sha256 = _text(session, name, size, dialect, unlikely=True)
+    text, sha256 = read(session, name, size, dialect, unlikely=True)
     guessed = [column for column in text.names if column not in told]
     guessers = {column: Guesser(exact=column in exact, decimal=dialect.decimal) for column in guessed}
     unnamed = frozenset(text.names[at] for at in text.unnamed)
     counted = [FIRST] if FIRST in unnamed and text.names[0] == FIRST else []
     numbers = RowNumbers(counts=bool(counted))
     for block in text.blocks:
-        with _with_line(text):
+        with with_line(text):
             rows = text.read(block, list(dict.fromkeys([*guessed, *counted])))
         for column, guesser in guessers.items():
             for chunk in rows.column(column).chunks:
@@ -273,50 +271,8 @@ def _seen(
     return _Seen(CsvFile(name, size, text.rows, sha256, text.names), unnamed, quoted, guessers, numbers)
 
 
-def _text(session: Session, name: str, size: int, dialect: Dialect, *, unlikely: bool = False) -> tuple[CsvText, str]:
-    """The text of a file and the SHA-256 of its bytes; `unlikely`: what looks like something else is refused."""
-    path = session.store.url(name)
-    file = FileToRead(name, path, size, 0, "")
-    try:
-        source = open_input(session.store, file, csv_adopted.AHEAD_BYTES)
-        try:
-            with decoding(file, source):
-                data, sha256 = csv_adopted.content(source, size)
-        finally:
-            source.close()
-    except CorruptTableError as error:
-        raise _changed(path) from error
-    if data.size != size:
-        raise _changed(path)
-    content = utf8(data, path, dialect.encoding)
-    if unlikely:
-        csv_text.refuse_unlikely(content, path, dialect)
-    return csv_text.read(content, path, dialect), sha256
-
-
 def _place(path: str, block: TextBlock, row: int) -> tuple[str, int]:
     return path, block.first_row + row
-
-
-def _changed(path: str) -> UnreadableInputError:
-    return UnreadableInputError(
-        f"{path!r} changed while it was read", hint="adopt the folder when nobody writes to it any more", path=path
-    )
-
-
-@contextmanager
-def _with_line(text: CsvText) -> Iterator[None]:
-    """Context manager that adds to an error about a row the line of the file in which it is."""
-    try:
-        yield
-    except InputError as error:
-        row = error.evidence.get("row")
-        if isinstance(row, int) and row < text.rows:
-            line = text.line_of(row)
-            error.message += f" (line {line} of the file)"
-            error.args = (error.message,)
-            error.evidence["line"] = line
-        raise
 
 
 def _refuse_other_columns(session: Session, seen: Sequence[_Seen]) -> list[str]:

@@ -13,7 +13,6 @@ Source: specs/4-semantics.md, "CSV types".
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,7 +30,7 @@ from txfiles.rows.inference import all_match, parses
 MARKERS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", r"\N", ".")
 """Texts that mean a missing number or time, as R, pandas, SQL dumps and SAS write it."""
 
-_FIRST = 64
+FIRST = 64
 """Values that are tried before a whole column: most wrong guesses end here."""
 
 _INTEGER = r"0|-?[1-9][0-9]*"
@@ -78,7 +77,7 @@ def infer(column: pa.ChunkedArray, *, quoted: Collection[str] = (), exact: bool 
     chunks = [pointed(chunk, decimal) for chunk in column.chunks]
     found = _fitting(chunks, exact=exact)
     if found is not None:
-        return Guess(found, Inferred(how=_how(found, decimal)))
+        return Guess(found, Inferred(how=how_inferred(found, decimal)))
     marker = None if exact else _only_marker(column)
     if marker is None or marker in quoted:
         return Guess(pa.string())
@@ -87,69 +86,7 @@ def infer(column: pa.ChunkedArray, *, quoted: Collection[str] = (), exact: bool 
     if found is None or pa.types.is_boolean(found):
         return Guess(pa.string())
     nulled = sum(chunk.null_count for chunk in chunks) - column.null_count
-    return Guess(found, Inferred(how=_how(found, decimal), nulls=(marker,)), nulled)
-
-
-class Guesser:
-    """`infer` for text that streams by: of a column, chunk by chunk, in whatever order.
-
-    The guesses of several files are merged into that of all their text. Memory: the candidates, no text.
-
-    Args:
-        exact: as for `infer`.
-        decimal: as for `infer`.
-    """
-
-    def __init__(self, *, exact: bool = False, decimal: str = ".") -> None:
-        self._exact = exact
-        self._decimal = decimal
-        self._candidates: list[_Candidate] | None = None
-        self._markers: Counter[str] = Counter()
-
-    def add(self, chunk: pa.Array) -> None:
-        """Take in some texts. Cost: O(n) for each type that is still possible."""
-        if chunk.null_count == len(chunk):
-            return
-        hits = pc.is_in(chunk, value_set=pa.array(MARKERS, pa.string()))
-        if pc.any(hits, min_count=0).as_py():
-            counts = pc.value_counts(chunk.filter(hits))
-            self._markers.update(dict(zip(*(part.to_pylist() for part in counts.flatten()), strict=True)))
-            chunk = without(chunk, MARKERS)
-        texts = pointed(chunk.drop_null(), self._decimal)
-        if not len(texts):
-            return
-        if self._candidates is None:
-            self._candidates = list(_candidates(texts[0].as_py()))
-        for values in (texts.slice(0, _FIRST), texts):
-            self._candidates = [one for one in self._candidates if one.fits(values)]
-
-    def merge(self, later: Guesser) -> None:
-        """Take in all that another one has seen."""
-        self._markers.update(later._markers)
-        if self._candidates is None or later._candidates is None:
-            self._candidates = later._candidates if self._candidates is None else self._candidates
-            return
-        forms = {one.form for one in later._candidates}
-        self._candidates = [one for one in self._candidates if one.form in forms]
-
-    def guess(self, quoted: Collection[str] = ()) -> Guess:
-        """What `infer` would say of all the text.
-
-        Args:
-            quoted: markers that occur in quotes in this column, and so are text.
-        """
-        if self._candidates is None and not self._markers:
-            return Guess(pa.null())
-        kinds = [one.type for one in self._candidates or ()]
-        found = next((kind for kind in kinds if not (self._exact and pa.types.is_floating(kind))), None)
-        if found is None:
-            return Guess(pa.string())
-        if not self._markers:
-            return Guess(found, Inferred(how=_how(found, self._decimal)))
-        marker, nulled = next(iter(self._markers.items()))
-        if self._exact or len(self._markers) > 1 or marker in quoted or pa.types.is_boolean(found):
-            return Guess(pa.string())
-        return Guess(found, Inferred(how=_how(found, self._decimal), nulls=(marker,)), nulled)
+    return Guess(found, Inferred(how=how_inferred(found, decimal), nulls=(marker,)), nulled)
 
 
 def without(text: pa.Array, nulls: Collection[str]) -> pa.Array:
@@ -189,7 +126,8 @@ def pointed(text: pa.Array, decimal: str) -> pa.Array:
     return pc.if_else(numbers, swapped, text)
 
 
-def _how(found: pa.DataType, decimal: str) -> Literal["exact", "value"]:
+def how_inferred(found: pa.DataType, decimal: str) -> Literal["exact", "value"]:
+    """Whether a value of an inferred type determines its text, if numbers had that decimal point."""
     by_value = pa.types.is_floating(found) or pa.types.is_timestamp(found)
     return "value" if by_value or (pa.types.is_decimal(found) and decimal != ".") else "exact"
 
@@ -208,7 +146,7 @@ def _only_marker(column: pa.ChunkedArray) -> str | None:
 def _fitting(chunks: Sequence[pa.Array], *, exact: bool) -> pa.DataType | None:
     """The first candidate that every text fits."""
     sample = next(chunk for chunk in chunks if chunk.null_count < len(chunk)).drop_null()[0].as_py()
-    for one in _candidates(sample):
+    for one in candidates(sample):
         if exact and pa.types.is_floating(one.type):
             continue
         if all(one.fits(values) for values in _values(chunks)):
@@ -218,12 +156,12 @@ def _fitting(chunks: Sequence[pa.Array], *, exact: bool) -> pa.DataType | None:
 
 def _values(chunks: Sequence[pa.Array]) -> Iterator[pa.Array]:
     for chunk in chunks:
-        yield chunk.slice(0, _FIRST)
+        yield chunk.slice(0, FIRST)
         yield chunk
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class Candidate:
     """A type that a column may have.
 
     Attributes:
@@ -237,28 +175,28 @@ class _Candidate:
     fits: Fits
 
 
-def _candidates(sample: str) -> Iterator[_Candidate]:
+def candidates(sample: str) -> Iterator[Candidate]:
     """Types in the order of preference; the sample is a text of the column.
 
     Every one that fits a text is among those of that text, so the sample never decides.
     """
-    yield _Candidate(pa.int64(), "int", _is_integer)
+    yield Candidate(pa.int64(), "int", _is_integer)
     whole, point, decimals = sample.partition(".")
     if point and len(whole.lstrip("-")) + len(decimals) <= _DIGITS:
-        yield _Candidate(
+        yield Candidate(
             pa.decimal128(_DIGITS, len(decimals)), f"decimal {len(decimals)}", partial(_is_decimal, scale=len(decimals))
         )
     # Whole numbers are all written as 1 or all as 1.0: version numbers are not.
-    yield _Candidate(pa.float64(), "double 1", lambda text: not _any(pc.ends_with(text, ".0")) and _is_double(text))
-    yield _Candidate(pa.float64(), "double 1.0", lambda text: not _any_match(text, r"^-?[0-9]+$") and _is_double(text))
-    yield _Candidate(pa.bool_(), "bool", _is_boolean)
-    yield _Candidate(pa.date32(), "date", partial(_is_calendar, form=_DATE, to=pa.date32()))
+    yield Candidate(pa.float64(), "double 1", lambda text: not _any(pc.ends_with(text, ".0")) and _is_double(text))
+    yield Candidate(pa.float64(), "double 1.0", lambda text: not _any_match(text, r"^-?[0-9]+$") and _is_double(text))
+    yield Candidate(pa.bool_(), "bool", _is_boolean)
+    yield Candidate(pa.date32(), "date", partial(_is_calendar, form=_DATE, to=pa.date32()))
     for zone, suffix in _ZONES:
         to = pa.timestamp("us", zone)
         for separator in ("T", " "):
             for fraction in _FRACTIONS:
                 form = rf"{_DATE}{separator}{_CLOCK}{fraction}{suffix}"
-                yield _Candidate(to, form, partial(_is_calendar, form=form, to=to))
+                yield Candidate(to, form, partial(_is_calendar, form=form, to=to))
 
 
 _CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}"

@@ -98,7 +98,7 @@ def folders(draw) -> tuple[dict[str, bytes], dict[str, Any], list[str]]:
 
 
 @given(folders(), st.integers(1, 40))
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_adopting_is_like_writing(tmp_path_factory, folder, block) -> None:
     """Any files in any dialect: the same rows in the same types and order as a write of them, or both refuse."""
     contents, given, keys = folder
@@ -348,7 +348,7 @@ def test_a_log_that_says_something_else(prices, change) -> None:
 @given(
     st.binary(max_size=60) | st.text("ab\",;\r\n'0", max_size=40).map(str.encode), st.integers(0, 5), st.integers(1, 9)
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_hostile_files(tmp_path_factory, content, rows, block) -> None:
     """Any bytes, with a log that vouches for them, give the rows that it says or damage, and no other error."""
     import hashlib

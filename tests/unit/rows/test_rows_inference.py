@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txfiles.errors import UnsupportedTypeError
-from txfiles.rows.guess import Guesser, first_unlike, without
+from txfiles.rows.guess import first_unlike, without
 from txfiles.rows.guess import infer as guess
+from txfiles.rows.guesser import Guesser
 from txfiles.rows.inference import first_unfit, is_text_of, parse
 
 START = datetime.fromisoformat("0001-01-01")
