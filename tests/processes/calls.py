@@ -56,6 +56,9 @@ def play(model: Model, call: Call) -> None:
         [(column, operator, value)] = call.get("where") or [("id", "in", call.get("keys"))]
         assert operator in ("==", "in")
         model.delete(lambda known: known[column] in (value if operator == "in" else [value]))
+    if call["do"] == "transaction":
+        for part in call["parts"]:
+            play(model, part)
     if call["do"] != "write":
         return
     if call["mode"] == "overwrite" and call.get("overwrite_partitions"):
@@ -87,6 +90,22 @@ def _delete(
     conditions = None if where is None else [tuple(condition) for condition in where]
     result = tx.Table(path, lock=lock, storage_options=storage_options).delete(conditions, **options)
     names = ("version", "committed", "already_committed", "commit_id", "rows_deleted", "attempts")
+    return {name: getattr(result, name) for name in names}
+
+
+def _transaction(
+    path: str, parts: Sequence[Call], lock: str | None = None, storage_options: Any = None, **options: Any
+) -> dict[str, Any]:
+    with tx.Table(path, lock=lock, storage_options=storage_options).transaction(**options) as transaction:
+        for part in parts:
+            more = {name: value for name, value in part.items() if name not in ("do", "rows", "mode")}
+            if part["do"] == "write":
+                transaction.write(arrow(part["rows"]), mode=part["mode"], **more)
+            else:
+                transaction.delete(**more)
+    result = transaction.result
+    assert result is not None
+    names = ("version", "committed", "already_committed", "commit_id", "rows_in", "rows_inserted", "attempts")
     return {name: getattr(result, name) for name in names}
 
 
@@ -125,6 +144,7 @@ def _read(
 _CALLS = {
     "write": _write,
     "delete": _delete,
+    "transaction": _transaction,
     "set": _set,
     "compact": _compact,
     "index": _index,

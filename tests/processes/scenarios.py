@@ -77,6 +77,12 @@ class Scenario:
             assert "error" not in answer, answer
 
 
+TRANSACTION: Call = {
+    "do": "transaction",
+    "parts": [{"do": "delete", "keys": [1, 4]}, write("upsert", [*BATCH, row(4, "c", n=8, at=9)])],
+    "batch_id": "four",
+}
+
 SCENARIOS = [
     Scenario("create", write("append_once", CREATION, keys=["id"], properties=PROPERTIES), 20, before=()),
     Scenario("create csv", write("append", CREATION, format="csv", batch_id="1", partition_by=["part"]), 20, before=()),
@@ -89,12 +95,14 @@ SCENARIOS = [
     Scenario("replace", write("overwrite", [row(30, n=0, at=9)], replace_where=[["n", "==", 0]], batch_id="two"), 24),
     Scenario("delete", {"do": "delete", "where": [["id", "in", [2, 77]]]}, 20),
     Scenario("delete a batch", {"do": "delete", "keys": [1, 2, 77], "batch_id": "three"}, 20),
+    Scenario("transaction", TRANSACTION, 30),
     Scenario("set", {"do": "set", "row_group_rows": 77}, 15),
     Scenario("compact", {"do": "compact"}, 20, before=(*BEFORE, write("append", [row(7, "c")]))),  # beside another
     Scenario("build an index", {"do": "index", "action": "build"}, 20),
     Scenario("vacuum", {"do": "vacuum", "retain": "0"}, 15),
     Scenario("upsert, marked", write("upsert", BATCH), 30, before=MARKED),
     Scenario("delete, marked", {"do": "delete", "keys": [1, 2, 77]}, 20, before=MARKED),
+    Scenario("transaction, marked", TRANSACTION, 30, before=MARKED),
     Scenario("compact, marked", {"do": "compact"}, 20, before=MARKED),
     Scenario("vacuum, marked", {"do": "vacuum", "retain": "0"}, 12, before=(*MARKED, {"do": "delete", "keys": [3, 2]})),
 ]
