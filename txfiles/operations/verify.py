@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from txfiles.errors import CorruptTableError
+import pyarrow.compute as pc
+
+from txfiles.errors import CorruptTableError, TableDetachedError, TableNotFoundError
 from txfiles.findings import DAMAGE, KEPT_PER_KIND, UNREADABLE, Problem, VerifyResult, problem
 from txfiles.log import versions
 from txfiles.log.session import Session
@@ -105,7 +107,7 @@ def _still_true(session: Session, chain: Chain, snapshot: Snapshot, lost: list[P
         return lost
     try:
         newest = versions.require_head(session).state
-    except CorruptTableError:  # it has been reported
+    except (CorruptTableError, TableDetachedError, TableNotFoundError):  # it has been reported, or is gone by now
         return lost
     if snapshot.state.version < newest.oldest_readable_version:
         raise versions.expired(session.store, snapshot.state.version, newest.oldest_readable_version)
@@ -115,9 +117,7 @@ def _still_true(session: Session, chain: Chain, snapshot: Snapshot, lost: list[P
 
 def _result(found: Found, chain: Chain, *, deep: bool) -> VerifyResult:
     snapshot = chain.snapshot
-    files = None
-    if snapshot is not None:
-        files = snapshot.files
+    files = None if snapshot is None else snapshot.files
     return VerifyResult(
         ok=not any(one.severity in (DAMAGE, UNREADABLE) for one in found.kept),
         version=None if snapshot is None else snapshot.state.version,
@@ -126,7 +126,7 @@ def _result(found: Found, chain: Chain, *, deep: bool) -> VerifyResult:
         omitted=found.omitted,
         versions=chain.versions,
         files=0 if files is None else files.num_rows,
-        bytes=0 if files is None else sum(files["bytes"].to_pylist()),
+        bytes=0 if files is None else int(pc.sum(files["bytes"]).as_py() or 0),
         rows=0 if files is None else filelist.total_rows(files),
         vectors=0 if files is None else filelist.marked(files).num_rows,
         index_runs=0 if snapshot is None else len(snapshot.state.runs),
