@@ -141,6 +141,11 @@ def _read(
     return {"version": table.version, "digest": digest(table.to_arrow().to_pylist())}
 
 
+def _detach(path: str, lock: str | None = None, storage_options: Any = None, **options: Any) -> dict[str, Any]:
+    result = tx.detach(path, lock=lock, storage_options=storage_options, **options)
+    return {"version": result.version, "committed": result.committed, "rows": result.rows, "files": result.files}
+
+
 _CALLS = {
     "write": _write,
     "delete": _delete,
@@ -150,4 +155,5 @@ _CALLS = {
     "index": _index,
     "vacuum": _vacuum,
     "read": _read,
+    "detach": _detach,
 }

@@ -12,6 +12,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 import txfiles as tx
@@ -19,7 +21,7 @@ from tests.guarantees import DEEP
 from tests.model import Row, bag
 from tests.processes.calls import perform, row
 from tests.processes.checks import age, check, residue, tree
-from tests.processes.scenarios import PROPERTIES, SCENARIOS, Scenario, Templates, write
+from tests.processes.scenarios import MARKED, PROPERTIES, SCENARIOS, Scenario, Templates, write
 from tests.processes.workers import Worker, workers
 
 pytestmark = pytest.mark.guarantees("S2 S4 S7 S14 S16 L3 L5")
@@ -129,6 +131,35 @@ def sweep_up(scenario: Scenario, root: Path) -> None:
     assert all(name.startswith("_txfiles/checkpoints/") for name in left.log)
     assert len(left.log) <= 1
     assert bag(tx.Table(root).to_arrow().to_pylist()) == was
+
+
+def test_a_detach_that_was_killed_is_finished_by_the_next(child: Worker, tmp_path: Path, templates: Templates) -> None:
+    """Wherever it is killed, another process reads the table, or is told; the next call leaves exactly its rows."""
+    scenario = Scenario("detach", {"do": "detach"}, 40, before=MARKED)
+    want = bag(scenario.rows(times=0))
+    reached = 0
+    for number in itertools.count(1, 1 if DEEP else 5):
+        root = tmp_path / str(number)
+        templates.copy(scenario, root)
+        (root / "part=a" / "theirs.parquet.bak").write_text("theirs")
+        failpoint = {"at": number, "act": "kill before"}
+        ended = child.ask({"fork": True, "failpoint": failpoint, "calls": [scenario.at(root)]})
+        if tx.exists(root):
+            assert bag(tx.Table(root).to_arrow().to_pylist()) == want
+        again = perform(scenario.at(root))
+        assert again.get("error") in (None, "not-found"), again
+        left = {str(name.relative_to(root)) for name in root.rglob("*") if name.is_file()}
+        assert all(name.rpartition("/")[2].startswith("part-") for name in left - {"part=a/theirs.parquet.bak"}), left
+        assert "part=a/theirs.parquet.bak" in left
+        assert not [name for name in os.listdir(root) if name.startswith("_txfiles")]
+        hive = ds.partitioning(pa.schema([("part", pa.string())]), flavor="hive")
+        files = sorted(str(root / name) for name in left if name.endswith(".parquet"))
+        assert bag(ds.dataset(files, partitioning=hive, partition_base_dir=str(root)).to_table().to_pylist()) == want
+        if ended["status"] == 0:
+            break
+        assert os.WTERMSIG(ended["status"]) == signal.SIGKILL
+        reached = number
+    assert reached > scenario.operations
 
 
 def test_a_killed_creation_is_no_table(child: Worker, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Content:
         keys: recorded ones.
         timestamp_col: likewise.
         batch_ids: that were committed.
+        detached: whether no version may follow.
     """
 
     rows: tuple[Mapping[str, Any], ...] = ()
@@ -36,6 +37,7 @@ class Content:
     keys: tuple[str, ...] = ()
     timestamp_col: str | None = None
     batch_ids: frozenset[str] = frozenset()
+    detached: bool = False
 
     def bag(self) -> list[Any]:
         """The rows as a value."""
@@ -85,6 +87,8 @@ class Write:
 
     def refuses(self, state: Content) -> str | None:
         """The kind of error with which a version refuses the batch."""
+        if state.detached:
+            return "detached"
         schema_mode = self.options.get("schema_mode", "strict")
         missing = set(state.columns) - set(self.columns)
         added = set(self.columns) - set(state.columns)
@@ -153,6 +157,8 @@ class Delete:
         """The kind of error where there is no table, or it has no keys or not the filter's column."""
         if not state.columns:
             return "not-found"
+        if state.detached:
+            return "detached"
         if "keys" in self.options:
             return None if state.keys else "keys-required"
         return None if {column for column, _, _ in self.options["where"]} <= set(state.columns) else "bad-input"
@@ -216,12 +222,32 @@ class Other:
         return self.make(path, who)
 
     def refuses(self, state: Content) -> str | None:
-        """What is said where there is no table."""
-        return None if state.columns else "not-found"
+        """What is said where there is no table, or nothing left but names of its log."""
+        return "detached" if state.detached else None if state.columns else "not-found"
 
     def apply(self, state: Content, who: int) -> Content:
         """The same."""
         return state
+
+
+@dataclass(frozen=True)
+class Detach:
+    """A call of `txfiles.detach`: its last commit ends the log, those before it change no row."""
+
+    name: str = "detach"
+
+    def do(self, path: str, who: int) -> Any:
+        """Call the library."""
+        done = tx.detach(path)
+        return SimpleNamespace(version=done.version, committed=done.committed)
+
+    def refuses(self, state: Content) -> str | None:
+        """What is said where there is no table, or where another one is just taking the log away."""
+        return "detached" if state.detached else None if state.columns else "not-found"
+
+    def apply(self, state: Content, who: int) -> Content:
+        """The same rows, for ever."""
+        return replace(state, detached=True)
 
 
 def _with(given: Mapping[str, Any], columns: Sequence[str], stored: Mapping[str, Any] | None = None) -> Row:
@@ -358,6 +384,9 @@ INDEXING: dict[str, Other] = {
     call.name: call for call in (Other("build index", _index("build")), Other("drop index", _index("drop")))
 }
 """Calls that change the key index alone."""
+
+LEAVING: dict[str, Detach] = {"detach": Detach()}
+"""The call after which no other one commits."""
 
 CREATING = ("append", "append_once", "upsert", "overwrite", "batch id", "read")
 """Calls that meet where there is no table yet."""

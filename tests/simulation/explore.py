@@ -84,7 +84,7 @@ def every(scene: Scene, faults: int, *, states_max: int | None = None, everythin
     Raises:
         Failed: at the first violation, with its story.
     """
-    machine = Machine(vacuums=scene.vacuums, everything=everything)
+    machine = Machine(vacuums=scene.vacuums, leaves=scene.leaves, everything=everything)
     with library_in_the_simulator():
         try:
             return _search(scene, machine, faults, states_max)
@@ -158,7 +158,7 @@ def walk(
     Raises:
         Violation: an invariant does not hold.
     """
-    machine = Machine(vacuums=scene.vacuums, everything=everything, restart=restart)
+    machine = Machine(vacuums=scene.vacuums, leaves=scene.leaves, everything=everything, restart=restart)
     with library_in_the_simulator():
         try:
             state = machine.start(scene.base, scene.programs)._replace(faults=faults)

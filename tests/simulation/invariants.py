@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from pyroaring import BitMap
 
 from tests.simulation import codec
-from tests.simulation.calls import EMPTY, Content
+from tests.simulation.calls import EMPTY, LEAVING, Content
 from tests.simulation.machine import Ended, State, Stored
 from tests.simulation.process import Violation, prefix
 from txfiles.core import names
@@ -107,6 +107,10 @@ class Checker:
         if number < len(self._made):
             return self._made[number].apply(last, 0)
         process, call = _maker(manifest["commit_id"], state)
+        if call.name in LEAVING and manifest["operation"]["name"] == "compact":
+            if last.detached:
+                raise Violation("S10", f"version {number} follows one that no version may follow")
+            return last
         changes = any(manifest.get(name) for name in ("add", "remove", "mark"))
         if not changes and "batch_id" in manifest["operation"] and before:
             # It only records an id. It stands where it was decided, whatever others have written since.
@@ -159,7 +163,12 @@ def _live(number: int, manifest: Mapping[str, Any], before: Mapping[str, Any]) -
 def _check_ended(ended: Ended, versions: Sequence[Version]) -> None:
     outcome = ended.outcome
     who = f"{outcome.call.name} of P{outcome.process}"
-    own = [number for number, version in enumerate(versions) if version.commit_id.startswith(outcome.prefix)]
+    own = [
+        number
+        for number, version in enumerate(versions)
+        if version.commit_id.startswith(outcome.prefix)
+        and (outcome.call.name not in LEAVING or version.manifest["operation"]["name"] in LEAVING)
+    ]
     if len(own) > 1:
         raise Violation("S3", f"{who} is in versions {own}")
     if outcome.ended == "returned":
@@ -250,7 +259,7 @@ def _check_files(state: State, versions: Sequence[Version]) -> None:
             if (len(found.data), sha256_of(found.data)) != (add["bytes"], add["sha256"]):
                 raise Violation("S7", f"version {number} names {path}, which has other bytes")
     # A lost checkpoint costs no data, but a vacuum must not take what the newest version names.
-    for name in _checkpoint_files(versions[-1].manifest) if versions else ():
+    for name in _checkpoint_files(versions[-1].manifest) if versions and not versions[-1].content.detached else ():
         if name not in state.objects:
             raise Violation("S14", f"the newest version names {name}, which is gone")
 

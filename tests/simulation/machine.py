@@ -20,6 +20,7 @@ The exhaustive search lets a process go on by itself while what it does can neit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -56,8 +57,6 @@ YEARS_US = 10 * 365 * 86_400 * 1_000_000
 SKEWS_US = (0, -YEARS_US, YEARS_US, 1, -1, 86_400_000_000)
 """How wrong the clock of each process is."""
 
-IMMUTABLE = ("manifest", "table.json")
-
 
 @lru_cache(65_536)
 def kind_of(name: str) -> str:
@@ -86,6 +85,13 @@ def faults_of(verb: str, *, rare: bool) -> tuple[str, ...]:
 def what(operation: Operation) -> str:
     """Verb and kind of object, as faults are counted."""
     return operation.verb if operation.verb in ("list", "now") else f"{operation.verb} {kind_of(operation.name)}"
+
+
+class Last(NamedTuple):
+    """What a manifest says: whose it is, and whether it is the last one."""
+
+    table_id: str
+    detached: bool
 
 
 class Stored(NamedTuple):
@@ -186,12 +192,16 @@ class Machine:
         restart: whether a process that dies is started again, at the call that it died in.
         everything: every operation is a scheduling point, and rare faults strike too.
         vacuums: whether a vacuum takes part, so that names which only their writer knows matter to others.
+        leaves: whether a detach takes part, so that `table.json` may be deleted.
     """
 
-    def __init__(self, *, restart: bool = False, everything: bool = False, vacuums: bool = True) -> None:
+    def __init__(
+        self, *, restart: bool = False, everything: bool = False, vacuums: bool = True, leaves: bool = False
+    ) -> None:
         self._restart = restart
         self.everything = everything
         self._vacuums = vacuums
+        self._leaves = leaves
         self._lives: dict[Any, Life] = {}
         self._listed: dict[bytes, frozenset[str]] = {}
 
@@ -345,10 +355,14 @@ class Machine:
         return stored(state, request.name, request.data)
 
     def _check_delete(self, state: State, slot: Slot, name: str) -> None:
-        """S1, S14, S18: who deletes has written the file himself, or a committed vacuum lists it."""
-        if kind_of(name) in IMMUTABLE:
+        """S1, S14, S18: who deletes has written the file himself, a vacuum lists it, or the table was detached."""
+        last = _last_version(state)
+        left = last is not None and last.detached
+        if kind_of(name) == "manifest" or (kind_of(name) == "table.json" and not left):
             raise Violation("S1", f"P{slot.life.number} deletes {name}, and its number could be given again")
         if kind_of(name) == "data" and name.split("-")[-2].startswith(f"{slot.life.number:02x}"):
+            return
+        if last is not None and left and (name.startswith("_txfiles/") or last.table_id in name):
             return
         for manifest, held in state.objects.items():
             if kind_of(manifest) == "manifest" and name in self._deletes(state, held.data):
@@ -404,8 +418,21 @@ class Machine:
         if kind == "hint":
             return True
         if operation.verb in ("get", "stat"):
-            return operation.name not in state.objects or (kind not in IMMUTABLE and self._vacuums)
+            stays = kind == "manifest" or (kind == "table.json" and not self._leaves)
+            return operation.name not in state.objects or (not stays and self._vacuums)
         return True
+
+
+@lru_cache(4_096)
+def _told_by(manifest: bytes) -> Last:
+    found = json.loads(manifest)
+    return Last(found["table_id"], "detached" in found.get("table", {}).get("required_features", ()))
+
+
+def _last_version(state: State) -> Last | None:
+    """What the newest manifest says; None where there is none."""
+    found = state.objects.get(names.manifest(state.head()))
+    return None if found is None else _told_by(found.data)
 
 
 def _asked(state: State, number: int) -> Operation:

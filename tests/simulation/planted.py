@@ -31,7 +31,7 @@ from txfiles.core.replay import State
 from txfiles.errors import StoreError
 from txfiles.formats import index_merge
 from txfiles.formats.common import HashingSink
-from txfiles.log import checkpoint, manifests, newest, versions
+from txfiles.log import checkpoint, detached, manifests, newest, versions
 from txfiles.operations import delete, edits, transaction, vacuum
 from txfiles.reading import checks, key_finder, key_index
 from txfiles.reading.marked import NONE_MARKED, MarkedRows
@@ -40,6 +40,7 @@ from txfiles.rows import keys
 from txfiles.rows.segments import Segment
 from txfiles.store.port import Put
 from txfiles.targets.files import attempts
+from txfiles.targets.files import detach as leave
 from txfiles.writing.index_runs import FileKeys
 from txfiles.writing.staging import Staging
 
@@ -708,4 +709,59 @@ def only_the_newest_manifest_is_asked_to_resolve() -> Iterator[None]:
         return Resolution(committed=mine, version=head.state.version if mine else None)
 
     with patch.object(attempts, "resolve", resolve):
+        yield
+
+
+# ---- leaving -----------------------------------------------------------------------------------
+
+
+@planted("detach", "append", breaks=("S10",), faults=0)
+def a_writer_rebases_over_a_detach() -> Iterator[None]:
+    real = conflicts.judge
+
+    def judge(mine: Any, theirs: Any, net: Any) -> conflicts.Decision:
+        found = real(mine, theirs, net)
+        left = found.verdict is conflicts.Verdict.LEFT
+        return conflicts.Decision(conflicts.Verdict.REBASE, version=found.version) if left else found
+
+    with patch.object(conflicts, "judge", judge):
+        yield
+
+
+@planted("detach", ["read", "append"], breaks=("S10",), faults=0)
+def a_writer_plans_on_a_version_that_detached_the_table() -> Iterator[None]:
+    with patch.object(detached, "refuse_writes", lambda root, state: None):
+        yield
+
+
+@planted("detach", "delete one", breaks=("S7", "S8"), faults=0, update_strategy="merge_on_read")
+def a_detach_is_rebased() -> Iterator[None]:
+    with patch.object(plans.CommitPlan, "detaches", property(lambda self: False)):
+        real = conflicts._disturbs
+
+        def disturbs(mine: Any, theirs: Any) -> str:
+            return "" if mine.changes_table and mine.vacuum is not None else real(mine, theirs)
+
+        with patch.object(conflicts, "_disturbs", disturbs):
+            yield
+
+
+@planted("detach", breaks=("S14",))
+def a_log_is_taken_away_before_what_it_superseded() -> Iterator[None]:
+    real = leave._clean
+
+    def clean(session: Any, base: Any, deleted: Any, options: Any) -> Any:
+        found = leave.operation.look(session.store, base)
+        with patch.object(leave.operation, "look", lambda *_: leave.Folder((), ())):
+            real(session, base, deleted, options)
+        deleted.delete(session, found.surplus, "deleting data files")
+        return found
+
+    with patch.object(leave, "_clean", clean):
+        yield
+
+
+@planted("detach", breaks=("L3", "L5"))
+def a_detach_that_died_cannot_be_finished() -> Iterator[None]:
+    with patch.object(detached, "tombstones", lambda store: None):
         yield

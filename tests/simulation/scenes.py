@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tests.simulation.calls import CALLS, CREATING, INDEXING, MARKED_ROWS, MARKING, ROWS, Write, made
+from tests.simulation.calls import CALLS, CREATING, INDEXING, LEAVING, MARKED_ROWS, MARKING, ROWS, Write, made
 from tests.simulation.invariants import Checker
 from tests.simulation.machine import Machine, State, stored
 from tests.simulation.outside import OUTSIDE
@@ -33,8 +33,13 @@ class Scene:
 
     @property
     def vacuums(self) -> bool:
-        """Whether a vacuum takes part."""
-        return any("vacuum" in call.name for program in self.programs for call in program)
+        """Whether a call takes part that deletes others' files."""
+        return self.leaves or any("vacuum" in call.name for program in self.programs for call in program)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether a detach takes part, so that the log may go away."""
+        return any(call.name in LEAVING for program in self.programs for call in program)
 
 
 @cache
@@ -49,7 +54,9 @@ PROPERTIES = {"vacuum_grace": "0", "key_index": "off"}
 def scene(programs: Sequence[str | Sequence[str]], *, create: bool = False, **properties: Any) -> Scene:
     """Calls by name, one or several for each process, on the table of `calls.made`, or where there is none yet."""
     named = [[one] if isinstance(one, str) else list(one) for one in programs]
-    calls = tuple(tuple({**CALLS, **OUTSIDE, **MARKING, **INDEXING}[name] for name in program) for program in named)
+    calls = tuple(
+        tuple({**CALLS, **OUTSIDE, **MARKING, **INDEXING, **LEAVING}[name] for name in program) for program in named
+    )
     given = {**PROPERTIES, **properties}
     base, done = (State({}), ()) if create else _table_of(tuple(given.items()))
     return Scene(" | ".join(" ".join(program) for program in named), base, Checker(base, done), calls)

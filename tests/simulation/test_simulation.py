@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.guarantees import DEEP
-from tests.simulation.calls import CALLS, CREATING, INDEXING
+from tests.simulation.calls import CALLS, CREATING, INDEXING, LEAVING
 from tests.simulation.explore import Report, by_chance, every, replay
 from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import crowd, pairs, scene
@@ -51,6 +51,7 @@ OPERATIONS = {
     "read": {"open data", "get manifest"},
     "build index": {"open data", "get secret", "create secret", "publish data", "create manifest"},
     "drop index": {"create manifest"},
+    "detach": {"list", "create manifest", "delete data", "delete table.json", "delete hint"},
 }
 """What a call does to the store at least: if it did not, its faults would not have been tried."""
 
@@ -70,13 +71,36 @@ def threes() -> list[tuple[str, ...]]:
     """All threes; without depth, those that tell most about races."""
     if DEEP:
         return list(itertools.combinations_with_replacement(THREE, 3))
-    return [("append", "append_once", "upsert"), ("upsert", "upsert", "overwrite part"), ("append", "upsert", "vacuum")]
+    return [
+        ("append", "append_once", "upsert"),
+        ("upsert", "upsert", "overwrite part"),
+        ("append", "upsert", "vacuum"),
+    ]
+
+
+LEFT_BY = [*CALLS, "detach"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "strategy"),
+    [
+        *((theirs, "copy_on_write") for theirs in LEFT_BY),
+        *((theirs, "merge_on_read") for theirs in ("delete one", "upsert six")),
+    ],
+)
+def test_leaving(theirs: str, strategy: str, cases: Callable[..., None]) -> None:
+    """A detach beside each call: whoever commits first, the folder has its rows, and nobody commits after the end."""
+    faults = FAULTS if strategy == "copy_on_write" else FAULTS - 1  # to write files anew takes many operations
+    report = every(scene(["detach", theirs], update_strategy=strategy), faults)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.complete
+    assert holes(report) == []
 
 
 def test_the_matrix_is_whole() -> None:
     """Every operation that commits has a call here, as mine and as theirs; a build or drop of the index, its own."""
     assert {*writes.OPERATIONS, "set", "compact", "vacuum"} <= CALLS.keys()
-    assert len(INDEXING) == 2
+    assert (len(INDEXING), set(LEAVING)) == (2, {"detach"})
     assert len(pairs()) == len(CALLS) * (len(CALLS) + 1) // 2
 
 

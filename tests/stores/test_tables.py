@@ -47,6 +47,46 @@ def rows(table):
 # ---------------------------------------------------------------- tables
 
 
+def test_a_table_is_left(way, options):
+    """In a bucket a detach leaves plain files and the names of the log; a purge, no name of it, and nothing foreign."""
+    url = way.fresh_url()
+    store = open_store(url, options)
+
+    def names():
+        return [entry.name for entry in store.list_from("")]
+
+    tx.write(
+        ROWS, url, mode="upsert", keys=["id"], properties={"update_strategy": "merge_on_read"}, storage_options=options
+    )
+    tx.write(MORE, url, mode="upsert", storage_options=options)
+    store.put("theirs.txt", b"theirs")
+    table = tx.Table(url, storage_options=options)
+    want = rows(table)
+    found = table.detach()
+    assert (found.rows, found.committed) == (4, True)
+    assert found.files_rewritten == 1
+    log = [name for name in names() if name.startswith("_txfiles/")]
+    assert log == [f"_txfiles/log/{version:020d}.json" for version in range(found.version + 1)]
+    assert not tx.exists(url, storage_options=options)
+    for call in (
+        lambda: tx.Table(url, storage_options=options),
+        lambda: tx.write(ROWS, url, mode="append", storage_options=options),
+        lambda: table.set(row_group_rows=99),
+    ):
+        with pytest.raises(tx.TableDetachedError, match="was detached at"):
+            call()
+    assert tx.detach(url, storage_options=options).files_deleted == 0
+    assert tx.detach(url, purge=True, storage_options=options).files_deleted == len(log)
+    left = names()
+    assert len(left) == found.files + 1
+    assert "theirs.txt" in left
+    files = [name for name in left if name.endswith(".parquet")]
+    read = pa.concat_tables([pq.read_table(store.open_input(name)) for name in files])
+    assert sorted(read.to_pylist(), key=lambda row: row["id"]) == want
+    with pytest.raises(tx.TableNotFoundError):
+        tx.detach(url, storage_options=options)
+
+
 @pytest.mark.parametrize("format_name", ["parquet", "csv"])
 def test_a_table(way, options, format_name):
     """A table in a bucket is one like any other: all modes, older versions, history, vacuum."""

@@ -89,7 +89,7 @@ def detach(session: Session, options: DetachOptions) -> DetachResult:
         raise StoreError(
             f"version {base.state.version} of {session.store.root} detached the table; after that: {error.message}",
             hint=ENDS_IT,
-            committed="yes",
+            committed="no" if commit_id is None else "yes",
             version=base.state.version,
         ) from error
     result = _result(base, deleted, options, folder)
