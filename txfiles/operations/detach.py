@@ -20,16 +20,20 @@ from txfiles.core import names
 from txfiles.core import plan as plans
 from txfiles.core.manifest import DETACHED, Add, Metrics, Vacuum
 from txfiles.core.plan import CommitPlan, Group, ReadSet
-from txfiles.errors import ConfirmationRequiredError
+from txfiles.errors import ConfirmationRequiredError, NeedsLiveViewError
 from txfiles.formats.common import Group as Encoded
+from txfiles.log import manifests
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.reading.live import expected, live_rows, opened, seen_otherwise
+from txfiles.reading.live import data_name, expected, live_rows, opened, seen_otherwise
 from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist, partitions
 from txfiles.rows.filelist import DataFile
 from txfiles.store.port import Entry, Store
 from txfiles.writing.staging import Staging
+
+ADOPT = "adopt"
+"""The operation that made the table of files which other tools had written."""
 
 
 class NotPlainError(Exception):
@@ -115,6 +119,37 @@ def _empty_texts(base: Snapshot) -> int:
         return 0
     of_files = partitions.of_files(base.state.table, base.files)
     return sum("" in partition for partition in of_files)
+
+
+def refuse_superseded(session: Session, base: Snapshot) -> None:
+    """Refuse a folder with adopted files that are superseded: they are not the table's to delete, and readers see them.
+
+    Raises:
+        NeedsLiveViewError: names the first one.
+    Cost: the first manifest; if it adopted files, its sidecar, the list of files, and a request for each adopted file
+        that is not live.
+    """
+    store = session.store
+    if manifests.summary(store, 0).operation.name != ADOPT:
+        return
+    (first,) = manifests.require(session, [0])
+    live = frozenset(base.files["path"].to_pylist())
+    gone = [
+        add
+        for add in first.manifest.add
+        if add.path not in live and not names.is_data_path(add.path, base.state.table_id)
+    ]
+    found = list(session.together(lambda add: store.stat(data_name(add.path)), gone))
+    # One of another size is somebody's again: it stays, and is told as such.
+    left = [add.path for add, entry in zip(gone, found, strict=True) if entry is not None and entry.bytes == add.bytes]
+    if left:
+        raise NeedsLiveViewError(
+            f"{len(left)} adopted file(s) of {store.root} hold rows that are in other files by now, or deleted: "
+            f"readers of the folder would see these rows, too",
+            hint="table.set(vacuum_adopted=True) allows their deletion, and table.vacuum('0') deletes them; or move "
+            "them away. Then run the same call again",
+            file=left[0],
+        )
 
 
 @dataclass(frozen=True, slots=True)

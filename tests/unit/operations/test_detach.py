@@ -19,14 +19,17 @@ import pyarrow.dataset as ds
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_struct
 
 import txfiles as tx
 from tests.model import bag
 from txfiles.core import names
+from txfiles.core.manifest import Add
 from txfiles.errors import (
     CommitConflictError,
     ConfirmationRequiredError,
     CorruptTableError,
+    NeedsLiveViewError,
     OptionError,
     SnapshotExpiredError,
     StoreError,
@@ -35,7 +38,8 @@ from txfiles.errors import (
     TxFilesError,
     UnsupportedVerbError,
 )
-from txfiles.log import versions
+from txfiles.log import manifests, versions
+from txfiles.log.snapshot import Loaded
 from txfiles.operations import detach as operation
 from txfiles.store import open_store
 from txfiles.store.local import LocalStore
@@ -197,6 +201,41 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert (found.dry_run, found.committed, found.rows) == (True, False, 3)
     assert found.files_rewritten == 1
     assert found.files_deleted == len(before) - len(table.files(physical=True)) + 1
+
+
+def test_adopted_files_that_are_superseded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not the table's to delete, and readers would see their rows: the call asks for them to go first."""
+    path = tmp_path / "t"
+    busy(path)
+    for name, text in (("old.parquet", "12345"), ("theirs.parquet", "another size")):
+        (path / name).write_text(text)
+    real = manifests.load
+
+    def adopting(store: Any, version: int) -> Any:
+        loaded = real(store, version)
+        if version or loaded is None:
+            return loaded
+        added = [Add(path=name, rows=1, bytes=5, sha256="0" * 64) for name in ("old.parquet", "theirs.parquet", "gone")]
+        return Loaded(replace_struct(loaded.manifest, add=(*loaded.manifest.add, *added)), loaded.sha256)
+
+    real_summary = manifests.summary
+
+    def summary(store: Any, version: int) -> Any:
+        found = real_summary(store, version)
+        return found if version else replace_struct(found, operation=replace_struct(found.operation, name="adopt"))
+
+    monkeypatch.setattr(manifests, "load", adopting)
+    monkeypatch.setattr(manifests, "summary", summary)
+    for dry_run in (True, False):
+        with pytest.raises(NeedsLiveViewError, match="1 adopted file") as caught:
+            tx.detach(path, dry_run=dry_run)
+        assert (caught.value.file, caught.value.committed) == ("old.parquet", "no")
+        assert "vacuum_adopted" in caught.value.hint
+    assert tx.Table(path).history()[0].operation == "compact"
+    (path / "old.parquet").unlink()
+    found = tx.detach(path)
+    assert any("theirs.parquet" in note for note in found.notes)
+    assert "theirs.parquet" in on_disk(path)
 
 
 # ---------------------------------------------------------------- who comes after

@@ -151,7 +151,9 @@ def _end(session: Session, base: Snapshot, options: DetachOptions) -> tuple[Snap
     def plan_on(snapshot: Snapshot | None, stage: Staging) -> CommitPlan:
         on = snapshot or base
         attempt.operation = replace_struct(attempt.operation, read_version=on.state.version)
-        return operation.plan_leave(on, stage)
+        found = operation.plan_leave(on, stage)
+        operation.refuse_superseded(session, on)
+        return found
 
     done: Outcome = run(attempt, plan_on, base=base)
     return done.snapshot or versions.advance(session, base), attempt.commit_id
@@ -230,6 +232,8 @@ def _told(session: Session, base: Snapshot, options: DetachOptions) -> DetachRes
     """What a detach would do."""
     if not base.state.table.is_detached and not options.force:
         operation.refuse_ambiguous(base, session.store.root)
+    if not base.state.table.is_detached:
+        operation.refuse_superseded(session, base)
     folder = operation.look(session.store, base)
     rewritten = [] if base.state.table.is_detached else operation.unlike(base)
     log = detached.own_log(session.store, base.state.table_id)
