@@ -207,9 +207,24 @@ def test_a_link_of_the_chain_that_was_forged(tmp_path: Path) -> None:
     document.pop("sha256")
     document["operation"]["writer"] = "somebody"
     file.write_bytes(tables.sealed(json.dumps({**document, "sha256": "0" * 64}).encode()))
-    (problem,) = verified(path).problems
-    assert (problem.kind, problem.version) == ("manifest", 2)
-    assert "predecessor" in problem.message
+    broken, unread = verified(path).problems
+    assert (broken.kind, broken.version) == ("manifest", 2)
+    assert "predecessor" in broken.message
+    assert (unread.kind, unread.version) == ("not-checked", 3)
+
+
+def test_links_behind_a_damaged_manifest_are_compared(tmp_path: Path) -> None:
+    """A chain that is broken once more is told for each place."""
+    path = tables.simple(tmp_path / "table", versions=6)
+    flip(tables.manifest_path(path, 1))
+    file = tables.manifest_path(path, 3)
+    document = json.loads(file.read_bytes())
+    document["operation"]["writer"] = "somebody"
+    file.write_bytes(tables.sealed(json.dumps(document).encode()))
+    found = verified(path)
+    assert [one.version for one in found.problems if one.kind == "manifest"] == [1, 4]
+    assert found.version == 0  # and that no later one can be read is said
+    assert [(one.kind, one.version) for one in found.problems][-1] == ("not-checked", 5)
 
 
 def test_the_hint_file(original: Path, tmp_path: Path) -> None:

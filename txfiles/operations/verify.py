@@ -78,8 +78,9 @@ def verify(session: Session, version: int | None, *, deep: bool, report: Report)
     if snapshot is None:
         found.add([problem("not-checked", "no version can be read, so no data file was checked", _AGAIN)])
     else:
-        if version not in (None, snapshot.state.version):
-            found.add([_not_that(version, snapshot)])
+        wanted = chain.head if version is None else version
+        if wanted != snapshot.state.version:
+            found.add([_not_that(wanted, snapshot)])
         listing = verify_files.Listing.read(session.store)
         lost = verify_files.problems(chain, snapshot, listing)
         found.add(_still_true(session, chain, snapshot, lost))
@@ -92,7 +93,7 @@ def verify(session: Session, version: int | None, *, deep: bool, report: Report)
 _AGAIN = "restore what is named above, and verify again"
 
 
-def _not_that(version: int | None, snapshot: Snapshot) -> Problem:
+def _not_that(version: int, snapshot: Snapshot) -> Problem:
     return problem(
         "not-checked",
         f"version {version} cannot be read: the files of version {snapshot.state.version} were checked instead",

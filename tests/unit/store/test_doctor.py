@@ -55,6 +55,24 @@ class LuckyInTurn(Defect):
         return super().put_if_absent(name, data)
 
 
+class LastOneStays(Defect):
+    """One writer is told that it won, and another's object is there."""
+
+    def put_if_absent(self, name, data):
+        answer = super().put_if_absent(name, data)
+        if "race" in name:
+            self.put(name, data)
+        return answer
+
+
+class AllAreTold(Defect):
+    """The winner's object stays, and all are told that they won."""
+
+    def put_if_absent(self, name, data):
+        answer = super().put_if_absent(name, data)
+        return Put.CREATED if "race" in name else answer
+
+
 class ReadsLate(Defect):
     def get(self, name, *, limit):
         return None
@@ -109,6 +127,8 @@ def denies(verb: str) -> type[Defect]:
 DEFECTS = {
     "create": (CreatesAgain, "create", "failed"),
     "race": (LuckyInTurn, "race", "failed"),
+    "race with another's object": (LastOneStays, "race", "failed"),
+    "race with one object": (AllAreTold, "race", "failed"),
     "read": (ReadsLate, "read-back", "failed"),
     "order": (Disordered, "order", "failed"),
     "late listing": (ListsLate, "order", "failed"),
