@@ -601,3 +601,31 @@ def test_a_worker_that_is_killed_is_run_again_by_spark(tmp_path: Path) -> None:
         table.set({"vacuum_grace": "0"})
         table.vacuum(retain="0")
         assert len(list((tmp_path / "lake" / mode).glob("part-*"))) == len(table.files())
+
+
+@pytest.mark.parametrize(
+    ("scattered", "index", "ranges"), [(True, "off", 1), (True, "on", 4), (False, "off", 4)], ids=str
+)
+def test_files_are_not_searched_once_a_range_if_one_range_will_do(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scattered: bool, index: str, ranges: int
+) -> None:
+    """Small ranges keep slots busy, unless each would search all files again for keys that no index knows."""
+    monkeypatch.setattr(operations, "PART_ROWS_LEAST", 8)
+    monkeypatch.setattr(jobs, "TASKS_A_SLOT", 2)
+    path, files = tmp_path / "t", 32
+    for number in range(files):
+        ids = range(number, 4 * files, files) if scattered else range(4 * number, 4 * number + 4)
+        tx.write(
+            rows(ids), path, mode="append_once", keys=["id"], properties={"key_index": index} if not number else None
+        )
+    asked, over_items = [], jobs.over_items
+
+    def counted(session: Any, function: Any, items: Any, *more: Any) -> Any:
+        asked.append((function.func, len(items)))
+        return over_items(session, function, items, *more)
+
+    monkeypatch.setattr(jobs, "over_items", counted)
+    batch = spark.createDataFrame(rows(range(0, 5 * files, 5))).repartitionByRange(4, "id")
+    result = tx.write(batch, path, mode="append_once")
+    assert (result.rows_inserted, result.rows_skipped) == (6, 26)
+    assert asked == [(tasks.plan_part, ranges)]

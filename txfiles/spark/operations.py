@@ -20,6 +20,7 @@ from txfiles.core import names
 from txfiles.core.manifest import RunRef, TableMetadata
 from txfiles.core.plan import Check, CommitPlan, KeysAbsent, NoneMatches, Partition, Replaces
 from txfiles.errors import StoreError
+from txfiles.log import index
 from txfiles.log.commit import replaced_files
 from txfiles.log.session import Session
 from txfiles.operations.context import PlanContext, commit_plan
@@ -32,7 +33,7 @@ from txfiles.spark import staged, tasks
 from txfiles.spark.frames import SparkSource, without_rows
 from txfiles.spark.refusals import refuse_lock_objects, refuse_nulls, refuse_positions
 from txfiles.spark.snapshots import with_files, without_history
-from txfiles.spark.staged import Part
+from txfiles.spark.staged import Blob, Part
 from txfiles.spark.work import COUNTS, Done, FileEdit, Work, sorted_by, together
 from txfiles.writing.staging import Staging
 
@@ -43,6 +44,9 @@ PART_ROWS_MOST = 1_000_000
 
 PART_ROWS_LEAST = 65_536
 """A smaller range of keys is not worth a task of its own."""
+
+NEIGHBOURS = 2
+"""Files that a range of keys searches though others do: those that its ends lie in."""
 
 FILES_OF_A_TASK = 16
 """Data files that a task changes, one after the other or as many together as it has cores."""
@@ -204,10 +208,18 @@ class _Call:
                 refuse_nulls(key, sum(one.nulls[key] for one in found))
             rows = sum(blob.rows for blob in blobs)
             each = min(PART_ROWS_MOST, max(PART_ROWS_LEAST, -(-rows // self.source.tasks)))
-            memory["parts"] = staged.cut(blobs, each)
+            memory["parts"] = self._cut(blobs, each)
             memory["partitions"] = frozenset(partition for one in found for partition in one.partitions)
             memory["sorted by"] = sorted_by(self.batch.table)
         return list(memory["parts"])
+
+    def _cut(self, blobs: Sequence[Blob], each: int) -> Sequence[Part]:
+        """Ranges of about so many keys, or larger ones if each of them would search the same files again."""
+        found, most = staged.cut(blobs, each), staged.cut(blobs, PART_ROWS_MOST)
+        state = self.ctx.base.state if self.ctx.base else None
+        has_index = index.same_keys(self.batch.table, index.usable(self.ctx.session, state, self.batch.table))
+        again = staged.searches(found, self.files) - staged.searches(most, self.files)
+        return found if has_index or again <= NEIGHBOURS * len(found) else most
 
     def carry_out(self, edits: Sequence[FileEdit]) -> Done:
         """Change data files, each once."""

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from txfiles.errors import CorruptTableError, EngineError
 from txfiles.formats.common import Sink
 from txfiles.log.session import Session
+from txfiles.rows import bytewise
 from txfiles.rows import keys as key_codec
 
 BLOB_ROWS = 16_384
@@ -171,6 +172,21 @@ def cut(blobs: Sequence[Blob], rows_each: int) -> list[Part]:
         )
         for low, high in zip(lows, highs, strict=True)
     ]
+
+
+def searches(parts: Sequence[Part], files: pa.Table) -> int:
+    """How often data files are in question for a range of keys, in all.
+
+    Cost: O(files × log parts), vectorised.
+    """
+    if not parts:
+        return 0
+    lows = np.array([part.low for part in parts], f"S{key_codec.CUT_BYTES}")
+    low, high = (files[name].combine_chunks() for name in ("key_min", "key_max"))
+    first = np.searchsorted(lows, bytewise.cut(low.fill_null(b""), key_codec.CUT_BYTES), "right")
+    after = np.searchsorted(lows, bytewise.cut(high.fill_null(b""), key_codec.CUT_BYTES), "right")
+    after[np.asarray(high.is_null())] = len(parts)
+    return int((after - np.maximum(first, 1) + 1).sum())
 
 
 def rows_of(session: Session, part: Part) -> pa.Table | None:
