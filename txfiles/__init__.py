@@ -35,6 +35,7 @@ from txfiles.errors import (
     SnapshotExpiredError,
     StoreError,
     TableDetachedError,
+    TableExistsError,
     TableNotFoundError,
     TxFilesError,
     UnreadableInputError,
@@ -45,11 +46,12 @@ from txfiles.errors import (
 from txfiles.version import __version__
 
 if TYPE_CHECKING:
-    from txfiles.api import detach, doctor, exists, plan, resolve, verify, write
+    from txfiles.api import adopt, detach, doctor, exists, plan, resolve, verify, write
     from txfiles.config import Config, load_config
     from txfiles.findings import Problem, VerifyResult
     from txfiles.options import Progress
     from txfiles.results import (
+        AdoptResult,
         Commit,
         CompactResult,
         DetachResult,
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from txfiles.targets.spark_source import register_spark
 
 __all__ = [
+    "AdoptResult",
     "ArgumentError",
     "BatchIdMismatchError",
     "Check",
@@ -101,6 +104,7 @@ __all__ = [
     "StoreError",
     "Table",
     "TableDetachedError",
+    "TableExistsError",
     "TableNotFoundError",
     "TransactionResult",
     "TxFilesError",
@@ -112,6 +116,7 @@ __all__ = [
     "VerifyResult",
     "WriteResult",
     "__version__",
+    "adopt",
     "detach",
     "doctor",
     "exists",
@@ -126,7 +131,7 @@ __all__ = [
 
 # Imported on first use: they import pyarrow, and `txfiles --help` should not wait for that.
 _LATER = {
-    **dict.fromkeys(("detach", "doctor", "exists", "plan", "resolve", "verify", "write"), "txfiles.api"),
+    **dict.fromkeys(("adopt", "detach", "doctor", "exists", "plan", "resolve", "verify", "write"), "txfiles.api"),
     **dict.fromkeys(("Config", "load_config"), "txfiles.config"),
     "Table": "txfiles.table",
     "register_spark": "txfiles.targets.spark_source",
@@ -136,6 +141,7 @@ _LATER = {
     **dict.fromkeys(("Check", "DoctorResult"), "txfiles.store.diagnosis"),
     **dict.fromkeys(
         (
+            "AdoptResult",
             "Commit",
             "CompactResult",
             "DetachResult",

@@ -11,14 +11,25 @@ from txfiles import environment, inputs, targets
 from txfiles.arguments import like, public
 from txfiles.core.manifest import PropertyValue
 from txfiles.findings import VerifyOptions, VerifyResult
-from txfiles.options import OPTIONS, Progress, WriteOptions, check_switch, no_progress, read_options, requested
-from txfiles.results import DetachResult, Plan, Resolution, WriteResult
+from txfiles.inputs.declared import declared_types
+from txfiles.options import (
+    OPTIONS,
+    Progress,
+    WriteOptions,
+    check_switch,
+    no_progress,
+    read_columns,
+    read_options,
+    requested,
+)
+from txfiles.results import AdoptResult, DetachResult, Plan, Resolution, WriteResult
+from txfiles.rows.dialect import dialect
 from txfiles.rows.source import Source
 from txfiles.store import open_store
 from txfiles.store.diagnosis import DoctorResult
 from txfiles.store.port import Lock
 from txfiles.targets.protocol import Place, Target
-from txfiles.verbs import DetachOptions, check_detach
+from txfiles.verbs import AdoptOptions, DetachOptions, check_adopt, check_detach
 
 Path = str | os.PathLike[str]
 
@@ -115,6 +126,83 @@ def plan(data: Any, path: Path, **given: Any) -> Plan:
     target, where, options = _chosen(data, path, given)
     with closing(_source(data, options)) as source:
         return target.plan(where, requested(options, source))
+
+
+@public
+def adopt(
+    path: Path,
+    *,
+    keys: str | Sequence[str] | None = None,
+    partition_by: str | Sequence[str] | Mapping[str, Any] | None = None,
+    timestamp_col: str | None = None,
+    properties: Mapping[str, PropertyValue] | None = None,
+    schema: Any = None,
+    csv: Mapping[str, Any] | None = None,
+    format: str | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    timeout: float = 60.0,
+    storage_options: Mapping[str, Any] | None = None,
+    lock: Lock | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> AdoptResult:
+    """Make a table of the Parquet or CSV files that are in a folder, in one commit, without copying one of them.
+
+    Other tools may go on reading the files, but no longer write into the folder: a file that changes is damage, and
+    one that is added is not seen.
+
+    Args:
+        path: the folder: flat, nested, or with partition folders (``country=DE/``).
+        keys: the columns that identify a row: every row must have them, once.
+        partition_by: the partition columns as the folders have them, to be checked; or column → type, for those whose
+            type the folders' names do not tell. By default all that the folders have: integers, dates and booleans by
+            their exact text (``month=1``, not ``month=01``), else text.
+        timestamp_col: the column that says which of two rows with one key is newer.
+        properties: properties of the table; ``vacuum_adopted`` is needed if a vacuum may ever delete these files.
+        schema: types of columns of CSV files, as in `write`; the others are inferred over all files.
+        csv: how CSV files are written, as in `write`.
+        format: ``parquet`` or ``csv``; needed if there are files of several formats, of which the others are left
+            alone.
+        dry_run: say what the table would be, and write nothing.
+        force: take files that are named as those of a txfiles table whose log is gone.
+        timeout: seconds to go on after the first lost race with another writer.
+        storage_options: as in `write`.
+        lock: as in `write`.
+        progress: called from time to time with how far the call has come.
+    Raises:
+        TableExistsError: there is a table, in the folder or within it.
+        ForeignTableError: a Delta, Iceberg or Hudi table is in it.
+        SchemaMismatchError: the files have types that no column can hold together; names the files.
+        DuplicateKeyError: rows have the same key; names files and rows.
+        NullKeyError: a row has no key.
+        UnreadableInputError: a file is not whole; names it.
+        InputError: what else the folder holds cannot be a table.
+        StoreError: the store failed; nothing was committed.
+    Cost: a listing, the end of each file (one request each, many at a time), and the key columns if there are keys;
+        memory for the list of files. CSV files are read twice.
+    """
+    where = place(path, storage_options, lock, format)
+    target = targets.for_place(where)
+    targets.require_verb(target, "adopt", f"{where!r}")
+    types = (
+        declared_types({name: kind for name, kind in partition_by.items() if kind is not None})
+        if isinstance(partition_by, Mapping)
+        else None
+    )
+    options = AdoptOptions(
+        keys=read_columns("keys", keys or ()),
+        partition_by=None if partition_by is None else read_columns("partition_by", partition_by),
+        partition_types={field.name: field.type for field in types or ()},
+        timestamp_col=timestamp_col,
+        properties=properties or {},
+        schema=declared_types(schema),
+        csv=None if csv is None else dialect(csv),
+        timeout=timeout,
+        dry_run=dry_run,
+        force=force,
+        progress=progress or no_progress,
+    )
+    return target.adopt(where, check_adopt(options))
 
 
 @public

@@ -18,7 +18,8 @@
     │   ├── UnsupportedTypeError            a type that the format cannot store, or that does not suit its role
     │   ├── BatchIdMismatchError            a batch id was committed with another mode or other keys
     │   ├── FolderNotEmptyError             somebody's data files are where a table would be created
-    │   ├── ForeignTableError               somebody's SQL table is where a table would be created
+    │   ├── ForeignTableError               somebody's table of another kind is where one would be created
+    │   ├── TableExistsError                there is a table already where one would be made of a folder's files
     │   └── UnreadableInputError            an input file cannot be read or parsed
     ├── TableNotFoundError (LookupError)   10   there is no table, or it has no such version
     ├── TableDetachedError             10   the table was detached: its folder is plain, and takes no commit
@@ -187,9 +188,15 @@ class FolderNotEmptyError(InputError):
 
 
 class ForeignTableError(InputError):
-    """Somebody's SQL table is where a table would be created."""
+    """Somebody's table (SQL, Delta, Iceberg, Hudi) is where a table would be created."""
 
     kind = "foreign-table"
+
+
+class TableExistsError(InputError):
+    """There is a table already where one would be made of a folder's files."""
+
+    kind = "table-exists"
 
 
 class UnreadableInputError(InputError):

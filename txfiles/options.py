@@ -283,8 +283,15 @@ def requested(options: WriteOptions, source: Source) -> Request:
 
 
 def _read(name: str, value: Any) -> Any:
-    if OPTIONS[name].kind != "columns":
-        return plain(value)
+    return read_columns(name, value) if OPTIONS[name].kind == "columns" else plain(value)
+
+
+def read_columns(name: str, value: Any) -> tuple[Any, ...]:
+    """One column name or several, as a tuple; `name`: of the option.
+
+    Raises:
+        OptionError: it is neither.
+    """
     if isinstance(value, str):
         return (plain(value),)
     if not isinstance(value, Iterable):

@@ -150,6 +150,45 @@ class CompactResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdoptResult:
+    """What a folder has become, or under `dry_run` would become.
+
+    Attributes:
+        version: 0, the version that names all files; None under `dry_run`.
+        committed: whether there is a table now.
+        format: of the files.
+        files: data files of the table.
+        rows: how many they have.
+        bytes: their size; none was copied.
+        schema: the columns of the table.
+        partition_by: its partition columns, outermost first.
+        keys: its keys, which were checked.
+        timestamp_col: the column that says which row is newer.
+        ignored: names of the files in the folder that are not the table's: markers, metadata, other formats.
+        notes: what was decided beyond what was asked for, one sentence each.
+        dry_run: nothing was written.
+        commit_id: of this call's commit, for `txfiles.resolve`; None if it made none.
+        elapsed: seconds.
+    """
+
+    version: int | None
+    committed: bool
+    format: str
+    files: int
+    rows: int
+    bytes: int
+    schema: Any
+    partition_by: tuple[str, ...]
+    keys: tuple[str, ...]
+    timestamp_col: str | None
+    ignored: tuple[str, ...]
+    notes: tuple[str, ...]
+    dry_run: bool
+    commit_id: str | None = None
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class IndexResult:
     """The key index of a version, and what a build or a drop has done to it.
 

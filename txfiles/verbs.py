@@ -18,6 +18,7 @@ from txfiles.options import (
     VacuumOptions,
     check_calling,
     check_common,
+    check_option,
     check_pairs,
     check_switch,
     check_text,
@@ -73,6 +74,46 @@ def check_detach(options: DetachOptions) -> DetachOptions:
     """Refuse unknown values."""
     check_switch("dry_run", options.dry_run)
     check_switch("purge", options.purge)
+    check_switch("force", options.force)
+    check_calling(options)
+    return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdoptOptions:
+    """What a caller may say about a folder that is to become a table. See `txfiles.adopt`.
+
+    Attributes:
+        partition_by: names of the partition columns; None: as the folders say.
+        partition_types: types of some of them (Arrow's).
+        schema: of columns of CSV files (Arrow's).
+        csv: how CSV files are written (`rows.dialect.Dialect`).
+    """
+
+    keys: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] | None = None
+    partition_types: Mapping[str, Any] = field(default_factory=dict)
+    timestamp_col: str | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    schema: Any = None
+    csv: Any = None
+    timeout: float = 60.0
+    dry_run: bool = False
+    force: bool = False
+    progress: Callable[[Progress], None] = no_progress
+
+
+def check_adopt(options: AdoptOptions) -> AdoptOptions:
+    """Refuse unknown values; columns are checked where the files' are known.
+
+    Raises:
+        OptionError: names what is valid.
+    """
+    check_option("keys", options.keys)
+    check_option("partition_by", options.partition_by)
+    check_option("timestamp_col", options.timestamp_col)
+    check_option("properties", options.properties)
+    check_switch("dry_run", options.dry_run)
     check_switch("force", options.force)
     check_calling(options)
     return options

@@ -624,7 +624,7 @@ def test_storage_options_reach_every_verb(verb: str, monkeypatch: pytest.MonkeyP
         raise tx.errors.StoreError("as far as this test goes")
 
     monkeypatch.setattr(tx, "Table", record)
-    for name in ("resolve", "verify", "doctor", "detach"):
+    for name in ("resolve", "verify", "doctor", "detach", "adopt"):
         monkeypatch.setattr(tx, name, record)
     needed = {"set": ["compression=zstd"], "resolve": ["0" * 32], "delete": ["--where", "id", "=", "1"]}
     more = needed.get(verb, [])

@@ -139,7 +139,7 @@ def test_a_verb_that_a_target_lacks_says_who_has_it(verb, shelf):
 
 def test_each_verb_that_needs_a_capability_is_one_of_files():
     """Files have every verb that `Table` asks for."""
-    assert FILES.capabilities.verbs == {*VERBS, "refresh"}
+    assert FILES.capabilities.verbs == {*VERBS, "adopt", "refresh"}
 
 
 @pytest.mark.parametrize(

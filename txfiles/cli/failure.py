@@ -37,7 +37,7 @@ EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
     (errors.ConfirmationRequiredError, 16),
 )
 
-WRITING_VERBS = frozenset({"write", "delete", "set", "compact", "index", "vacuum", "detach"})
+WRITING_VERBS = frozenset({"write", "adopt", "delete", "set", "compact", "index", "vacuum", "detach"})
 """Verbs that commit: if one is interrupted, the commit may have happened."""
 
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from txfiles.cli import failure, output
+from txfiles.cli.adopt import adopt
 from txfiles.cli.describe import files, log, show
 from txfiles.cli.examine import doctor, verify
 from txfiles.cli.leave import detach
@@ -128,6 +129,7 @@ def entry() -> NoReturn:
 for verb in (
     write,
     plan,
+    adopt,
     delete,
     show,
     log,

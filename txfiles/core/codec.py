@@ -19,6 +19,7 @@ import msgspec
 from txfiles.core import csv_dialect, names, times
 from txfiles.core.csv_dialect import CSV_DIALECT, CsvDialect
 from txfiles.core.manifest import (
+    ADOPTED_FILES,
     DELETION_VECTORS,
     DETACHED,
     Actions,
@@ -53,7 +54,7 @@ INLINE_ACTIONS = 1_000
 
 FORMATS = ("parquet", "csv")
 
-KNOWN_FEATURES: frozenset[str] = frozenset({CSV_DIALECT, DELETION_VECTORS, DETACHED})
+KNOWN_FEATURES: frozenset[str] = frozenset({ADOPTED_FILES, CSV_DIALECT, DELETION_VECTORS, DETACHED})
 """Required features that this release understands."""
 
 
@@ -187,7 +188,7 @@ def decode(data: bytes, *, version: int, where: str) -> Manifest:
     manifest = Manifest(**commit, table=None if action is None else read_table(action, where))
     _check_place(manifest, version, where)
     check_dialect_of(manifest.table_id, manifest.table, where)
-    check_paths(manifest.table_id, manifest.add, manifest.remove, where)
+    check_paths(manifest.table_id, manifest.add, manifest.remove, where, adopts=may_adopt(manifest))
     check_vectors(manifest.table_id, manifest.add, manifest.remove, manifest.mark, where)
     check_index(manifest.table_id, manifest.index, where)
     if manifest.vacuum is not None:
@@ -211,13 +212,21 @@ def encode_actions(actions: Actions) -> bytes:
     return data
 
 
-def decode_actions(data: bytes, *, table_id: str, where: str) -> Actions:
-    """Read a sidecar, whose hash its manifest vouches for, as strictly as a manifest."""
+def may_adopt(manifest: Manifest) -> bool:
+    """Whether a commit may add files that other tools have named: an adoption, or a restore that brings them back."""
+    operation = manifest.operation.name
+    if operation == "adopt":
+        return manifest.table is not None and ADOPTED_FILES in manifest.table.required_features and not manifest.version
+    return operation == "restore"
+
+
+def decode_actions(data: bytes, *, table_id: str, where: str, adopts: bool = False) -> Actions:
+    """Read a sidecar, whose hash its manifest vouches for, as strictly as a manifest; `adopts`: its `may_adopt`."""
     try:
         actions = _decode_actions(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise _corrupt(where, f"it does not have a sidecar's form: {error}") from error
-    check_paths(table_id, actions.add, actions.remove, where)
+    check_paths(table_id, actions.add, actions.remove, where, adopts=adopts)
     check_vectors(table_id, actions.add, actions.remove, actions.mark, where)
     check_deletes(table_id, actions.deletes, where)
     return actions
@@ -313,15 +322,23 @@ def refuse_unknown_features(required: Iterable[str], where: str) -> None:
         raise _unsupported(where, f"the required feature {shown(unknown[0])}")
 
 
-def check_paths(table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...], where: str) -> None:
-    """Every path is one that txfiles would have written for this table, and occurs once."""
+def check_paths(
+    table_id: str, add: tuple[Add, ...], remove: tuple[Remove, ...], where: str, *, adopts: bool = False
+) -> None:
+    """Every path is one that txfiles would have written for this table, and occurs once.
+
+    If it `adopts`, files that it adds may have any name below the root. A file that it removes may, too: replay knows
+    which are live.
+    """
     added = [action.path for action in add]
     removed = [action.path for action in remove]
     gone = frozenset(removed)
-    for path in (*added, *removed):
-        if not names.is_data_path(path, table_id):
+    for path, foreign in (*((path, adopts) for path in added), *((path, True) for path in removed)):
+        if not (names.is_data_path(path, table_id) or (foreign and names.is_adopted_path(path))):
             raise _corrupt(where, f"it names the path {shown(path)}, which is not a data file of this table")
     for action in add:
+        if not action.sha256 and (names.is_data_path(action.path, table_id) or not action.footer_sha256):
+            raise _corrupt(where, f"the add of {action.path} has no sha256")
         if action.columns is not None and len(set(action.columns)) != len(action.columns):
             raise _corrupt(where, f"the add of {action.path} names a column twice")
         if action.place is not None and action.place not in gone:
@@ -336,7 +353,7 @@ def check_vectors(
     """Every vector is this table's, marks some rows of its file but not all, and a file is marked once, if it stays."""
     others = {added.path for added in add} | {removed.path for removed in remove}
     for action in mark:
-        if not names.is_data_path(action.path, table_id):
+        if not (names.is_data_path(action.path, table_id) or names.is_adopted_path(action.path)):
             raise _corrupt(where, f"it marks {shown(action.path)}, which is not a data file of this table")
         if action.path in others:
             raise _corrupt(where, f"it marks {action.path} twice, or adds or removes it too")
@@ -367,9 +384,12 @@ def check_index(table_id: str, index: Iterable[IndexAction], where: str) -> None
 
 
 def check_deletes(table_id: str, deletes: tuple[str, ...], where: str) -> None:
-    """Every name that a vacuum lists is one of this table's own."""
+    """Every name that a vacuum lists is one of this table's own, or may be one of a file that it adopted.
+
+    A list deletes nothing: a vacuum that finishes another one's work deletes only what it finds superseded itself.
+    """
     for name in deletes:
-        if not names.is_deletable(name, table_id):
+        if not (names.is_deletable(name, table_id) or names.is_adopted_path(name)):
             raise _corrupt(where, f"its vacuum names {shown(name)}, which is not this table's to delete")
 
 

@@ -25,6 +25,8 @@ DELETION_VECTORS = "deletion_vectors"
 
 DETACHED = "detached"
 """The required feature of a table that was left: no version follows the one that brings it."""
+ADOPTED_FILES = "adopted_files"
+"""The required feature of a table that was made of files which other tools had written and named."""
 
 INDEX_ACTIONS_LIMIT = 10_000
 """Actions on runs of one commit, and runs of a checkpoint: with some millions of keys each, more than any table has."""
@@ -34,8 +36,10 @@ OPERATIONS_LIMIT = 1_000
 
 COUNT_LIMIT = 2**62
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
+Time = Annotated[int, msgspec.Meta(ge=-COUNT_LIMIT, le=COUNT_LIMIT)]
 # `$` alone would also match before a newline at the end.
 Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+HashOrNone = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)")]
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
 KeyBound = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){0,64}$(?!\n)")]
 Bound = Annotated[str, msgspec.Meta(max_length=2_000)]
@@ -106,7 +110,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         path: relative to the table's root, URL-encoded.
         rows: physical rows.
         bytes: size of the file.
-        sha256: of the whole file.
+        sha256: of the whole file; empty for an adopted file that was not read as a whole.
         footer_bytes: length of the Parquet footer with its length and magic, 0 for CSV.
         footer_sha256: of those bytes, empty for CSV.
         partition: text of each partition column's value, in the table's order; null is null.
@@ -116,20 +120,23 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             less those of the partition. A file is read through it by position, never by names found in it.
         place: path of a file removed by the same commit, whose place in the row order it takes; absent: it comes last.
         vector: the rows of it that are marked already; absent: none.
+        vector: the rows of it that are marked already; absent: none. No operation writes one yet.
+        modified_us: of an adopted file: its last change when it was adopted, by the store's clock.
     """
 
     path: Annotated[str, msgspec.Meta(max_length=8_192)]
     rows: Count
     bytes: Count
-    sha256: Hash
+    sha256: HashOrNone = ""
     footer_bytes: Count = 0
-    footer_sha256: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)")] = ""
+    footer_sha256: HashOrNone = ""
     partition: tuple[Annotated[str, msgspec.Meta(max_length=PARTITION_VALUE_LIMIT)] | None, ...] = ()
     stats: dict[str, ColumnStats] = {}
     key_range: KeyRange | None = None
     columns: tuple[ColumnId, ...] | None = None
     place: Annotated[str, msgspec.Meta(max_length=8_192)] | None = None
     vector: Vector | None = None
+    modified_us: Time | None = None
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +206,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked for, by whom.
 
     Attributes:
-        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum, detach or transaction.
+        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum, adopt, detach or transaction.
+        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum or adopt.
         read_version: the version that the operation was planned on; None for a table's creation.
         keys: the keys of a keyed write, by the names that the caller used: it is history, not what the table is.
         batch_id: the caller's name for the batch.

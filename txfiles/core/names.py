@@ -24,6 +24,7 @@ VECTOR_DIR = "_txfiles/vectors/"
 INDEX_DIR = "_txfiles/index/"
 STAGED_DIR = "_txfiles/staged/"
 INDEX_SEED_FILE = "_txfiles/index/secret"
+LOG_FOLDER = "_txfiles"
 
 TABLE_ID_PATTERN = r"^[0-9a-f]{16}$(?!\n)"
 PART_PATTERN = r"^[0-9]{20}-[0-9a-f]{32}\.parquet$(?!\n)"
@@ -45,6 +46,7 @@ _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{32}|part-([0-9a-f]{16})-[0-9a-f]{32}-[
 _TEMPORARY_VECTORS = re.compile(r"_txfiles/vectors/\.tmp-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.bin")
 _TEMPORARY_RUN = re.compile(r"_txfiles/index/\.tmp-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.run")
 _REMOVED_LOG = re.compile(r"_txfiles-([0-9a-f]{16})-[0-9a-f]{32}")
+_SOME_TABLES = re.compile(r"(?:\.tmp-)?part-([0-9a-f]{16})-[0-9a-f]{32}-[0-9]{5,9}\.(?:parquet|csv)")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~=-]|%[0-9A-F]{2})+")
 _HIVE_ESCAPE = re.compile(r"%([0-9A-F]{2})")
 _HIVE_ESCAPED = re.compile(r"[\x00-\x1f\"#%'*/:=?\\\x7f{\[\]^]")
@@ -133,6 +135,29 @@ def is_data_name(name: str, table_id: str) -> bool:
     return found is not None and found[1] == table_id and all(_is_partition_folder(folder) for folder in folders)
 
 
+def table_of(name: str) -> str | None:
+    """The id of the table whose data file has this name, in whatever folder; None for any other name."""
+    found = _SOME_TABLES.fullmatch(name.rpartition("/")[2])
+    return found[1] if found else None
+
+
+def is_adoptable(name: str) -> bool:
+    """Whether a data file that another tool named may belong to a table: any name below the root but the log's."""
+    segments = name.split("/")
+    return all(
+        segment not in ("", ".", "..", LOG_FOLDER)
+        and "\0" not in segment
+        and len(segment.encode()) <= SEGMENT_LIMIT_BYTES
+        for segment in segments
+    )
+
+
+def is_adopted_path(path: str) -> bool:
+    """Whether a path from a manifest may be that of an adopted file."""
+    name = decode_path(path)
+    return name is not None and is_adoptable(name)
+
+
 def is_temporary(name: str, table_id: str) -> bool:
     """Whether a name is a temporary file: this table's staged rows, or one that a local store has not yet renamed."""
     staged_rows = _STAGED.fullmatch(name)
@@ -214,6 +239,26 @@ def partition_of(folder: str) -> tuple[str, str | None]:
     """The column and the text of a Hive folder: the inverse of `partition_folder`, in which null is the empty text."""
     column, _, text = folder.partition("=")
     return _hive_unescape(column), None if text == NULL_FOLDER else _hive_unescape(text)
+
+
+def foreign_partition_of(folder: str) -> tuple[str, str | None] | None:
+    """The column and the value's text in a Hive folder that another tool named; None if it is no such folder.
+
+    Hive and Spark escape some ASCII characters, others all that a URL would: both are undone.
+    """
+    column, equals, text = folder.partition("=")
+    if not equals or not column:
+        return None
+    try:
+        name, value = (unquote_to_bytes(part).decode() for part in (column, text))
+    except UnicodeDecodeError:
+        return None
+    return name, None if value == NULL_FOLDER else value
+
+
+def is_partition_folder(folder: str) -> bool:
+    """Whether a folder is spelt as txfiles would spell it, so that its own files may be in it."""
+    return _is_partition_folder(folder)
 
 
 def _hive_escape(text: str) -> str:

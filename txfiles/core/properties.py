@@ -107,6 +107,9 @@ PROPERTIES: dict[str, Property] = {
     "batch_ids_kept": Property(10_000, "how many of the newest batch ids are remembered", Integer(0, 1_000_000)),
     "vacuum_retain": Property("7d", "how long superseded files are kept", _duration),
     "vacuum_grace": Property("1d", "how long files of unfinished writes are kept", _duration),
+    "vacuum_adopted": Property(
+        False, "whether a vacuum deletes adopted files, too, once no version needs them", _switch
+    ),
     "key_index": Property(
         "auto", "whether writes add to the key index, and keyed operations use it", Choice(("auto", "on", "off"))
     ),

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 import msgspec
 
 from txfiles.core import names, properties
-from txfiles.core.manifest import DELETION_VECTORS, Add, CheckpointRef, ColumnStats, Manifest, RunRef, TableMetadata
+from txfiles.core.manifest import (
+    ADOPTED_FILES,
+    DELETION_VECTORS,
+    Add,
+    CheckpointRef,
+    ColumnStats,
+    Manifest,
+    RunRef,
+    TableMetadata,
+)
 from txfiles.core.schema import became_text
 from txfiles.errors import CorruptTableError
 
@@ -62,8 +71,8 @@ class State:
 KEEP_KEYS_UNIQUE = frozenset({"compact", "delete"})
 """Operations that name no keys and whose new files hold only rows of the version before."""
 
-KEYED = frozenset({"append_once", "upsert", "overwrite"})
-"""Operations that, if they name keys, add no key that is there. Those of later releases are not known to."""
+KEYED = frozenset({"append_once", "upsert", "overwrite", "adopt"})
+"""Operations that, if they name keys, add no key that is there or twice. Those of later releases are not known to."""
 
 KEEP_IN_PARTS = frozenset({"append_once", "upsert", "delete", "set"})
 """Operations of a transaction that add no key that is there; an upsert has keys, and a transaction changes none."""
@@ -99,6 +108,12 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
             hint="restore all of _txfiles/ from one backup",
             file=where,
         )
+    if ADOPTED_FILES not in table.required_features and _names_adopted(manifest):
+        raise CorruptTableError(
+            f"{where} names files of other tools, which the table does not require its readers to understand",
+            hint="restore all of _txfiles/ from one backup",
+            file=where,
+        )
     whole = state.oldest_readable_version if state else 0
     return State(
         version=manifest.version,
@@ -113,6 +128,19 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
         columns_since=state.columns_since if state and not _other_columns(state.table, table) else manifest.version,
         unique_keys=_unique_keys(state, manifest, table),
         runs=_runs(state, manifest, table),
+    )
+
+
+def _names_adopted(manifest: Manifest) -> bool:
+    """Whether a commit brings back or deletes data files that the table did not name itself.
+
+    `codec` has confined them to the folder, and refused other adds. What a commit removes or marks is live.
+    """
+    deletes = manifest.vacuum.deletes if manifest.vacuum else ()
+    adds = manifest.add if manifest.operation.name == "restore" else ()
+    return not (
+        all(names.is_data_path(add.path, manifest.table_id) for add in adds)
+        and all(names.is_deletable(path, manifest.table_id) for path in deletes)
     )
 
 

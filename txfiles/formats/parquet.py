@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,6 +44,10 @@ from txfiles.formats.source import (
 ONE_THREAD_VALUES = 100_000
 """Up to this many values, one thread is faster (about a millisecond), and files are read in parallel anyway."""
 
+INT96_UNIT = "us"
+"""The unit in which int96, of other writers only, is decoded: nanoseconds would overflow in year 2262, silently. A
+table that has recorded nanoseconds for all such columns of a file gets these."""
+
 GROUP_LIMIT_ROWS = 64 * 1024 * 1024
 """Rows of one row group: pyarrow never writes more into one, whatever the request."""
 
@@ -58,14 +63,12 @@ class ParquetFile:
         with decoding(file, source):
             self._tail = _footer(source, file)
             self._metadata = pq.read_metadata(pa.BufferReader(self._tail))
-            # int96, of other writers only, is decoded in the finest unit wanted: ns would overflow in year 3000.
-            wants_ns = any(pa.types.is_timestamp(kind) and kind.unit == "ns" for kind in schema.types)
             self._parquet = pq.ParquetFile(
                 source,
                 metadata=self._metadata,
                 page_checksum_verification=True,
                 pre_buffer=False,  # `expect` knows what is read of all row groups, Arrow of one at a time
-                coerce_int96_timestamp_unit="ns" if wants_ns else "us",
+                coerce_int96_timestamp_unit=_int96_unit(self._metadata, file, schema),
             )
             self._stored = self._parquet.schema_arrow
             self._check_shape()
@@ -175,6 +178,8 @@ class ParquetFile:
 
         Damage must not travel, so the whole file is compared with the log first.
         """
+        if not self.file.sha256:  # an adopted file, of which only the footer is known
+            return None
         footer = parquet_groups.read(self._tail, self.file.bytes)
         if footer is None or not (in_memory(self._source) or self.file.bytes <= AHEAD_BYTES):
             return None
@@ -198,17 +203,14 @@ class ParquetFile:
 
     def _check_shape(self) -> None:
         """Check the footer's counts and names against the log, before any page is decoded."""
-        if len(set(self._stored.names)) != len(self._stored.names):
-            raise damaged(self.file, "two of its columns have the same name")
+        fault = shape_fault(self._metadata, self._stored)
+        if fault is not None:
+            raise damaged(self.file, fault)
         if self.num_groups > self.file.rows + 1:
             raise damaged(self.file, f"it has {self.num_groups} row groups for {self.file.rows} rows")
-        rows = [self._metadata.row_group(index).num_rows for index in range(self.num_groups)]
-        if sum(rows) != self.file.rows or min(rows, default=0) < 0:
-            raise damaged(self.file, f"it has {sum(rows)} rows, the log says {self.file.rows}")
-        bits = sum(_least_bits(kind) for kind in self._stored.types)
-        most = max(rows, default=0)
-        if most > GROUP_LIMIT_ROWS or (most > 1 and most * bits > 8 * GROUP_LIMIT_BYTES):
-            raise damaged(self.file, f"a row group claims {most} rows, more than any writer puts into one")
+        rows = sum(self._metadata.row_group(index).num_rows for index in range(self.num_groups))
+        if rows != self.file.rows:
+            raise damaged(self.file, f"it has {rows} rows, the log says {self.file.rows}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,42 @@ def open_file(files: Files, file: FileToRead, schema: pa.Schema) -> ParquetFile:
 
 
 FORMAT = Format("parquet", "parquet", begin, open_file, check_types, check_rows)
+
+
+def int96_columns(metadata: pq.FileMetaData, stored: pa.Schema) -> frozenset[str]:
+    """The columns that are int96, or have int96 within them."""
+    first = sorted((leaf, name) for name, leaf in leaves(stored).items())
+    starts = [leaf for leaf, _ in first]
+    return frozenset(
+        first[bisect_right(starts, leaf) - 1][1]
+        for leaf in range(metadata.num_columns)
+        if metadata.schema.column(leaf).physical_type == "INT96"
+    )
+
+
+def _int96_unit(metadata: pq.FileMetaData, file: FileToRead, schema: pa.Schema) -> str:
+    if not any(pa.types.is_timestamp(kind) and kind.unit == "ns" for kind in schema.types):
+        return INT96_UNIT
+    stored = metadata.schema.to_arrow_schema()
+    names = dict(zip(stored.names, named(stored.names, file), strict=True))
+    wanted = [
+        schema.field(name).type for one in int96_columns(metadata, stored) if (name := names[one]) in schema.names
+    ]
+    return "ns" if all(pa.types.is_timestamp(kind) and kind.unit == "ns" for kind in wanted) else INT96_UNIT
+
+
+def shape_fault(metadata: pq.FileMetaData, stored: pa.Schema) -> str | None:
+    """What is wrong with the counts and names of a footer; None if they make sense."""
+    if len(set(stored.names)) != len(stored.names):
+        return "two of its columns have the same name"
+    rows = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+    if min(rows, default=0) < 0:
+        return "a row group claims fewer than no rows"
+    bits = sum(_least_bits(kind) for kind in stored.types)
+    most = max(rows, default=0)
+    if most > GROUP_LIMIT_ROWS or (most > 1 and most * bits > 8 * GROUP_LIMIT_BYTES):
+        return f"a row group claims {most} rows, more than any writer puts into one"
+    return None
 
 
 def _footer(source: pa.NativeFile, file: FileToRead) -> bytes:

@@ -96,6 +96,12 @@ def _with_sidecar(store: Store, manifest: Manifest) -> Manifest:
             hint="restore the file from a backup",
             file=where,
         )
-    actions = codec.decode_actions(data, table_id=manifest.table_id, where=where)
+    actions = codec.decode_actions(data, table_id=manifest.table_id, where=where, adopts=codec.may_adopt(manifest))
+    if actions.deletes and manifest.vacuum is None:
+        raise CorruptTableError(
+            f"{where} lists files to delete, and version {manifest.version} is no vacuum",
+            hint="restore the file from a backup",
+            file=where,
+        )
     vacuum = manifest.vacuum and msgspec.structs.replace(manifest.vacuum, deletes=actions.deletes)
     return msgspec.structs.replace(manifest, add=actions.add, remove=actions.remove, mark=actions.mark, vacuum=vacuum)

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from txfiles.core import codec, names
-from txfiles.core.manifest import Count, Hash
+from txfiles.core.manifest import ADOPTED_FILES, Count, Hash
 from txfiles.core.replay import State
 from txfiles.errors import CorruptTableError
 from txfiles.log.session import Session
@@ -166,7 +166,8 @@ def rows(data: bytes, state: State, where: str) -> pa.Table:
         files = filelist.saved_without_vectors(files).select(wanted.names).cast(wanted)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise corrupt(where, str(error)[:ERROR_SHOWN]) from error
-    fault = filelist.fault(files, state.table_id, len(state.table.partition_by), state.version)
+    adopted = ADOPTED_FILES in state.table.required_features
+    fault = filelist.fault(files, state.table_id, len(state.table.partition_by), state.version, adopted=adopted)
     if fault is not None:
         raise corrupt(where, fault)
     return files

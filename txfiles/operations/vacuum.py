@@ -8,6 +8,8 @@ the next one finds it again.
                  and no retained version holds it; of a file of vectors, r is the version that replaced or removed
                  the last of them
     orphan       this table's by its name, in no version: deleted if older than the grace
+    adopted      as superseded, if the property vacuum_adopted says so and the file is as it was when it was adopted:
+                 else it is somebody's again; never an orphan
     index runs   removed from the log as superseded files are, or in no version as orphans are; the secret never
     log files    temporary files older than the grace; checkpoints and sidecars that no version needs
 
@@ -25,9 +27,10 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 from msgspec.structs import replace as replace_struct
 
-from txfiles.core import names
-from txfiles.core.manifest import DELETION_VECTORS, CheckpointRef, Manifest, Vacuum, Vector
+from txfiles.core import names, properties
+from txfiles.core.manifest import ADOPTED_FILES, DELETION_VECTORS, Add, CheckpointRef, Manifest, Vacuum, Vector
 from txfiles.core.plan import CommitPlan, Looked, ReadSet
+from txfiles.core.replay import State
 from txfiles.errors import ConfirmationRequiredError
 from txfiles.log import manifests as log_manifests
 from txfiles.log import versions
@@ -94,8 +97,9 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
     """
     store, state = session.store, base.state
     live, runs = live_paths(base), {run.path for run in state.runs}
+    adopted = _adopted(session, base)
     (now_us, listing), history = session.both(
-        lambda: session.both(store.now_us, lambda: _Listing.read(store, state.table_id, live | runs)),
+        lambda: session.both(store.now_us, lambda: _Listing.read(store, state.table_id, live | runs, adopted)),
         lambda: _History.read(session, base),
     )
     oldest_kept = _oldest_kept_version(history.manifests, listing.manifests_us, rules, now_us)
@@ -108,7 +112,7 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
         if removed is not None and removed > oldest_kept:
             continue  # versions before `removed` hold it, and one of them is kept
         lost_run = path in old and names.is_index_run(entry.name, state.table_id)
-        if removed is not None or path in history.listed or path in spare or lost_run:
+        if removed is not None or path in history.listed or path in spare or lost_run or path in adopted:
             entries.append(entry)
         elif path in old and (
             names.is_data_name(entry.name, state.table_id) or names.is_vectors(entry.name, state.table_id)
@@ -125,8 +129,37 @@ def find(session: Session, base: Snapshot, rules: Rules) -> Found:
             live=len(live),
         )
     # Files superseded up to `oldest_kept` are deleted now, or were before: versions from there on stay readable.
-    broken = [version for path, version in history.removed.items() if version <= oldest_kept and path not in live]
+    # So do versions before, for all that is known of adopted files that vacuums leave alone.
+    stays = _stays(state) if ADOPTED_FILES in state.table.required_features else lambda _: False
+    broken = [
+        version
+        for path, version in history.removed.items()
+        if version <= oldest_kept and path not in live and not stays(path)
+    ]
     return Found(tuple(entries), max([state.oldest_readable_version, *broken]))
+
+
+def _adopted(session: Session, base: Snapshot) -> dict[str, Add]:
+    """The files that the table has adopted, by path, if a vacuum may delete them.
+
+    Cost: the first manifest and its sidecar, which is never deleted.
+    """
+    table = base.state.table
+    if ADOPTED_FILES not in table.required_features or not properties.switch(table.properties, "vacuum_adopted"):
+        return {}
+    (first,) = log_manifests.require(session, [0])
+    return {add.path: add for add in first.manifest.add if not names.is_data_path(add.path, base.state.table_id)}
+
+
+def _stays(state: State) -> Callable[[str], bool]:
+    """Whether a vacuum leaves a superseded file alone: it was adopted, and nobody allowed it to be deleted."""
+    if properties.switch(state.table.properties, "vacuum_adopted"):
+        return lambda _: False
+    return lambda path: names.is_adopted_path(path) and not names.is_deletable(path, state.table_id)
+
+
+def _is_as_adopted(entry: Entry, adopted: Add) -> bool:
+    return entry.bytes == adopted.bytes and entry.modified_us == adopted.modified_us
 
 
 def delete(store: Store, paths: Sequence[str], done: Callable[[int], None]) -> None:
@@ -201,7 +234,7 @@ class _Listing:
     others: dict[str, Entry]
 
     @classmethod
-    def read(cls, store: Store, table_id: str, live: Collection[str]) -> _Listing:
+    def read(cls, store: Store, table_id: str, live: Collection[str], adopted: Mapping[str, Add]) -> _Listing:
         manifests_us: dict[int, int] = {}
         others: dict[str, Entry] = {}
         for entry in store.list_from(""):
@@ -209,7 +242,9 @@ class _Listing:
             version = names.manifest_version(entry.name)
             if version is not None:
                 manifests_us[version] = entry.modified_us
-            elif path not in live and names.is_deletable(path, table_id):
+            elif path not in live and (
+                names.is_deletable(path, table_id) or (path in adopted and _is_as_adopted(entry, adopted[path]))
+            ):
                 others[path] = entry
         return cls(manifests_us, others)
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from txfiles import formats
 from txfiles.core import names
-from txfiles.core.manifest import TableMetadata
+from txfiles.core.manifest import ADOPTED_FILES, TableMetadata
 from txfiles.core.messages import shown
 from txfiles.errors import CorruptTableError, NeedsLiveViewError
 from txfiles.formats.common import Group, OpenFile
@@ -224,6 +224,7 @@ def seen_otherwise(snapshot: Snapshot) -> np.ndarray:
     found = np.asarray(pc.or_(older, marked), np.bool_)
     if dialect is not None:  # the files that it did not write are in another form, each
         found |= filelist.foreign(files, dialect.table_id)
+    found |= _adopted_apart(snapshot)
     return found
 
 
@@ -231,8 +232,8 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
     """Refuse to hand out files if a tool that reads them on its own would not see the table's rows and columns.
 
     Raises:
-        NeedsLiveViewError: rows of a live file are marked, or it was added before a column's name or type last changed,
-            or is an adopted CSV file.
+        NeedsLiveViewError: rows of a live file are marked, or it has other columns or types: it was added before these
+            last changed, or was adopted so, or it is an adopted CSV file.
     Cost: vectorised over the files.
     """
     marked = filelist.marked(snapshot.files)
@@ -258,6 +259,15 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
             "--physical` lists the files anyway",
             file=foreign["path"][0].as_py(),
         )
+    apart = snapshot.files.filter(pa.array(_adopted_apart(snapshot)))
+    if apart.num_rows:
+        raise NeedsLiveViewError(
+            f"{apart.num_rows} adopted file(s) of {where} have other columns or types than the table: a tool that "
+            "reads the files itself would not see the table's",
+            hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
+            "pandas; files(physical=True) or `txfiles files --physical` lists the files anyway",
+            file=apart["path"][0].as_py(),
+        )
     since = snapshot.state.columns_since
     older = snapshot.files.filter(pc.less(snapshot.files["added_version"], since))
     if older.num_rows:
@@ -268,6 +278,13 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
             "pandas; files(physical=True) or `txfiles files --physical` lists the files anyway",
             file=older["path"][0].as_py(),
         )
+
+
+def _adopted_apart(snapshot: Snapshot) -> np.ndarray:
+    """Which files were adopted with other columns or types than the table has."""
+    if ADOPTED_FILES not in snapshot.state.table.required_features:
+        return np.zeros(snapshot.files.num_rows, np.bool_)
+    return np.asarray(pc.is_valid(snapshot.files["columns"]), np.bool_)
 
 
 def data_name(path: str) -> str:

@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from txfiles.core.manifest import TableMetadata
+from txfiles.core.manifest import ADOPTED_FILES, TableMetadata
 from txfiles.core.messages import few, nearest
 from txfiles.errors import CorruptTableError, InputError, NeedsLiveViewError
+from txfiles.formats.parquet import INT96_UNIT
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading.live import LiveGroup, data_name, expected, opened, partition_values
@@ -127,11 +128,12 @@ def _expected(found: Sequence[LiveGroup], columns: Sequence[str], *, first_alone
 def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     """The live Parquet files as a pyarrow dataset that prunes by what the log knows of them.
 
-    Files with marked rows are read into memory now: Arrow reads whole files.
+    Files with marked rows are read into memory now, since Arrow reads whole files; so are adopted ones that have a
+    column which the table ignores.
 
     Raises:
         CorruptTableError: a file is missing, has the wrong size, or is a link or a pipe.
-        NeedsLiveViewError: files with marked rows have more than `MARKED_IN_MEMORY_BYTES`.
+        NeedsLiveViewError: such files have more than `MARKED_IN_MEMORY_BYTES`.
     Cost: a stat for each file, many at a time on a slow store; an object of Arrow's for each.
     """
     import pyarrow.dataset as ds  # here: it imports pandas where there is one, 0.2 s that only this needs
@@ -139,20 +141,22 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     table = snapshot.state.table
     schema = types.arrow_schema(table.columns)
     layout = ds.ParquetFileFormat(
-        default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        # int96, of adopted files only: in nanoseconds it would overflow.
+        read_options=ds.ParquetReadOptions(coerce_int96_timestamp_unit=INT96_UNIT),
+        default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True),
     )
     file_system, root = port.arrow(session.store)
-    held = pc.sum(filelist.marked(snapshot.files)["bytes"]).as_py() or 0
+    files = filelist.data_files(snapshot.files)
+    held = sum(file.bytes for file in files if _is_held(table, file))
     if held > MARKED_IN_MEMORY_BYTES:
         raise NeedsLiveViewError(
-            f"{held:,} bytes of the data files of {session.store.root} hold deleted rows; a dataset takes up to "
-            f"{MARKED_IN_MEMORY_BYTES:,} bytes of such files into memory",
+            f"{held:,} bytes of the data files of {session.store.root} hold deleted rows, or columns that the table "
+            f"ignores; a dataset takes up to {MARKED_IN_MEMORY_BYTES:,} bytes of such files into memory",
             hint="read with to_batches(), or run compact() first",
         )
     plain = pa.schema([field.remove_metadata() for field in schema])
     fragments: list[ds.Fragment] = []
     children: list[ds.Dataset] = []
-    files = filelist.data_files(snapshot.files)
     marked = MarkedRows(session, files)
 
     def end() -> None:
@@ -163,7 +167,7 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     some_file = {file.partition: file for file in files}
     guarantees = {of: _guarantee(partition_values(table, schema, file)) for of, file in some_file.items()}
     for file, inside in zip(files, session.together(lambda file: _checked_name(session, file), files), strict=True):
-        if file.vector is not None:
+        if _is_held(table, file):
             if fragments:
                 end()
             whole = _Scan(table, snapshot.files.slice(0, 0), None, plain.names, plain.names, plain)
@@ -173,6 +177,17 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
         fragments.append(layout.make_fragment(f"{root}/{inside}", file_system, partition_expression=holds))
     end()
     return children[0] if len(children) == 1 else ds.dataset(children)
+
+
+def _is_held(table: TableMetadata, file: DataFile) -> bool:
+    """Whether Arrow would see other rows in a file, which a dataset therefore holds in memory.
+
+    A file has marked rows; or it was adopted and has a column that the table ignores, perhaps one of the partition's.
+    """
+    if file.vector is not None:
+        return True
+    hides = table.partition_by and file.columns is not None and ADOPTED_FILES in table.required_features
+    return bool(hides) and not {column.id for column in table.columns} >= set(file.columns or ())
 
 
 def _guarantee(values: pa.Table) -> pc.Expression:

@@ -235,7 +235,7 @@ def _taken(files: pa.Table, positions: np.ndarray) -> pa.Table:
     return pa.Table.from_batches(found, files.schema)
 
 
-def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str | None:
+def fault(files: pa.Table, table_id: str, partitions: int, version: int, *, adopted: bool = False) -> str | None:
     """What is wrong with a list that may be hostile; None if a table's log could have led to it.
 
     Args:
@@ -243,6 +243,7 @@ def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str 
         table_id: the table's.
         partitions: how many partition columns the table has.
         version: the version that the list is of.
+        adopted: whether the table has files that other tools have named.
     Cost: O(n), vectorised; the grammar of paths is asked once for each partition.
     """
     try:
@@ -266,7 +267,19 @@ def fault(files: pa.Table, table_id: str, partitions: int, version: int) -> str 
         return "it names a path twice"
     if not _vectors_fit(files.select(["rows", "vector"]).filter(pc.is_valid(files["vector"])), table_id):
         return "a deletion vector is not one of this table's, or does not fit its file"
-    return _path_fault(files["path"], table_id)
+    return _path_fault(_not_adopted(files["path"]) if adopted else files["path"], table_id)
+
+
+_PLAIN_PATH = r"\A[A-Za-z0-9._~=-]+(?:/[A-Za-z0-9._~=-]+)*\z"
+_ODD_SEGMENT = rf"(?:\A|/)(?:\.|\.\.|{names.LOG_FOLDER}|[^/]{{{names.SEGMENT_LIMIT_BYTES + 1},}})(?:/|\z)"
+
+
+def _not_adopted(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Those paths that adopted files cannot have. The same rule as `names.is_adopted_path`, for many paths."""
+    plain = pc.and_not(pc.match_substring_regex(paths, _PLAIN_PATH), pc.match_substring_regex(paths, _ODD_SEGMENT))
+    others = paths.filter(pc.invert(plain))
+    odd = pa.array([not names.is_adopted_path(path) for path in others.to_pylist()], pa.bool_())
+    return others.filter(odd)
 
 
 def foreign(files: pa.Table, table_id: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from txfiles.core import names
-from txfiles.core.manifest import TableMetadata
+from txfiles.core.manifest import ADOPTED_FILES, TableMetadata
 from txfiles.core.plan import Partition
 from txfiles.errors import InputError
 from txfiles.rows import checks, types
@@ -61,6 +61,29 @@ def of_files(table: TableMetadata, files: pa.Table) -> list[Partition]:
         for number, name in enumerate(table.partition_by)
     ]
     return list(zip(*(text.to_pylist() for text in texts), strict=True))
+
+
+def spellings(table: TableMetadata, files: pa.Table) -> dict[Partition, str]:
+    """The folders of adopted files that spell a partition otherwise than txfiles would, such as `month=01` for 1.
+
+    Only those that txfiles' own files may be in: spelt in Hive's escapes.
+
+    Cost: O(files), in Python for each folder.
+    """
+    if ADOPTED_FILES not in table.required_features or not table.partition_by:
+        return {}
+    paths = files["path"].combine_chunks()
+    parts = pc.split_pattern(paths, "/", max_splits=1, reverse=True)
+    inner = pc.if_else(pc.greater(pc.list_value_length(parts), 1), pc.list_element(parts, 0), "")
+    first = np.unique(np.asarray(inner.dictionary_encode().indices), return_index=True)[1]
+    few = files.take(pa.array(np.sort(first)))
+    found: dict[Partition, str] = {}
+    for path, partition in zip(few["path"].to_pylist(), of_files(table, few), strict=True):
+        segments = (names.decode_path(path) or "").split("/")[: len(table.partition_by)]
+        columns = tuple(pair[0] if (pair := names.foreign_partition_of(segment)) else None for segment in segments)
+        if columns == table.partition_by and all(map(names.is_partition_folder, segments)):
+            found.setdefault(partition, "/".join(segments))
+    return {partition: folder for partition, folder in found.items() if folder != "/".join(folders(table, partition))}
 
 
 def among(table: TableMetadata, files: pa.Table, partitions: Collection[Partition]) -> np.ndarray:

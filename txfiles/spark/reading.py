@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from txfiles import environment
-from txfiles.core.manifest import TableMetadata
+from txfiles.core.manifest import ADOPTED_FILES, TableMetadata
 from txfiles.errors import NeedsLiveViewError
 from txfiles.log.cache import SnapshotCache
 from txfiles.log.session import Session
@@ -164,6 +164,8 @@ def _cut(files: pa.Table, tasks: int) -> list[pa.Table]:
 def is_plain(session: Session, snapshot: Snapshot, schema: pa.Schema) -> bool:
     """Whether Spark's own reader sees exactly the table's rows in its files, for these columns."""
     table = snapshot.state.table
+    if ADOPTED_FILES in table.required_features and table.partition_by:  # folders may be spelt as Spark does not
+        return False
     if table.format != "parquet" or not session.store.root.startswith("/"):  # it has no drivers of buckets
         return False
     if not all(found.native for found in spark_types(schema)):

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from txfiles.core import names
+from txfiles.core.messages import is_unicode
 from txfiles.errors import Committed, CorruptTableError, InputError, StoreError
 from txfiles.store import common
 from txfiles.store.drafts import TEMPORARY_PREFIX, Draft, LocalSink
@@ -178,6 +179,29 @@ class LocalStore(MovesLocalFolders):
         """
         common.folder_of(prefix)
         return self._walk(prefix, after)
+
+    def left_out(self) -> Iterator[str]:
+        """Links, special files and names that are not text, anywhere below the root but in the log.
+
+        Cost: an open for each step to each folder; no stat.
+        """
+        pending = [""]
+        while pending:
+            prefix = pending.pop()
+            with (
+                telling("list", self.url(prefix)),
+                suppress(FileNotFoundError),
+                self._folders.opened(common.folder_of(prefix)) as folder,
+                os.scandir(folder) as entries,
+            ):
+                for entry in entries:
+                    name = prefix + entry.name
+                    if not is_unicode(entry.name):
+                        yield name
+                    elif entry.is_dir(follow_symlinks=False):
+                        pending += [] if name + "/" == names.LOG_DIR else [name + "/"]
+                    elif not entry.is_file(follow_symlinks=False):
+                        yield name
 
     def delete(self, name: str) -> bool:
         """Delete one file; False if there was none. Anything else with that name stays, and is an error."""

@@ -165,8 +165,16 @@ class ObjectStore:
         Cost: one request a page. If the store cannot list from a name it lists, and sorts, all below the prefix.
         """
         common.folder_of(prefix)
-        found = self._listed(prefix, after)
+        found = self._listed(prefix, after, _is_name)
         return found if self.capabilities.lists_from_a_name else _in_order(found)
+
+    def left_out(self) -> Iterator[str]:
+        """Keys below the root that are no names: with empty segments, say. A folder's own marker is none.
+
+        Cost: one request a page.
+        """
+        found = self._listed("", "", lambda name: not name.endswith("/") and not _is_name(name))
+        return (entry.name for entry in found)
 
     def delete_many(self, names: Sequence[str]) -> None:
         """Delete objects; a missing one is not an error. Tries every name, then raises the first error."""
@@ -377,8 +385,8 @@ class ObjectStore:
             return Failed(Failure.SHORT, "the object ends before the range does")
         return Failed(Failure.UNCLEAR, f"the answer has {len(found)} bytes of a range of {length}")
 
-    def _listed(self, prefix: str, after: str) -> Iterator[Entry]:
-        """What the client lists, by our names; after a failure the listing goes on where it was."""
+    def _listed(self, prefix: str, after: str, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+        """What the client lists and is wanted, by our names; after a failure the listing goes on where it was."""
         whole, last = self._prefix + prefix, self._prefix + after if after else ""
         in_order = self.capabilities.lists_from_a_name
         pages = self.client.pages(whole, last)
@@ -397,7 +405,7 @@ class ObjectStore:
                     raise self._out_of_order(prefix)
                 last = entry.name if in_order else last
                 name = entry.name.removeprefix(self._prefix)
-                if name > after and _is_name(name):
+                if name > after and wanted(name):
                     yield Entry(name, entry.bytes, entry.modified_us)
 
     def _out_of_order(self, prefix: str) -> StoreError:

@@ -11,9 +11,9 @@ conditional put *created* the name, found that it *exists*, or its outcome is *u
 applied, or may yet be). `None` from `get` and `stat` means "does not exist"; if something cannot be read, they raise
 `StoreError`: it is never taken for absent.
 
-What only some stores can do is not in `Store`: `EnsuresDurable`, `Locks`, `HasUploads`, `Pins`, `MovesFolders`, `Maps`
-and `ReadByArrow` are separate protocols, used by the functions at the end of this module. How stores differ is in their
-`Capabilities`.
+What only some stores can do is not in `Store`: `EnsuresDurable`, `Locks`, `HasUploads`, `Pins`, `MovesFolders`, `Maps`,
+`LeavesOut` and `ReadByArrow` are separate protocols, used by the functions at the end of this module. How stores differ
+is in their `Capabilities`.
 
 Source: specs/5-commit.md, "Stores".
 """
@@ -216,6 +216,13 @@ class Maps(Protocol):
         """A data file as memory, read as it is used. Missing: `CorruptTableError`."""
 
 
+class LeavesOut(Protocol):
+    """A store that may hold what `list_from` does not list."""
+
+    def left_out(self) -> Iterator[str]:
+        """Names below the root that a listing leaves out: links, special files, names that `get` would refuse."""
+
+
 class ReadByArrow(Protocol):
     """A store that Arrow's own readers can open."""
 
@@ -234,6 +241,15 @@ def lock(store: Store, timeout_seconds: float) -> AbstractContextManager[bool]:
     """The store's advisory lock; yields whether it is held: False if the store has none."""
     own: Locks | None = _if_it_has(store, "lock")
     return nullcontext(enter_result=False) if own is None else own.lock(timeout_seconds)
+
+
+def left_out(store: Store) -> Iterator[str]:
+    """What a listing of everything leaves out; nothing if the store lists all that it holds.
+
+    Cost: as a listing.
+    """
+    own: LeavesOut | None = _if_it_has(store, "left_out")
+    return iter(()) if own is None else own.left_out()
 
 
 def backend(store: Store) -> str | None:

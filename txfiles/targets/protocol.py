@@ -17,6 +17,7 @@ from txfiles.core.manifest import PropertyValue
 from txfiles.findings import VerifyOptions, VerifyResult
 from txfiles.options import CompactOptions, IndexOptions, Request, VacuumOptions
 from txfiles.results import (
+    AdoptResult,
     Commit,
     CompactResult,
     DetachResult,
@@ -27,7 +28,7 @@ from txfiles.results import (
     VacuumResult,
     WriteResult,
 )
-from txfiles.verbs import DeleteOptions, DetachOptions, TransactionOptions
+from txfiles.verbs import AdoptOptions, DeleteOptions, DetachOptions, TransactionOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +67,7 @@ class Capabilities:
         formats: the values of `format=` that mean this target.
         modes: modes of `write` that it supports.
         options: options of `write` that it takes, besides `mode` and `format`.
-        verbs: methods of `Table` that it supports, besides reading its state and its rows.
+        verbs: methods of `Table` that it supports, besides reading its state and its rows; and `adopt`.
         engines: where the rows that it writes may be: `local`, in this process, or `spark`.
     """
 
@@ -203,6 +204,9 @@ class Target(Protocol):
 
     def resolve(self, place: Place, commit_id: str) -> Resolution:
         """What became of a commit. See `txfiles.resolve`."""
+
+    def adopt(self, place: Place, options: AdoptOptions) -> AdoptResult:
+        """Make a table of a folder's files. See `txfiles.adopt`. Never called if `Capabilities.verbs` lacks it."""
 
     def detach(self, place: Place, options: DetachOptions) -> DetachResult:
         """Leave the table as a plain folder. See `txfiles.detach`; never called if `Capabilities.verbs` lacks it."""

@@ -208,7 +208,9 @@ class DataFileWriter:
         return None if bounds is None else (nulls, bounds)
 
 
-def name(table: TableMetadata, partition: Partition, table_id: str, commit_id: str, number: int) -> str:
+def name(
+    table: TableMetadata, partition: Partition, table_id: str, commit_id: str, number: int, *, folder: str | None = None
+) -> str:
     """The name of a new data file, for the store: its partition's folders, and a unique last segment.
 
     Args:
@@ -217,8 +219,9 @@ def name(table: TableMetadata, partition: Partition, table_id: str, commit_id: s
         table_id: of the table.
         commit_id: of the call that writes the file.
         number: no other file of that call has it.
+        folder: of the partition, if there is one that is spelt otherwise.
     Raises:
         InputError: a value makes a folder name longer than file systems allow.
     """
     last = names.data_file(table_id, commit_id, number, formats.get(table.format).suffix)
-    return "/".join([*partitions.folders(table, partition), last])
+    return "/".join([*(partitions.folders(table, partition) if folder is None else [folder]), last])

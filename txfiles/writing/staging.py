@@ -19,13 +19,15 @@ import pyarrow as pa
 
 from txfiles import pages
 from txfiles.core import codec, names, properties
-from txfiles.core.manifest import Add, Mark, RunRef, TableMetadata, Vector
+from txfiles.core.manifest import ADOPTED_FILES, Add, Mark, RunRef, TableMetadata, Vector
 from txfiles.core.plan import Partition
 from txfiles.errors import StoreError
 from txfiles.formats import vectors
 from txfiles.formats.common import Group
 from txfiles.log import identity, index
 from txfiles.log.session import Session
+from txfiles.log.snapshot import Snapshot
+from txfiles.rows import partitions
 from txfiles.rows.text import to_text
 from txfiles.store import port
 from txfiles.writing import datafile
@@ -102,6 +104,7 @@ class Staging:
         self._names: dict[str, None] = {}  # in order; threads add to it and drop from it
         self._kept = False
         self._has_runs = False
+        self._folders: dict[Partition, str] = {}
         self._runs = IndexRuns(session, self._run_name)
 
     @property
@@ -285,7 +288,8 @@ class Staging:
     def open(self, table: TableMetadata, partition: Partition, *, copies: bool = False) -> DataFileWriter:
         """Begin a new file of one partition."""
         self._begin()
-        name = datafile.name(table, partition, self.table_id, self._commit_id, next(self._numbers))
+        folder = self._folders.get(partition) if table.partition_by else None
+        name = datafile.name(table, partition, self.table_id, self._commit_id, next(self._numbers), folder=folder)
         self._names[name] = None
         keys = None
         if index.wants_runs(table, has_runs=self._has_runs):
@@ -303,6 +307,15 @@ class Staging:
         """Say which runs the key index has in the version that this pass is planned on."""
         index.renew_secret(self._session, runs)
         self._has_runs = bool(runs)
+
+    def keep_folders(self, snapshot: Snapshot) -> None:
+        """Have new files go into the partition folders of the version that this pass is planned on, as they are spelt.
+
+        Cost: nothing unless the table was adopted; else as `partitions.spellings`.
+        """
+        table = snapshot.state.table
+        if ADOPTED_FILES in table.required_features and table.partition_by:
+            self._folders = partitions.spellings(table, snapshot.files)
 
     @property
     def runs(self) -> IndexRuns:

@@ -146,7 +146,7 @@ UNIQUE: dict[str, tuple[list[dict[str, Any]], bool]] = {
     "an append": ([keyed("upsert", "id", table=KEYED), keyed("append"), keyed("upsert", "id")], False),
     "an append of nothing": ([keyed("upsert", "id", table=KEYED), {"operation": Operation(name="append")}], True),
     "rows that only moved": ([keyed("upsert", "id", table=KEYED), keyed("compact"), keyed("delete")], True),
-    "an operation of a later release": ([keyed("upsert", "id", table=KEYED), keyed("restore")], False),
+    "an operation of a later release": ([keyed("upsert", "id", table=KEYED), keyed("rewind")], False),
     "one with keys": ([keyed("upsert", "id", table=KEYED), keyed("merge", "id")], False),
     "a transaction": ([keyed("upsert", "id", table=KEYED), parts("delete", "upsert", "set", "append_once")], True),
     "one with an append": ([keyed("upsert", "id", table=KEYED), parts("upsert", "append")], False),

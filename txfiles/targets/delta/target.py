@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from txfiles.core.messages import shown, text
 from txfiles.errors import CommitStateUnknownError, OptionError, UnsupportedVerbError
 from txfiles.options import DEFAULTS, MODES, Request
-from txfiles.results import DetachResult, Plan, Resolution, WriteResult
+from txfiles.results import AdoptResult, DetachResult, Plan, Resolution, WriteResult
 from txfiles.spark.frames import SparkSource
 from txfiles.targets.protocol import Capabilities, Place
-from txfiles.verbs import DetachOptions
+from txfiles.verbs import AdoptOptions, DetachOptions
 
 if TYPE_CHECKING:
     from txfiles.targets.delta.commit import Attempt
@@ -91,6 +91,10 @@ class DeltaTarget:
     def detach(self, place: Place, options: DetachOptions) -> DetachResult:
         """Never called: see the capabilities."""
         raise UnsupportedVerbError("Delta tables do not support 'detach'", verb="detach")
+
+    def adopt(self, place: Place, options: AdoptOptions) -> AdoptResult:
+        """Never called, since `Capabilities.verbs` leaves it out."""
+        raise UnsupportedVerbError("Delta tables do not support 'adopt'", verb="adopt")
 
     def _attempt(self, place: Place, request: Request) -> Attempt:
         from txfiles.targets.delta.client import Client

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
-from txfiles.core import names
+from txfiles.core import names, strangers
 from txfiles.errors import FolderNotEmptyError, TableNotFoundError
 from txfiles.log import detached, identity, versions
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.store.port import Store
 
-FOREIGN_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
-FOREIGN_LOGS = (
-    ("a Delta table", re.compile("_delta_log/")),
-    ("an Iceberg table", re.compile(r"metadata/[^/]+\.metadata\.json(\.gz)?$")),
-    ("a Hudi table", re.compile(r"\.hoodie/")),
-)
+FOREIGN_SUFFIXES = tuple(suffix for suffixes in strangers.DATA_SUFFIXES.values() for suffix in suffixes)
 HINTS = {"a Delta table": "give format='delta' (--format delta): then it is a table like others"}
 
 
@@ -38,7 +31,9 @@ def refuse_foreign_files(session: Session) -> None:
         name, what = _foreign_log(store) or (entry.name, "data files")
         raise FolderNotEmptyError(
             f"{store.root} has no txfiles log and holds {what} ({name}); nothing was written",
-            hint=HINTS.get(what, "write to a new folder; this release cannot adopt existing files"),
+            hint=HINTS.get(
+                what, f"`txfiles adopt {store.root}` makes a table of Parquet or CSV files; or write to a new folder"
+            ),
             file=name,
         )
 
@@ -69,8 +64,9 @@ def require_table(session: Session) -> Snapshot:
 
 
 def _log_of(name: str) -> str | None:
-    """The kind of table to whose log a name belongs."""
-    return next((what for what, pattern in FOREIGN_LOGS if pattern.match(name)), None)
+    """The kind of table in this folder to whose log a name belongs."""
+    found = strangers.log_of(name)
+    return found[0] if found and not found[1] else None
 
 
 def _foreign_log(store: Store) -> tuple[str, str] | None:

@@ -25,6 +25,7 @@ from txfiles.options import DEFAULTS, MODES, CompactOptions, IndexOptions, Reque
 from txfiles.reading import live, lookup, scan
 from txfiles.reading.live import data_name
 from txfiles.results import (
+    AdoptResult,
     Commit,
     CompactResult,
     DetachResult,
@@ -39,10 +40,10 @@ from txfiles.results import (
 from txfiles.rows import filelist, types
 from txfiles.spark import reading as spark_reading
 from txfiles.store import open_store, port
-from txfiles.targets.files import attempts, detach, index, strangers, upkeep, writes
+from txfiles.targets.files import adopt, attempts, detach, index, strangers, upkeep, writes
 from txfiles.targets.files import verify as verifying
 from txfiles.targets.protocol import Capabilities, Place, TableState
-from txfiles.verbs import DeleteOptions, DetachOptions, TransactionOptions
+from txfiles.verbs import AdoptOptions, DeleteOptions, DetachOptions, TransactionOptions
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -65,6 +66,7 @@ class FilesTarget:
         options=frozenset(DEFAULTS),
         verbs=frozenset(
             (
+                "adopt",
                 "at",
                 "compact",
                 "dataset",
@@ -122,6 +124,10 @@ class FilesTarget:
     def detach(self, place: Place, options: DetachOptions) -> DetachResult:
         """See `detach.detach`."""
         return detach.detach(open_session(place), options)
+
+    def adopt(self, place: Place, options: AdoptOptions) -> AdoptResult:
+        """See `adopt.adopt`."""
+        return adopt.adopt(open_session(place), options, place.format)
 
 
 FILES = FilesTarget()

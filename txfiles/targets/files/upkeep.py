@@ -98,6 +98,7 @@ def compact(session: Session, base: Snapshot, options: CompactOptions) -> tuple[
         base = snapshot or newest
         attempt.operation = replace_struct(operation, read_version=base.state.version)
         staging.keep_index(base.state.runs)
+        staging.keep_folders(base)
         found = compact_operation.plan_compaction(session, base, staging, _wanted(base, options))
         return indexing.with_runs(session, base, staging, found)
 

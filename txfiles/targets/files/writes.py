@@ -101,6 +101,8 @@ def _run(session: Session, request: Asked, base: Snapshot | None, kind: type[Res
             refuse_foreign_files(session)
         attempt.operation = _at(operation, request, snapshot)
         staging.keep_index(snapshot.state.runs if snapshot else ())
+        if snapshot is not None:
+            staging.keep_folders(snapshot)
         found = _operation_of(request)(PlanContext(session, request, snapshot, staging))
         return indexing.with_runs(session, snapshot, staging, found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from txfiles.core.messages import shown, text
 from txfiles.errors import OptionError, TableNotFoundError, UnsupportedVerbError
 from txfiles.options import DEFAULTS, MODES, Request
-from txfiles.results import DetachResult, Plan, Resolution, WriteResult
+from txfiles.results import AdoptResult, DetachResult, Plan, Resolution, WriteResult
 from txfiles.targets.protocol import Capabilities, Place
 from txfiles.targets.sql import address as addresses
 from txfiles.targets.sql import ledger, write
@@ -13,7 +13,7 @@ from txfiles.targets.sql.call import ledger_name, lock_name
 from txfiles.targets.sql.database import is_there
 from txfiles.targets.sql.reading import PATIENCE_SECONDS, Reading
 from txfiles.targets.sql.table import SqlTable, newest, open_table
-from txfiles.verbs import DetachOptions
+from txfiles.verbs import AdoptOptions, DetachOptions
 
 LACKS = ("partition_by", "overwrite_partitions", "properties", "lock")
 """Options of a write that SQL tables do not take."""
@@ -73,6 +73,10 @@ class SqlTarget:
     def detach(self, place: Place, options: DetachOptions) -> DetachResult:
         """There is no folder to leave."""
         raise UnsupportedVerbError("sql tables do not support 'detach'", verb="detach")
+
+    def adopt(self, place: Place, options: AdoptOptions) -> AdoptResult:
+        """A database has no folder of files; never called, since `Capabilities.verbs` leaves it out."""
+        raise UnsupportedVerbError("sql tables do not support 'adopt'", verb="adopt")
 
 
 SQL = SqlTarget()
