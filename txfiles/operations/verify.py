@@ -23,7 +23,7 @@ from txfiles.log import versions
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.operations import verify_chain, verify_deep, verify_files
-from txfiles.operations.verify_chain import Chain
+from txfiles.operations.verify_replay import Chain
 from txfiles.rows import filelist
 
 Report = Callable[[str, int, int | None], None]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from txfiles.core import names
 from txfiles.findings import Problem, problem
 from txfiles.log.snapshot import Snapshot
-from txfiles.operations.verify_chain import Chain
+from txfiles.operations.verify_replay import Chain
 from txfiles.rows import filelist
 from txfiles.rows.filelist import DataFile
 from txfiles.store.port import Store
