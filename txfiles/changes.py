@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -11,13 +11,16 @@ from txfiles import targets
 from txfiles.arguments import public
 from txfiles.core.messages import shown
 from txfiles.errors import OptionError
+from txfiles.inputs.declared import declared_type
 from txfiles.options import INDEX_ACTIONS, CompactOptions, IndexOptions, Progress, VacuumOptions, no_progress, word
 from txfiles.results import CompactResult, DetachResult, IndexResult, TransactionResult, VacuumResult, WriteResult
 from txfiles.targets.protocol import OpenTable, Target
 from txfiles.transaction import Transaction, deletion
 from txfiles.verbs import (
+    ColumnChange,
     DetachOptions,
     TransactionOptions,
+    check_columns,
     check_compact,
     check_delete,
     check_detach,
@@ -164,6 +167,57 @@ class Changes:
         self._opened = self._with("set").set({**(properties or {}), **more})
 
     @public
+    def rename_column(self, old: str, new: str) -> None:
+        """Give a column another name, in a commit that touches no file; the table moves to it.
+
+        Keys and other roles stay with the column. Versions before the commit have the old name.
+
+        Args:
+            old: its name; of a whole column, not of a field in a struct.
+            new: its name from now on; no other column may have it, or one that differs only in case.
+        Raises:
+            InputError: there is no such column, or the new name is taken.
+        """
+        self._change_columns("rename_column", check_columns("rename", (old, new)))
+
+    @public
+    def drop_column(self, name: str) -> None:
+        """Remove a column, in a commit that touches no file; the table moves to it.
+
+        Its values stay in the files until these are written anew, and are still read in the versions before. A column
+        of that name that is added later does not bring them back.
+
+        Args:
+            name: a whole column, not a field of a struct.
+        Raises:
+            InputError: there is no such column, it is a key, `timestamp_col` or partition column, or the last one.
+        """
+        self._change_columns("drop_column", check_columns("drop", (name,)))
+
+    @public
+    def reorder_columns(self, columns: Sequence[str]) -> None:
+        """Change the order of the columns, in a commit that touches no file; the table moves to it.
+
+        Args:
+            columns: all names, each once, in the new order.
+        Raises:
+            InputError: a name is missing, given twice, or not a column's.
+        """
+        self._change_columns("reorder_columns", check_columns("reorder", columns))
+
+    @public
+    def widen_column(self, name: str, type: Any) -> None:
+        """Give a column a wider type, in a commit that touches no file; the table moves to it.
+
+        Args:
+            name: a whole column, not a field of a struct.
+            type: a type that holds every value of the present one, in any spelling that `schema=` of a write takes.
+        Raises:
+            InputError: there is no such column, or the type is not wider.
+        """
+        self._change_columns("widen_column", check_columns("widen", (name,), declared_type(name, type)))
+
+    @public
     def vacuum(
         self,
         retain: str | timedelta | None = None,
@@ -208,6 +262,7 @@ class Changes:
         *,
         sort: bool = False,
         where: Any = None,
+        plain: bool = False,
         timeout: float = 60.0,
         dry_run: bool = False,
         progress: Callable[[Progress], None] | None = None,
@@ -219,6 +274,8 @@ class Changes:
                 half that size or more are left alone.
             sort: sort the rows of each new file by key, so that reads of some keys skip more of it.
             where: join only files that may hold a matching row; as the filter of `to_arrow`.
+            plain: also write anew, whatever their size, all files that other tools would see otherwise than the table
+                does: those with deleted rows, or of before a change of the columns. Then `files()` lists them again.
             timeout: seconds to go on after the first lost race with another writer.
             dry_run: only say what would be joined.
             progress: called with how many files have been read.
@@ -235,6 +292,7 @@ class Changes:
                 target_file_bytes=target_file_bytes,
                 sort=sort,
                 where=where,
+                plain=plain,
                 timeout=timeout,
                 dry_run=dry_run,
                 progress=progress or no_progress,
@@ -296,6 +354,10 @@ class Changes:
         options = IndexOptions(action=action, progress=progress or no_progress)
         result, self._opened = self._with("index").index(options)
         return result
+
+    def _change_columns(self, verb: str, change: ColumnChange) -> None:
+        self._require_writable(verb)
+        self._opened = self._with(verb).change_columns(change)
 
     def _after(self, result: Done, opened: OpenTable, *, dry_run: bool) -> Done:
         """The result of a verb, whose commit the table moves to; a dry run leaves it where it is."""

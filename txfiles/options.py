@@ -70,6 +70,7 @@ class CompactOptions:
     target_file_bytes: int | None = None
     sort: bool = False
     where: Any = None
+    plain: bool = False
     timeout: float = 60.0
     dry_run: bool = False
     progress: Callable[[Progress], None] = no_progress

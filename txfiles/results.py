@@ -281,6 +281,7 @@ class Commit:
     user_metadata: dict[str, str]
     library: str
     writer: str
+    columns: tuple[str, ...] = ()
 
 
 def counts(metrics: Metrics) -> dict[str, int]:
@@ -296,6 +297,7 @@ def commit_record(manifest: Manifest) -> Commit:
         time=times.moment(manifest.time_us),
         operation=operation.name,
         keys=operation.keys,
+        columns=operation.columns,
         batch_id=operation.batch_id,
         commit_id=manifest.commit_id,
         read_version=operation.read_version,

@@ -5,11 +5,12 @@ Source: specs/4-semantics.md, "Delete".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from txfiles.core.manifest import PropertyValue
+from txfiles.core.messages import shown
 from txfiles.errors import OptionError
 from txfiles.options import (
     CompactOptions,
@@ -26,6 +27,8 @@ from txfiles.options import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from txfiles.rows.source import Source
 
 
@@ -160,6 +163,32 @@ def check_transaction(options: TransactionOptions) -> TransactionOptions:
     return options
 
 
+@dataclass(frozen=True, kw_only=True)
+class ColumnChange:
+    """A change of a table's columns that touches no file.
+
+    Attributes:
+        action: rename, drop, reorder or widen, as the log calls it.
+        columns: of a rename the old name and the new one, of a drop or widen the column, of a reorder all.
+        type: of a widen, the new one.
+    """
+
+    action: str
+    columns: tuple[str, ...]
+    type: pa.DataType | None = None
+
+
+def check_columns(action: str, columns: Any, type: pa.DataType | None = None) -> ColumnChange:
+    """Refuse what cannot be names of columns. Raises `OptionError`."""
+    if isinstance(columns, str) or not isinstance(columns, Iterable):
+        raise OptionError(f"{action} needs a list of column names, not {shown(columns)}", hint="pass ['a', 'b', …]")
+    names = tuple(columns)
+    for name in names:
+        if not isinstance(name, str):
+            raise OptionError(f"{shown(name)} is not the name of a column", hint="names of columns are texts")
+    return ColumnChange(action=action, columns=names, type=type)
+
+
 def check_delete(options: DeleteOptions) -> DeleteOptions:
     """Refuse a delete that does not say which rows, or says it twice, and unknown values.
 
@@ -194,6 +223,7 @@ def check_vacuum(options: VacuumOptions) -> VacuumOptions:
 def check_compact(options: CompactOptions) -> CompactOptions:
     """Refuse unknown values; sizes and filters are checked where the table's own are known."""
     check_switch("sort", options.sort)
+    check_switch("plain", options.plain)
     check_switch("dry_run", options.dry_run)
     check_calling(options)
     return options

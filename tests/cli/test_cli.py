@@ -603,6 +603,7 @@ def test_a_lock_where_there_are_no_hard_links(tmp_path, monkeypatch):
         ["write", str(tmp_path / "a.csv"), "--to", table, "--mode", "overwrite"],
         ["set", table, "row_group_rows=9"],
         ["vacuum", table, "--retain", "0"],
+        ["rename", table, "x", "y"],
     )
     for version, verb in enumerate(verbs):
         refused = run(*verb)
@@ -611,7 +612,7 @@ def test_a_lock_where_there_are_no_hard_links(tmp_path, monkeypatch):
         assert "--lock" in refused.stderr
         assert run(*verb, *lock).exit_code == 0
         assert tx.Table(table).version == version
-    assert tx.Table(table).to_arrow().to_pylist() == [{"x": 1}]
+    assert tx.Table(table).to_arrow().to_pylist() == [{"y": 1}]
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("write", "plan")])
@@ -627,6 +628,7 @@ def test_storage_options_reach_every_verb(verb: str, monkeypatch: pytest.MonkeyP
     for name in ("resolve", "verify", "doctor", "detach", "adopt"):
         monkeypatch.setattr(tx, name, record)
     needed = {"set": ["compression=zstd"], "resolve": ["0" * 32], "delete": ["--where", "id", "=", "1"]}
+    needed |= {"rename": ["a", "b"], "drop": ["a"], "reorder": ["a", "b"], "widen": ["a", "int64"]}
     more = needed.get(verb, [])
     result = run(verb, "s3://bucket/t", *more, "--storage-option", "secret=CANARY", "--storage-option", "anon=false")
     assert result.exit_code == 14

@@ -113,16 +113,20 @@ VERBS = {
     "dataset": lambda table: table.dataset(),
     "delete": lambda table: table.delete([("id", "=", 1)]),
     "detach": lambda table: table.detach(),
+    "drop_column": lambda table: table.drop_column("id"),
     "file_table": lambda table: table.file_table(),
     "files": lambda table: table.files(),
     "history": lambda table: table.history(),
     "index": lambda table: table.index(),
     "lookup": lambda table: table.lookup([1]),
+    "rename_column": lambda table: table.rename_column("id", "key"),
+    "reorder_columns": lambda table: table.reorder_columns(["id"]),
     "set": lambda table: table.set(compression="zstd"),
     "to_spark": lambda table: table.to_spark(None),
     "transaction": lambda table: table.transaction(),
     "vacuum": lambda table: table.vacuum(),
     "verify": lambda table: table.verify(),
+    "widen_column": lambda table: table.widen_column("id", "int64"),
 }
 
 

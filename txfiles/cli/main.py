@@ -14,6 +14,7 @@ import click
 
 from txfiles.cli import failure, output
 from txfiles.cli.adopt import adopt
+from txfiles.cli.columns import drop, rename, reorder, widen
 from txfiles.cli.describe import files, log, show
 from txfiles.cli.examine import doctor, verify
 from txfiles.cli.leave import detach
@@ -136,6 +137,10 @@ for verb in (
     files,
     read,
     set_,
+    rename,
+    drop,
+    reorder,
+    widen,
     compact,
     index,
     vacuum,

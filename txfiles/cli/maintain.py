@@ -60,6 +60,7 @@ def set_(path: str, pairs: dict[str, str], lock: str | None, storage_options: St
 )
 @click.option("--sort", is_flag=True, help="Sort the rows of each new file by the table's keys.")
 @where_option("Only files that may hold a matching row.")
+@click.option("--plain", is_flag=True, help="Also write anew all files that other tools would see otherwise.")
 @options_of_write("timeout")
 @click.option("--dry-run", is_flag=True, help="Say what would be joined, and join nothing.")
 @lock_option
@@ -70,6 +71,7 @@ def compact(
     target_file_bytes: int | None,
     sort: bool,
     where: list[Condition],
+    plain: bool,
     timeout: float,
     dry_run: bool,
     lock: str | None,
@@ -80,12 +82,19 @@ def compact(
 
     A file is small below half the target size. One of which a quarter of the rows is deleted is written anew. The files
     that were joined stay until a vacuum. It is safe beside running writers: what another one has changed meanwhile is
-    left as it is.
+    left as it is. With --plain, all files with deleted rows, or of before a change of the columns, are written anew:
+    then 'txfiles files' lists them for any tool again.
     """
     table = open_table(path, storage_options=storage_options, lock=lock)
     with progress.bar(as_json=as_json) as report:
         done = table.compact(
-            target_file_bytes, sort=sort, where=where or None, timeout=timeout, dry_run=dry_run, progress=report
+            target_file_bytes,
+            sort=sort,
+            where=where or None,
+            plain=plain,
+            timeout=timeout,
+            dry_run=dry_run,
+            progress=report,
         )
     about = "about " if done.dry_run else ""
     verb = "would join" if done.dry_run else "joined"

@@ -20,6 +20,7 @@ from txfiles.core import csv_dialect, names, times
 from txfiles.core.csv_dialect import CSV_DIALECT, CsvDialect
 from txfiles.core.manifest import (
     ADOPTED_FILES,
+    COLUMN_MAPPING,
     DELETION_VECTORS,
     DETACHED,
     Actions,
@@ -54,7 +55,7 @@ INLINE_ACTIONS = 1_000
 
 FORMATS = ("parquet", "csv")
 
-KNOWN_FEATURES: frozenset[str] = frozenset({ADOPTED_FILES, CSV_DIALECT, DELETION_VECTORS, DETACHED})
+KNOWN_FEATURES: frozenset[str] = frozenset({ADOPTED_FILES, COLUMN_MAPPING, CSV_DIALECT, DELETION_VECTORS, DETACHED})
 """Required features that this release understands."""
 
 

@@ -28,6 +28,9 @@ DETACHED = "detached"
 ADOPTED_FILES = "adopted_files"
 """The required feature of a table that was made of files which other tools had written and named."""
 
+COLUMN_MAPPING = "column_mapping"
+"""The required feature of a table of which a column was renamed, dropped or moved: files have other names than it."""
+
 INDEX_ACTIONS_LIMIT = 10_000
 """Actions on runs of one commit, and runs of a checkpoint: with some millions of keys each, more than any table has."""
 
@@ -206,8 +209,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked for, by whom.
 
     Attributes:
-        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum, adopt, detach or transaction.
-        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum or adopt.
+        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum, rename, drop, reorder, widen,
+            adopt, detach or transaction.
         read_version: the version that the operation was planned on; None for a table's creation.
         keys: the keys of a keyed write, by the names that the caller used: it is history, not what the table is.
         batch_id: the caller's name for the batch.
@@ -215,6 +218,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             an index: ``build`` or ``drop``; of a compact: ``plain`` before a detach.
         library: name and version of the writing library.
         writer: host and process of the writer.
+        columns: of a rename the old name and the new one, of a drop or widen the column, of a reorder all.
         user_metadata: the caller's own facts.
         parts: of a transaction: the names of its operations, in order.
     """
@@ -226,6 +230,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scope: str | None = None
     library: str = ""
     writer: str = ""
+    columns: tuple[str, ...] = ()
     user_metadata: dict[str, str] = {}
     parts: Annotated[tuple[str, ...], msgspec.Meta(max_length=OPERATIONS_LIMIT)] = ()
 

@@ -48,8 +48,10 @@ class State:
         batch_ids: remembered batch ids, oldest first.
         oldest_readable_version: older versions have lost files to a vacuum.
         checkpoint: the newest that its manifest names.
-        columns_since: the version that last changed a column's name or type, or added or dropped one: files added
-            before it may have other columns than the table.
+        columns_since: the version that last changed a column's name, type or place, or added or dropped one: files
+            added before it may have other columns than the table.
+        names_since: the version that last renamed or dropped a column: files added before it may have a column of
+            another one's name.
         unique_keys: it is known that no two rows have the same key; False means nothing.
         runs: of the key index. None of them changes an answer, so one that is not known here is not missed.
     """
@@ -64,6 +66,7 @@ class State:
     oldest_readable_version: int
     checkpoint: CheckpointRef | None
     columns_since: int = 0
+    names_since: int = 0
     unique_keys: bool = False
     runs: tuple[RunRef, ...] = ()
 
@@ -126,6 +129,7 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
         oldest_readable_version=manifest.vacuum.oldest_readable_version if manifest.vacuum else whole,
         checkpoint=manifest.checkpoint,
         columns_since=state.columns_since if state and not _other_columns(state.table, table) else manifest.version,
+        names_since=state.names_since if state and _same_names(state.table, table) else manifest.version,
         unique_keys=_unique_keys(state, manifest, table),
         runs=_runs(state, manifest, table),
     )
@@ -161,9 +165,15 @@ def _runs(state: State | None, manifest: Manifest, table: TableMetadata) -> tupl
 
 def _other_columns(before: TableMetadata, after: TableMetadata) -> bool:
     """Whether a plain reader sees a difference between files of the one and files of the other."""
-    return {(column.id, column.name, str(column.type)) for column in before.columns} != {
-        (column.id, column.name, str(column.type)) for column in after.columns
-    }
+    return [(column.id, column.name, column.type) for column in before.columns] != [
+        (column.id, column.name, column.type) for column in after.columns
+    ]
+
+
+def _same_names(before: TableMetadata, after: TableMetadata) -> bool:
+    """Whether reading a file of the one by the names of the other finds the right columns, though perhaps not all."""
+    names = {column.id: column.name for column in after.columns}
+    return all(names.get(column.id) == column.name for column in before.columns)
 
 
 def _unique_keys(state: State | None, manifest: Manifest, table: TableMetadata) -> bool:

@@ -58,13 +58,18 @@ def declared_types(schema: Any) -> pa.Schema | None:
     return pa.schema([pa.field(name, _declared(name, said)) for name, said in items])
 
 
-def _declared(name: str, said: Any) -> pa.DataType:
+def declared_type(name: str, said: Any) -> pa.DataType:
+    """The type that a user gives for one column, without encodings. Raises `OptionError` as `declared_types`."""
+    return _declared(name, said, "the type")
+
+
+def _declared(name: str, said: Any, given_as: str = "schema=") -> pa.DataType:
     try:
         found = normalise(_type_of(said))
         to_spec(found)
     except (CorruptTableError, OptionError, UnsupportedTypeError) as error:
         hint = HINT if isinstance(error, CorruptTableError) else error.hint
-        raise OptionError(f"schema= for column {name!r}: {error.message}", hint=hint, column=name) from error
+        raise OptionError(f"{given_as} for column {name!r}: {error.message}", hint=hint, column=name) from error
     return found
 
 

@@ -47,6 +47,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     batch_ids: list[tuple[str, int, str, tuple[ColumnId, ...]]]
     oldest_readable_version: Count
     columns_since: Count = 0
+    names_since: Count = 0
     unique_keys: bool = False
     parts: tuple[SavedPart, ...] = ()
     marked: Count = 0
@@ -73,6 +74,7 @@ def encode(state: State, files: pa.Table, segments: Sequence[Segment] = ()) -> b
         batch_ids=[(name, known.version, known.mode, known.keys) for name, known in state.batch_ids.items()],
         oldest_readable_version=state.oldest_readable_version,
         columns_since=state.columns_since,
+        names_since=state.names_since,
         unique_keys=state.unique_keys,
         parts=tuple(map(parts.saved, segments)),
         marked=sum(map(len, marks)),
@@ -105,7 +107,8 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Sessi
     table = codec.read_table(saved.table, where)
     codec.check_dialect_of(saved.table_id, table, where)
     codec.check_index(saved.table_id, [IndexAction(add=run) for run in saved.index], where)
-    versions = [saved.oldest_readable_version, saved.columns_since, *(version for _, version, _, _ in saved.batch_ids)]
+    versions = [saved.oldest_readable_version, saved.columns_since, saved.names_since]
+    versions += [version for _, version, _, _ in saved.batch_ids]
     if not 0 <= min(versions) <= max(versions) <= saved.version:
         raise parts.corrupt(where, "it names versions that come after it")
     named = tuple(part.name for part in saved.parts)
@@ -126,6 +129,7 @@ def decode(data: bytes, ref: CheckpointRef | None, *, where: str, session: Sessi
         oldest_readable_version=saved.oldest_readable_version,
         checkpoint=ref,
         columns_since=saved.columns_since,
+        names_since=saved.names_since,
         unique_keys=saved.unique_keys,
         runs=saved.index,
     )

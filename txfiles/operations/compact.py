@@ -6,7 +6,7 @@ the target: then it is not small. So two small files that follow each other neve
 nothing to do.
 
 A file of which a quarter of the rows is marked is *worn*: it is joined as a small one is, or written anew by itself.
-Marked rows of whatever is joined are dropped.
+So is, on request, each file that plain readers would see otherwise. Marked rows of whatever is joined are dropped.
 
 Source: specs/4-semantics.md, "Compaction"; specs/5-commit.md, "Conflicts".
 """
@@ -17,7 +17,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -32,7 +32,7 @@ from txfiles.errors import KeysRequiredError
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading import scan
-from txfiles.reading.live import LiveGroup, expected, live_rows, opened
+from txfiles.reading.live import LiveGroup, expected, live_rows, opened, seen_otherwise
 from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist, filters, partitions, types
 from txfiles.rows import keys as key_codec
@@ -48,12 +48,14 @@ class Wanted:
         target_bytes: how large files are to become.
         sort: whether the rows of a new file are sorted by key.
         where: only files that may hold a match are joined; as the caller gave it.
+        plain: whether files that plain readers would see otherwise are worn.
         done: told how many files have been read, and of how many.
     """
 
     target_bytes: int
     sort: bool
     where: Any
+    plain: bool
     done: Callable[[int, int], None]
 
     def is_small(self, size: int) -> bool:
@@ -69,20 +71,21 @@ WORN_SHARE = 4
 """A file is worn if one of so many of its rows is marked: to drop a row, no more than three are written again."""
 
 
-def is_worn(file: DataFile) -> bool:
-    """Whether so many rows of a file are marked that it is worth writing anew."""
-    return WORN_SHARE * (file.rows - live_rows(file)) >= file.rows > 0
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """Small or worn files of one partition, in row order, with nothing between them that must stay there.
 
     There are two or more, or one that is worn.
+
+    Attributes:
+        partition: of all.
+        files: they.
+        worn: the paths of those that are worn.
     """
 
     partition: Partition
     files: tuple[DataFile, ...]
+    worn: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ def plan_compaction(session: Session, base: Snapshot, stage: Staging, wanted: Wa
 
     def one(run: Run) -> list[Group]:
         with closing(work.read(run.files)) as files:
-            return list(_groups(run, lambda waiting: fill(work, run.partition, waiting, files)))
+            return list(_groups(run, lambda waiting: fill(work, waiting, files)))
 
     joined: list[Group] = []
     for run, found in zip(runs, session.each(one, runs), strict=True):
@@ -175,7 +178,7 @@ def plan_compaction(session: Session, base: Snapshot, stage: Staging, wanted: Wa
 def estimate(base: Snapshot, wanted: Wanted) -> list[Group]:
     """What would be joined, as if a new file were as large as what it joins. Cost: no file is read."""
 
-    def fill(waiting: Sequence[DataFile]) -> Group:
+    def fill(waiting: Run) -> Group:
         taken = _taken(waiting, wanted)
         size = sum(file.bytes for file in taken)
         return _group(taken, [Add(path="", rows=sum(map(live_rows, taken)), bytes=size, sha256="")])
@@ -200,17 +203,24 @@ def find(base: Snapshot, wanted: Wanted) -> list[Run]:
     of_files = partitions.of_files(table, files) if table.partition_by else [()] * files.num_rows
     ended: list[tuple[Partition, list[int]]] = []
     running: dict[Partition, list[int]] = {}
-    for at, (partition, joins) in enumerate(zip(of_files, _eligible(table, files, wanted), strict=True)):
+    for at, (partition, joins) in enumerate(zip(of_files, _eligible(base, wanted), strict=True)):
         if not unique:
             others = [other for other in running if other != partition] if apart else []  # one at most
             ends = [*others, partition] if not joins and partition in running else others
             ended += [(other, running.pop(other)) for other in ends]
         if joins:
             running.setdefault(partition, []).append(at)
-    worn = which_worn(files)
+    worn = _worn(base, wanted)
     found = [run for run in [*ended, *running.items()] if len(run[1]) > 1 or worn[run[1][0]]]
     found.sort(key=lambda run: run[1][0])
-    return [Run(partition, tuple(filelist.data_files(files, positions))) for partition, positions in found]
+    return [
+        Run(partition, tuple(of_run := filelist.data_files(files, positions)), _paths(of_run, worn[positions]))
+        for partition, positions in found
+    ]
+
+
+def _paths(files: Sequence[DataFile], wanted: np.ndarray) -> frozenset[str]:
+    return frozenset(file.path for file, is_wanted in zip(files, wanted.tolist(), strict=True) if is_wanted)
 
 
 def which_small(files: pa.Table, wanted: Wanted) -> np.ndarray:
@@ -220,7 +230,7 @@ def which_small(files: pa.Table, wanted: Wanted) -> np.ndarray:
 
 
 def which_worn(files: pa.Table) -> np.ndarray:
-    """Which files of a list are worn (`is_worn`). Cost: vectorised."""
+    """Which files of a list have so many marked rows that they are worn (`WORN_SHARE`). Cost: vectorised."""
     if not filelist.has_marks(files):
         return np.zeros(files.num_rows, bool)
     marked = pc.fill_null(pc.struct_field(files["vector"], "rows"), 0)
@@ -230,23 +240,28 @@ def which_worn(files: pa.Table) -> np.ndarray:
     return found
 
 
-def _eligible(table: TableMetadata, files: pa.Table, wanted: Wanted) -> list[bool]:
-    """Which files of a list may be joined."""
-    joins = which_small(files, wanted) | which_worn(files)
+def _worn(base: Snapshot, wanted: Wanted) -> np.ndarray:
+    """Which live files are written anew, alone if need be."""
+    return which_worn(base.files) | seen_otherwise(base) if wanted.plain else which_worn(base.files)
+
+
+def _eligible(base: Snapshot, wanted: Wanted) -> list[bool]:
+    """Which live files may be joined."""
+    table, files = base.state.table, base.files
+    joins = which_small(files, wanted) | _worn(base, wanted)
     where = filters.parse(wanted.where, types.arrow_schema(table.columns))
     return list(joins if where is None else joins & scan.may_match(files, table, where))
 
 
-Fill = Callable[[Sequence[DataFile]], Group]
-"""Joins two or more of some files, or one that is worn, from the first one on."""
+Fill = Callable[[Run], Group]
+"""Joins two or more files of a run, or one that is worn, from the first one on."""
 
 
 def _groups(run: Run, fill: Fill) -> Iterator[Group]:
-    waiting = run.files
-    while len(waiting) > 1 or any(map(is_worn, waiting)):
-        group = fill(waiting)
+    while len(run.files) > 1 or any(file.path in run.worn for file in run.files):
+        group = fill(run)
         yield group
-        waiting = waiting[len(group.inputs) :]
+        run = replace(run, files=run.files[len(group.inputs) :])
 
 
 def _group(taken: Sequence[DataFile], adds: Sequence[Add]) -> Group:
@@ -258,13 +273,14 @@ def _group(taken: Sequence[DataFile], adds: Sequence[Add]) -> Group:
     )
 
 
-def _taken(waiting: Sequence[DataFile], wanted: Wanted, times: int = 1) -> Sequence[DataFile]:
+def _taken(run: Run, wanted: Wanted, times: int = 1) -> Sequence[DataFile]:
     """The files that fill a new one, `times` over, by their own sizes; two at least, or one that is worn."""
+    waiting = run.files
     sizes = itertools.accumulate(file.bytes for file in waiting)
     full = (
         count
         for count, (size, more) in enumerate(zip(sizes, waiting[1:], strict=False), 1)
-        if (count > 1 or is_worn(waiting[0])) and wanted.is_full(size // times, more.bytes)
+        if (count > 1 or waiting[0].path in run.worn) and wanted.is_full(size // times, more.bytes)
     )
     return waiting[: next(full, len(waiting))]
 
@@ -273,12 +289,14 @@ Rows = Iterator[Iterator[pa.Table]]
 """The rows of the files that wait, in their order."""
 
 
-def _joined(work: _Pass, partition: Partition, waiting: Sequence[DataFile], files: Rows) -> Group:
+def _joined(work: _Pass, waiting: Run, files: Rows) -> Group:
     """Join files as a stream, until the new one is full."""
     taken: list[DataFile] = []
-    with work.stage.open(work.table, partition) as writer:
-        for file in waiting:
-            if (len(taken) > 1 or any(map(is_worn, taken))) and work.wanted.is_full(writer.bytes, file.bytes):
+    with work.stage.open(work.table, waiting.partition) as writer:
+        for file in waiting.files:
+            if (len(taken) > 1 or any(one.path in waiting.worn for one in taken)) and work.wanted.is_full(
+                writer.bytes, file.bytes
+            ):
                 break
             for piece in next(files):
                 writer.write(piece)
@@ -286,7 +304,7 @@ def _joined(work: _Pass, partition: Partition, waiting: Sequence[DataFile], file
         return _group(taken, [writer.close()] if any(map(live_rows, taken)) else [])
 
 
-def _sorted(work: _Pass, partition: Partition, waiting: Sequence[DataFile], files: Rows) -> Group:
+def _sorted(work: _Pass, waiting: Run, files: Rows) -> Group:
     """Join files in order of their keys. How large the new one is shows once it is written: if small, it takes more."""
     table, stage, wanted = work.table, work.stage, work.wanted
     pieces: list[pa.Table] = []
@@ -297,11 +315,11 @@ def _sorted(work: _Pass, partition: Partition, waiting: Sequence[DataFile], file
         pieces += [piece for rows in islice(files, len(more) - len(taken)) for piece in rows]
         taken, whole = more, pa.concat_tables(pieces)
         order = pc.sort_indices(key_codec.encode(whole, table.keys))
-        with stage.open(table, partition) as writer:
+        with stage.open(table, waiting.partition) as writer:
             for start in range(0, len(order), SLICE_ROWS):
                 writer.write(whole.take(order.slice(start, SLICE_ROWS)))
             adds = [writer.close()] if len(order) else []
-        if len(taken) == len(waiting) or not wanted.is_small(sum(add.bytes for add in adds)):
+        if len(taken) == len(waiting.files) or not wanted.is_small(sum(add.bytes for add in adds)):
             return _group(taken, adds)
         stage.drop({add.path for add in adds})
         times *= 2

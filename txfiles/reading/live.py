@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from txfiles import formats
 from txfiles.core import names
-from txfiles.core.manifest import ADOPTED_FILES, TableMetadata
+from txfiles.core.manifest import ADOPTED_FILES, COLUMN_MAPPING, TableMetadata
 from txfiles.core.messages import shown
 from txfiles.errors import CorruptTableError, NeedsLiveViewError
 from txfiles.formats.common import Group, OpenFile
@@ -216,16 +216,31 @@ def live_rows(file: DataFile) -> int:
 def seen_otherwise(snapshot: Snapshot) -> np.ndarray:
     """Which live files a tool that reads them on its own would see with other rows, columns or types than the table's.
 
+    A file that names its columns has them in another way than the table, or was brought back from a version in which
+    it did.
+
     Cost: vectorised over the files.
     """
     files, dialect = snapshot.files, snapshot.state.table.csv_dialect
-    older = pc.less(files["added_version"], snapshot.state.columns_since)
-    marked = pc.is_valid(files["vector"])
-    found = np.asarray(pc.or_(older, marked), np.bool_)
+    found = np.asarray(pc.or_(pc.is_valid(files["vector"]), _has_other_columns(snapshot)), np.bool_)
     if dialect is not None:  # the files that it did not write are in another form, each
         found |= filelist.foreign(files, dialect.table_id)
     found |= _adopted_apart(snapshot)
     return found
+
+
+def named_otherwise(snapshot: Snapshot) -> np.ndarray:
+    """Which live files may have a column under the name of another one of the table's. Cost: vectorised."""
+    files, state = snapshot.files, snapshot.state
+    if COLUMN_MAPPING not in state.table.required_features:
+        return np.zeros(files.num_rows, np.bool_)
+    brought_back = pc.and_(pc.is_valid(files["columns"]), pc.greater_equal(files["added_version"], state.columns_since))
+    return np.asarray(pc.or_(pc.less(files["added_version"], state.names_since), brought_back), np.bool_)
+
+
+def _has_other_columns(snapshot: Snapshot) -> pa.ChunkedArray:
+    files = snapshot.files
+    return pc.or_(pc.is_valid(files["columns"]), pc.less(files["added_version"], snapshot.state.columns_since))
 
 
 def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
@@ -242,8 +257,8 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
             f"{filelist.marked_rows(marked)} deleted rows are still in {marked.num_rows} data file(s) of {where}: a "
             f"tool that reads the files itself would see them",
             hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
-            "pandas; compact() rewrites such files once many of their rows are marked; files(physical=True) or "
-            "`txfiles files --physical` lists the files anyway",
+            "pandas; compact(plain=True) or `txfiles compact PATH --plain` writes such files anew; "
+            "files(physical=True) or `txfiles files --physical` lists the files anyway",
             file=marked["path"][0].as_py(),
         )
     dialect = snapshot.state.table.csv_dialect
@@ -255,8 +270,8 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
             f"{foreign.num_rows} adopted CSV file(s) of {where} keep their form: a tool that reads the files itself "
             "would have to be told it, and the table's own files have another one",
             hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
-            "pandas; compact() rewrites small ones in the table's form; files(physical=True) or `txfiles files "
-            "--physical` lists the files anyway",
+            "pandas; compact(plain=True) or `txfiles compact PATH --plain` writes them anew in the table's form; "
+            "files(physical=True) or `txfiles files --physical` lists the files anyway",
             file=foreign["path"][0].as_py(),
         )
     apart = snapshot.files.filter(pa.array(_adopted_apart(snapshot)))
@@ -265,17 +280,18 @@ def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
             f"{apart.num_rows} adopted file(s) of {where} have other columns or types than the table: a tool that "
             "reads the files itself would not see the table's",
             hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
-            "pandas; files(physical=True) or `txfiles files --physical` lists the files anyway",
+            "pandas; compact(plain=True) or `txfiles compact PATH --plain` writes such files anew; "
+            "files(physical=True) or `txfiles files --physical` lists the files anyway",
             file=apart["path"][0].as_py(),
         )
-    since = snapshot.state.columns_since
-    older = snapshot.files.filter(pc.less(snapshot.files["added_version"], since))
+    older = snapshot.files.filter(_has_other_columns(snapshot))
     if older.num_rows:
         raise NeedsLiveViewError(
-            f"{older.num_rows} data file(s) of {where} are older than version {since}, which changed the columns: a "
-            f"tool that reads the files itself would not see the table's names and types",
+            f"{older.num_rows} data file(s) of {where} are older than version {snapshot.state.columns_since}, which "
+            f"changed the columns: a tool that reads the files itself would not see the table's names and types",
             hint="read with to_arrow(), to_batches() or dataset(), or hand the Table itself to DuckDB, polars or "
-            "pandas; files(physical=True) or `txfiles files --physical` lists the files anyway",
+            "pandas; compact(plain=True) or `txfiles compact PATH --plain` writes such files anew; "
+            "files(physical=True) or `txfiles files --physical` lists the files anyway",
             file=older["path"][0].as_py(),
         )
 

@@ -22,7 +22,7 @@ from txfiles.errors import CorruptTableError, InputError, NeedsLiveViewError
 from txfiles.formats.parquet import INT96_UNIT
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
-from txfiles.reading.live import LiveGroup, data_name, expected, opened, partition_values
+from txfiles.reading.live import LiveGroup, data_name, expected, named_otherwise, opened, partition_values
 from txfiles.reading.marked import MarkedRows
 from txfiles.rows import filelist, filters, prune, types
 from txfiles.rows.filelist import DataFile
@@ -32,8 +32,9 @@ from txfiles.store.common import missing
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
-MARKED_IN_MEMORY_BYTES = 256 * 1024 * 1024
-"""A dataset holds the rows of marked files, as Arrow would read those that are marked too. Beyond this, it refuses."""
+HELD_IN_MEMORY_BYTES = 256 * 1024 * 1024
+"""A dataset holds the rows of some files, since Arrow would read marked rows too, and finds columns by name. Beyond
+this, it refuses."""
 
 LISTED_FILES = 1_000
 """How many files of the list a stream turns into values at a time."""
@@ -128,12 +129,12 @@ def _expected(found: Sequence[LiveGroup], columns: Sequence[str], *, first_alone
 def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     """The live Parquet files as a pyarrow dataset that prunes by what the log knows of them.
 
-    Files with marked rows are read into memory now, since Arrow reads whole files; so are adopted ones that have a
-    column which the table ignores.
+    Files with marked rows are read into memory now, since Arrow reads whole files; so are those from before a column was
+    renamed or dropped, and adopted ones that have a column which the table ignores, since it reads them by their names.
 
     Raises:
         CorruptTableError: a file is missing, has the wrong size, or is a link or a pipe.
-        NeedsLiveViewError: such files have more than `MARKED_IN_MEMORY_BYTES`.
+        NeedsLiveViewError: such files have more than `HELD_IN_MEMORY_BYTES`.
     Cost: a stat for each file, many at a time on a slow store; an object of Arrow's for each.
     """
     import pyarrow.dataset as ds  # here: it imports pandas where there is one, 0.2 s that only this needs
@@ -147,12 +148,15 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     )
     file_system, root = port.arrow(session.store)
     files = filelist.data_files(snapshot.files)
-    held = sum(file.bytes for file in files if _is_held(table, file))
-    if held > MARKED_IN_MEMORY_BYTES:
+    other_names = named_otherwise(snapshot).tolist()
+    held = [other or _is_held(table, file) for file, other in zip(files, other_names, strict=True)]
+    size = sum(file.bytes for file, is_held in zip(files, held, strict=True) if is_held)
+    if size > HELD_IN_MEMORY_BYTES:
         raise NeedsLiveViewError(
-            f"{held:,} bytes of the data files of {session.store.root} hold deleted rows, or columns that the table "
-            f"ignores; a dataset takes up to {MARKED_IN_MEMORY_BYTES:,} bytes of such files into memory",
-            hint="read with to_batches(), or run compact() first",
+            f"{size:,} bytes of the data files of {session.store.root} hold deleted rows, or columns that the table "
+            f"ignores or that have names of before a change; a dataset takes up to {HELD_IN_MEMORY_BYTES:,} bytes of "
+            "such files into memory",
+            hint="read with to_batches(), or run compact(plain=True) first",
         )
     plain = pa.schema([field.remove_metadata() for field in schema])
     fragments: list[ds.Fragment] = []
@@ -166,8 +170,9 @@ def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
 
     some_file = {file.partition: file for file in files}
     guarantees = {of: _guarantee(partition_values(table, schema, file)) for of, file in some_file.items()}
-    for file, inside in zip(files, session.together(lambda file: _checked_name(session, file), files), strict=True):
-        if _is_held(table, file):
+    inside_of = session.together(lambda file: _checked_name(session, file), files)
+    for file, inside, is_held in zip(files, inside_of, held, strict=True):
+        if is_held:
             if fragments:
                 end()
             whole = _Scan(table, snapshot.files.slice(0, 0), None, plain.names, plain.names, plain)

@@ -31,6 +31,10 @@ class Lacking:
         """Change properties."""
         raise _lacks("set")
 
+    def change_columns(self, change: Any) -> Any:
+        """Rename, drop, reorder or widen columns."""
+        raise _lacks(change.action)
+
     def transaction(self, options: Any) -> Any:
         """Several operations in one commit."""
         raise _lacks("transaction")

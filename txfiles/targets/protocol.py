@@ -28,7 +28,7 @@ from txfiles.results import (
     VacuumResult,
     WriteResult,
 )
-from txfiles.verbs import AdoptOptions, DeleteOptions, DetachOptions, TransactionOptions
+from txfiles.verbs import AdoptOptions, ColumnChange, DeleteOptions, DetachOptions, TransactionOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -162,6 +162,9 @@ class OpenTable(Protocol):
 
     def set(self, properties: Mapping[str, Any]) -> OpenTable:
         """Commit properties; returns the version after that."""
+
+    def change_columns(self, change: ColumnChange) -> OpenTable:
+        """Rename, drop, reorder or widen columns; returns the version after that. Each is a verb of its own."""
 
     def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, OpenTable]:
         """Delete what no retained version needs; returns what was deleted, and the version after that."""

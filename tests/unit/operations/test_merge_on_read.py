@@ -114,7 +114,7 @@ def test_a_dataset_holds_few_marked_rows(tmp_path: Path, monkeypatch: pytest.Mon
     table.delete([("id", ">=", 150), ("id", "<", 160)])
     expected = [*range(150), *range(160, 300)]
     assert table.dataset().to_table()["id"].to_pylist() == expected == table.to_arrow()["id"].to_pylist()
-    monkeypatch.setattr("txfiles.reading.scan.MARKED_IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr("txfiles.reading.scan.HELD_IN_MEMORY_BYTES", 10)
     with pytest.raises(NeedsLiveViewError, match="hold deleted rows") as told:
         table.dataset()
     assert "to_batches" in str(told.value.hint)

@@ -259,5 +259,6 @@ def _commit(entry: LogEntry) -> Commit:
         user_metadata=dict(meta.get("user_metadata") or {}),
         library=str(meta.get("library") or said.get("engineInfo", "")),
         writer=str(meta.get("writer", "")),
+        columns=(),
         **{name: int(counts.get(name, 0)) for name in _COUNTS},
     )

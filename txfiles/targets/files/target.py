@@ -43,7 +43,7 @@ from txfiles.store import open_store, port
 from txfiles.targets.files import adopt, attempts, detach, index, strangers, upkeep, writes
 from txfiles.targets.files import verify as verifying
 from txfiles.targets.protocol import Capabilities, Place, TableState
-from txfiles.verbs import AdoptOptions, DeleteOptions, DetachOptions, TransactionOptions
+from txfiles.verbs import AdoptOptions, ColumnChange, DeleteOptions, DetachOptions, TransactionOptions
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -72,17 +72,21 @@ class FilesTarget:
                 "dataset",
                 "delete",
                 "detach",
+                "drop_column",
                 "file_table",
                 "files",
                 "history",
                 "index",
                 "lookup",
                 "refresh",
+                "rename_column",
+                "reorder_columns",
                 "set",
                 "transaction",
                 "to_spark",
                 "vacuum",
                 "verify",
+                "widen_column",
             )
         ),
         engines=frozenset({"local", "spark"}),
@@ -281,6 +285,10 @@ class FilesTable:
     def set(self, properties: Mapping[str, Any]) -> FilesTable:
         """See `upkeep.set_table_properties`."""
         return self._at(upkeep.set_table_properties(self.session, self.snapshot, properties))
+
+    def change_columns(self, change: ColumnChange) -> FilesTable:
+        """See `upkeep.change_columns`."""
+        return self._at(upkeep.change_columns(self.session, self.snapshot, change))
 
     def vacuum(self, options: VacuumOptions) -> tuple[VacuumResult, FilesTable]:
         """See `upkeep.vacuum`."""

@@ -1,4 +1,4 @@
-"""`Table.set`, `Table.vacuum` and `Table.compact` of plain files: commits that change no row."""
+"""`Table.set`, `Table.vacuum`, `Table.compact` and changes of columns of plain files: commits that change no row."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from txfiles.operations import abandoned, indexing
 from txfiles.operations import compact as compact_operation
 from txfiles.operations import vacuum as vacuum_operation
 from txfiles.operations.advice import worthwhile
+from txfiles.operations.change_columns import change_columns as change_columns_operation
 from txfiles.operations.set_properties import set_properties
 from txfiles.options import CompactOptions, Progress, VacuumOptions
 from txfiles.results import CompactResult, VacuumResult
 from txfiles.targets.files.attempts import after_commit, new_attempt
+from txfiles.verbs import ColumnChange
 from txfiles.version import LIBRARY
 from txfiles.writing.staging import Staging
 
@@ -42,6 +44,26 @@ def set_table_properties(session: Session, base: Snapshot, given: Mapping[str, o
         return set_properties(snapshot or newest, wanted)
 
     return run(new_attempt(session, operation), plan_on, base=newest).snapshot or newest
+
+
+def change_columns(session: Session, base: Snapshot, change: ColumnChange) -> Snapshot:
+    """Commit a change of the columns; returns the snapshot after it. See `Table.rename_column` and its like."""
+    newest = versions.advance(session, base)
+    operation = Operation(
+        name=change.action,
+        read_version=newest.state.version,
+        columns=change.columns,
+        library=LIBRARY,
+        writer=session.environment.writer,
+    )
+
+    def plan_on(snapshot: Snapshot | None, _: Staging) -> CommitPlan:
+        base = snapshot or newest
+        attempt.operation = replace_struct(operation, read_version=base.state.version)
+        return change_columns_operation(base, change)
+
+    attempt = new_attempt(session, operation)
+    return run(attempt, plan_on, base=newest).snapshot or newest
 
 
 def vacuum(session: Session, base: Snapshot, options: VacuumOptions) -> tuple[VacuumResult, Snapshot]:
@@ -125,6 +147,7 @@ def _wanted(snapshot: Snapshot, options: CompactOptions) -> compact_operation.Wa
         target_bytes=properties.integer(known, "target_file_bytes"),
         sort=options.sort,
         where=options.where,
+        plain=options.plain,
         done=lambda count, total: options.progress(Progress("joining files", count, total)),
     )
 
