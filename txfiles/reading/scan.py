@@ -129,8 +129,8 @@ def _expected(found: Sequence[LiveGroup], columns: Sequence[str], *, first_alone
 def parquet_dataset(session: Session, snapshot: Snapshot) -> ds.Dataset:
     """The live Parquet files as a pyarrow dataset that prunes by what the log knows of them.
 
-    Files with marked rows are read into memory now, since Arrow reads whole files; so are those from before a column was
-    renamed or dropped, and adopted ones that have a column which the table ignores, since it reads them by their names.
+    Some files are read into memory now: those with marked rows, since Arrow reads whole files; and those from before a
+    column was renamed or dropped, and adopted ones with a column that the table ignores, since it goes by their names.
 
     Raises:
         CorruptTableError: a file is missing, has the wrong size, or is a link or a pipe.
