@@ -365,3 +365,14 @@ def test_guessing_by_parts(parts, quoted, exact, decimal):
             guesser.add(pa.array(chunk, pa.string()))
         merged.merge(guesser)
     assert merged.guess(quoted) == whole
+
+
+@pytest.mark.parametrize(
+    ("texts", "quoted"), [(["1", "NA"], {"NA"}), (["1", "NA"], set()), (["1", "NA", "nan"], set())]
+)
+def test_guessing_markers_by_parts(texts, quoted):
+    """A marker that occurs in quotes is text, and so are two different ones."""
+    guesser = Guesser()
+    guesser.add(pa.array(texts, pa.string()))
+    assert guesser.guess(quoted) == guess(column(*texts), quoted=quoted)
+    assert (guesser.guess(quoted).type == pa.int64()) == (texts == ["1", "NA"] and not quoted)
