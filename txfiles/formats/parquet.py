@@ -30,6 +30,7 @@ from txfiles.formats.parquet_writer import (
 )
 from txfiles.formats.source import (
     AHEAD_BYTES,
+    INT96_UNIT,
     Files,
     FileToRead,
     Range,
@@ -43,10 +44,6 @@ from txfiles.formats.source import (
 
 ONE_THREAD_VALUES = 100_000
 """Up to this many values, one thread is faster (about a millisecond), and files are read in parallel anyway."""
-
-INT96_UNIT = "us"
-"""The unit in which int96, of other writers only, is decoded: nanoseconds would overflow in year 2262, silently. A
-table that has recorded nanoseconds for all such columns of a file gets these."""
 
 GROUP_LIMIT_ROWS = 64 * 1024 * 1024
 """Rows of one row group: pyarrow never writes more into one, whatever the request."""

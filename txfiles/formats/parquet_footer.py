@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from txfiles.core.messages import one_line
 from txfiles.errors import CorruptTableError, UnreadableInputError
-from txfiles.formats.parquet import INT96_UNIT, int96_columns, shape_fault
+from txfiles.formats.parquet import int96_columns, shape_fault
 from txfiles.formats.parquet_groups import END_BYTES, MAGIC
 from txfiles.formats.parquet_writer import leaves
-from txfiles.formats.source import Files
+from txfiles.formats.source import INT96_UNIT, Files
 from txfiles.rows.stated import Stated, integer_behind
 from txfiles.rows.types import normalise
 

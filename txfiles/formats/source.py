@@ -38,6 +38,11 @@ AHEAD_BYTES = 128 * 1024 * 1024
 read from its first byte to its last needs less."""
 
 
+INT96_UNIT = "us"
+"""The unit in which int96, of other writers only, is decoded: nanoseconds would overflow in year 2262, silently. A
+table that has recorded nanoseconds for all such columns of a file gets these."""
+
+
 class Files(Protocol):
     """Where data files are read from: the part of a store that a format needs."""
 

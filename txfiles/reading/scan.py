@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from txfiles.core.manifest import ADOPTED_FILES, TableMetadata
 from txfiles.core.messages import few, nearest
 from txfiles.errors import CorruptTableError, InputError, NeedsLiveViewError
-from txfiles.formats.parquet import INT96_UNIT
+from txfiles.formats.source import INT96_UNIT
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.reading.live import LiveGroup, data_name, expected, named_otherwise, opened, partition_values

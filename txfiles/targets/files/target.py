@@ -40,7 +40,7 @@ from txfiles.results import (
 from txfiles.rows import filelist, types
 from txfiles.spark import reading as spark_reading
 from txfiles.store import open_store, port
-from txfiles.targets.files import adopt, attempts, detach, index, strangers, upkeep, writes
+from txfiles.targets.files import attempts, detach, index, strangers, upkeep, writes
 from txfiles.targets.files import verify as verifying
 from txfiles.targets.protocol import Capabilities, Place, TableState
 from txfiles.verbs import AdoptOptions, ColumnChange, DeleteOptions, DetachOptions, TransactionOptions
@@ -131,6 +131,8 @@ class FilesTarget:
 
     def adopt(self, place: Place, options: AdoptOptions) -> AdoptResult:
         """See `adopt.adopt`."""
+        from txfiles.targets.files import adopt  # here: it imports Arrow's Parquet reader, which few calls need
+
         return adopt.adopt(open_session(place), options, place.format)
 
 
