@@ -116,6 +116,7 @@ adds = st.builds(
     bytes=counts,
     sha256=hashes,
     vector=st.none() | vectors,
+    modified_us=st.none() | st.integers(-(2**62), 2**62),
     footer_bytes=counts,
     footer_sha256=st.just("") | hashes,
     partition=st.lists(partition_values, max_size=2).map(tuple),

@@ -131,6 +131,7 @@ def test_story(story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """What a person types gives what the story says: output, errors, exit codes and files."""
     script, *files = _FILE.split(story.read_text())
     for name, content in zip(files[::2], files[1::2], strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     monkeypatch.chdir(tmp_path)
     play = Play(tmp_path, as_process if script.startswith("# process\n") else in_process)
