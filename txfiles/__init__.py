@@ -48,6 +48,7 @@ from txfiles.version import __version__
 if TYPE_CHECKING:
     from txfiles.api import adopt, detach, doctor, exists, plan, resolve, verify, write
     from txfiles.config import Config, load_config
+    from txfiles.diffs import ChangedRows, Diff
     from txfiles.findings import Problem, VerifyResult
     from txfiles.options import Progress
     from txfiles.results import (
@@ -71,6 +72,7 @@ __all__ = [
     "AdoptResult",
     "ArgumentError",
     "BatchIdMismatchError",
+    "ChangedRows",
     "Check",
     "Commit",
     "CommitConflictError",
@@ -81,6 +83,7 @@ __all__ = [
     "ConfirmationRequiredError",
     "CorruptTableError",
     "DetachResult",
+    "Diff",
     "DoctorResult",
     "DuplicateKeyError",
     "EngineError",
@@ -136,6 +139,7 @@ _LATER = {
     "Table": "txfiles.table",
     "register_spark": "txfiles.targets.spark_source",
     "streaming_batch_id": "txfiles.spark.streaming",
+    **dict.fromkeys(("ChangedRows", "Diff"), "txfiles.diffs"),
     "Progress": "txfiles.options",
     **dict.fromkeys(("Problem", "VerifyResult"), "txfiles.findings"),
     **dict.fromkeys(("Check", "DoctorResult"), "txfiles.store.diagnosis"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from txfiles import targets
@@ -19,11 +19,13 @@ from txfiles.transaction import Transaction, deletion
 from txfiles.verbs import (
     ColumnChange,
     DetachOptions,
+    RestoreOptions,
     TransactionOptions,
     check_columns,
     check_compact,
     check_delete,
     check_detach,
+    check_restore,
     check_transaction,
     check_vacuum,
 )
@@ -154,6 +156,52 @@ class Changes:
     def _commit_all(self, options: TransactionOptions) -> TransactionResult:
         result, self._opened = self._opened.transaction(options)
         return result
+
+    @public
+    def restore(
+        self,
+        *,
+        version: int | None = None,
+        timestamp: datetime | str | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        dry_run: bool = False,
+    ) -> WriteResult:
+        """Make the table what it was at an earlier version, in a commit; the table moves to it.
+
+        Rows and their order, schema, keys, timestamp column and batch ids are the version's; properties stay. No data
+        file is read or written, and the versions in between can be restored in turn.
+
+        Args:
+            version: which version.
+            timestamp: or a datetime or ISO 8601 text, with a zone: the last version committed at or before it.
+            user_metadata: your own facts for the log, text to text.
+            timeout: seconds to go on after the first lost race with another writer.
+            dry_run: only say what would be done; the result is a `Plan`.
+        Returns:
+            What was done: `rows_inserted` (and `rows_in`) are the rows of files that come back, `rows_deleted` those of
+            files that go, as the log counts them. A row that was rewritten since is among both; `diff` tells which
+            rows differ. Nothing is committed if the table is what it was then.
+        Raises:
+            TableNotFoundError: no such version.
+            SnapshotExpiredError: a vacuum has deleted files of that version.
+            SchemaMismatchError: columns of that version differ in case only.
+            CommitConflictError: a vacuum lists files of that version meanwhile, or others kept winning.
+            CommitStateUnknownError, CorruptTableError, StoreError: as `write`.
+        Cost: the lists of files of both versions.
+        """
+        self._require_writable("restore")
+        options = check_restore(
+            RestoreOptions(
+                version=version,
+                timestamp=timestamp,
+                user_metadata=user_metadata or {},
+                timeout=timeout,
+                dry_run=dry_run,
+            )
+        )
+        result, opened = self._with("restore").restore(options)
+        return self._after(result, opened, dry_run=dry_run)
 
     def set(self, properties: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Change table properties in a commit; the table moves to it.

@@ -21,7 +21,7 @@ class WriteResult:
         version: the version committed, or the one that the write was decided against.
         committed: whether this call made a version.
         already_committed: the batch id had been committed before; every count is 0.
-        mode: as asked for; ``delete`` for a delete.
+        mode: as asked for; ``delete`` for a delete, ``restore`` for a restore.
         rows_in: rows given.
         rows_inserted: rows added.
         rows_updated: rows that replaced one with the same key.
@@ -258,7 +258,7 @@ class Resolution:
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """One version in `Table.history`. Counts as in `WriteResult`."""
+    """One version in `Table.history`. Counts as in `WriteResult`; `restored_version` is the one a restore restored."""
 
     version: int
     time: datetime
@@ -282,6 +282,7 @@ class Commit:
     library: str
     writer: str
     columns: tuple[str, ...] = ()
+    restored_version: int | None = None
 
 
 def counts(metrics: Metrics) -> dict[str, int]:
@@ -304,5 +305,6 @@ def commit_record(manifest: Manifest) -> Commit:
         user_metadata=dict(operation.user_metadata),
         library=operation.library,
         writer=operation.writer,
+        restored_version=manifest.restore.version if manifest.restore else None,
         **counts(manifest.metrics),
     )

@@ -14,6 +14,7 @@ from txfiles.arguments import public
 from txfiles.changes import Changes
 from txfiles.core.manifest import PropertyValue
 from txfiles.core.messages import shown
+from txfiles.diffs import Diff
 from txfiles.errors import OptionError, TableNotFoundError
 from txfiles.findings import VerifyOptions, VerifyResult
 from txfiles.options import Progress, check_switch, no_progress
@@ -267,6 +268,30 @@ class Table(Changes):
             SnapshotExpiredError: a vacuum has deleted files of that version.
         """
         return _handle(self._target, self._at(version, timestamp), read_only=True)
+
+    @public
+    def diff(self, a: int | datetime | str, b: int | datetime | str | None = None) -> Diff:
+        """Compare the rows of two versions.
+
+        With keys, rows are matched by them; without, whole rows are, as often as they occur. Rows are in the columns of
+        the second version: columns that it adds are null in rows of the first, those that it drops do not count. Where
+        a type has changed, it is the wider one.
+
+        Args:
+            a: a version, or a datetime or ISO 8601 text, with a zone: the last version committed at or before it.
+            b: what it is compared with, in the same way; by default the version of this table.
+        Returns:
+            A `Diff`: `inserted`, `updated` and `deleted` with their `count` and streams of rows, `updated_before`, and
+            `changes()` with all of them.
+        Raises:
+            TableNotFoundError: no such version.
+            SnapshotExpiredError: a vacuum has deleted files of one of them.
+            UnsupportedVerbError: the table is not of Parquet or CSV files.
+        Cost: reads all columns of the files that differ, once, and keeps about 26 bytes for each of their rows in
+            memory; of a file in which other rows are marked, only those. Each stream reads the row groups with its
+            rows.
+        """
+        return self._with("diff").diff(a, b)
 
     @public
     def refresh(self) -> Table:

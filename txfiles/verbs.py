@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from txfiles.core.manifest import PropertyValue
@@ -187,6 +188,49 @@ def check_columns(action: str, columns: Any, type: pa.DataType | None = None) ->
         if not isinstance(name, str):
             raise OptionError(f"{shown(name)} is not the name of a column", hint="names of columns are texts")
     return ColumnChange(action=action, columns=names, type=type)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions:
+    """What a caller may ask of a restore; `version` or `timestamp` is given. See `Table.restore`."""
+
+    version: int | None = None
+    timestamp: datetime | str | None = None
+    user_metadata: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 60.0
+    dry_run: bool = False
+    progress: Callable[[Progress], None] = no_progress
+
+    @property
+    def mode(self) -> str:
+        """What results and the log call it."""
+        return "restore"
+
+    @property
+    def scope(self) -> None:
+        """All of the table."""
+
+    @property
+    def batch_id(self) -> None:
+        """It has none: restoring the version again changes nothing."""
+
+
+def check_restore(options: RestoreOptions) -> RestoreOptions:
+    """Refuse a restore that does not say what it restores, or says it twice, and unknown values.
+
+    Raises:
+        OptionError: names what is valid.
+    """
+    if (options.version is None) == (options.timestamp is None):
+        what = "has both 'version' and 'timestamp'; it takes one of them"
+        raise OptionError(
+            f"the restore {what if options.version is not None else 'does not say which version'}",
+            hint="pass version=… or timestamp='…'; history() lists the versions",
+        )
+    check_pairs("user_metadata", options.user_metadata)
+    check_switch("dry_run", options.dry_run)
+    check_common(options)
+    return options
 
 
 def check_delete(options: DeleteOptions) -> DeleteOptions:

@@ -59,6 +59,8 @@ def play(model: Model, call: Call) -> None:
     if call["do"] == "transaction":
         for part in call["parts"]:
             play(model, part)
+    if call["do"] == "restore":
+        model.rows = [dict(known) for known in call["rows"]]
     if call["do"] != "write":
         return
     if call["mode"] == "overwrite" and call.get("overwrite_partitions"):
@@ -130,6 +132,15 @@ def _index(path: str, lock: str | None = None, storage_options: Any = None, **op
     return {"version": result.version, "committed": result.committed, "covered": result.files_covered}
 
 
+def _restore(
+    path: str, rows: Any, lock: str | None = None, storage_options: Any = None, **options: Any
+) -> dict[str, Any]:
+    """Restore a version, which has these rows."""
+    del rows
+    result = tx.Table(path, lock=lock, storage_options=storage_options).restore(**options)
+    return {"version": result.version, "committed": result.committed, "commit_id": result.commit_id}
+
+
 def _read(
     path: str, version: int | None = None, back: int = 0, wait: float = 0.0, storage_options: Any = None
 ) -> dict[str, Any]:
@@ -150,6 +161,7 @@ _CALLS = {
     "write": _write,
     "delete": _delete,
     "transaction": _transaction,
+    "restore": _restore,
     "set": _set,
     "compact": _compact,
     "index": _index,

@@ -96,6 +96,7 @@ SCENARIOS = [
     Scenario("delete", {"do": "delete", "where": [["id", "in", [2, 77]]]}, 20),
     Scenario("delete a batch", {"do": "delete", "keys": [1, 2, 77], "batch_id": "three"}, 20),
     Scenario("transaction", TRANSACTION, 30),
+    Scenario("restore", {"do": "restore", "version": 0, "rows": BEFORE[0]["rows"]}, 15),
     Scenario("set", {"do": "set", "row_group_rows": 77}, 15),
     Scenario("compact", {"do": "compact"}, 20, before=(*BEFORE, write("append", [row(7, "c")]))),  # beside another
     Scenario("build an index", {"do": "index", "action": "build"}, 20),

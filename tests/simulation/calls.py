@@ -250,6 +250,32 @@ class Detach:
         return replace(state, detached=True)
 
 
+@dataclass(frozen=True)
+class Restore:
+    """A call of `Table.restore`, to version 0.
+
+    Attributes:
+        name: as it is called in the matrix.
+        rows: of that version.
+    """
+
+    name: str
+    rows: Sequence[Row]
+
+    def do(self, path: str, who: int) -> Any:
+        """Call the library."""
+        done = tx.Table(path).restore(version=0)
+        return SimpleNamespace(version=done.version, committed=done.committed)
+
+    def refuses(self, state: Content) -> str | None:
+        """What is said where there is no table."""
+        return None if state.columns else "not-found"
+
+    def apply(self, state: Content, who: int) -> Content:
+        """Version 0."""
+        return made(self.rows)[0].apply(EMPTY, who)
+
+
 def _with(given: Mapping[str, Any], columns: Sequence[str], stored: Mapping[str, Any] | None = None) -> Row:
     return {name: given.get(name, (stored or {}).get(name)) for name in columns}
 
@@ -302,7 +328,12 @@ def _index(action: str) -> Callable[[str, int], Any]:
 
 KEYED = {"keys": ["k"]}
 
-CALLS: dict[str, Write | Delete | Transaction | Other] = {
+ROWS = [row(1), row(2), row(3, "b", 3)]
+
+MARKED_ROWS = [*ROWS, row(6), row(8)]
+"""Of a table whose rows are marked: four of them in one file, one of which the second call marks."""
+
+CALLS: dict[str, Write | Delete | Restore | Transaction | Other] = {
     call.name: call
     for call in (
         Write("append", "append", lambda who: [row(7, "b", who)], {}),
@@ -361,6 +392,7 @@ CALLS: dict[str, Write | Delete | Transaction | Other] = {
                 Write("", "upsert", lambda who: [row(1, n=70 + who, at=9), row(5, "b", who, 9)], KEYED),
             ),
         ),
+        Restore("restore", ROWS),
         Other("set", _set),
         Other("compact", _compact),
         Other("vacuum", _vacuum),
@@ -369,13 +401,14 @@ CALLS: dict[str, Write | Delete | Transaction | Other] = {
     )
 }
 
-MARKING: dict[str, Write | Delete] = {
+MARKING: dict[str, Write | Delete | Restore] = {
     call.name: call
     for call in (
         Delete("delete one", {"keys": [1]}, lambda known: known["k"] == 1),
         Delete("delete six", {"keys": [6]}, lambda known: known["k"] == 6),
         Write("upsert six", "upsert", lambda who: [row(6, n=30 + who, at=8)], {**KEYED, "timestamp_col": "at"}),
         Write("append_once six", "append_once", lambda who: [row(6, n=40 + who)], KEYED),
+        Restore("restore marked", MARKED_ROWS),
     )
 }
 """More calls for tables whose rows are marked: they meet in one file, on different rows or on the same."""
@@ -403,9 +436,3 @@ def made(rows: Sequence[Row], **options: Any) -> list[Write]:
         options={**KEYED, "timestamp_col": "at"},
     )
     return [first, second]
-
-
-ROWS = [row(1), row(2), row(3, "b", 3)]
-
-MARKED_ROWS = [*ROWS, row(6), row(8)]
-"""Of a table whose rows are marked: four of them in one file, one of which the second call marks."""

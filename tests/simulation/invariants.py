@@ -143,7 +143,7 @@ def _live(number: int, manifest: Mapping[str, Any], before: Mapping[str, Any]) -
     if not removed <= before.keys():
         raise Violation("S2", f"version {number} removes a file that is not live")
     added = manifest.get("add", ())
-    if any(add["path"] in before for add in added):
+    if any(add["path"] in before and add["path"] not in removed for add in added):
         raise Violation("S2", f"version {number} adds a file twice")
     live: dict[str, Any] = {}
     for path, known in before.items():
@@ -181,7 +181,8 @@ def _check_result(who: str, ended: Ended, own: Sequence[int], versions: Sequence
     result, call = ended.outcome.result, ended.outcome.call
     if getattr(result, "already_committed", False):
         named = versions[result.version].manifest["operation"].get("batch_id")
-        if own or named != call.options["batch_id"]:
+        known = [ids.get(named) for ids in _batch_ids(versions)[max(0, ended.floor) : ended.head + 1]]
+        if own or named != call.options["batch_id"] or result.version not in known:
             raise Violation("S11", f"{who} was told that version {result.version} has its batch id")
         return
     if result.version is None or not ended.floor <= result.version <= ended.head:
@@ -226,7 +227,8 @@ def _check_error(who: str, ended: Ended, own: Sequence[int], versions: Sequence[
         "commit-state-unknown": ended.outcome.faulted or ended.outcome.unclear,
         "snapshot-expired": smallest_whole(versions) > 0,
         "not-found": ended.floor < 0,
-        "conflict": getattr(call, "gives_up", False) and len(versions) > ended.floor + 1,
+        "conflict": (getattr(call, "gives_up", False) and len(versions) > ended.floor + 1)
+        or (call.name.startswith("restore") and smallest_whole(versions) > 0),
     }
     window = range(max(0, ended.floor), ended.head + 1)
     refused = any(call.refuses(versions[number].content) == error.kind for number in window)
@@ -238,9 +240,22 @@ def _check_error(who: str, ended: Ended, own: Sequence[int], versions: Sequence[
 
 
 def _check_batches(versions: Sequence[Version]) -> None:
-    batches = [batch for version in versions if (batch := version.manifest["operation"].get("batch_id"))]
-    if len(set(batches)) != len(batches):
-        raise Violation("S11", "a batch is there twice")
+    known: Mapping[str, int] = {}
+    for version, after in zip(versions, _batch_ids(versions), strict=True):
+        if version.manifest["operation"].get("batch_id") in known:
+            raise Violation("S11", "a batch is there twice")
+        known = after
+
+
+def _batch_ids(versions: Sequence[Version]) -> list[dict[str, int]]:
+    """The batch ids of each version, and what committed them; a restore goes back to those of its version."""
+    found: list[dict[str, int]] = []
+    for number, version in enumerate(versions):
+        restored = version.manifest.get("restore")
+        ids = dict(found[restored["version"] if restored else -1]) if found else {}
+        batch = version.manifest["operation"].get("batch_id")
+        found.append(ids | ({batch: number} if batch else {}))
+    return found
 
 
 def _check_files(state: State, versions: Sequence[Version]) -> None:

@@ -23,7 +23,7 @@ from tests.simulation.explore import Failed, every
 from tests.simulation.outside import body
 from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import Scene, pairs, scene
-from txfiles.core import codec, conflicts, names, protocol, runs, times, transactions
+from txfiles.core import codec, conflicts, names, protocol, replay, runs, times, transactions
 from txfiles.core import plan as plans
 from txfiles.core.manifest import Manifest
 from txfiles.core.protocol import Answer, Next, Sent
@@ -36,10 +36,10 @@ from txfiles.operations import delete, edits, transaction, vacuum
 from txfiles.reading import checks, key_finder, key_index
 from txfiles.reading.marked import NONE_MARKED, MarkedRows
 from txfiles.results import Resolution
-from txfiles.rows import keys
+from txfiles.rows import keys, restoring
 from txfiles.rows.segments import Segment
 from txfiles.store.port import Put
-from txfiles.targets.files import attempts
+from txfiles.targets.files import attempts, restore
 from txfiles.targets.files import detach as leave
 from txfiles.writing.index_runs import FileKeys
 from txfiles.writing.staging import Staging
@@ -455,6 +455,24 @@ def a_transaction_relies_on_nothing() -> Iterator[None]:
         yield
 
 
+@planted("restore", "append_once seven", breaks=("S10", "S12"), faults=0)
+def a_restore_stands_beside_an_append() -> Iterator[None]:
+    with _judge(lambda mine, theirs, net: (replace(mine, restore=None), theirs, net)):
+        yield
+
+
+@planted(["batch id", "restore", "batch id"], breaks=("S11",), faults=0)
+def a_restore_keeps_newer_batch_ids() -> Iterator[None]:
+    with patch.object(replay, "batch_id_changes", lambda *_: ((), ())):
+        yield
+
+
+@planted("restore", "vacuum", breaks=("S7",), faults=0)
+def a_restore_goes_on_though_a_vacuum_lists_its_files() -> Iterator[None]:
+    with patch.object(restore, "_refuse_expired", lambda *_: None):
+        yield
+
+
 # ---- marked rows -------------------------------------------------------------------------------
 
 MARKS = {"update_strategy": "merge_on_read"}
@@ -510,6 +528,18 @@ def a_compaction_brings_back_rows_that_are_marked() -> Iterator[None]:
 @planted(["delete one", "vacuum"], breaks=("S7",), faults=0, **MARKS)
 def a_vacuum_takes_the_vectors_of_live_files() -> Iterator[None]:
     with patch.object(vacuum, "_vector_files", lambda _: {}):
+        yield
+
+
+@planted(["delete one", "restore marked"], breaks=("S10", "S12"), faults=0, **MARKS)
+def a_restore_leaves_rows_marked() -> Iterator[None]:
+    real = restoring.compared
+
+    def compared(files: Any, others: Any) -> Any:
+        at, _ = real(files, others)
+        return at, at >= 0
+
+    with patch.object(restoring, "compared", compared):
         yield
 
 

@@ -45,6 +45,8 @@ OPERATIONS = {
     "append_once": {"open data", "publish data", "create manifest"},
     "upsert": {"open data", "publish data", "create manifest"},
     "overwrite": {"publish data", "create manifest"},
+    "restore": {"create manifest"},
+    "restore marked": {"create manifest"},
     "set": {"create manifest"},
     "compact": {"open data", "publish data", "create manifest"},
     "vacuum": {"list", "create manifest", "delete data"},
@@ -99,7 +101,7 @@ def test_leaving(theirs: str, strategy: str, cases: Callable[..., None]) -> None
 
 def test_the_matrix_is_whole() -> None:
     """Every operation that commits has a call here, as mine and as theirs; a build or drop of the index, its own."""
-    assert {*writes.OPERATIONS, "set", "compact", "vacuum"} <= CALLS.keys()
+    assert {*writes.OPERATIONS, "restore", "set", "compact", "vacuum"} <= CALLS.keys()
     assert (len(INDEXING), set(LEAVING)) == (2, {"detach"})
     assert len(pairs()) == len(CALLS) * (len(CALLS) + 1) // 2
 
@@ -123,7 +125,9 @@ def test_pairs(pair: tuple[str, str], cases: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize(
-    "pair", [*pairs(("upsert six", "delete one", "delete six", "append_once six")), *MARKED_PAIRS], ids=" with ".join
+    "pair",
+    [*pairs(("upsert six", "delete one", "delete six", "append_once six", "restore marked")), *MARKED_PAIRS],
+    ids=" with ".join,
 )
 def test_marked_rows(pair: tuple[str, str], cases: Callable[..., None]) -> None:
     """The same where rows are marked: two calls that mark different rows of one file both take effect."""
@@ -219,14 +223,13 @@ def test_sidecars(name: str, cases: Callable[..., None]) -> None:
         [["read and wait", "upsert"], "another table"],
         [["read and wait", "vacuum"], "another table"],
         [["overwrite", "append_once two"], "restore"],
-        ["upsert", "restore"],
-        ["restore", "vacuum"],
-        ["restore", "read old"],
+        [["batch id", "restore"], "batch id"],
+        [["batch id", "restore", "batch id"], "append"],
     ],
     ids=str,
 )
 def test_outside(programs: list[str | list[str]], cases: Callable[..., None]) -> None:
-    """What no call of this release does: another table that looks the same takes its place; a file comes back."""
+    """Another table that looks the same takes its place; files and batch ids go and come back."""
     report = every(scene(programs), 0)
     cases(states=report.states, ends_of_runs=report.ends)
     assert report.complete

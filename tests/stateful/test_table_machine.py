@@ -1,4 +1,4 @@
-"""A table against the model: all modes, retries, reopening, time travel, compaction, vacuum, in any order.
+"""A table against the model: all modes, retries, reopening, time travel, restore, compaction, vacuum, in any order.
 
 Tables rewrite files or mark rows, with a key index or without. Lists of files are saved in parts from the third file
 on, and now and then they are read as by a new process.
@@ -86,6 +86,7 @@ class TableMachine(RuleBasedStateMachine):
         self.path = self.folder / "table"
         self.model = Model(keys=("id",), timestamp_col="time" if timestamps else None)
         self.oldest = 0
+        self.ids: list[dict[str, int]] = []
         self.last: tuple[list[Row], dict[str, Any]] | None = None
         result = tx.write(
             arrow(first),
@@ -292,6 +293,27 @@ class TableMachine(RuleBasedStateMachine):
         else:
             assert bag(rows) == bag(self.model.versions[version])
 
+    @rule(data=st.data())
+    def restore(self, data: st.DataObject) -> None:
+        """A version comes back, rows in its order, with its batch ids and keys; or it has expired."""
+        version = data.draw(st.integers(0, len(self.model.versions) - 1))
+        table = tx.Table(self.path)
+        before = table.row_count
+        try:
+            result = table.restore(version=version)
+        except tx.SnapshotExpiredError as error:
+            assert version < error.oldest_readable
+            return
+        assert table.row_count == before + result.rows_inserted - result.rows_deleted
+        assert repr(table.to_arrow().to_pylist()) == repr(table.at(version=version).to_arrow().to_pylist())
+        self.recorded = bool(table.keys)
+        kept = self.ids[version]
+        if result.committed:
+            self.model.rows = self.model.versions[version]
+            self.model.versions.append(self.model.rows)
+        self.model.batch_ids = dict(kept)
+        self.last = None
+
     @invariant()
     def head_equals_model(self) -> None:
         """A freshly opened table holds exactly the model's rows."""
@@ -301,6 +323,7 @@ class TableMachine(RuleBasedStateMachine):
             table = tx.Table(self.path)
             assert table.version == len(self.model.versions) - 1
             assert bag(table.to_arrow().to_pylist()) == bag(self.model.rows)
+            self.ids += [dict(self.model.batch_ids)] * (len(self.model.versions) - len(self.ids))
 
     def teardown(self) -> None:
         """Leave nothing behind."""

@@ -18,6 +18,7 @@ from txfiles.cli.columns import drop, rename, reorder, widen
 from txfiles.cli.describe import files, log, show
 from txfiles.cli.examine import doctor, verify
 from txfiles.cli.leave import detach
+from txfiles.cli.lookback import diff, restore
 from txfiles.cli.maintain import compact, index, resolve, set_, vacuum
 from txfiles.cli.params import example
 from txfiles.cli.read import read
@@ -136,6 +137,8 @@ for verb in (
     log,
     files,
     read,
+    diff,
+    restore,
     set_,
     rename,
     drop,

@@ -81,10 +81,20 @@ def read(
             output.emit(
                 as_json, {"path": to, "rows": written}, f"{written:,} rows written to {output.one_line(str(to))}"
             )
-        elif as_json:
-            _to_json_lines(pieces)
         else:
-            _write(reader.schema, pieces, "csv", output.write_bytes)
+            _print(reader.schema, pieces, as_json=as_json)
+
+
+def print_batches(reader: pa.RecordBatchReader, *, as_json: bool) -> None:
+    """Print rows as CSV, or as one JSON object per line."""
+    _print(reader.schema, _at_most(reader, None), as_json=as_json)
+
+
+def _print(schema: pa.Schema, pieces: Iterable[pa.Table], *, as_json: bool) -> None:
+    if as_json:
+        _to_json_lines(pieces)
+    else:
+        _write(schema, pieces, "csv", output.write_bytes)
 
 
 def _at_most(reader: pa.RecordBatchReader, limit: int | None) -> Iterator[pa.Table]:

@@ -116,7 +116,7 @@ class NeedsOf(msgspec.Struct):
 
 _ORDER = (
     *("format_version", "version", "table_id", "commit_id", "parent_sha256", "time", "operation", "metrics"),
-    *("table", "checkpoint", "vacuum", "add", "remove", "mark", "index", "sidecar"),
+    *("table", "checkpoint", "vacuum", "restore", "add", "remove", "mark", "index", "sidecar"),
 )
 _TABLE_FIELDS = frozenset(TableAction.__struct_fields__) - {"extra"}
 _SEAL = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"\s*\}\s*\Z')
@@ -419,7 +419,7 @@ def _check_place(manifest: Manifest, version: int, where: str) -> None:
         times.parse_us(manifest.time)
     except CorruptTableError as error:
         raise _corrupt(where, error.message) from error
-    sidecar, checkpoint = manifest.sidecar, manifest.checkpoint
+    sidecar, checkpoint, restore = manifest.sidecar, manifest.checkpoint, manifest.restore
     if manifest.version != version:
         why = f"it says that it is version {manifest.version}"
     elif manifest.table is None and version == 0:
@@ -430,8 +430,12 @@ def _check_place(manifest: Manifest, version: int, where: str) -> None:
         why = "it names a part that is newer than its checkpoint"
     elif sidecar is not None and names.sidecar_version(names.SIDECAR_DIR + sidecar.name) != version:
         why = f"it names {sidecar.name}, which is another version's"
+    elif restore is not None and max(restore.version, restore.columns_since, restore.names_since) >= version:
+        why = f"it restores version {restore.version}, which does not come before it"
     elif sidecar is not None and (
-        manifest.add or manifest.remove or manifest.mark or (manifest.vacuum and manifest.vacuum.deletes)
+        (manifest.add or manifest.remove or manifest.mark)
+        or (manifest.vacuum and manifest.vacuum.deletes)
+        or (restore and (restore.forget or restore.remember))
     ):
         why = "it has actions of its own beside those of its sidecar"
     else:

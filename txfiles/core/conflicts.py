@@ -7,21 +7,21 @@ names of the operations in between, nor how many they were:
     fresh    live at the head, not at the base: added since, or brought back by a restore
     marked   live at both, with more marked rows at the head
 
-    DONE     one of their commits carries my batch id: there is nothing left to do
+    DONE     one of their commits carries my batch id or brings it back, and no later one forgets it
     REDO     plan again on the head
     PROBE    the plan stands if its checks hold for the fresh files, and the rows that it found in marked ones are live
              (the caller looks)
     REBASE   the plan stands
     LEFT     the table was detached: no version may follow
 
-A plan is redone if they created the table that it was to create, changed what the table is (properties aside), or
-both carry a `table` action; if a vacuum of theirs lists a file that it staged; if it is a vacuum and so was one of
-theirs; if it is a detach, which looks at every file; if a file is gone in which it found a row or which it rewrites;
-and if one that it rewrites is marked. A compaction is not planned again for that: the group of the file is left out
-(`core.plan.on_head`), and the others stand. Changing a row removes its file or marks it, so "this row is as I read it"
-holds as long as its file is there and the row is not marked; and "no such row exists" holds if no fresh file has one: a
-file that comes back with another vector is both gone and fresh. So the rule is sound for every operation, including
-those of later releases.
+A restore is planned again on every head. Any other plan is redone if they created the table that it was to create,
+changed what the table is (properties aside), or both carry a `table` action; if a vacuum of theirs lists a file that it
+staged; if it is a vacuum and so was one of theirs; if it is a detach, which looks at every file; if a file is gone in
+which it found a row or which it rewrites; and if one that it rewrites is marked. A compaction is not planned again for
+that: the group of the file is left out (`core.plan.on_head`), and the others stand. Changing a row removes its file or
+marks it, so "this row is as I read it" holds as long as its file is there and the row is not marked; and "no such row
+exists" holds if no fresh file has one: a file that comes back with another vector is both gone and fresh. So the rule
+is sound for every operation, including those of later releases.
 
 Two plans that mark different rows of one file both stand: the second writes a vector that contains both.
 
@@ -177,16 +177,24 @@ def same_but_properties(mine: TableMetadata, theirs: TableMetadata) -> bool:
 def _done(mine: ReadSet, theirs: Sequence[Manifest]) -> Decision | None:
     if mine.batch_id is None:
         return None
+    version: int | None = None
     for manifest in theirs:
+        if manifest.restore is not None:
+            back = {found.id: found.version for found in manifest.restore.remember}
+            forgotten = mine.batch_id in manifest.restore.forget
+            version = back.get(mine.batch_id, None if forgotten else version)
         if manifest.operation.batch_id == mine.batch_id:
-            because = f"version {manifest.version} committed the same batch id"
-            return Decision(Verdict.DONE, because, version=manifest.version)
-    return None
+            version = manifest.version
+    if version is None:
+        return None
+    return Decision(Verdict.DONE, f"version {version} committed the same batch id", version=version)
 
 
 def _disturbs(mine: CommitPlan, theirs: Manifest) -> str:
     """Why one commit of theirs means planning again, whatever rows it touched; empty if it does not."""
     stands_on = mine.read_set
+    if mine.restore is not None:
+        return "came before this restore, which lists its files anew"
     if stands_on.table is None:
         return "created the table"
     if mine.detaches:

@@ -123,8 +123,9 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             less those of the partition. A file is read through it by position, never by names found in it.
         place: path of a file removed by the same commit, whose place in the row order it takes; absent: it comes last.
         vector: the rows of it that are marked already; absent: none.
-        vector: the rows of it that are marked already; absent: none. No operation writes one yet.
+        vector: the rows of it that are marked already; absent: none.
         modified_us: of an adopted file: its last change when it was adopted, by the store's clock.
+        added_version: of a file that comes back: the version that first added it; absent: this one.
     """
 
     path: Annotated[str, msgspec.Meta(max_length=8_192)]
@@ -140,6 +141,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     place: Annotated[str, msgspec.Meta(max_length=8_192)] | None = None
     vector: Vector | None = None
     modified_us: Time | None = None
+    added_version: Count | None = None
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,8 +211,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked for, by whom.
 
     Attributes:
-        name: append, append_once, upsert, overwrite, delete, compact, set, index, vacuum, rename, drop, reorder, widen,
-            adopt, detach or transaction.
+        name: append, append_once, upsert, overwrite, delete, restore, compact, set, index, vacuum, rename, drop,
+            reorder, widen, adopt, detach or transaction.
         read_version: the version that the operation was planned on; None for a table's creation.
         keys: the keys of a keyed write, by the names that the caller used: it is history, not what the table is.
         batch_id: the caller's name for the batch.
@@ -326,6 +328,42 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True):
     deletes: tuple[Annotated[str, msgspec.Meta(max_length=8_192)], ...] = ()
 
 
+class BatchId(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A batch id that comes back: where it was committed, and as what.
+
+    Attributes:
+        id: the caller's name for the batch.
+        version: that committed it.
+        mode: of that write.
+        keys: ids of its key columns.
+    """
+
+    id: str
+    version: Count
+    mode: str
+    keys: tuple[ColumnId, ...] = ()
+
+
+class Restore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a restore takes over from the version that it restores, besides files and the `table` action.
+
+    Attributes:
+        version: that version.
+        columns_since: as `replay.State` has it there.
+        names_since: likewise.
+        unique_keys: likewise.
+        forget: batch ids of the version before that the restored one does not know.
+        remember: those that it knows, and the version before does not, or knows from another commit.
+    """
+
+    version: Count
+    columns_since: Count = 0
+    names_since: Count = 0
+    unique_keys: bool = False
+    forget: tuple[str, ...] = ()
+    remember: tuple[BatchId, ...] = ()
+
+
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """What a manifest has besides its `table`."""
 
@@ -339,6 +377,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     checkpoint: CheckpointRef | None = None
     vacuum: Vacuum | None = None
+    restore: Restore | None = None
     add: tuple[Add, ...] = ()
     remove: tuple[Remove, ...] = ()
     mark: tuple[Mark, ...] = ()
@@ -357,10 +396,12 @@ class Manifest(Commit, frozen=True, kw_only=True):
         return times.parse_us(self.time)
 
 
-class Actions(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of a sidecar."""
+class Actions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The content of a sidecar; `forget` and `remember` are those of a restore."""
 
     add: tuple[Add, ...] = ()
     remove: tuple[Remove, ...] = ()
     mark: tuple[Mark, ...] = ()
     deletes: tuple[Annotated[str, msgspec.Meta(max_length=8_192)], ...] = ()
+    forget: tuple[str, ...] = ()
+    remember: tuple[BatchId, ...] = ()

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace as replace_struct
 
 from txfiles.core import names
-from txfiles.core.manifest import Add, IndexAction, Mark, Metrics, RunRef, TableMetadata, Vacuum
+from txfiles.core.manifest import Add, IndexAction, Mark, Metrics, Restore, RunRef, TableMetadata, Vacuum
 
 Partition = tuple[str | None, ...]
 """The text of each partition value, in the table's order; None is null."""
@@ -147,6 +147,7 @@ class CommitPlan:
         mark: new vectors of files, each of which contains the one that the file had.
         replaces: set if `remove` is listed again on the version that it is committed on.
         vacuum: set for a vacuum.
+        restore: set for a restore.
         groups: set for a compaction: `add` and `remove` are theirs.
         lost_groups: how many of its groups other commits took an input of.
         index: runs of the key index to add and to remove.
@@ -164,6 +165,7 @@ class CommitPlan:
     mark: tuple[Mark, ...] = ()
     replaces: Replaces | None = None
     vacuum: Vacuum | None = None
+    restore: Restore | None = None
     groups: tuple[Group, ...] = ()
     lost_groups: int = 0
     index: tuple[IndexAction, ...] = ()

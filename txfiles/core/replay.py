@@ -15,9 +15,11 @@ from txfiles.core.manifest import (
     ADOPTED_FILES,
     DELETION_VECTORS,
     Add,
+    BatchId,
     CheckpointRef,
     ColumnStats,
     Manifest,
+    Restore,
     RunRef,
     TableMetadata,
 )
@@ -117,6 +119,15 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
             hint="restore all of _txfiles/ from one backup",
             file=where,
         )
+    late = manifest.restore is not None and any(
+        found.version > manifest.restore.version for found in manifest.restore.remember
+    )
+    if late or any(add.added_version is not None and add.added_version >= manifest.version for add in manifest.add):
+        raise CorruptTableError(
+            f"{where} brings back what no version before it had",
+            hint="restore all of _txfiles/ from one backup",
+            file=where,
+        )
     whole = state.oldest_readable_version if state else 0
     return State(
         version=manifest.version,
@@ -128,8 +139,8 @@ def apply(state: State | None, manifest: Manifest, sha256: str, *, table_id: str
         batch_ids=_remember(state.batch_ids if state else {}, manifest, table),
         oldest_readable_version=manifest.vacuum.oldest_readable_version if manifest.vacuum else whole,
         checkpoint=manifest.checkpoint,
-        columns_since=state.columns_since if state and not _other_columns(state.table, table) else manifest.version,
-        names_since=state.names_since if state and _same_names(state.table, table) else manifest.version,
+        columns_since=_columns_since(state, manifest, table),
+        names_since=_names_since(state, manifest, table),
         unique_keys=_unique_keys(state, manifest, table),
         runs=_runs(state, manifest, table),
     )
@@ -163,6 +174,20 @@ def _runs(state: State | None, manifest: Manifest, table: TableMetadata) -> tupl
     return (*found.values(), *(action.add for action in manifest.index if action.add is not None))
 
 
+def _columns_since(state: State | None, manifest: Manifest, table: TableMetadata) -> int:
+    """The version that last changed a column; a restore brings the columns of its version back, and the files too."""
+    if manifest.restore is not None:
+        return manifest.restore.columns_since
+    return state.columns_since if state and not _other_columns(state.table, table) else manifest.version
+
+
+def _names_since(state: State | None, manifest: Manifest, table: TableMetadata) -> int:
+    """Likewise for the version that last changed a name."""
+    if manifest.restore is not None:
+        return manifest.restore.names_since
+    return state.names_since if state and _same_names(state.table, table) else manifest.version
+
+
 def _other_columns(before: TableMetadata, after: TableMetadata) -> bool:
     """Whether a plain reader sees a difference between files of the one and files of the other."""
     return [(column.id, column.name, column.type) for column in before.columns] != [
@@ -183,6 +208,8 @@ def _unique_keys(state: State | None, manifest: Manifest, table: TableMetadata) 
     if the keys are new.
     """
     operation = manifest.operation
+    if manifest.restore is not None:
+        return bool(table.keys) and manifest.restore.unique_keys
     same_keys = state is not None and state.table.ids(state.table.keys) == table.ids(table.keys)
     known = bool(
         operation.name in KEEP_KEYS_UNIQUE
@@ -197,8 +224,11 @@ def _unique_keys(state: State | None, manifest: Manifest, table: TableMetadata) 
 
 
 def same_key_codes(before: TableMetadata, after: TableMetadata) -> bool:
-    """Whether key ranges recorded for one table action hold for another: the same keys, and none became text."""
-    texts = became_text(before.columns, after.columns)
+    """Whether key ranges recorded for one table action hold for another: the same keys, and none became text.
+
+    Nor may one that was text have become its former type again, by a restore.
+    """
+    texts = became_text(before.columns, after.columns) | became_text(after.columns, before.columns)
     keys = after.ids(after.keys)
     return before.ids(before.keys) == keys and texts.isdisjoint(keys)
 
@@ -242,6 +272,8 @@ def _check_chain(state: State | None, manifest: Manifest, where: str, table_id: 
 def _remember(known: Mapping[str, BatchRecord], manifest: Manifest, table: TableMetadata) -> Mapping[str, BatchRecord]:
     operation = manifest.operation
     kept = properties.integer(table.properties, "batch_ids_kept")
+    if manifest.restore is not None:
+        known = restored(known, manifest.restore)
     if operation.batch_id is None and len(known) <= kept:
         return known
     ids = dict(known)
@@ -251,6 +283,27 @@ def _remember(known: Mapping[str, BatchRecord], manifest: Manifest, table: Table
     for oldest in list(ids)[: max(0, len(ids) - kept)]:
         del ids[oldest]
     return ids
+
+
+def restored(known: Mapping[str, BatchRecord], restore: Restore) -> Mapping[str, BatchRecord]:
+    """The batch ids of a version, oldest first, after a restore."""
+    gone = frozenset(restore.forget)
+    ids = {name: found for name, found in known.items() if name not in gone}
+    ids |= {found.id: BatchRecord(found.version, found.mode, found.keys) for found in restore.remember}
+    return dict(sorted(ids.items(), key=lambda item: item[1].version))
+
+
+def batch_id_changes(
+    known: Mapping[str, BatchRecord], wanted: Mapping[str, BatchRecord]
+) -> tuple[tuple[str, ...], tuple[BatchId, ...]]:
+    """What a restore forgets and remembers, so that the batch ids of one version become those of another."""
+    forget = tuple(name for name in known if name not in wanted)
+    remember = tuple(
+        BatchId(id=name, version=found.version, mode=found.mode, keys=found.keys)
+        for name, found in wanted.items()
+        if known.get(name) != found
+    )
+    return forget, remember
 
 
 def _key_ids(table: TableMetadata, keys: Collection[str]) -> tuple[int, ...]:

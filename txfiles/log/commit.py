@@ -301,7 +301,13 @@ def _remembered(
     None if the list of files that it builds on is damaged: the commit stands, and whoever reads that list reports it.
     """
     whole = replace_struct(
-        manifest, add=plan.add, remove=_removes(plan), mark=plan.mark, vacuum=plan.vacuum, sidecar=None
+        manifest,
+        add=plan.add,
+        remove=_removes(plan),
+        mark=plan.mark,
+        vacuum=plan.vacuum,
+        restore=plan.restore,
+        sidecar=None,
     )
     try:
         made = extend(base, [Loaded(whole, codec.sha256(data))])
@@ -433,6 +439,7 @@ def _write_down(attempt: Attempt, plan: CommitPlan, on: Base, staging: Staged) -
         table=plan.table if plan.changes_table or base is None else None,
         checkpoint=on.checkpoint(),
         vacuum=plan.vacuum,
+        restore=plan.restore,
         add=plan.add,
         remove=_removes(plan),
         mark=plan.mark,
@@ -452,10 +459,18 @@ def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
     Raises:
         StoreError: it could not be written, or it is unknown whether it was; nothing is committed.
     """
-    deletes = manifest.vacuum.deletes if manifest.vacuum else ()
-    if len(manifest.add) + len(manifest.remove) + len(manifest.mark) + len(deletes) <= codec.INLINE_ACTIONS:
+    restore = manifest.restore
+    actions = Actions(
+        add=manifest.add,
+        remove=manifest.remove,
+        mark=manifest.mark,
+        deletes=manifest.vacuum.deletes if manifest.vacuum else (),
+        forget=restore.forget if restore else (),
+        remember=restore.remember if restore else (),
+    )
+    if sum(len(getattr(actions, kind)) for kind in Actions.__struct_fields__) <= codec.INLINE_ACTIONS:
         return manifest
-    data = codec.encode_actions(Actions(add=manifest.add, remove=manifest.remove, mark=manifest.mark, deletes=deletes))
+    data = codec.encode_actions(actions)
     name = names.sidecar(manifest.version, session.environment.new_id())
     settled = put.settle(session, names.SIDECAR_DIR + name, data)
     if settled.end is not Next.COMMITTED:
@@ -465,7 +480,8 @@ def _with_sidecar(session: Session, manifest: Manifest) -> Manifest:
         ) from settled.error
     vacuum = manifest.vacuum and replace_struct(manifest.vacuum, deletes=())
     ref = SidecarRef(name=name, bytes=len(data), sha256=codec.sha256(data))
-    return replace_struct(manifest, add=(), remove=(), mark=(), vacuum=vacuum, sidecar=ref)
+    restore = restore and replace_struct(restore, forget=(), remember=())
+    return replace_struct(manifest, add=(), remove=(), mark=(), vacuum=vacuum, restore=restore, sidecar=ref)
 
 
 def _put_manifest(attempt: Attempt, manifest: Manifest, data: bytes, staging: Staged) -> bool:

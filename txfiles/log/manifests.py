@@ -104,4 +104,9 @@ def _with_sidecar(store: Store, manifest: Manifest) -> Manifest:
             file=where,
         )
     vacuum = manifest.vacuum and msgspec.structs.replace(manifest.vacuum, deletes=actions.deletes)
-    return msgspec.structs.replace(manifest, add=actions.add, remove=actions.remove, mark=actions.mark, vacuum=vacuum)
+    restore = manifest.restore and msgspec.structs.replace(
+        manifest.restore, forget=actions.forget, remember=actions.remember
+    )
+    return msgspec.structs.replace(
+        manifest, add=actions.add, remove=actions.remove, mark=actions.mark, vacuum=vacuum, restore=restore
+    )

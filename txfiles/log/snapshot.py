@@ -5,7 +5,7 @@ Its list of files is built when it is first needed. Opening a table and a blind 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -138,10 +138,11 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, table_id: 
         state = replay.apply(state, manifest, sha256, table_id=identity)
         if before is not None and manifest.table is not None:
             added = _followed(added, before.table, manifest.table)
-        added = _placed(added, manifest)
-        for path in (action.path for action in manifest.remove if added.pop(action.path, None) is None):
+        ours = [action.path for action in manifest.remove if action.path in added]
+        for path in (action.path for action in manifest.remove if action.path not in added):
             removed.append(path)
             marked.pop(path, None)
+        added = _placed(added, manifest, ours)
         _mark(added, marked, manifest)
         for add in manifest.add:
             known = added.setdefault(add.path, (add, manifest.version))
@@ -178,19 +179,26 @@ def _followed(
     return {path: (replay.without_bounds(add, ids, keys=not same_keys), at) for path, (add, at) in added.items()}
 
 
-def _placed(added: dict[str, tuple[Add, int]], manifest: Manifest) -> dict[str, tuple[Add, int]]:
-    """Adds in row order, with those of a manifest that take the place of an earlier one right before it."""
+def _placed(added: dict[str, tuple[Add, int]], manifest: Manifest, gone: Collection[str]) -> dict[str, tuple[Add, int]]:
+    """Adds in row order, without those that a manifest removes, and with its own that take the place of one of these.
+
+    A file may come back in the manifest that removes it, in another place or with another vector.
+    """
+    left = frozenset(gone)
     news: dict[str, list[Add]] = {}
     for add in manifest.add:
-        if add.place in added and add.path not in added:
+        if add.place in added and (add.path not in added or add.path in left):
             news.setdefault(add.place, []).append(add)
     if not news:
+        for path in gone:
+            del added[path]
         return added
     ordered: dict[str, tuple[Add, int]] = {}
     for path, (known, at) in added.items():
         for add in news.get(path, ()):
             ordered[add.path] = (msgspec.structs.replace(add, place=known.place), manifest.version)
-        ordered[path] = (known, at)
+        if path not in left:
+            ordered[path] = (known, at)
     return ordered
 
 

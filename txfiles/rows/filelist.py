@@ -123,7 +123,7 @@ def from_adds(adds: Sequence[tuple[Add, int]], columns: Sequence[Column], keys: 
         "footer_bytes": [add.footer_bytes for add in files],
         "footer_sha256": [add.footer_sha256 for add in files],
         "partition": [list(add.partition) for add in files],
-        "added_version": [version for _, version in adds],
+        "added_version": [version if add.added_version is None else add.added_version for add, version in adds],
         "columns": [add.columns for add in files],
         "vector": [None if add.vector is None else structs.asdict(add.vector) for add in files],
         "key_min": [None if found is None else bytes.fromhex(found.min) for found in ranges],

@@ -27,6 +27,14 @@ class Lacking:
         """An earlier version."""
         raise _lacks("at")
 
+    def diff(self, a: int | datetime | str, b: int | datetime | str | None) -> Any:
+        """How two versions differ."""
+        raise _lacks("diff")
+
+    def restore(self, options: Any) -> Any:
+        """An earlier version, made the newest. Delta's own keeps batch ids whose rows it takes away."""
+        raise _lacks("restore")
+
     def set(self, properties: Mapping[str, Any]) -> Any:
         """Change properties."""
         raise _lacks("set")

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from txfiles.core.manifest import PropertyValue
+from txfiles.diffs import Diff
 from txfiles.findings import VerifyOptions, VerifyResult
 from txfiles.options import CompactOptions, IndexOptions, Request, VacuumOptions
 from txfiles.results import (
@@ -28,7 +29,7 @@ from txfiles.results import (
     VacuumResult,
     WriteResult,
 )
-from txfiles.verbs import AdoptOptions, ColumnChange, DeleteOptions, DetachOptions, TransactionOptions
+from txfiles.verbs import AdoptOptions, ColumnChange, DeleteOptions, DetachOptions, RestoreOptions, TransactionOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,6 +149,9 @@ class OpenTable(Protocol):
     def lookup(self, keys: Any, columns: Sequence[str] | None) -> pa.Table:
         """The rows of some keys."""
 
+    def diff(self, a: int | datetime | str, b: int | datetime | str | None) -> Diff:
+        """How two versions differ; the second is this one unless it is said."""
+
     def newest(self) -> OpenTable:
         """The newest version."""
 
@@ -159,6 +163,9 @@ class OpenTable(Protocol):
 
     def transaction(self, options: TransactionOptions) -> tuple[TransactionResult, OpenTable]:
         """Several operations in one commit; returns what was done, and the version after that."""
+
+    def restore(self, options: RestoreOptions) -> tuple[WriteResult, OpenTable]:
+        """Make it an earlier version, or only say what that takes; returns what was done, and the version after."""
 
     def set(self, properties: Mapping[str, Any]) -> OpenTable:
         """Commit properties; returns the version after that."""

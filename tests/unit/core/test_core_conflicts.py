@@ -14,12 +14,14 @@ from txfiles.core import names
 from txfiles.core.conflicts import Decision, Verdict, change, judge, same_but_properties
 from txfiles.core.manifest import (
     Add,
+    BatchId,
     CheckpointRef,
     Manifest,
     Mark,
     Metrics,
     Operation,
     Remove,
+    Restore,
     SidecarRef,
     TableMetadata,
     Vacuum,
@@ -201,6 +203,26 @@ def test_my_batch_id_in_their_commit_ends_mine(plan: CommitPlan, name: str) -> N
     assert decide(with_id("tuesday"), log).verdict is not Verdict.DONE
     assert decide(with_id(None), log).verdict is not Verdict.DONE
     assert decide(with_id(None), [theirs()]).verdict is not Verdict.DONE  # no id is no batch
+
+
+def test_a_batch_id_goes_and_comes_with_a_restore() -> None:
+    """What counts is whether the head knows the id: if a restore forgot it, it is open again; if one brings it, not."""
+    plan = mine(batch_id="monday")
+    committed = theirs("append", batch_id="monday")
+    forgets = theirs("restore", version=9, restore=Restore(version=3, forget=("monday",)))
+    brings = theirs(
+        "restore", version=9, restore=Restore(version=3, remember=(BatchId(id="monday", version=2, mode="append"),))
+    )
+    assert decide(plan, [committed, forgets]).verdict is not Verdict.DONE
+    for log in ([brings], [committed, brings]):
+        assert (decide(plan, log).verdict, decide(plan, log).version) == (Verdict.DONE, 2)
+
+
+def test_a_restore_is_planned_anew_whatever_came() -> None:
+    """It lists what it removes and brings back against the head."""
+    plan = dataclasses.replace(mine(), restore=Restore(version=3))
+    for log in ([theirs("append", adds=(1,))], [theirs("set")], [theirs("restore", restore=Restore(version=2))]):
+        assert decide(plan, log).verdict is Verdict.REDO
 
 
 def test_a_creation() -> None:

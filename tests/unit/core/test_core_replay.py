@@ -11,7 +11,17 @@ from msgspec.structs import replace
 
 from tests.strategies import TABLE_ID
 from txfiles.core import replay, times
-from txfiles.core.manifest import Add, CheckpointRef, Manifest, Metrics, Operation, TableMetadata, Vacuum
+from txfiles.core.manifest import (
+    Add,
+    BatchId,
+    CheckpointRef,
+    Manifest,
+    Metrics,
+    Operation,
+    Restore,
+    TableMetadata,
+    Vacuum,
+)
 from txfiles.core.replay import BatchRecord, State
 from txfiles.core.schema import Column
 from txfiles.errors import CorruptTableError, UnsupportedTableError
@@ -86,6 +96,14 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "the same time": ({"time": times.format_us(2_000)}, "not later"),
     "an earlier time": ({"time": times.format_us(1_999)}, "not later"),
     "a time before 1970": ({"time": "1969-12-31T23:59:59.999999Z"}, "not later"),
+    "an id of a later version": (
+        {"restore": Restore(version=1, remember=(BatchId(id="b", version=2, mode="append"),))},
+        "no version before",
+    ),
+    "a file of a version to come": (
+        {"add": (Add(path="a", rows=1, bytes=1, sha256="", added_version=3),)},
+        "no version",
+    ),
     "whole from a version to come": ({"vacuum": Vacuum(oldest_readable_version=4)}, "impossible"),
 }
 
@@ -121,6 +139,21 @@ def test_the_oldest_readable_version_only_rises() -> None:
     assert fold(*raised, manifest(3, vacuum=Vacuum(oldest_readable_version=3))).oldest_readable_version == 3
     with pytest.raises(CorruptTableError, match="impossible"):
         fold(*raised, manifest(3, vacuum=Vacuum(oldest_readable_version=1)))
+
+
+def test_a_restore_goes_back_to_the_state_of_its_version() -> None:
+    """It says what replay cannot know: batch ids, and what is derived from the version's own history."""
+    ids = [manifest(version, operation=Operation(name="append", batch_id=str(version))) for version in (1, 2)]
+    restore = Restore(
+        version=1,
+        columns_since=1,
+        unique_keys=True,
+        forget=("2",),
+        remember=(BatchId(id="0", version=0, mode="upsert", keys=(1,)),),
+    )
+    state = fold(*log(1), *ids, manifest(3, table=replace(TABLE, keys=("id",)), restore=restore))
+    assert list(state.batch_ids.items()) == [("0", BatchRecord(0, "upsert", (1,))), ("1", BatchRecord(1, "append", ()))]
+    assert (state.columns_since, state.unique_keys) == (1, True)
 
 
 KEYED = replace(TABLE, keys=("id",))

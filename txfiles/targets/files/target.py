@@ -15,6 +15,7 @@ from txfiles import environment
 from txfiles.core import times
 from txfiles.core.codec import FORMATS
 from txfiles.core.properties import effective
+from txfiles.diffs import Diff
 from txfiles.errors import TableDetachedError
 from txfiles.findings import VerifyOptions, VerifyResult
 from txfiles.log import manifests, versions
@@ -40,10 +41,10 @@ from txfiles.results import (
 from txfiles.rows import filelist, types
 from txfiles.spark import reading as spark_reading
 from txfiles.store import open_store, port
-from txfiles.targets.files import attempts, detach, index, strangers, upkeep, writes
+from txfiles.targets.files import attempts, detach, diff, index, restore, strangers, upkeep, writes
 from txfiles.targets.files import verify as verifying
 from txfiles.targets.protocol import Capabilities, Place, TableState
-from txfiles.verbs import AdoptOptions, ColumnChange, DeleteOptions, DetachOptions, TransactionOptions
+from txfiles.verbs import AdoptOptions, ColumnChange, DeleteOptions, DetachOptions, RestoreOptions, TransactionOptions
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -73,6 +74,7 @@ class FilesTarget:
                 "delete",
                 "detach",
                 "drop_column",
+                "diff",
                 "file_table",
                 "files",
                 "history",
@@ -81,6 +83,7 @@ class FilesTarget:
                 "refresh",
                 "rename_column",
                 "reorder_columns",
+                "restore",
                 "set",
                 "transaction",
                 "to_spark",
@@ -262,6 +265,11 @@ class FilesTable:
         with self._expiry_reported():
             return lookup.lookup(self.session, self.snapshot, keys, columns)
 
+    def diff(self, a: int | datetime | str, b: int | datetime | str | None) -> Diff:
+        """See `diff.diff`."""
+        with self._expiry_reported():
+            return diff.diff(self.session, self.snapshot, a, b)
+
     def newest(self) -> FilesTable:
         """The newest version. Cost: the manifests since, or the newest checkpoint where that is nearer."""
         return self._at(versions.advance(self.session, self.snapshot))
@@ -282,6 +290,11 @@ class FilesTable:
     def transaction(self, options: TransactionOptions) -> tuple[TransactionResult, FilesTable]:
         """See `writes.transaction`."""
         result, after = writes.transaction(self.session, self.snapshot, options)
+        return result, self._at(after)
+
+    def restore(self, options: RestoreOptions) -> tuple[WriteResult, FilesTable]:
+        """See `restore.restore`."""
+        result, after = restore.restore(self.session, self.snapshot, options)
         return result, self._at(after)
 
     def set(self, properties: Mapping[str, Any]) -> FilesTable:

@@ -115,7 +115,7 @@ def _run(session: Session, request: Asked, base: Snapshot | None, kind: type[Res
         return _already(kind, session, request, done.version, started=started, attempts=done.attempts), None
     assert done.plan is not None
     elapsed = session.environment.monotonic() - started
-    result = _result(kind, request, done, elapsed, attempt.commit_id if done.committed else None)
+    result = result_of(kind, request, done, elapsed, attempt.commit_id if done.committed else None)
     return result, done.snapshot
 
 
@@ -152,7 +152,7 @@ def _plan(session: Session, request: Asked, base: Snapshot | None) -> Plan:
             base = versions.head(session)
             continue
         done = Outcome(found, base.state.version if base else None, not found.nothing, attempts=attempt.count)
-        result = _result(Plan, request, done, session.environment.monotonic() - started, None)
+        result = result_of(Plan, request, done, session.environment.monotonic() - started, None)
         advice = None if base is None else worth_compacting(base)
         return replace(result, files_to_rewrite=found.looked.rewritten, compaction=advice)
 
@@ -227,7 +227,8 @@ def _already(
     )
 
 
-def _result(kind: type[Result], request: Asked, done: Outcome, elapsed: float, commit_id: str | None) -> Result:
+def result_of(kind: type[Result], request: Asked, done: Outcome, elapsed: float, commit_id: str | None) -> Result:
+    """What a call tells of what was decided, or done."""
     plan = done.plan
     assert plan is not None
     for note in plan.looked.notes:
@@ -257,6 +258,6 @@ def _parts(request: Asked, done: Outcome, elapsed: float) -> dict[str, Any]:
     asked: Iterable[Any] = request.parts
     return {
         "parts": tuple(
-            _result(WriteResult, part, one, elapsed, None) for part, one in zip(asked, outcomes, strict=False)
+            result_of(WriteResult, part, one, elapsed, None) for part, one in zip(asked, outcomes, strict=False)
         )
     }
