@@ -240,7 +240,10 @@ def named_otherwise(snapshot: Snapshot) -> np.ndarray:
 
 def _has_other_columns(snapshot: Snapshot) -> pa.ChunkedArray:
     files = snapshot.files
-    return pc.or_(pc.is_valid(files["columns"]), pc.less(files["added_version"], snapshot.state.columns_since))
+    # After a restore the table may have the very columns again that its files say they have.
+    own = pc.binary_join(files["columns"].cast(pa.list_(pa.string())), ",")
+    differ = pc.fill_null(pc.not_equal(own, ",".join(map(str, snapshot.state.table.stored_ids))), fill_value=False)
+    return pc.or_(differ, pc.less(files["added_version"], snapshot.state.columns_since))
 
 
 def refuse_plain_readers(snapshot: Snapshot, where: str) -> None:
