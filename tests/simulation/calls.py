@@ -276,6 +276,40 @@ class Restore:
         return made(self.rows)[0].apply(EMPTY, who)
 
 
+@dataclass(frozen=True)
+class Changing:
+    """A rename of the column `n`, or its drop.
+
+    Attributes:
+        name: as it is called in the matrix.
+        to: its name after that; None: it is dropped.
+    """
+
+    name: str
+    to: str | None = None
+
+    def do(self, path: str, who: int) -> Any:
+        """Call the library."""
+        table = tx.Table(path)
+        if self.to is None:
+            table.drop_column("n")
+        else:
+            table.rename_column("n", self.to)
+        return SimpleNamespace(version=table.version, committed=True)
+
+    def refuses(self, state: Content) -> str | None:
+        """The kind of error where there is no table, or no such column."""
+        if not state.columns:
+            return "not-found"
+        return None if "n" in state.columns else "bad-input"
+
+    def apply(self, state: Content, who: int) -> Content:
+        """The version after it."""
+        names = {name: self.to if name == "n" else name for name in state.columns}
+        rows = tuple({new: row[old] for old, new in names.items() if new is not None} for row in state.rows)
+        return replace(state, rows=rows, columns=tuple(new for new in names.values() if new is not None))
+
+
 def _with(given: Mapping[str, Any], columns: Sequence[str], stored: Mapping[str, Any] | None = None) -> Row:
     return {name: given.get(name, (stored or {}).get(name)) for name in columns}
 
@@ -412,6 +446,9 @@ MARKING: dict[str, Write | Delete | Restore] = {
     )
 }
 """More calls for tables whose rows are marked: they meet in one file, on different rows or on the same."""
+
+CHANGING: dict[str, Changing] = {call.name: call for call in (Changing("rename", to="m"), Changing("drop"))}
+"""Calls that change the columns and no file."""
 
 INDEXING: dict[str, Other] = {
     call.name: call for call in (Other("build index", _index("build")), Other("drop index", _index("drop")))

@@ -6,10 +6,10 @@ They pass for Parquet files: the simulator is about the log. Missing, short and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -43,6 +43,16 @@ def decode(data: bytes) -> pa.Table:
     return pa.ipc.open_stream(data).read_all()
 
 
+def rows(data: bytes, called: Mapping[int, str]) -> list[dict[str, Any]]:
+    """The rows of a file by the names of a version, as another reader finds its columns: by the ids in the file."""
+    found = decode(data)
+    ids = [int(field.metadata[b"PARQUET:field_id"]) for field in found.schema]
+    return [
+        {called[number]: value for number, value in zip(ids, row, strict=True) if number in called}
+        for row in zip(*(column.to_pylist() for column in found.columns), strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class Group:
     """All rows of a file."""
@@ -72,7 +82,8 @@ class OpenFile:
         data = open_input(files, file).read()
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise damaged(file, "its checksum is another")
-        self._group = Group(decode(data), schema)
+        stored = decode(data)
+        self._group = Group(stored if file.columns is None else stored.rename_columns(list(file.columns)), schema)
 
     def groups(self) -> Iterator[Group]:
         yield self._group

@@ -92,11 +92,15 @@ class Checker:
             raise Violation("S2", f"manifest {number} is not later than the one before it")
         live = _live(number, manifest, before[-1].live if before else {})
         content = self._content(number, manifest, before, state)
-        found = _stored_content(live, content, state)
+        tables = [
+            known["table"] for known in (manifest, *(one.manifest for one in reversed(before))) if "table" in known
+        ]
+        called = {column["id"]: column["name"] for column in tables[0]["columns"]}
+        found = _stored_content(live, content, called, state)
         if found is not None and not found.same(content):
             raise Violation("S10", f"version {number} holds {found.bag()}, the model {content.bag()}")
         if found is not None and before and manifest["operation"]["name"] == "compact":
-            earlier = _stored_content(before[-1].live, content, state)
+            earlier = _stored_content(before[-1].live, content, called, state)
             if earlier is not None and found.by_part() != earlier.by_part():
                 raise Violation("S10", f"version {number} has its rows in another order: {found.by_part()}")
         return Version(manifest, live, content)
@@ -301,7 +305,9 @@ def smallest_whole(versions: Sequence[Version]) -> int:
     )
 
 
-def _stored_content(live: Mapping[str, Mapping[str, Any]], content: Content, state: State) -> Content | None:
+def _stored_content(
+    live: Mapping[str, Mapping[str, Any]], content: Content, called: Mapping[int, str], state: State
+) -> Content | None:
     """The rows of a version; None where a vacuum has taken files of it since."""
     rows: list[dict[str, Any]] = []
     for path, add in live.items():
@@ -314,7 +320,7 @@ def _stored_content(live: Mapping[str, Mapping[str, Any]], content: Content, sta
             return None
         rows += [
             {name: (one | partition).get(name) for name in content.columns}
-            for position, one in enumerate(codec.decode(found.data).to_pylist())
+            for position, one in enumerate(codec.rows(found.data, called))
             if position not in marked
         ]
     return Content(tuple(rows), content.columns)

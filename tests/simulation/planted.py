@@ -33,7 +33,7 @@ from txfiles.formats import index_merge
 from txfiles.formats.common import HashingSink
 from txfiles.log import checkpoint, detached, manifests, newest, versions
 from txfiles.operations import delete, edits, transaction, vacuum
-from txfiles.reading import checks, key_finder, key_index
+from txfiles.reading import checks, key_finder, key_index, live
 from txfiles.reading.marked import NONE_MARKED, MarkedRows
 from txfiles.results import Resolution
 from txfiles.rows import keys, restoring
@@ -470,6 +470,41 @@ def a_restore_keeps_newer_batch_ids() -> Iterator[None]:
 @planted("restore", "vacuum", breaks=("S7",), faults=0)
 def a_restore_goes_on_though_a_vacuum_lists_its_files() -> Iterator[None]:
     with patch.object(restore, "_refuse_expired", lambda *_: None):
+        yield
+
+
+@planted("append", "rename", breaks=("S10",), faults=0)
+def a_rename_is_rebased_over_by_rows_of_the_old_name() -> Iterator[None]:
+    with patch.object(conflicts, "same_but_properties", lambda mine, theirs: True):
+        yield
+
+
+@planted(["drop", "new column"], breaks=("S8", "S10", "S12"), faults=0)
+def a_column_of_a_dropped_one_s_name_gets_its_id() -> Iterator[None]:
+    real = codec.table_action
+    ids = {"k": 1, "part": 2, "n": 3, "at": 4}
+
+    def table_action(table: Any) -> Any:
+        columns = tuple(replace_struct(column, id=ids.get(column.name, column.id)) for column in table.columns)
+        return real(replace_struct(table, columns=columns))
+
+    with patch.object(codec, "table_action", table_action):
+        yield
+
+
+@planted(["rename", "read and wait"], breaks=("S8", "S10", "S12"), faults=0)
+def files_are_read_by_the_names_of_before() -> Iterator[None]:
+    real = live._own_columns
+
+    def own(table: Any, file: Any) -> Any:
+        before = {1: "k", 2: "part", 3: "n", 4: "at"}
+        by_id = {column.id: column.name for column in table.columns}
+        return tuple(
+            name if before.get(column) == by_id.get(column) else "\0lost"
+            for column, name in zip(file.columns or table.stored_ids, real(table, file), strict=True)
+        )
+
+    with patch.object(live, "_own_columns", own):
         yield
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tests.simulation.calls import CALLS, CREATING, INDEXING, LEAVING, MARKED_ROWS, MARKING, ROWS, Write, made
+from tests.simulation.calls import CALLS, CHANGING, CREATING, INDEXING, LEAVING, MARKED_ROWS, MARKING, ROWS, Write, made
 from tests.simulation.invariants import Checker
 from tests.simulation.machine import Machine, State, stored
 from tests.simulation.outside import OUTSIDE
@@ -55,7 +55,8 @@ def scene(programs: Sequence[str | Sequence[str]], *, create: bool = False, **pr
     """Calls by name, one or several for each process, on the table of `calls.made`, or where there is none yet."""
     named = [[one] if isinstance(one, str) else list(one) for one in programs]
     calls = tuple(
-        tuple({**CALLS, **OUTSIDE, **MARKING, **INDEXING, **LEAVING}[name] for name in program) for program in named
+        tuple({**CALLS, **OUTSIDE, **MARKING, **INDEXING, **CHANGING, **LEAVING}[name] for name in program)
+        for program in named
     )
     given = {**PROPERTIES, **properties}
     base, done = (State({}), ()) if create else _table_of(tuple(given.items()))

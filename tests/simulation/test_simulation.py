@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.guarantees import DEEP
-from tests.simulation.calls import CALLS, CREATING, INDEXING, LEAVING
+from tests.simulation.calls import CALLS, CHANGING, CREATING, INDEXING, LEAVING
 from tests.simulation.explore import Report, by_chance, every, replay
 from tests.simulation.process import SimulatedStore
 from tests.simulation.scenes import crowd, pairs, scene
@@ -94,6 +94,16 @@ def test_leaving(theirs: str, strategy: str, cases: Callable[..., None]) -> None
     """A detach beside each call: whoever commits first, the folder has its rows, and nobody commits after the end."""
     faults = FAULTS if strategy == "copy_on_write" else FAULTS - 1  # to write files anew takes many operations
     report = every(scene(["detach", theirs], update_strategy=strategy), faults)
+    cases(states=report.states, ends_of_runs=report.ends)
+    assert report.complete
+    assert holes(report) == []
+
+
+@pytest.mark.parametrize("mine", CHANGING)
+@pytest.mark.parametrize("theirs", ["append", "upsert", "new column", "compact", "vacuum", "read old", *CHANGING])
+def test_changing_columns(mine: str, theirs: str, cases: Callable[..., None]) -> None:
+    """A rename or a drop beside other calls: who planned on the old columns plans again, and no row is lost."""
+    report = every(scene([mine, theirs]), FAULTS)
     cases(states=report.states, ends_of_runs=report.ends)
     assert report.complete
     assert holes(report) == []
