@@ -41,7 +41,7 @@ class Refusal:
     Attributes:
         error: its class.
         match: what its message says.
-        only: only where the case's id contains this.
+        only: only where this pattern is found in the case's id.
     """
 
     error: type[tx.TxFilesError]

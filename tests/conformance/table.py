@@ -10,11 +10,12 @@ from typing import Any
 COLUMNS = (
     *("parquet", "csv", "parquet, marked", "csv, marked"),
     *("delta", "sqlite", "duckdb", "postgresql", "mariadb"),
+    *("spark parquet", "spark csv", "spark delta", "spark postgresql"),
 )
-"""The targets; *marked* are tables that mark rows and have a key index."""
+"""The targets; *marked* are tables that mark rows and have a key index, and *spark* is given Spark frames."""
 
 INPUTS = ("arrow", "pandas", "polars")
-"""The inputs that every target must have been given."""
+"""The inputs that every target must have been given, but for those of Spark."""
 
 PASSES, DIFFERENT, NOT_RUN = "pass", "DIFFERENT", "NOT RUN"
 
@@ -81,9 +82,14 @@ def problems(found: Outcomes, cases: Sequence[str], columns: Sequence[str] = COL
         if (outcomes := found.cells.get((case, column), {NOT_RUN})) & {DIFFERENT, NOT_RUN}
     ]
     for column in columns:
-        missing = [name for name in INPUTS if name not in found.inputs[column]]
+        missing = [name for name in inputs_of(column) if name not in found.inputs[column]]
         wrong += [f"{column}: no case was given {name}" for name in missing]
     return wrong
+
+
+def inputs_of(column: str) -> tuple[str, ...]:
+    """The inputs that a target must have been given."""
+    return ("spark",) if column.startswith("spark ") else INPUTS
 
 
 def _cell(found: Outcomes, case: str, column: str) -> str:

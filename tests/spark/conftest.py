@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.conformance.hooks import pytest_collection_modifyitems, pytest_pyfunc_call
 from tests.services import spark as service
 from tests.services.servers import Unavailable
+
+__all__ = ["pytest_collection_modifyitems", "pytest_pyfunc_call"]
 
 # pyspark says so at each of a dozen calls. What it supports of pandas 3 is what these tests find out.
 PANDAS_3 = "ignore:PySpark does not yet fully support pandas:FutureWarning"

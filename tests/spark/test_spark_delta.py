@@ -80,6 +80,17 @@ def test_refused_keys(spark: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "t").exists()
 
 
+def test_floats_that_are_no_keys(spark: Any, tmp_path: Path) -> None:
+    """NaN is a missing key of a column of integers; a float beyond its digits may stand for several of them."""
+    write(spark.createDataFrame([(1,)], "id long"), tmp_path / "t", mode="upsert", keys=["id"])
+    frame = spark.createDataFrame([(2.0,), (float("nan"),), (None,)], "id double")
+    with pytest.raises(tx.NullKeyError, match="2 rows have a null in key column 'id'; nothing was written"):
+        write(frame, tmp_path / "t", mode="upsert")
+    with pytest.raises(tx.LossyCastError, match="stands for several integers"):
+        write(spark.createDataFrame([(2.0**53,)], "id double"), tmp_path / "t", mode="upsert")
+    assert (rows(tmp_path / "t"), table(tmp_path / "t").version) == ([(1,)], 0)
+
+
 def test_newest_wins_and_stale(spark: Any, tmp_path: Path) -> None:
     """The newest row of a key wins, of equally new ones the greatest; a row older than the table's is skipped."""
     kind = "id long, at timestamp, v string"

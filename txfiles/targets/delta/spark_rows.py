@@ -22,8 +22,8 @@ from txfiles.core.manifest import TableMetadata
 from txfiles.core.messages import LISTED
 from txfiles.core.schema import Column
 from txfiles.options import Request
+from txfiles.rows import dedup, types
 from txfiles.rows import schema as schemas
-from txfiles.rows import types
 from txfiles.spark import jobs
 from txfiles.spark.frames import Fit, SparkSource, chunks
 from txfiles.spark.refusals import refuse_nulls, several_rows
@@ -107,8 +107,8 @@ def rows_of(request: Request, table: TableMetadata) -> Rows:
 
 def _rows(request: Request, source: SparkSource, table: TableMetadata) -> Rows:
     session = _session(source)
-    view = _viewed(source, _fitting(source, table))
     keys = table.keys if request.checks_keys else ()
+    view = _viewed(source, _fitting(source, table, keys))
     known = {column.name: types.from_spec(column.type) for column in table.columns}
     facts = dict(asked(session, f"SELECT {', '.join(_facts(keys, known))} FROM {view}")[0])
     for number, name in enumerate(keys):
@@ -153,10 +153,13 @@ def _kept(frame: Any) -> Any:
         raise jobs.failure(error) from error
 
 
-def _fitting(source: SparkSource, table: TableMetadata) -> Any:
+def _fitting(source: SparkSource, table: TableMetadata, keys: Sequence[str]) -> Any:
     """The frame with the table's columns and types; missing ones are null.
 
     Values are cast by txfiles' own rules, which lose nothing: a first job looks whether they can be.
+
+    Raises:
+        NullKeyError, LossyCastError: they cannot, or a float is no key of another type: NaN, or beyond its digits.
     """
     wanted = types.arrow_schema(table.columns)
     fitted = source.fit(source.schema.empty_table()).schema
@@ -166,13 +169,26 @@ def _fitting(source: SparkSource, table: TableMetadata) -> Any:
     if source.schema == fitted and set(wanted) == set(fitted):
         return given.select(*(given[quoted(name)] for name in wanted.names))
     told = (source.schema, source.fit, tuple(table.columns))
-    jobs.over_rows(given, partial(_check, *told))
+    nulls = jobs.over_rows(given, partial(_check, *told, keys))
+    for key in keys:
+        refuse_nulls(key, sum(one[key] for one in nulls))
     return _kept(given.mapInArrow(partial(_conformed, *told), columns(wanted)))
 
 
-def _check(source: pa.Schema, fit: Fit, wanted: tuple[Column, ...], batches: Iterator[pa.RecordBatch]) -> None:
-    for _ in _conformed(source, fit, wanted, batches):
-        pass
+def _check(
+    source: pa.Schema, fit: Fit, wanted: tuple[Column, ...], keys: Sequence[str], batches: Iterator[pa.RecordBatch]
+) -> dict[str, int]:
+    """Refuse values that do not fit. Returns the number of rows without a value in each key column."""
+    to = {column.name: types.from_spec(column.type) for column in wanted}
+    nulls = dict.fromkeys(keys, 0)
+    for chunk in chunks(batches, source, fit, CHUNK_BYTES):
+        for key in keys:
+            nulls[key] += int(dedup.nulls(chunk[key]).sum())
+        if not any(nulls.values()):
+            for key in keys:
+                dedup.refuse_ambiguous(chunk[key], to[key], key)
+            schemas.conform(chunk, wanted)
+    return nulls
 
 
 def _conformed(
