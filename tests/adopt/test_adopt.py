@@ -13,7 +13,11 @@ import pytest
 import txfiles as tx
 from tests.adopt import folders
 from tests.adopt.folders import put, rows
+from txfiles import environment
 from txfiles.core import names
+from txfiles.log import versions
+from txfiles.log.session import Session
+from txfiles.store.local import LocalStore
 
 
 def contents(root: Path) -> dict[str, str]:
@@ -91,6 +95,9 @@ def test_nested_folders_and_odd_names(tmp_path: Path) -> None:
     tx.write(rows(1, 7), tmp_path, mode="upsert")
     for interval in range(25):
         tx.Table(tmp_path).set({"row_group_rows": 100 + interval})  # on to a checkpoint with such paths
+    found = versions.require_head(Session(LocalStore(tmp_path), environment.real()))  # it has opened nothing before
+    assert found.state.checkpoint is not None
+    assert len(found.files) == 5
     tx.Table(tmp_path).delete(keys=[0])
     assert ids(tx.Table(tmp_path)) == [1, 2, 3, 7]
 

@@ -138,6 +138,16 @@ def test_no_data(make: Callable[[Path], object], told: str, tmp_path: Path) -> N
     assert tree(tmp_path) == before
 
 
+def test_the_shell_names_the_tool(tmp_path: Path) -> None:
+    """In a Delta table's folder the shell says that it is one, and how to open it."""
+    put(tmp_path, "a.parquet", rows(1))
+    _text("_delta_log/00000000000000000000.json")(tmp_path)
+    result = CliRunner().invoke(cli, ["adopt", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "a Delta table" in result.stderr
+    assert "--format delta" in result.stderr
+
+
 def test_ways_out(tmp_path: Path) -> None:
     """Whoever follows a hint gets out: force takes a table's files, format picks among several."""
     _own_name(tmp_path / "own")

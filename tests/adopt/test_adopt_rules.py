@@ -47,6 +47,8 @@ def test_each_name_has_one_path(name: str) -> None:
         ("part.0.parquet", False, "parquet"),
         ("A.PARQUET", False, "parquet"),
         ("x.csv.gz", False, "csv"),
+        ("part-00000.txt", False, None),
+        ("part-r-00000.c000", False, ""),
         ("notes.txt", False, None),
         ("12", False, None),
         ("_SUCCESS", True, None),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from txfiles.cli import output, progress
-from txfiles.cli.opening import told
 from txfiles.cli.params import Storage, example, format_option, json_option, options_of_write, storage_option
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def adopt(
             csv=csv or None,
             properties=properties or None,
             timeout=timeout,
-            format=format_name or told(path),
+            format=format_name,
             dry_run=dry_run,
             force=force,
             lock=lock,

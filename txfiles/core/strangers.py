@@ -21,7 +21,7 @@ LOGS = (
 )
 """Kinds of tables, and files of their logs; `root` is the table's folder."""
 
-_UNNAMED = re.compile(r"(?:part-[-0-9A-Za-z_.]*|[0-9]{6}_[0-9]+(?:_copy_[0-9]+)?)(?:\.c[0-9]{3})?")
+_UNNAMED = re.compile(r"(?:part-[-0-9a-z_]+|[0-9]{6}_[0-9]+(?:_copy_[0-9]+)?)(?:\.c[0-9]{3})?")
 """Data files whose names do not tell their format: Hadoop's tools and Hive name them so."""
 
 
