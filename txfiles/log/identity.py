@@ -24,21 +24,26 @@ class TableFile(msgspec.Struct, frozen=True, kw_only=True):
     table_id: Annotated[str, msgspec.Meta(pattern=names.TABLE_ID_PATTERN)]
 
 
-def table_id(store: Store) -> str | None:
+def table_id(store: Store, *, folder: str = names.LOG_FOLDER) -> str | None:
     """The id in `table.json`; None if there is no such file.
+
+    Args:
+        store: the table's.
+        folder: the log's, or the one that it was moved to.
 
     Raises:
         CorruptTableError: it is damaged.
         UnsupportedTableError: a later format version.
     """
-    data = store.get(names.TABLE_FILE, limit=SMALL_FILE_LIMIT_BYTES)
+    name = folder + names.TABLE_FILE.removeprefix(names.LOG_FOLDER)
+    data = store.get(name, limit=SMALL_FILE_LIMIT_BYTES)
     if data is None:
         return None
     try:
         found = msgspec.json.decode(data, type=TableFile)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptTableError(
-            f"{store.root}/{names.TABLE_FILE} is damaged: {error}", hint="restore the file from a backup"
+            f"{store.root}/{name} is damaged: {error}", hint="restore the file from a backup"
         ) from error
     if found.format_version != codec.FORMAT_VERSION:
         raise UnsupportedTableError(

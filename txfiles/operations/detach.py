@@ -141,15 +141,25 @@ def refuse_superseded(session: Session, base: Snapshot) -> None:
     ]
     found = list(session.together(lambda add: store.stat(data_name(add.path)), gone))
     # One of another size is somebody's again: it stays, and is told as such.
-    left = [add.path for add, entry in zip(gone, found, strict=True) if entry is not None and entry.bytes == add.bytes]
-    if left:
-        raise NeedsLiveViewError(
-            f"{len(left)} adopted file(s) of {store.root} hold rows that are in other files by now, or deleted: "
-            f"readers of the folder would see these rows, too",
-            hint="table.set(vacuum_adopted=True) allows their deletion, and table.vacuum('0') deletes them; or move "
-            "them away. Then run the same call again",
-            file=left[0],
+    left = [(add, at) for add, at in zip(gone, found, strict=True) if at is not None and at.bytes == add.bytes]
+    if not left:
+        return
+    changed = [add.path for add, at in left if at.modified_us != add.modified_us]
+    hint = (
+        "table.set(vacuum_adopted=True) allows their deletion, and table.vacuum('0') deletes them; or move them away. "
+        "Then run the same call again"
+    )
+    if changed:
+        hint = (
+            f"no vacuum deletes {len(changed)} of them, since their times are not those of the adoption "
+            f"({changed[0]}): move these away, or delete them yourself. For others, {hint}"
         )
+    raise NeedsLiveViewError(
+        f"{len(left)} adopted file(s) of {store.root} hold rows that are in other files by now, or deleted: "
+        f"readers of the folder would see these rows, too",
+        hint=hint,
+        file=left[0][0].path,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -236,6 +238,38 @@ def test_adopted_files_that_are_superseded(tmp_path: Path, monkeypatch: pytest.M
     found = tx.detach(path)
     assert any("theirs.parquet" in note for note in found.notes)
     assert "theirs.parquet" in on_disk(path)
+
+
+def test_adopted_files_that_no_vacuum_deletes(tmp_path: Path) -> None:
+    """A superseded file whose time is another one stays at a vacuum: the hint says to move it, and that is the way."""
+    path = tmp_path / "t"
+    path.mkdir()
+    for name in ("old.parquet", "touched.parquet"):
+        pq.write_table(pa.table({"id": [1]}), path / name)
+    tx.adopt(path, properties={"vacuum_adopted": True})
+    os.utime(path / "touched.parquet", (1, 1))
+    tx.write(pa.table({"id": [2]}), path, mode="overwrite")
+    assert tx.Table(path).vacuum("0").deleted == ("old.parquet",)
+    with pytest.raises(NeedsLiveViewError, match="1 adopted file") as caught:
+        tx.detach(path)
+    assert "no vacuum deletes 1 of them" in caught.value.hint
+    assert "touched.parquet" in caught.value.hint
+    (path / "touched.parquet").unlink()
+    tx.detach(path)
+    assert ds.dataset(path).to_table()["id"].to_pylist() == [2]
+
+
+def test_a_dry_run_tells_of_adopted_files_that_will_be_in_the_way(tmp_path: Path) -> None:
+    """They are live, but will be written anew: then the call stops, since the files that they were are superseded."""
+    path = tmp_path / "t"
+    path.mkdir()
+    (path / "a.csv").write_text("id\n1\n")
+    tx.adopt(path)
+    told = tx.detach(path, dry_run=True)
+    assert (told.files_rewritten, told.files_deleted) == (1, len(on_disk(path)) - 1)
+    assert any("1 adopted file(s)" in note and "a.csv" in note for note in told.notes)
+    with pytest.raises(NeedsLiveViewError, match="1 adopted file"):
+        tx.detach(path)
 
 
 # ---------------------------------------------------------------- who comes after
@@ -614,6 +648,31 @@ def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.committed, found.version) == (False, 4)
     assert clean is target._clean
     assert all(name.startswith("part-") for name in on_disk(path))
+
+
+@pytest.mark.parametrize("late", ["_clean", "move_folder"])
+def test_the_log_of_a_table_that_was_begun_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    """Another call has taken the log away, and the folder was adopted, before this one takes "its" log away."""
+    path = tmp_path / "t"
+    busy(path)
+    where: Any = target if late == "_clean" else LocalStore
+    real, firsts = getattr(where, late), iter([True])
+
+    def after_others(*args: Any) -> Any:
+        if next(firsts, False):
+            tx.detach(path)
+            tx.adopt(path, keys=["id"], force=True)
+        return real(*args)
+
+    monkeypatch.setattr(where, late, after_others)
+    tx.detach(path)
+    table = tx.Table(path)
+    assert table.history()[0].operation == "adopt"
+    assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 2, 4]
+    assert not [name for name in on_disk(path) if name.startswith("_txfiles-")]
+    assert table.delete([("id", "=", 4)]).rows_deleted == 1
 
 
 # ---------------------------------------------------------------- limits

@@ -169,11 +169,18 @@ def _clean(session: Session, base: Snapshot, deleted: _Deleted, options: DetachO
     folder = operation.look(session.store, base)
     deleted.delete(session, folder.surplus, "deleting data files")
     abandoned.abort_uploads(session.store, base.state.table_id, 0)
+    # Another call may have taken the log away before, and somebody has made the folder a table again.
+    now = identity.table_id(session.store)
     mover = port.moves_folders(session.store)
     if mover is not None:
         to = names.removed_log(base.state.table_id, session.environment.new_id())
-        if mover.move_folder(names.LOG_FOLDER, to):
-            _remove_moved(session, to, base.state.table_id, deleted)
+        if now == base.state.table_id and mover.move_folder(names.LOG_FOLDER, to):
+            if identity.table_id(session.store, folder=to) == base.state.table_id:
+                _remove_moved(session, to, base.state.table_id, deleted)
+            else:  # that happened since the look: what was moved is the new table's
+                mover.move_folder(to, names.LOG_FOLDER)
+        return folder
+    if now not in (None, base.state.table_id):
         return folder
     log = detached.own_log(session.store, base.state.table_id)
     # First what nobody reads a version with; then the table's identity: from there on, nobody opens it.
@@ -239,9 +246,16 @@ def _told(session: Session, base: Snapshot, options: DetachOptions) -> DetachRes
     log = detached.own_log(session.store, base.state.table_id)
     keeps = port.moves_folders(session.store) is None and not options.purge
     gone = [entry for entry in log if not (keeps and names.manifest_version(entry.name) is not None)]
+    own = [file for file in rewritten if names.is_data_path(file.path, base.state.table_id)]
     deleted = _Deleted(options.progress)
-    deleted.files = len(folder.surplus) + len(gone) + len(rewritten)
-    deleted.bytes = sum(entry.bytes for entry in (*folder.surplus, *gone)) + sum(file.bytes for file in rewritten)
+    deleted.files = len(folder.surplus) + len(gone) + len(own)
+    deleted.bytes = sum(entry.bytes for entry in (*folder.surplus, *gone)) + sum(file.bytes for file in own)
+    adopted = [file.path for file in rewritten if not names.is_data_path(file.path, base.state.table_id)]
+    if adopted:
+        deleted.notes.append(
+            f"{len(adopted)} adopted file(s) will be written anew ({adopted[0]}), and then be in the way, since they "
+            "are not the table's to delete: the call will stop there and say how to go on"
+        )
     return replace(_result(base, deleted, options, folder), files_rewritten=len(rewritten))
 
 
