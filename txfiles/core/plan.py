@@ -237,7 +237,9 @@ def remarked(plan: CommitPlan, marks: Sequence[Mark], whole: Collection[str]) ->
         marks: vectors that contain both its own and those at the head.
         whole: paths of files of which every row is marked by now: they are removed.
     """
-    staged = (plan.read_set.staged - vector_paths(plan.mark)) | vector_paths(marks)
+    shared = {add.vector.file for add in plan.add if add.vector is not None}  # one file may hold vectors of both
+    others = vector_paths([mark for mark in plan.mark if mark.vector.file not in shared])
+    staged = (plan.read_set.staged - others) | vector_paths(marks)
     remove = (*plan.remove, *whole)
     return replace(
         plan,

@@ -5,7 +5,7 @@ Source: specs/5-commit.md, "Replay".
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -238,6 +238,17 @@ def with_columns(add: Add, before: TableMetadata, after: TableMetadata) -> Add:
     if add.columns is not None or before.stored_ids == after.stored_ids:
         return add
     return msgspec.structs.replace(add, columns=before.stored_ids)
+
+
+def follower(before: TableMetadata, after: TableMetadata) -> Callable[[Add], Add]:
+    """What makes of a file what a later table action sees: its own columns, and no bounds that are in another order."""
+    ids, keys = became_text(before.columns, after.columns), not same_key_codes(before, after)
+
+    def followed(add: Add) -> Add:
+        found = with_columns(add, before, after)
+        return without_bounds(found, ids, keys=keys) if ids else found
+
+    return followed
 
 
 def without_bounds(add: Add, ids: Collection[int], *, keys: bool) -> Add:

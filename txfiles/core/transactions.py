@@ -16,6 +16,7 @@ from msgspec.structs import replace as replace_struct
 
 from txfiles.core.manifest import Add, Mark, Metrics
 from txfiles.core.plan import Check, CommitPlan, Looked, NoneMatches, ReadSet, vector_paths
+from txfiles.core.replay import follower
 
 Together = Callable[[Any, Any], Any]
 """(where rows were found in a file, where others were) → both."""
@@ -78,7 +79,7 @@ class _Net:
     """What some successive plans do to the live files, as `log.snapshot.extend` would apply them.
 
     Attributes:
-        added: path → a file that is live after them, in row order.
+        added: path → a file that is live after them, in row order, as the last of them sees it.
         removed: paths that were live before them, in order.
         marked: path → the vector of a file that was live before them.
         written: paths of all files that they wrote.
@@ -100,6 +101,10 @@ class _Net:
         """Apply the next plan."""
         if part.nothing:
             return
+        before = part.read_set.table
+        if part.changes_table and before is not None:
+            follow = follower(before, part.table)
+            self.added = {path: follow(add) for path, add in self.added.items()}
         self._place(part)
         for path in part.remove:
             self.marked.pop(path, None)

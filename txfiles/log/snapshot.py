@@ -15,7 +15,6 @@ import pyarrow as pa
 from txfiles.core import names, replay
 from txfiles.core.manifest import Add, CheckpointRef, Manifest, Mark, TableMetadata, Vector
 from txfiles.core.replay import State
-from txfiles.core.schema import became_text
 from txfiles.errors import CorruptTableError, TableNotFoundError
 from txfiles.rows import filelist
 from txfiles.rows.segments import FileList
@@ -137,7 +136,8 @@ def extend(snapshot: Snapshot | None, manifests: Sequence[Loaded], *, table_id: 
         before = state
         state = replay.apply(state, manifest, sha256, table_id=identity)
         if before is not None and manifest.table is not None:
-            added = _followed(added, before.table, manifest.table)
+            follow = replay.follower(before.table, manifest.table)
+            added = {path: (follow(add), at) for path, (add, at) in added.items()}
         ours = [action.path for action in manifest.remove if action.path in added]
         for path in (action.path for action in manifest.remove if action.path not in added):
             removed.append(path)
@@ -165,18 +165,6 @@ def _start(snapshot: Snapshot | None) -> tuple[Listed | None, Changes]:
     if "listing" in vars(snapshot) or len(snapshot.changes) > PENDING:
         return Listed.of(snapshot.state.table, snapshot.listing, snapshot.base.saved), Changes()
     return snapshot.base, snapshot.changes
-
-
-def _followed(
-    added: dict[str, tuple[Add, int]], before: TableMetadata, after: TableMetadata
-) -> dict[str, tuple[Add, int]]:
-    """Adds as a later table action sees them: with their own columns, and without bounds that are in another order."""
-    added = {path: (replay.with_columns(add, before, after), at) for path, (add, at) in added.items()}
-    ids = became_text(before.columns, after.columns)
-    if not ids:
-        return added
-    same_keys = replay.same_key_codes(before, after)
-    return {path: (replay.without_bounds(add, ids, keys=not same_keys), at) for path, (add, at) in added.items()}
 
 
 def _placed(added: dict[str, tuple[Add, int]], manifest: Manifest, gone: Collection[str]) -> dict[str, tuple[Add, int]]:

@@ -369,3 +369,42 @@ def test_a_vacuum_that_takes_what_it_staged_is_no_damage(path: Path, monkeypatch
         transaction.write(table((30, "a", 2)), mode="upsert")
     assert transaction.result is not None
     assert (transaction.result.attempts, (30, "a", 2) in stored(path), len(stored(path))) == (2, True, 10)
+
+
+def test_columns_that_a_later_operation_adds_are_not_in_earlier_files(path: Path) -> None:
+    """Each file keeps the columns that it was written with, and no bounds in the order of another type."""
+    tx.write(pa.table({"id": [1, 2]}), path, mode="upsert", keys=["id"])
+    with tx.Table(path).transaction() as transaction:
+        transaction.write(pa.table({"id": [3]}), mode="append")
+        transaction.write(pa.table({"z": ["a", "b"], "id": [1, 4]}), mode="upsert", schema_mode="merge")
+    assert stored(path) == [(1, "a"), (2, None), (3, None), (4, "b")]
+    assert tx.verify(path, deep=True).problems == ()
+
+
+def test_bounds_of_earlier_files_go_with_a_type_that_becomes_text(tmp_path: Path) -> None:
+    """The text 10 is before 9: as numbers they are bounds of these rows, as texts they are not."""
+    path, first, numbers, texts = (tmp_path / name for name in ("t", "first.csv", "numbers.csv", "texts.csv"))
+    first.write_text("sku,n\n1,0\n")
+    numbers.write_text("sku,n\n9,1\n10,2\n")
+    texts.write_text("sku,n\n007,3\n9,4\n")
+    tx.write(first, path, mode="upsert", keys=["sku"])
+    with tx.Table(path).transaction() as transaction:
+        transaction.write(numbers, mode="append")
+        transaction.write(texts, mode="upsert", schema={"sku": "string"}, schema_mode="merge")
+    assert tx.Table(path).lookup(["10", "9"]).to_pylist() == [{"sku": "9", "n": 4}, {"sku": "10", "n": 2}]
+    assert tx.Table(path).to_arrow(filter=[("sku", "=", "10")])["n"].to_pylist() == [2]
+    assert tx.verify(path, deep=True).problems == ()
+
+
+def test_a_vector_beside_one_that_others_outdate_stays(path: Path, between: Callable[..., None]) -> None:
+    """One file holds the vectors of a new file and of an old one; the latter's is written anew after a lost race."""
+    made = make(path, **KINDS["marked"])
+    made.delete(keys=[0])
+    between(lambda: tx.Table(path).delete(keys=[1]))
+    with made.transaction() as transaction:
+        transaction.write(table((20, "a", 1), (21, "a", 1)), mode="append")
+        transaction.delete(keys=[2, 20])
+    assert transaction.result is not None
+    assert transaction.result.attempts == 1  # it was not planned again
+    assert [row[0] for row in stored(path)] == [3, 4, 5, 6, 7, 8, 21]
+    assert tx.verify(path, deep=True).problems == ()
