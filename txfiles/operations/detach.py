@@ -211,6 +211,12 @@ def notes(base: Snapshot) -> list[str]:
         )
     if _empty_texts(base):
         found.append(f"an empty text as a partition value is {names.NULL_FOLDER}, too: readers take it for null")
+    odd = [path for path in base.files["path"].to_pylist() if not path.endswith("." + table.format)]
+    if odd:
+        found.append(
+            f"{len(odd)} adopted file(s) have names that do not end in .{table.format} ({odd[0]}): readers that "
+            "look for that ending do not see them"
+        )
     if not filelist.total_rows(base.files):
         found.append("the table is empty: one file without rows tells readers its columns")
     roles = [f"keys ({', '.join(table.keys)})"] if table.keys else []

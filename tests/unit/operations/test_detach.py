@@ -272,6 +272,17 @@ def test_a_dry_run_tells_of_adopted_files_that_will_be_in_the_way(tmp_path: Path
         tx.detach(path)
 
 
+def test_names_that_readers_may_not_look_for_are_told(tmp_path: Path) -> None:
+    """Hadoop's tools write Parquet files without an ending; the table's own have one."""
+    path = tmp_path / "t"
+    path.mkdir()
+    pq.write_table(pa.table({"id": [1]}), path / "part-00000")
+    tx.adopt(path)
+    tx.write(pa.table({"id": [2]}), path, mode="append")
+    found = tx.detach(path)
+    assert any("part-00000" in note and ".parquet" in note for note in found.notes)
+
+
 # ---------------------------------------------------------------- who comes after
 
 
@@ -289,6 +300,8 @@ WRITERS: dict[str, Callable[[tx.Table], Any]] = {
     "vacuum": lambda table: table.vacuum("0"),
     "vacuum dry": lambda table: table.vacuum("0", dry_run=True),
     "build index": lambda table: table.index("build"),
+    "adopt": lambda table: tx.adopt(table.path, force=True),
+    "adopt dry": lambda table: tx.adopt(table.path, force=True, dry_run=True),
 }
 
 

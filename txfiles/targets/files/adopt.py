@@ -9,7 +9,7 @@ import pyarrow as pa
 from txfiles.core.manifest import Operation
 from txfiles.core.plan import CommitPlan
 from txfiles.errors import TableExistsError
-from txfiles.log import versions
+from txfiles.log import detached, versions
 from txfiles.log.commit import run
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
@@ -47,6 +47,7 @@ def adopt(session: Session, options: AdoptOptions, format: str | None) -> AdoptR
 
 def _refuse_table(session: Session, snapshot: Snapshot | None) -> None:
     if snapshot is not None:
+        detached.refuse_writes(session.store.root, snapshot.state)  # half detached: no hint to write to it
         raise TableExistsError(
             f"{session.store.root} is a txfiles table already, at version {snapshot.state.version}",
             hint="write to it; files that other tools have put there since can be appended with "
