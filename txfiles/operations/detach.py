@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace as replace_struct
 
-from txfiles.core import names
+from txfiles.core import names, strangers
 from txfiles.core import plan as plans
 from txfiles.core.manifest import DETACHED, Add, Metrics, Vacuum
 from txfiles.core.plan import CommitPlan, Group, ReadSet
@@ -178,17 +178,18 @@ class Folder:
 def look(store: Store, base: Snapshot) -> Folder:
     """List the folder of a table. Cost: one listing; memory for the names of the files that are not live."""
     live = frozenset(base.files["path"].to_pylist())
-    table_id, suffix = base.state.table_id, "." + base.state.table.format
-    surplus, strangers = [], []
+    table_id, kind = base.state.table_id, base.state.table.format
+    read_as = (kind, "") if kind == "parquet" else (kind,)  # a name without an ending is taken for Parquet
+    surplus, others = [], []
     for entry in store.list_from(""):
         top = entry.name.partition("/")[0]
         if top == names.LOG_FOLDER or names.removed_log_of(top) or names.encode_path(entry.name) in live:
             continue
         if names.is_data_name(entry.name, table_id) or names.is_temporary(entry.name, table_id):
             surplus.append(entry)
-        elif entry.name.endswith(suffix):
-            strangers.append(entry.name)
-    return Folder(tuple(surplus), tuple(strangers))
+        elif strangers.format_of(entry.name) in read_as and not strangers.is_hidden(entry.name):
+            others.append(entry.name)
+    return Folder(tuple(surplus), tuple(others))
 
 
 def notes(base: Snapshot) -> list[str]:

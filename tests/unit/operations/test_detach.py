@@ -283,6 +283,21 @@ def test_names_that_readers_may_not_look_for_are_told(tmp_path: Path) -> None:
     assert any("part-00000" in note and ".parquet" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("format_name", "data", "marker"), [("csv", "theirs.tsv", "_theirs.tsv"), ("parquet", "part-00000", ".x.parquet")]
+)
+def test_data_of_others_is_told_whatever_its_ending(tmp_path: Path, format_name: str, data: str, marker: str) -> None:
+    """Data as `adopt` knows it; what readers pass over is not told."""
+    path = tmp_path / "t"
+    tx.write(rows(1), path, mode="append", format=format_name)
+    for name in (data, marker):
+        (path / name).write_text("id")
+    notes = " ".join(tx.detach(path).notes)
+    assert data in notes.split()
+    assert marker not in notes
+    assert {data, marker} < set(on_disk(path))
+
+
 # ---------------------------------------------------------------- who comes after
 
 
