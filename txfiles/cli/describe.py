@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from txfiles.cli import advice, output
+from txfiles.cli.graph import graph
 from txfiles.cli.opening import open_table
 from txfiles.cli.params import Storage, example, format_option, json_option, snapshot_options, storage_option
 from txfiles.errors import UnsupportedVerbError
@@ -19,15 +20,23 @@ if TYPE_CHECKING:
 @click.command(short_help="List the commits, newest first.", epilog=example("txfiles log lake/customers -n 5"))
 @click.argument("path")
 @click.option("-n", "limit", type=click.IntRange(min=1), metavar="N", help="Show only the newest N commits.")
+@click.option("--graph", "as_graph", is_flag=True, help="Draw them, with those beside that a restore has undone.")
 @format_option
 @storage_option
 @json_option
-def log(path: str, limit: int | None, format_name: str | None, storage_options: Storage, as_json: bool) -> None:
+def log(
+    path: str, limit: int | None, as_graph: bool, format_name: str | None, storage_options: Storage, as_json: bool
+) -> None:
     """List the commits of a table, newest first.
 
-    Rows are counted as +inserted ~updated -deleted, files as +added -removed. With --json: one array of objects.
+    Rows are counted as +inserted ~updated -deleted, files as +added -removed. With --json: one array of objects. With
+    --graph, * is a version of which the newest one is made, o one that a restore has undone, and a bar shows how many
+    rows changed, by the most of any commit shown.
     """
     commits = open_table(path, format_name, storage_options).history(limit)
+    if as_graph:
+        output.emit(as_json, commits, graph(commits))
+        return
     header = ("version", "time", "operation", "rows", "files", "batch id")
     rows = [
         (
