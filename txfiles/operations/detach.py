@@ -9,7 +9,7 @@ Source: specs/17-detach.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,9 +121,13 @@ def _empty_texts(base: Snapshot) -> int:
     return sum("" in partition for partition in of_files)
 
 
-def refuse_superseded(session: Session, base: Snapshot) -> None:
+def refuse_superseded(session: Session, base: Snapshot, leaving: Collection[DataFile] = ()) -> None:
     """Refuse a folder with adopted files that are superseded: they are not the table's to delete, and readers see them.
 
+    Args:
+        session: where the table is.
+        base: its newest version.
+        leaving: live files that are about to be superseded.
     Raises:
         NeedsLiveViewError: names the first one.
     Cost: the first manifest; if it adopted files, its sidecar, the list of files, and a request for each adopted file
@@ -133,7 +137,7 @@ def refuse_superseded(session: Session, base: Snapshot) -> None:
     if manifests.summary(store, 0).operation.name != ADOPT:
         return
     (first,) = manifests.require(session, [0])
-    live = frozenset(base.files["path"].to_pylist())
+    live = frozenset(base.files["path"].to_pylist()) - {file.path for file in leaving}
     gone = [
         add
         for add in first.manifest.add
@@ -155,8 +159,8 @@ def refuse_superseded(session: Session, base: Snapshot) -> None:
             f"({changed[0]}): move these away, or delete them yourself. For others, {hint}"
         )
     raise NeedsLiveViewError(
-        f"{len(left)} adopted file(s) of {store.root} hold rows that are in other files by now, or deleted: "
-        f"readers of the folder would see these rows, too",
+        f"{len(left)} adopted file(s) of {store.root} hold rows that are in other files, or deleted, once the folder is "
+        f"left: its readers would see these rows, too",
         hint=hint,
         file=left[0][0].path,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from msgspec.structs import replace as replace_struct
 
-from txfiles.core import names
+from txfiles.core import names, properties
 from txfiles.core.manifest import Operation
 from txfiles.core.plan import CommitPlan
 from txfiles.errors import CommitConflictError, StoreError, TableDetachedError
@@ -30,6 +30,7 @@ from txfiles.operations.detach import Folder, NotPlainError
 from txfiles.options import Progress
 from txfiles.results import DetachResult
 from txfiles.rows import filelist
+from txfiles.rows.filelist import DataFile
 from txfiles.store import port
 from txfiles.store.port import Entry
 from txfiles.targets.files.attempts import new_attempt
@@ -106,6 +107,7 @@ def _leave(session: Session, base: Snapshot, options: DetachOptions) -> tuple[Sn
         for _ in range(ROUNDS_MAX):
             if not options.force:
                 operation.refuse_ambiguous(base, session.store.root)
+            operation.refuse_superseded(session, base, _kept(base))
             base, count = _rewrite(session, base, options)
             rewritten += count
             try:
@@ -122,6 +124,11 @@ def _leave(session: Session, base: Snapshot, options: DetachOptions) -> tuple[Sn
         hint="stop the writers of the table, then run it again",
         version=base.state.version,
     )
+
+
+def _kept(base: Snapshot) -> list[DataFile]:
+    """Files that are to be written anew, and stay because no vacuum has leave to delete them if they were adopted."""
+    return [] if properties.switch(base.state.table.properties, "vacuum_adopted") else operation.unlike(base)
 
 
 def _rewrite(session: Session, base: Snapshot, options: DetachOptions) -> tuple[Snapshot, int]:
