@@ -159,8 +159,8 @@ def refuse_superseded(session: Session, base: Snapshot, leaving: Collection[Data
             f"({changed[0]}): move these away, or delete them yourself. For others, {hint}"
         )
     raise NeedsLiveViewError(
-        f"{len(left)} adopted file(s) of {store.root} hold rows that are in other files, or deleted, once the folder is "
-        f"left: its readers would see these rows, too",
+        f"{len(left)} adopted file(s) of {store.root} hold rows that are in other files, or deleted, once the folder "
+        f"is left: its readers would see these rows, too",
         hint=hint,
         file=left[0][0].path,
     )
