@@ -164,7 +164,8 @@ def adopt(
         format: ``parquet`` or ``csv``; needed if there are files of several formats, of which the others are left
             alone.
         dry_run: say what the table would be, and write nothing.
-        force: take files that are named as those of a txfiles table whose log is gone.
+        force: take files that are named as those of a txfiles table whose log is gone, or that are in the folder of
+            another one.
         timeout: seconds to go on after the first lost race with another writer.
         storage_options: as in `write`.
         lock: as in `write`.

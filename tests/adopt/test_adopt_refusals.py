@@ -172,6 +172,21 @@ def test_other_targets_lack_the_verb(where: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_in_a_table_is_not_adopted(tmp_path: Path) -> None:
+    """Two logs would hold the same file, and a vacuum of the inner table would delete what the outer one has."""
+    inner = tmp_path / "t" / "a" / "b"
+    inner.mkdir(parents=True)
+    pq.write_table(pa.table({"id": [1]}), inner / "x.parquet")
+    tx.adopt(tmp_path / "t")
+    for dry_run in (True, False):
+        with pytest.raises(tx.TableExistsError, match="is inside of the txfiles table") as caught:
+            tx.adopt(inner, dry_run=dry_run)
+        assert caught.value.outer == str(tmp_path / "t")
+    assert sorted(path.name for path in inner.iterdir()) == ["x.parquet"]
+    assert tx.adopt(inner, force=True).files == 1
+    assert tx.Table(tmp_path / "t").to_arrow().num_rows == 1
+
+
 def test_interrupted_creation_goes_on_with_its_id(tmp_path: Path) -> None:
     """A folder with table.json alone is adopted under that id."""
     put(tmp_path, "a.parquet", rows(1))

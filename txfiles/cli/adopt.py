@@ -46,7 +46,7 @@ def _typed(
 @options_of_write("schema", "csv", "properties", "timeout")
 @format_option
 @click.option("--dry-run", is_flag=True, help="Say what the table would be, and write nothing.")
-@click.option("--force", is_flag=True, help="Take files that are named as those of a txfiles table without a log.")
+@click.option("--force", is_flag=True, help="Take files that are or were another txfiles table's.")
 @options_of_write("lock")
 @storage_option
 @json_option

@@ -37,7 +37,23 @@ EXIT_CODES: tuple[tuple[type[errors.TxFilesError], int], ...] = (
     (errors.ConfirmationRequiredError, 16),
 )
 
-WRITING_VERBS = frozenset({"write", "adopt", "delete", "set", "compact", "index", "vacuum", "detach"})
+WRITING_VERBS = frozenset(
+    (
+        "write",
+        "adopt",
+        "delete",
+        "set",
+        "rename",
+        "drop",
+        "reorder",
+        "widen",
+        "compact",
+        "index",
+        "vacuum",
+        "restore",
+        "detach",
+    )
+)
 """Verbs that commit: if one is interrupted, the commit may have happened."""
 
 

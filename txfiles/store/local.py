@@ -203,6 +203,17 @@ class LocalStore(MovesLocalFolders):
                     elif not entry.is_file(follow_symlinks=False):
                         yield name
 
+    def above(self, name: str) -> str | None:
+        """The nearest folder above the root that has a file of this name; None if none of those one may look into has.
+
+        Cost: a stat for each folder above.
+        """
+        for folder in Path(self.root).parents:
+            with suppress(OSError):
+                (folder / name).stat()
+                return str(folder)
+        return None
+
     def delete(self, name: str) -> bool:
         """Delete one file; False if there was none. Anything else with that name stays, and is an error."""
         folders, last = common.split(name)

@@ -223,6 +223,13 @@ class LeavesOut(Protocol):
         """Names below the root that a listing leaves out: links, special files, names that `get` would refuse."""
 
 
+class HasAbove(Protocol):
+    """A store whose root is in folders that can be looked into."""
+
+    def above(self, name: str) -> str | None:
+        """The nearest folder above the root that has a file of this name."""
+
+
 class ReadByArrow(Protocol):
     """A store that Arrow's own readers can open."""
 
@@ -250,6 +257,12 @@ def left_out(store: Store) -> Iterator[str]:
     """
     own: LeavesOut | None = _if_it_has(store, "left_out")
     return iter(()) if own is None else own.left_out()
+
+
+def above(store: Store, name: str) -> str | None:
+    """The nearest folder above the root that has a file of this name; None if there is none, or if it is unknown."""
+    own: HasAbove | None = _if_it_has(store, "above")
+    return None if own is None else own.above(name)
 
 
 def backend(store: Store) -> str | None:

@@ -25,6 +25,7 @@ from txfiles.operations.append_once import append_once
 from txfiles.operations.indexing import with_runs
 from txfiles.options import CompactOptions, Request, VacuumOptions, check
 from txfiles.reading import index_check, key_index, lookup, scan
+from txfiles.results import WriteResult
 from txfiles.store.memory import MemoryStore
 from txfiles.targets.files import attempts, upkeep, writes
 from txfiles.verbs import DeleteOptions, check_delete
@@ -426,7 +427,7 @@ def test_a_lost_race_asks_the_winners_runs() -> None:
     request = check(Request(source=inputs.source(scattered(2)), mode="append_once"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(writes.OPERATIONS, "append_once", planned)
-        result = writes._run(world.session, request, head)[0]
+        result = writes._run(world.session, request, head, WriteResult)[0]
     assert (result.rows_inserted, result.attempts) == (20, 1)
     assert world.store.calls["open_input"] == 0
     assert len(world.head.state.runs) == 3

@@ -6,6 +6,7 @@ import logging
 
 import pyarrow as pa
 
+from txfiles.core import names
 from txfiles.core.manifest import Operation
 from txfiles.core.plan import CommitPlan
 from txfiles.errors import TableExistsError
@@ -16,6 +17,7 @@ from txfiles.log.snapshot import Snapshot
 from txfiles.operations.adopt import Adoption, look, plan_adoption
 from txfiles.results import AdoptResult
 from txfiles.rows import types
+from txfiles.store import port
 from txfiles.targets.files.attempts import new_attempt
 from txfiles.verbs import AdoptOptions
 from txfiles.version import LIBRARY
@@ -28,6 +30,7 @@ def adopt(session: Session, options: AdoptOptions, format: str | None) -> AdoptR
     """Look at the folder, then commit version 0. See `txfiles.adopt`."""
     started = session.environment.monotonic()
     _refuse_table(session, versions.head(session))
+    _refuse_inside(session, options)
     if options.dry_run:
         return _result(session, look(session, options, format), options, started)
     found: list[Adoption] = []
@@ -53,6 +56,18 @@ def _refuse_table(session: Session, snapshot: Snapshot | None) -> None:
             hint="write to it; files that other tools have put there since can be appended with "
             "txfiles.write([their paths], path, mode='append')",
             version=snapshot.state.version,
+        )
+
+
+def _refuse_inside(session: Session, options: AdoptOptions) -> None:
+    """Refuse a folder in a table: two logs would hold the same files, and a vacuum of one delete what the other has."""
+    outer = None if options.force else port.above(session.store, names.TABLE_FILE)
+    if outer is not None:
+        raise TableExistsError(
+            f"{session.store.root} is inside of the txfiles table {outer}, which may hold its files",
+            hint=f"read them through that table; or, if it has none of them (txfiles files {outer}), pass force=True "
+            "(--force)",
+            outer=outer,
         )
 
 
