@@ -53,7 +53,7 @@ def start(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> A
         fcntl.flock(lock, fcntl.LOCK_EX)  # two processes that fetch the same jars spoil each other's
         warnings.simplefilter("ignore")  # of pandas 3, and of forks beside threads
         try:
-            with mock.patch.dict(os.environ, _environment(), clear=True):
+            with mock.patch.dict(os.environ, environment(), clear=True):
                 gateway = launch_gateway(conf, {"stdout": log, "stderr": log})
                 session = SparkSession(SparkContext(conf=conf, gateway=gateway))
         except PySparkRuntimeError as error:
@@ -98,7 +98,7 @@ def _settings(folder: Path) -> Mapping[str, str]:
     }
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """That of the JVM and of its Python workers: this Python, this checkout, and no settings of another Spark."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]

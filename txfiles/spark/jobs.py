@@ -7,6 +7,7 @@ error of txfiles is returned, and raised here as it is; any other failure of a j
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -127,10 +128,14 @@ def _collected(made: Callable[[], Any], done: Callable[[Any], None]) -> list[tup
     return found
 
 
+_CAUSE = re.compile(r"(Error|Exception)[:)] *\S")
+"""A line with the name of an error and what it says; frames of a stack have names alone."""
+
+
 def failure(error: Exception) -> EngineError:
     """The error that tells of a failed job. What Spark says of it is long: its cause stands at the end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in reversed(lines) if "Error" in line or "Exception" in line), lines[0] if lines else "")
+    told = next((line for line in reversed(lines) if _CAUSE.search(line)), lines[0] if lines else "")
     hint = "see Spark's own log for the rest; then run the same call again"
     if "No module named 'txfiles'" in str(error):
         hint = "install txfiles on the executors too, or send it with spark.archives"

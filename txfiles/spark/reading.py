@@ -200,6 +200,7 @@ def _plain(spark: Any, session: Session, snapshot: Snapshot, columns: Sequence[s
     )
     try:
         found = reader.load([_GLOB.sub(r"\\\g<0>", _uri(session.store.url(name))) for name in files])
+        _ = found.schema  # a Connect session looks at the files no sooner
     except Exception as error:
         for name in files:
             if session.store.stat(name) is None:
