@@ -91,7 +91,7 @@ class Changes:
         self._require_writable("delete")
         options = check_delete(
             deletion(
-                self._opened.place,
+                lambda: self._opened.place,
                 where,
                 keys,
                 storage_options,

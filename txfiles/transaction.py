@@ -117,7 +117,7 @@ class Transaction:
             InputError: neither `where` nor `keys` is given, or both.
         """
         self._require_open()
-        asked = deletion(self._where, where, keys, storage_options)
+        asked = deletion(lambda: self._where, where, keys, storage_options)
         if asked.source is not None:
             self._sources.enter_context(closing(asked.source))
         self._add(check_delete(asked))
@@ -150,12 +150,12 @@ class Transaction:
 
 
 def deletion(
-    where: Place, rows: Any, keys: Any, storage_options: Mapping[str, Any] | None, **more: Any
+    place: Callable[[], Place], rows: Any, keys: Any, storage_options: Mapping[str, Any] | None, **more: Any
 ) -> DeleteOptions:
     """What a delete was asked for, with keys in a file as a source.
 
     Args:
-        where: the table's place.
+        place: tells the table's place; that of a SQL table may have a secret in it, and be told to nobody.
         rows: the filter.
         keys: keys, or the path of a file of them.
         storage_options: for a file at a URL; by default the table's, if it is at a URL of the same scheme.
@@ -169,8 +169,9 @@ def deletion(
             hint=f"pass pathlib.Path({keys!r}) for the keys in the file, or [{keys!r}] for that key",
         )
     if isinstance(keys, os.PathLike):
-        if storage_options is None and url_scheme(os.fspath(keys)) == url_scheme(str(where.path)):
-            storage_options = where.storage_options
+        own = place()
+        if storage_options is None and url_scheme(os.fspath(keys)) == url_scheme(str(own.path)):
+            storage_options = own.storage_options
         return DeleteOptions(where=rows, source=inputs.source(keys, storage_options=storage_options), **more)
     table = None if keys is None else inputs.as_table(keys)
     return DeleteOptions(where=rows, keys=keys if table is None else table, **more)

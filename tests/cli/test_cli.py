@@ -628,6 +628,7 @@ def test_storage_options_reach_every_verb(verb: str, monkeypatch: pytest.MonkeyP
     for name in ("resolve", "verify", "doctor", "detach", "adopt"):
         monkeypatch.setattr(tx, name, record)
     needed = {"set": ["compression=zstd"], "resolve": ["0" * 32], "delete": ["--where", "id", "=", "1"]}
+    needed |= {"diff": ["0"], "restore": ["--version", "0"]}
     needed |= {"rename": ["a", "b"], "drop": ["a"], "reorder": ["a", "b"], "widen": ["a", "int64"]}
     more = needed.get(verb, [])
     result = run(verb, "s3://bucket/t", *more, "--storage-option", "secret=CANARY", "--storage-option", "anon=false")
