@@ -252,28 +252,33 @@ class Detach:
 
 @dataclass(frozen=True)
 class Restore:
-    """A call of `Table.restore`, to version 0.
+    """A call of `Table.restore`, to one of the two versions that all tables begin with.
 
     Attributes:
         name: as it is called in the matrix.
-        rows: of that version.
+        rows: of version 0.
+        version: to be restored.
     """
 
     name: str
     rows: Sequence[Row]
+    version: int = 0
 
     def do(self, path: str, who: int) -> Any:
         """Call the library."""
-        done = tx.Table(path).restore(version=0)
+        done = tx.Table(path).restore(version=self.version)
         return SimpleNamespace(version=done.version, committed=done.committed)
 
     def refuses(self, state: Content) -> str | None:
-        """What is said where there is no table."""
-        return None if state.columns else "not-found"
+        """What is said where there is no table, or no version may follow."""
+        return "detached" if state.detached else None if state.columns else "not-found"
 
     def apply(self, state: Content, who: int) -> Content:
-        """Version 0."""
-        return made(self.rows)[0].apply(EMPTY, who)
+        """That version."""
+        found = EMPTY
+        for write in made(self.rows)[: self.version + 1]:
+            found = write.apply(found, who)
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What happens to a table that no call of this release does: another table in its place.
+"""What happens to a table besides the calls of the matrix: another table in its place, an overwrite that is undone.
 
 Each is a call of the simulator like those of `calls`, but not one of the matrix.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import greenlet
 
-from tests.simulation.calls import CALLS, KEYED, Other, Write, row
+from tests.simulation.calls import CALLS, KEYED, ROWS, Other, Restore, Write, row
 from txfiles.core import names
 
 
@@ -38,6 +38,7 @@ OUTSIDE: dict[str, Any] = {
     for call in (
         Other("read and wait", _read_and_wait),
         Other("another table", _made_anew),
+        Restore("restore one", ROWS, 1),  # the table is as it was before an overwrite, without a change of what it is
         Write("append_once two", "append_once", lambda who: [row(2, n=who)], KEYED),
     )
 }

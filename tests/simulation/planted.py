@@ -398,7 +398,7 @@ def _made_by(theirs: Sequence[Manifest], path: str) -> bool:
     return path.rpartition("-")[0][-32:] in {manifest.commit_id for manifest in theirs}
 
 
-@planted(["overwrite", "append_once two"], "restore", breaks=("S10", "S12"), faults=0)
+@planted(["overwrite", "append_once two"], "restore one", breaks=("S10", "S12"), faults=0)
 def a_file_that_comes_back_is_not_fresh() -> Iterator[None]:
     real = conflicts.change
 
@@ -410,7 +410,7 @@ def a_file_that_comes_back_is_not_fresh() -> Iterator[None]:
         yield
 
 
-@planted("restore", "vacuum", breaks=("S7",), faults=0)
+@planted(["overwrite", "restore one"], "vacuum", breaks=("S7",), faults=0)
 def a_vacuum_deletes_a_file_that_comes_back() -> Iterator[None]:
     real = conflicts.change
 

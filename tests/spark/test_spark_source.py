@@ -446,13 +446,13 @@ def test_nobody_knows_whether_it_was_committed(tmp_path: Path, monkeypatch: pyte
     """Spark then calls abort, which must not delete files that a version may name."""
     path = tmp_path / "t"
     writing, found = begun(path, people(1, 2))
-    real = spark_writing.files.write_on
+    real = spark_writing.writes.write_on
 
     def loses_the_answer(*given: Any) -> None:
         real(*given)
         raise CommitStateUnknownError("the store did not answer", commit_id="0" * 32)
 
-    monkeypatch.setattr(spark_writing.files, "write_on", loses_the_answer)
+    monkeypatch.setattr(spark_writing.writes, "write_on", loses_the_answer)
     with pytest.raises(CommitStateUnknownError):
         writing.commit([found])
     writing.abort([found])

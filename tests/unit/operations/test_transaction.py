@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # ruff: noqa: PT012 - the error comes from the end of a block, and the block is what is tested
-import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -363,7 +362,6 @@ def test_a_vacuum_that_takes_what_it_staged_is_no_damage(path: Path, monkeypatch
         return real(*given)
 
     monkeypatch.setattr(module, "_after", after)
-    logging.getLogger("txfiles").setLevel(logging.ERROR)
     with made.transaction() as transaction:
         transaction.write(table((30, "a", 1)), mode="append")
         transaction.write(table((30, "a", 2)), mode="upsert")
