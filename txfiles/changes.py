@@ -126,8 +126,8 @@ class Changes:
 
         Each operation sees those before it. All of them are carried out on the newest version when the block ends, and
         the table moves to the commit; an exception in the block commits nothing. `t.write`, `t.delete` and `t.set`
-        take what `txfiles.write`, `delete` and `set` take, less what one commit has only once. If nothing changes,
-        nothing is committed, unless there is a `batch_id`.
+        take what `txfiles.write`, `delete` and `set` take, less what one commit has only once. If no operation would
+        commit anything by itself, nothing is committed, unless there is a `batch_id`.
 
         Args:
             batch_id: a name for all of it; a transaction that was committed is not applied again.

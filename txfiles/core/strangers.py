@@ -14,6 +14,9 @@ DATA_SUFFIXES = {
 }
 """The endings of data files' names, by format."""
 
+SUFFIXES = tuple(suffix for suffixes in DATA_SUFFIXES.values() for suffix in suffixes)
+"""What somebody's data files end with, of whatever format."""
+
 LOGS = (
     ("a Delta table", re.compile(r"(?P<root>(?:.*/)?)_delta_log/")),
     ("an Iceberg table", re.compile(r"(?P<root>(?:.*/)?)metadata/[^/]+\.metadata\.json(\.gz)?$")),

@@ -20,10 +20,7 @@ from txfiles.core.times import format_us
 from txfiles.errors import CorruptTableError, TableDetachedError
 from txfiles.log import manifests
 from txfiles.store import port
-from txfiles.store.port import Entry, Store
-
-DELETED_AT_ONCE = 1_000
-"""Names in one request: S3's limit."""
+from txfiles.store.port import DELETED_AT_ONCE, Entry, Store
 
 
 class Tombstones(NamedTuple):

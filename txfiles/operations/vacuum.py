@@ -37,16 +37,13 @@ from txfiles.log import versions
 from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.rows import filelist
-from txfiles.store.port import Entry, Store
+from txfiles.store.port import DELETED_AT_ONCE, Entry, Store
 
 ORPHANS_PER_LIVE_FILE = 10
 """More orphans than this for each live file look like a lost log, and are deleted only with `force`."""
 
 TEMPORARY_GRACE_US = 3_600 * 1_000_000
 """No version can name a temporary file, so deleting a running writer's would only make that write fail."""
-
-DELETED_AT_ONCE = 1_000
-"""Names in one request: S3's limit."""
 
 
 @dataclass(frozen=True, slots=True)

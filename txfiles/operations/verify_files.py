@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from txfiles.core import names
+from txfiles.core import names, strangers
 from txfiles.findings import Problem, problem
 from txfiles.log.snapshot import Snapshot
 from txfiles.operations.verify_replay import Chain
 from txfiles.rows import filelist
 from txfiles.rows.filelist import DataFile
 from txfiles.store.port import Store
-
-DATA_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".orc", ".avro", ".json", ".jsonl", ".arrow", ".feather")
-"""What somebody's data files end with."""
 
 NAMES_SHOWN = 3
 
@@ -148,7 +145,7 @@ def _others(chain: Chain, snapshot: Snapshot, listing: Listing) -> Iterator[Prob
 
 
 def _is_foreign(name: str) -> bool:
-    return not name.startswith(names.LOG_DIR) and name.endswith(DATA_SUFFIXES)
+    return not name.startswith(names.LOG_DIR) and name.endswith(strangers.SUFFIXES)
 
 
 def _nested(paths: Iterable[str]) -> set[str]:

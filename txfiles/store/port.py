@@ -216,6 +216,10 @@ class Maps(Protocol):
         """A data file as memory, read as it is used. Missing: `CorruptTableError`."""
 
 
+DELETED_AT_ONCE = 1_000
+"""Names in one request: S3's limit."""
+
+
 class LeavesOut(Protocol):
     """A store that may hold what `list_from` does not list."""
 

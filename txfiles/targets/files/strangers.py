@@ -9,7 +9,6 @@ from txfiles.log.session import Session
 from txfiles.log.snapshot import Snapshot
 from txfiles.store.port import Store
 
-FOREIGN_SUFFIXES = tuple(suffix for suffixes in strangers.DATA_SUFFIXES.values() for suffix in suffixes)
 HINTS = {"a Delta table": "give format='delta' (--format delta): then it is a table like others"}
 
 
@@ -22,7 +21,7 @@ def refuse_foreign_files(session: Session) -> None:
     store = session.store
     own: str | None = None
     for entry in store.list_from(""):
-        if entry.name.startswith(names.LOG_DIR) or not (_log_of(entry.name) or entry.name.endswith(FOREIGN_SUFFIXES)):
+        if entry.name.startswith(names.LOG_DIR) or not (_log_of(entry.name) or entry.name.endswith(strangers.SUFFIXES)):
             continue
         # Read only now: another creation writes its id before the first of its files that the listing could show.
         own = own or identity.table_id(store)
